@@ -1,0 +1,123 @@
+"""What all pre-training criteria share: one forward pass, named parts of the loss, logging.
+
+Convention, the host's: a criterion returns a *sum* over the rows of its batch and the number of rows as the sample
+size; the trainer divides the gradients of all ranks by the sum of the sample sizes. Averages over something else (masked
+words, masked tokens) use the count of **all** ranks, so that N ranks compute the loss of one process with the whole
+batch, exactly. In validation every batch stands for itself, on one rank or many.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from cmelt_plugin import host
+from cmelt_plugin.losses.gather import gather_rows, row_counts, sum_over_ranks
+
+FIGURE = "figure/"  # prefix of values that hold for a whole validation subset, not for one batch
+
+
+class Batch(NamedTuple):
+    """A model's output beside the sample it came from.
+
+    Attributes:
+        out: what the model returned.
+        sample: the mini-batch.
+        n_rows: rows of this rank that count.
+        n_rows_total: rows of all ranks.
+        group: process group when the loss spans ranks, else None.
+    """
+
+    out: Dict[str, Any]
+    sample: Dict[str, Any]
+    n_rows: int
+    n_rows_total: Tensor
+    group: Optional[Any]
+
+    def mean_over_ranks(self, total: Tensor, count: Tensor) -> Tensor:
+        """Turn this rank's sum over ``count`` items into its share of (mean over all ranks' items) × (all rows)."""
+        all_items = sum_over_ranks(count.to(torch.float32), self.group).clamp(min=1)
+        return total / all_items * self.n_rows_total
+
+
+class Part(NamedTuple):
+    """One loss: its value (summed over rows) and what is logged beside it as ``name: (sum, count)``."""
+
+    loss: Tensor
+    logged: Dict[str, Tuple[Tensor, Tensor]]
+
+
+class PretrainingCriterion(host.Criterion):
+    """Base of the criteria; a subclass names its ``weights`` and computes each part in ``part_<name>``."""
+
+    def __init__(self, cfg: Any, task: Any):
+        super().__init__(task)
+        self.cfg = cfg
+
+    def parts(self) -> Dict[str, Tuple[float, Any]]:
+        """Weight and function of every part of the loss."""
+        raise NotImplementedError
+
+    def forward(self, model: Any, sample: Dict[str, Any], reduce: bool = True) -> Tuple[Tensor, int, Dict[str, Any]]:
+        """Loss summed over rows, number of rows, values to log."""
+        parts = {name: entry for name, entry in self.parts().items() if entry[0] != 0}
+        out = model(**sample["net_input"], objectives=tuple(parts))
+        device = sample["id"].device
+        # A rank that ran out of batches repeats one whose gradient is thrown away; its rows count nowhere.
+        n_rows = 0 if sample.get("ignore_grad") else sample["id"].numel()
+        group = host.data_parallel_group() if self.training else None
+        total_rows = sum_over_ranks(torch.tensor(float(n_rows), device=device), group)
+        batch = Batch(out, sample, n_rows, total_rows, group)
+
+        total: Any = 0.0
+        log: Dict[str, Any] = {}
+        for name, (weight, function) in parts.items():
+            part: Part = function(batch)
+            total = total + weight * part.loss
+            log[f"loss_{name}"] = part.loss.detach()
+            for key, (value, count) in part.logged.items():
+                log[f"{key}/sum"], log[f"{key}/count"] = value.detach(), count.detach()
+        log["loss"] = total.detach()
+        rows = sample["id"].numel()
+        log.update({"sample_size": rows, "nsentences": rows, "nsignals": rows})
+        log["ntokens"] = (~sample["net_input"]["text_padding_mask"]).sum()
+        if not self.training:  # logged values travel through pickles there, and nothing is to be kept waiting
+            log = {key: value.item() if torch.is_tensor(value) else value for key, value in log.items()}
+        return total, rows, log
+
+    @staticmethod
+    def reduce_metrics(logging_outputs: List[Dict[str, Any]], prefix: Optional[str] = None) -> None:
+        """Averages over batches and ranks."""
+
+        def summed(key: str) -> Any:
+            return sum(log[key] for log in logging_outputs if key in log)
+
+        keys = {key for log in logging_outputs for key in log}
+        rows = summed("sample_size")
+        for key in sorted(keys):
+            if key == "loss" or key.startswith("loss_"):
+                if rows > 0:
+                    priority = 10 if key == "loss" else 20
+                    host.metrics.log_scalar(key, summed(key) / rows, rows, priority=priority, round=4)
+            elif key.endswith("/sum"):
+                name = key[: -len("/sum")]
+                count = summed(f"{name}/count")
+                if count > 0:
+                    host.metrics.log_scalar(name, summed(key) / count, count, priority=30, round=4)
+            elif key.startswith(FIGURE):
+                count = summed("figures")  # how many ranks report it
+                if count > 0:
+                    host.metrics.log_scalar(key[len(FIGURE) :], summed(key) / count, 1, priority=40, round=4)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        return True
+
+
+def gathered(batch: Batch, *rows: Tensor) -> Tuple[List[Tensor], int]:
+    """Each of ``rows`` from all ranks, and the column at which this rank's own begin."""
+    if batch.group is None:
+        return list(rows), 0
+    counts = row_counts(len(rows[0]), rows[0].device, batch.group)
+    rank = torch.distributed.get_rank(batch.group)
+    return [gather_rows(row, counts, batch.group) for row in rows], sum(counts[:rank])

@@ -1,0 +1,40 @@
+"""``cmelt_siglep``: the sigmoid contrastive loss alone, over the texts of all ranks."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from cmelt_plugin import host
+from cmelt_plugin.criterions.base import Batch, Part, PretrainingCriterion, gathered
+from cmelt_plugin.losses import pair_labels, siglep_loss
+
+
+@dataclass
+class SiglepConfig(host.Dataclass):
+    duplicates: str = field(
+        default="ignore",
+        metadata={"help": "a foreign text identical to the ECG's own report: negative (paper), ignore or positive"},
+    )
+
+
+def siglep_part(batch: Batch, duplicates: str = "ignore") -> Part:
+    """Equation 4: this rank's ECGs against the texts of all ranks."""
+    out, sample = batch.out, batch.sample
+    counted = torch.full_like(sample["text_report_id"], 1 if batch.n_rows else 0)
+    (text, text_report, column_counts), offset = gathered(
+        batch, out["text_embedding"], sample["text_report_id"], counted
+    )
+    ecg = out["ecg_embedding"]
+    own_column = torch.arange(len(ecg), device=ecg.device) + offset
+    labels = pair_labels(sample["report_id"], text_report, own_column, sample["aligned"], duplicates)
+    loss = siglep_loss(ecg, text, labels * column_counts[None, :], out["logit_scale"], out["logit_bias"])
+    one = torch.ones((), device=ecg.device)
+    return Part(loss, {"logit_scale": (out["logit_scale"], one)})
+
+
+@host.register_criterion("cmelt_siglep", dataclass=SiglepConfig)
+class SiglepCriterion(PretrainingCriterion):
+    """Equation 4 of the paper."""
+
+    def parts(self):
+        return {"siglep": (1.0, lambda batch: siglep_part(batch, self.cfg.duplicates))}

@@ -1,0 +1,21 @@
+"""Augmentations of ECGs as functions of random numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def random_lead_mask(uniforms: np.ndarray, probability: float) -> np.ndarray:
+    """Random lead masking (Oh et al. 2022): each lead is zeroed with ``probability``; at least one survives.
+
+    Args:
+        uniforms: float ``[B, leads]`` in [0, 1).
+        probability: 0 masks nothing.
+
+    Returns:
+        bool ``[B, leads]``, True = to be zeroed.
+    """
+    mask = uniforms < probability
+    all_masked = mask.all(axis=1)
+    mask[all_masked, uniforms[all_masked].argmax(axis=1)] = False
+    return mask

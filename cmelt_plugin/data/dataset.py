@@ -1,0 +1,235 @@
+"""Paired ECGs and reports as mini-batches.
+
+An item of the data set is a row number; all work is done in :meth:`ECGTextDataset.collater`, on whole batches, inside
+the data-loader workers. Batches hold NumPy-born tensors only and depend on (seed, epoch, row numbers) alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+
+from cmelt_plugin import host
+from cmelt_plugin.data.augmentation import random_lead_mask
+from cmelt_plugin.data.manifest import Manifest
+from cmelt_plugin.data.negatives import NegativeTable
+from cmelt_plugin.data.randomness import epoch_order, record_generators
+from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.text_masking import WordMasker
+from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.errors import DataError
+
+
+@dataclass
+class PairingOptions:
+    """How pairs are made into training examples.
+
+    Attributes:
+        seed: of all randomness.
+        train: draw anew every epoch and shuffle; otherwise the draw is fixed and leads stay whole.
+        lead_mask_probability: random lead masking, training only.
+        mlm_probability: share of ordinary tokens masked.
+        n_ecg_tokens: tokens of a record in the ECG encoder, for the MEM noise.
+        max_text_tokens: longer texts are cut; their last token (T5's ``</s>``, BERT's ``[SEP]``) is kept.
+    """
+
+    seed: int = 1
+    train: bool = True
+    lead_mask_probability: float = 0.5
+    mlm_probability: float = 0.25
+    n_ecg_tokens: int = 312
+    max_text_tokens: int = 256
+
+
+class ECGDataset(host.Dataset):
+    """ECGs of a manifest, without texts; base of the paired data set.
+
+    Args:
+        manifest: the split.
+        labels: float ``[n, classes]`` added to each batch, NaN = unknown; None: no labels.
+    """
+
+    def __init__(self, manifest: Manifest, labels: Optional[np.ndarray] = None):
+        super().__init__()
+        self.manifest = manifest
+        self.store = RecordStore(manifest.store_root)
+        self.labels = labels
+        self.epoch = 1
+
+    def __getitem__(self, index: int) -> int:
+        return int(index)
+
+    def __getitems__(self, indices: Sequence[int]) -> List[int]:
+        return list(indices)
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        return True
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return self.manifest.n_samples
+
+    def num_tokens(self, index: int) -> int:
+        return int(self.manifest.n_samples[index])
+
+    def size(self, index: int) -> int:
+        return int(self.manifest.n_samples[index])
+
+    def ordered_indices(self) -> np.ndarray:
+        return np.arange(len(self))
+
+    def read_ecg(self, rows: np.ndarray) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
+        """``[B, 12, 5000]`` float32 mV, and real samples ``[B]`` where any record is padded, else None."""
+        ecg = self.store.read(self.manifest.shard[rows], self.manifest.row[rows])
+        n_samples = self.manifest.n_samples[rows]
+        padded = (n_samples < ecg.shape[-1]).any()
+        return torch.from_numpy(ecg), torch.from_numpy(n_samples.astype(np.int64)) if padded else None
+
+    def collater(self, samples: List[int]) -> Dict[str, Any]:
+        """Row numbers → mini-batch; see :class:`ECGTextDataset`."""
+        if len(samples) == 0:
+            return {}
+        rows = np.asarray(samples, dtype=np.int64)
+        ecg, n_samples = self.read_ecg(rows)
+        batch: Dict[str, Any] = {
+            "id": torch.from_numpy(rows),
+            "net_input": {"ecg": ecg, "n_samples": n_samples},
+            "nsentences": len(rows),
+            "nsignals": len(rows),
+            "ntokens": len(rows),
+        }
+        if self.labels is not None:
+            batch["labels"] = torch.from_numpy(np.asarray(self.labels[rows], dtype=np.float32))
+        return batch
+
+    collator = collater  # fairseq-signals' spelling
+
+
+class ECGTextDataset(ECGDataset):
+    """ECGs and their reports, half of each batch with a negative report in place of its own.
+
+    A batch holds ``id [B]``; ``net_input`` = ``ecg``, ``lead_mask`` (bool ``[B, 12]``, True = to be zeroed; None outside
+    training), ``n_samples``, ``text`` (masked ids ``[B, L]``), ``text_padding_mask``, ``mlm_mask``, ``mem_noise`` (int64
+    ``[B, N]``); ``mlm_target``; ``aligned`` (bool ``[B]``); ``report_id`` and ``text_report_id`` ``[B]``; and outside
+    training the unmasked own reports, ``report_text`` and ``report_padding_mask``.
+
+    Args:
+        manifest: the split; every record needs a report.
+        tokens: token ids of the manifest's reports.
+        options: see :class:`PairingOptions`.
+        negatives: table of the split (N3S); None: a random other report of the split.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        tokens: TokenTable,
+        options: PairingOptions,
+        negatives: Optional[NegativeTable] = None,
+        labels: Optional[np.ndarray] = None,
+    ):
+        super().__init__(manifest, labels)
+        self.tokens = tokens
+        self.options = options
+        self.negatives = negatives
+        self.report_ids = manifest.report_ids()
+        without = np.flatnonzero(self.report_ids < 0)
+        if len(without):
+            raise DataError(
+                f"{manifest.directory}/{manifest.split}.meta.parquet, row {without[0]}: no report "
+                f"({len(without)} records in all); pre-training needs a report for every record"
+            )
+        if self.report_ids.max(initial=-1) >= len(tokens):
+            raise DataError(f"{manifest.directory}: reports without token ids; run preprocess/tokenizer.py again")
+        if negatives is None and len(np.unique(self.report_ids)) < 2:
+            raise DataError(f"{manifest.directory}/{manifest.split}.tsv: one report only, there is nothing to swap it for")
+        self.mask_words = WordMasker(
+            options.mlm_probability, tokens.info["mask_id"], tokens.info["vocab_size"], tokens.info["special_ids"]
+        )
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        return not self.options.train  # batches are put together anew every epoch
+
+    def ordered_indices(self) -> np.ndarray:
+        if self.options.train:
+            return epoch_order(self.options.seed, self.epoch, len(self))
+        return np.arange(len(self))
+
+    def draw_negatives(self, report_ids: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """A negative report for each of ``report_ids``, chosen by ``u`` in [0, 1)."""
+        if self.negatives is not None:
+            return self.negatives.draw(report_ids, u)
+        row = (u * len(self)).astype(np.int64)
+        drawn = self.report_ids[row]
+        while (same := drawn == report_ids).any():  # the report itself, or another record's copy of it
+            row = np.where(same, (row + 1) % len(self), row)
+            drawn = self.report_ids[row]
+        return drawn
+
+    def pad_texts(self, report_ids: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Ids int64 ``[B, L]`` and padding bool ``[B, L]`` of the given reports."""
+        limit = self.options.max_text_tokens
+        texts = [self.tokens[report] for report in report_ids]
+        texts = [text if len(text) <= limit else np.append(text[: limit - 1], text[-1]) for text in texts]
+        lengths = np.array([len(text) for text in texts])
+        padding = np.arange(max(lengths.max(), 1))[None, :] >= lengths[:, None]
+        ids = np.full(padding.shape, self.tokens.info["pad_id"], dtype=np.int64)
+        ids[~padding] = np.concatenate(texts)
+        return ids, padding
+
+    def collater(self, samples: List[int]) -> Dict[str, Any]:
+        batch = super().collater(samples)
+        if not batch:
+            return batch
+        options, rows = self.options, np.asarray(samples, dtype=np.int64)
+        own = self.report_ids[rows]
+        # Fixed-size draws come first, so that no record's numbers depend on its neighbours' texts.
+        generators = record_generators(options.seed, self.epoch if options.train else 0, rows)
+        fixed = np.stack([generator.random(14) for generator in generators])
+        swap_key, negative_key, lead_keys = fixed[:, 0], fixed[:, 1], fixed[:, 2:]
+        mem_noise = np.stack([g.integers(0, 2**31, options.n_ecg_tokens, dtype=np.int64) for g in generators])
+
+        swapped = np.zeros(len(rows), dtype=bool)
+        swapped[swap_key.argsort(kind="stable")[: len(rows) // 2]] = True
+        used = own.copy()
+        used[swapped] = self.draw_negatives(own[swapped], negative_key[swapped])
+        ids, padding = self.pad_texts(used)
+        uniforms = np.zeros((3, *ids.shape))  # zeros under padding are never looked at
+        for row, generator in enumerate(generators):
+            length = int((~padding[row]).sum())
+            uniforms[:, row, :length] = generator.random((3, length))
+        text = self.mask_words(ids, padding, uniforms)
+
+        lead_mask = random_lead_mask(lead_keys, options.lead_mask_probability) if options.train else None
+        batch["net_input"].update(
+            lead_mask=None if lead_mask is None else torch.from_numpy(lead_mask),
+            text=torch.from_numpy(text.ids),
+            text_padding_mask=torch.from_numpy(padding),
+            mlm_mask=torch.from_numpy(text.mask),
+            mem_noise=torch.from_numpy(mem_noise),
+        )
+        batch.update(
+            mlm_target=torch.from_numpy(text.target),
+            aligned=torch.from_numpy(~swapped),
+            report_id=torch.from_numpy(own.astype(np.int64)),
+            text_report_id=torch.from_numpy(used.astype(np.int64)),
+            ntokens=int((~padding).sum()),
+        )
+        if not options.train:
+            report, report_padding = self.pad_texts(own)
+            batch["report_text"] = torch.from_numpy(report)
+            batch["report_padding_mask"] = torch.from_numpy(report_padding)
+        return batch
+
+    collator = collater

@@ -1,0 +1,265 @@
+"""The one door to the host framework: no other file imports ``fairseq`` or ``fairseq_signals``.
+
+Two hosts are supported, fairseq (``fairseq-fixed`` for Python ≥ 3.11, ``fairseq`` below) and fairseq-signals (installed
+from source). ``CMELT_HOST=fairseq|fairseq_signals`` chooses; else the one whose command is running; else whichever is
+installed, fairseq first. What the rest of the plugin needs of a host stands in this module under one name, whatever
+the host calls it: ``Dataclass``, ``Task``, ``Model``, ``Criterion``, ``Dataset``, ``EpochBatchIterator``, ``metrics``,
+``register_task``, ``register_model``, ``register_criterion`` and the functions below.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import pickle
+import sys
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from cmelt_plugin.errors import DataError
+
+HOSTS = ("fairseq", "fairseq_signals")
+
+
+def choose_host() -> str:
+    """Name of the host package.
+
+    Raises:
+        ImportError: none is installed, or ``CMELT_HOST`` names none.
+    """
+    wanted = os.environ.get("CMELT_HOST")
+    if wanted:
+        if wanted not in HOSTS:
+            raise ImportError(f"CMELT_HOST={wanted!r}: must be one of {', '.join(HOSTS)}")
+        return wanted
+    for name in HOSTS:
+        if name in sys.modules:
+            return name
+    for name in HOSTS:
+        if importlib.util.find_spec(name) is not None:
+            return name
+    raise ImportError(
+        "C-MELT is a plugin of fairseq or fairseq-signals and finds neither. Install one: "
+        "'pip install --no-build-isolation fairseq-fixed' (Python ≥ 3.11, after torch, numpy, cython, setuptools and "
+        "wheel), 'pip install fairseq' (older Pythons), or fairseq-signals from its source repository (Python ≤ 3.10)."
+    )
+
+
+NAME = choose_host()
+IS_SIGNALS = NAME == "fairseq_signals"
+
+
+def _host(module: str) -> Any:
+    return importlib.import_module(f"{NAME}.{module}" if module else NAME)
+
+
+_host("")
+if IS_SIGNALS:
+    Dataclass = _host("dataclass").Dataclass
+    Task = _host("tasks").Task
+    Model = _host("models").BaseModel
+    Criterion = _host("criterions").BaseCriterion
+    Dataset = _host("data").BaseDataset
+    _checkpoints = _host("utils.checkpoint_utils")
+else:
+    Dataclass = _host("dataclass").FairseqDataclass
+    Task = _host("tasks").FairseqTask
+    Model = _host("models").BaseFairseqModel
+    Criterion = _host("criterions").FairseqCriterion
+    Dataset = _host("data").FairseqDataset
+    _checkpoints = _host("checkpoint_utils")
+
+register_task = _host("tasks").register_task
+register_model = _host("models").register_model
+register_criterion = _host("criterions").register_criterion
+metrics = _host("logging").metrics
+EpochBatchIterator = _host("data.iterators").EpochBatchIterator
+
+
+def epoch_batch_iterator(**arguments: Any) -> Any:
+    """The host's ``EpochBatchIterator`` with those of ``arguments`` that this host knows."""
+    known = inspect.signature(EpochBatchIterator.__init__).parameters
+    return EpochBatchIterator(**{name: value for name, value in arguments.items() if name in known})
+
+
+def ecg_feature_extractor(conv_layers: List[Tuple[int, int, int]], n_leads: int) -> nn.Module:
+    """The host's wav2vec-style convolutional stack, ``[B, n_leads, T]`` → ``[B, C, N]``, without bias.
+
+    Parameter names are the same on both hosts (``conv_layers.0.0.weight``, ``conv_layers.0.2.weight`` …).
+    """
+    if IS_SIGNALS:
+        extractor = _host("modules.conv_feature_extraction").ConvFeatureExtraction
+        return extractor(conv_layers, in_d=n_leads, dropout=0.0, mode="default", conv_bias=False)
+    return _fairseq_feature_extractor(conv_layers, n_leads)
+
+
+def _fairseq_feature_extractor(conv_layers: List[Tuple[int, int, int]], n_leads: int) -> nn.Module:
+    base = _host("models.wav2vec.wav2vec2").ConvFeatureExtractionModel
+
+    class MultiLeadFeatureExtractor(base):  # fairseq's own takes audio, one channel
+        def __init__(self) -> None:
+            super().__init__(conv_layers, dropout=0.0, mode="default", conv_bias=False)
+            channels, kernel, stride = conv_layers[0]
+            first = nn.Conv1d(n_leads, channels, kernel, stride=stride, bias=False)
+            nn.init.kaiming_normal_(first.weight)
+            self.conv_layers[0][0] = first
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.conv_layers:
+                x = layer(x)
+            return x
+
+    return MultiLeadFeatureExtractor()
+
+
+def model_class(cfg: Any) -> type:
+    """The registered class behind a model configuration."""
+    return _host("models").MODEL_REGISTRY[getattr(cfg, "_name", None) or cfg.arch]
+
+
+# -- Checkpoints ---------------------------------------------------------------------------------------------------------
+
+# What the hosts keep in their checkpoints besides tensors and plain containers.
+_SAFE_CHECKPOINT_TYPES: List[Any] = []
+
+
+def _allow_checkpoint_types() -> None:
+    """Let ``torch.load(weights_only=True)``, the default since torch 2.6, read the hosts' checkpoints.
+
+    Named types are allowed one by one; nothing that can run code is.
+    """
+    allow = getattr(torch.serialization, "add_safe_globals", None)
+    if allow is None:  # torch < 2.4 has no list of safe types
+        return
+    from argparse import Namespace
+
+    import numpy as np
+
+    scalar_module = "numpy._core.multiarray" if hasattr(np, "_core") else "numpy.core.multiarray"
+    scalar = importlib.import_module(scalar_module).scalar
+    number_types = [np.dtype(kind) for kind in ("float64", "float32", "int64", "int32", "bool")]
+    _SAFE_CHECKPOINT_TYPES[:] = [Namespace, scalar, np.dtype, *{type(dtype) for dtype in number_types}]
+    allow(_SAFE_CHECKPOINT_TYPES)
+
+
+def load_checkpoint_state(path: str) -> Dict[str, Any]:
+    """A host's checkpoint on the CPU: ``model``, ``cfg``, ``task_state``, ….
+
+    Raises:
+        DataError: no such file, not a checkpoint, or one that holds more than data.
+    """
+    if not os.path.isfile(path):
+        raise DataError(f"{path}: no such checkpoint")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise DataError(f"{path}: not a readable checkpoint ({error})") from None
+    if not isinstance(state, dict) or "model" not in state:
+        raise DataError(f"{path}: a checkpoint of fairseq or fairseq-signals has an entry 'model', this file has none")
+    return state
+
+
+# -- Several processes ---------------------------------------------------------------------------------------------------
+
+
+def data_parallel_group() -> Optional[Any]:
+    """The process group gradients are averaged over; None in a single process."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return None
+    return _host("distributed.utils").get_data_parallel_group()
+
+
+def _register_in_spawned_workers() -> None:
+    """Make worker processes that the host spawns import this plugin.
+
+    Workers do not run hydra: they unpickle the training function by its qualified name. Naming one of ours in its
+    place makes unpickling import this plugin first.
+    """
+    from cmelt_plugin import workers
+
+    replacements = {"fairseq_cli.train": workers.train, "fairseq_cli.validate": workers.validate}
+    for name in ("fairseq_cli.hydra_train", "fairseq_cli.hydra_validate", "__main__"):
+        module = sys.modules.get(name)
+        replacement = replacements.get(getattr(getattr(module, "pre_main", None), "__module__", ""))
+        if replacement is not None:
+            module.pre_main = replacement
+
+
+def _join_torchrun() -> None:
+    """Let fairseq find the other processes of ``torchrun`` on machines without GPUs, too.
+
+    fairseq joins them only when its configured world size is not 1, whose default is the number of GPUs, and divides by
+    that number. Without this, N processes on a CPU machine train N separate models in one folder.
+    """
+    if IS_SIGNALS:
+        return
+    utils = _host("distributed.utils")
+    infer_init_method = utils.infer_init_method
+
+    def infer_with_torchrun(cfg: Any, force_distributed: bool = False) -> None:
+        under_torchrun = all(name in os.environ for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK"))
+        if cfg.distributed_init_method is not None or not under_torchrun or int(os.environ["WORLD_SIZE"]) < 2:
+            return infer_init_method(cfg, force_distributed)
+        cfg.distributed_init_method = "env://"
+        cfg.distributed_world_size = int(os.environ["WORLD_SIZE"])
+        cfg.distributed_rank = int(os.environ["RANK"])
+        cfg.distributed_no_spawn = True
+        if torch.cuda.is_available():
+            cfg.device_id = int(os.environ.get("LOCAL_RANK", cfg.distributed_rank % torch.cuda.device_count()))
+            torch.cuda.set_device(cfg.device_id)
+        else:
+            cfg.distributed_backend = "gloo"
+            cfg.ddp_backend = "legacy_ddp"  # fairseq hands device numbers to torch's own, which a CPU model refuses
+
+    utils.infer_init_method = infer_with_torchrun
+
+
+# -- Repairs -------------------------------------------------------------------------------------------------------------
+
+
+def _mend_cpu_gradient_clipping() -> None:
+    """fairseq-signals tests ``torch.cuda.is_available`` without calling it and so cannot clip gradients on a CPU."""
+    if not IS_SIGNALS or torch.cuda.is_available():
+        return
+    utils = _host("utils.utils")
+
+    def clip_grad_norm_(params, max_norm, aggregate_norm_fn=None):
+        parameters = [params] if isinstance(params, Tensor) else list(params)
+        gradients = [p.grad.detach() for p in parameters if p is not None and p.grad is not None]
+        if not gradients:
+            return torch.tensor(0.0)
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g.float()) for g in gradients]))
+        if aggregate_norm_fn is not None:
+            norm = aggregate_norm_fn(norm)
+        if max_norm > 0:
+            factor = (float(max_norm) / (norm + 1e-6)).clamp_(max=1)
+            for gradient in gradients:
+                gradient.mul_(factor)
+        return norm
+
+    utils.clip_grad_norm_ = clip_grad_norm_
+
+
+def _gather_objects_on_cpu() -> None:
+    """The hosts gather Python objects through CUDA byte tensors; without CUDA use torch's own gathering."""
+    if torch.cuda.is_available():
+        return
+
+    def all_gather_list(data: Any, group: Any = None, max_size: int = 16384) -> List[Any]:
+        group = data_parallel_group() if group is None else group
+        gathered: List[Any] = [None] * torch.distributed.get_world_size(group)
+        torch.distributed.all_gather_object(gathered, data, group=group)
+        return gathered
+
+    _host("distributed.utils").all_gather_list = all_gather_list
+
+
+_allow_checkpoint_types()
+_register_in_spawned_workers()
+_join_torchrun()
+_gather_objects_on_cpu()
+_mend_cpu_gradient_clipping()

@@ -1,0 +1,8 @@
+"""The pre-training losses as plain functions of tensors; they know no host, no model and no file."""
+
+from cmelt_plugin.losses.etm import etm_loss
+from cmelt_plugin.losses.mem import mem_loss
+from cmelt_plugin.losses.mlm import mlm_loss
+from cmelt_plugin.losses.siglep import pair_labels, siglep_loss
+
+__all__ = ["etm_loss", "mem_loss", "mlm_loss", "pair_labels", "siglep_loss"]

@@ -1,0 +1,60 @@
+"""The sigmoid contrastive loss (paper §3.2, equation 4; Zhai et al. 2023, SigLIP)."""
+
+from __future__ import annotations
+
+from typing import Union
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+DUPLICATES = ("negative", "ignore", "positive")
+
+
+def pair_labels(
+    ecg_report: Tensor,
+    text_report: Tensor,
+    own_column: Tensor,
+    aligned: Tensor,
+    duplicates: str = "negative",
+) -> Tensor:
+    """y of equation 4 for every ECG–text pair.
+
+    Args:
+        ecg_report: ``[B]`` report id of each ECG's own report.
+        text_report: ``[M]`` report id of each text in the batch (of all ranks), swapped ones included.
+        own_column: ``[B]`` column of the text that stands beside each ECG.
+        aligned: ``[B]`` bool, False where that text was swapped for a negative.
+        duplicates: what a *foreign* text is that reads the same as the ECG's own report: a ``negative`` (the paper),
+            ``ignore`` (left out of the loss) or a ``positive``.
+
+    Returns:
+        ``[B, M]`` float32: 1 match, -1 mismatch, 0 left out.
+    """
+    if duplicates not in DUPLICATES:
+        raise ValueError(f"duplicates must be one of {', '.join(DUPLICATES)}, not {duplicates!r}")
+    labels = torch.full((len(ecg_report), len(text_report)), -1.0, device=ecg_report.device)
+    if duplicates != "negative":
+        same = ecg_report[:, None] == text_report[None, :]
+        labels.masked_fill_(same, 0.0 if duplicates == "ignore" else 1.0)
+    own = torch.where(aligned, 1.0, -1.0)
+    return labels.scatter(1, own_column[:, None], own[:, None])
+
+
+def siglep_loss(
+    ecg: Tensor,
+    text: Tensor,
+    labels: Tensor,
+    scale: Union[Tensor, float] = 1.0,
+    bias: Union[Tensor, float] = 0.0,
+) -> Tensor:
+    """Σ over pairs of −log σ(y (scale · x′ᵀt′ + bias)), nats; divided by the batch size it is equation 4.
+
+    Args:
+        ecg: ``[B, D]`` embeddings x′.
+        text: ``[M, D]`` embeddings t′, of this rank or of all.
+        labels: ``[B, M]`` from :func:`pair_labels`; pairs labelled 0 are left out.
+        scale, bias: 1 and 0 in the paper, learned in SigLIP.
+    """
+    logits = scale * (ecg.float() @ text.float().T) + bias
+    return -(F.logsigmoid(labels * logits) * (labels != 0)).sum()

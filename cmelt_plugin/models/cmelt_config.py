@@ -1,0 +1,66 @@
+"""Configuration of the C-MELT model; the defaults are the sizes of the paper and its authors' release."""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from cmelt_plugin import host
+
+
+@dataclass
+class CMELTConfig(host.Dataclass):
+    text_encoder: str = field(
+        default="google/flan-t5-base",
+        metadata={"help": "Hugging Face name or local folder of the text encoder (paper: Flan-T5-base)"},
+    )
+    text_encoder_config: Optional[str] = field(
+        default=None,
+        metadata={"help": "JSON of the text encoder's configuration; filled in at the start and kept in the checkpoint"},
+    )
+    text_encoder_pretrained: bool = field(
+        default=True, metadata={"help": "start from the text encoder's pre-trained weights"}
+    )
+    text_pool: str = field(
+        default="mean",
+        metadata={"help": "pooling of text states: mean (over real tokens) or first (released code; T5 has no CLS token)"},
+    )
+    conv_feature_layers: str = field(
+        default="[(256, 2, 2)] * 4",
+        metadata={"help": "ECG feature extractor as [(channels, kernel, stride), …], optionally times a number"},
+    )
+    conv_pos: int = field(default=128, metadata={"help": "kernel of the convolutional position embedding, in tokens"})
+    conv_pos_groups: int = field(default=16, metadata={"help": "groups of the convolutional position embedding"})
+    feature_grad_mult: float = field(
+        default=1.0, metadata={"help": "factor on the gradient of the ECG feature extractor; 0 freezes it"}
+    )
+    encoder_embed_dim: int = field(default=768, metadata={"help": "width of the ECG encoder"})
+    encoder_layers: int = field(default=8, metadata={"help": "transformer layers of the ECG encoder (paper: 8)"})
+    encoder_attention_heads: int = field(default=12, metadata={"help": "attention heads of the ECG encoder"})
+    encoder_ffn_embed_dim: int = field(default=3072, metadata={"help": "feed-forward width of the ECG encoder"})
+    dropout: float = field(default=0.1, metadata={"help": "dropout of ECG encoder and fusion module"})
+    attention_dropout: float = field(default=0.1, metadata={"help": "dropout on attention weights of the ECG encoder"})
+    fusion_dim: int = field(default=768, metadata={"help": "width of the fusion module and of the embeddings"})
+    fusion_layers: int = field(default=6, metadata={"help": "cross-modal layers a side"})
+    fusion_heads: int = field(default=12, metadata={"help": "attention heads of the fusion module"})
+    fusion_ffn_dim: int = field(default=3072, metadata={"help": "feed-forward width of the fusion module"})
+    mem_ratio: float = field(default=0.75, metadata={"help": "share of ECG tokens dropped before the encoder"})
+    mem_layer: int = field(
+        default=3, metadata={"help": "the MEM head reads the ECG stream before this fusion layer; -1: after the last"}
+    )
+    mem_decoder_dim: int = field(default=384, metadata={"help": "width of the MEM decoder (paper: 384)"})
+    mem_decoder_layers: int = field(default=4, metadata={"help": "layers of the MEM decoder"})
+    mem_decoder_heads: int = field(default=6, metadata={"help": "attention heads of the MEM decoder"})
+    normalise_embeddings: bool = field(
+        default=True, metadata={"help": "unit-norm embeddings (SigLIP); False: raw dot products (paper, equation 4)"}
+    )
+    learn_logit_scale: bool = field(
+        default=True, metadata={"help": "learn scale and bias of the similarities (SigLIP); False: scale 1, bias 0"}
+    )
+    logit_scale_init: float = field(default=10.0, metadata={"help": "initial scale (SigLIP: 10)"})
+    logit_bias_init: float = field(default=-10.0, metadata={"help": "initial bias (SigLIP: -10)"})
+    ecg_encoder_init: Optional[str] = field(
+        default=None,
+        metadata={"help": "checkpoint of a wav2vec 2.0 / CMSC ECG model (fairseq-signals) to start the ECG encoder from"},
+    )
+    ecg_encoder_init_partial: bool = field(
+        default=False, metadata={"help": "accept an ecg_encoder_init that leaves weights unset (they are listed)"}
+    )

@@ -1,0 +1,147 @@
+"""The wav2vec-style ECG encoder: convolutional feature extractor, CLS token, transformer (paper §3.1, Oh et al. 2022).
+
+Parameter names are those of fairseq-signals' wav2vec 2.0 / CMSC models, so that their weights load as they are.
+"""
+
+from __future__ import annotations
+
+from typing import List, NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from cmelt_plugin.modules.masking import TokenMask, gather_tokens, mask_tokens
+from cmelt_plugin.modules.transformer import Encoder
+
+
+class ConvPositionalEncoding(nn.Module):
+    """Relative positions from a grouped convolution over time (wav2vec 2.0)."""
+
+    def __init__(self, dim: int, kernel: int, groups: int):
+        super().__init__()
+        conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=groups)
+        nn.init.normal_(conv.weight, mean=0.0, std=(4.0 / (kernel * dim)) ** 0.5)
+        nn.init.zeros_(conv.bias)
+        conv = nn.utils.parametrizations.weight_norm(conv, name="weight", dim=2)
+        self.pos_conv = nn.Sequential(conv, nn.GELU())
+        self.trim = 1 - kernel % 2  # an even kernel yields one step too many
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, N, D]`` → ``[B, N, D]``."""
+        conv, activation = self.pos_conv
+        out = conv(x.transpose(1, 2))
+        return activation(out[..., : out.shape[-1] - self.trim]).transpose(1, 2)
+
+
+class EncodedECG(NamedTuple):
+    """Token states, CLS first.
+
+    Attributes:
+        states: ``[B, 1 + K, D]``; K = visible tokens when masked, else all N.
+        padding_mask: ``[B, 1 + K]`` bool, True = padding; None when no record is padded.
+        mask: the token mask, or None.
+        token_padding_mask: ``[B, N]`` for all tokens, or None.
+    """
+
+    states: Tensor
+    padding_mask: Optional[Tensor]
+    mask: Optional[TokenMask]
+    token_padding_mask: Optional[Tensor]
+
+
+class ECGEncoder(nn.Module):
+    """12-lead ECG → token states.
+
+    Args:
+        feature_extractor: the host's convolutional stack, ``[B, leads, T]`` → ``[B, C, N]``.
+        conv_layers: its ``(channels, kernel, stride)``.
+        dim, layers, heads, ffn_dim: transformer sizes.
+        conv_pos, conv_pos_groups: kernel and groups of the convolutional position embedding.
+        feature_grad_mult: factor on the gradient that reaches the convolutions; 0 freezes them.
+    """
+
+    def __init__(
+        self,
+        feature_extractor: nn.Module,
+        conv_layers: List[Tuple[int, int, int]],
+        dim: int = 768,
+        layers: int = 8,
+        heads: int = 12,
+        ffn_dim: int = 3072,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+        conv_pos: int = 128,
+        conv_pos_groups: int = 16,
+        feature_grad_mult: float = 1.0,
+    ):
+        super().__init__()
+        self.conv_layers = list(conv_layers)
+        self.feature_grad_mult = feature_grad_mult
+        channels = self.conv_layers[-1][0]
+        self.feature_extractor = feature_extractor
+        self.layer_norm = nn.LayerNorm(channels)
+        self.post_extract_proj = nn.Linear(channels, dim)
+        self.dropout_input = nn.Dropout(dropout)
+        self.conv_pos = ConvPositionalEncoding(dim, conv_pos, conv_pos_groups)
+        self.class_embedding = nn.Parameter(torch.empty(dim).uniform_())
+        self.encoder = Encoder(layers, dim, heads, ffn_dim, dropout, attention_dropout)
+
+    @property
+    def samples_per_token(self) -> int:
+        """Stride of the convolutional stack in samples."""
+        stride = 1
+        for _, _, layer_stride in self.conv_layers:
+            stride *= layer_stride
+        return stride
+
+    def n_tokens(self, n_samples: int) -> int:
+        """Tokens that ``n_samples`` samples become."""
+        for _, kernel, stride in self.conv_layers:
+            n_samples = (n_samples - kernel) // stride + 1
+        return max(n_samples, 0)
+
+    def token_padding_mask(self, n_samples: Tensor, n_tokens: int) -> Tensor:
+        """``n_samples [B]`` real samples → ``[B, N]`` bool, True = a token that saw padding alone."""
+        starts = torch.arange(n_tokens, device=n_samples.device) * self.samples_per_token
+        return starts[None, :] >= n_samples[:, None]
+
+    def embed(self, ecg: Tensor) -> Tensor:
+        """``ecg [B, leads, T]`` float32, mV → ``[B, N, D]`` with positions."""
+        if self.feature_grad_mult == 0:
+            with torch.no_grad():
+                features = self.feature_extractor(ecg)
+        else:
+            features = self.feature_extractor(ecg)
+            if self.feature_grad_mult != 1.0 and features.requires_grad:
+                features.register_hook(lambda gradient: gradient * self.feature_grad_mult)
+        x = self.dropout_input(self.post_extract_proj(self.layer_norm(features.transpose(1, 2))))
+        return x + self.conv_pos(x)
+
+    def forward(
+        self,
+        ecg: Tensor,
+        n_samples: Optional[Tensor] = None,
+        mask_noise: Optional[Tensor] = None,
+        mask_ratio: float = 0.0,
+    ) -> EncodedECG:
+        """
+        Args:
+            ecg: ``[B, leads, T]`` float32, mV, zero-padded at the end.
+            n_samples: ``[B]`` real samples per record; None: no record is padded.
+            mask_noise: ``[B, N]`` random integers that decide which tokens are dropped; None: none is.
+            mask_ratio: share of tokens dropped.
+        """
+        x = self.embed(ecg)
+        padding = None if n_samples is None else self.token_padding_mask(n_samples, x.shape[1])
+        if padding is not None:
+            x = x.masked_fill(padding.unsqueeze(-1), 0.0)
+        mask, visible_padding = None, padding
+        if mask_noise is not None:
+            mask = mask_tokens(mask_noise, mask_ratio, padding)
+            x = gather_tokens(x, mask.keep_ids)
+            visible_padding = None if padding is None else padding.gather(1, mask.keep_ids)
+        cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+        x = torch.cat([cls, x], dim=1)
+        if visible_padding is not None:
+            visible_padding = torch.cat([visible_padding.new_zeros(len(x), 1), visible_padding], dim=1)
+        return EncodedECG(self.encoder(x, visible_padding), visible_padding, mask, padding)

@@ -1,0 +1,85 @@
+"""Any Hugging Face text encoder (Flan-T5, BERT, MedCPT, DeBERTa) behind one interface.
+
+``from_pretrained(name or local folder)`` is the only way weights come in. The architecture is kept as the JSON of the
+Hugging Face configuration, so that a checkpoint can be opened where that folder does not exist.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Optional
+
+from torch import Tensor, nn
+
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.huggingface import import_transformers
+
+# Encoder-decoder families of which only the encoder is wanted.
+_T5_FAMILY = ("t5", "mt5", "umt5")
+
+
+def _encoder_class(model_type: str):
+    transformers = import_transformers()
+
+    return transformers.T5EncoderModel if model_type in _T5_FAMILY else transformers.AutoModel
+
+
+def describe_text_encoder(name_or_folder: str) -> str:
+    """The Hugging Face configuration of a text encoder as a JSON string.
+
+    Raises:
+        DataError: neither a model name nor a folder with a configuration.
+    """
+    transformers = import_transformers()
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(name_or_folder)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"text encoder {name_or_folder!r} cannot be opened: {error}\n"
+            "Give a Hugging Face model name or a folder written by preprocess/tokenizer.py (model.text_encoder=…)."
+        ) from None
+    return json.dumps({"model_type": config.model_type, **config.to_diff_dict()}, sort_keys=True)
+
+
+class TextEncoder(nn.Module):
+    """Token ids → last hidden states.
+
+    Args:
+        description: JSON from :func:`describe_text_encoder`.
+        pretrained: name or folder to take the weights from; None: random weights (a checkpoint will fill them).
+
+    Raises:
+        DataError: the weights do not cover the encoder.
+    """
+
+    def __init__(self, description: str, pretrained: Optional[str] = None):
+        super().__init__()
+        transformers = import_transformers()
+
+        values = json.loads(description)
+        config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+        encoder_class = _encoder_class(config.model_type)
+        if pretrained is None:
+            # AutoModel is a factory, the others are models.
+            build = getattr(encoder_class, "from_config", encoder_class)
+            self.model = build(config)
+        else:
+            self.model, info = encoder_class.from_pretrained(pretrained, output_loading_info=True)
+            missing = [key for key in info["missing_keys"] if "pooler" not in key]
+            if missing or info.get("mismatched_keys"):
+                raise DataError(
+                    f"{pretrained}: these weights of the text encoder are missing or of another size: "
+                    f"{missing + list(info.get('mismatched_keys', []))}"
+                )
+        if getattr(self.model, "pooler", None) is not None:
+            self.model.pooler = None  # a pooler nobody reads would stay without gradient
+        self.model.train()
+        self.model_type = config.model_type
+        self.dim = int(getattr(config, "d_model", None) or config.hidden_size)
+        self.vocab_size = int(config.vocab_size)
+
+    def forward(self, text: Tensor, padding_mask: Optional[Tensor] = None) -> Tensor:
+        """``text [B, L]`` int64 ids, ``padding_mask [B, L]`` True = padding → ``[B, L, D]``."""
+        attend = None if padding_mask is None else (~padding_mask).long()
+        return self.model(input_ids=text, attention_mask=attend).last_hidden_state

@@ -1,0 +1,151 @@
+"""Transformer blocks shared by the ECG encoder, the fusion module and the reconstruction decoder.
+
+Sub-module names (``self_attn.q_proj``, ``fc1``, ``final_layer_norm`` …) are those of fairseq's encoder layers, so that
+weights pre-trained there load without renaming.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def init_bert_weights(module: nn.Module) -> None:
+    """Linear and embedding weights from N(0, 0.02²), biases zero (Devlin et al. 2019); for ``Module.apply``."""
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, mean=0.0, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of ``x`` over ``context`` (over itself when none is given)."""
+
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0):
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"width {dim} is not divisible by {heads} attention heads")
+        self.heads = heads
+        self.dropout = dropout
+        self.q_proj = nn.Linear(dim, dim)
+        self.k_proj = nn.Linear(dim, dim)
+        self.v_proj = nn.Linear(dim, dim)
+        self.out_proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, context: Optional[Tensor] = None, padding_mask: Optional[Tensor] = None) -> Tensor:
+        """
+        Args:
+            x: ``[B, L, D]`` queries.
+            context: ``[B, S, D]`` keys and values.
+            padding_mask: ``[B, S]`` bool, True = padding, never attended to. None: nothing is padding.
+
+        Returns:
+            ``[B, L, D]``.
+        """
+        context = x if context is None else context
+        query, key, value = (
+            projection(source).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, length, D/H]
+            for projection, source in ((self.q_proj, x), (self.k_proj, context), (self.v_proj, context))
+        )
+        attend = None if padding_mask is None else ~padding_mask[:, None, None, :]
+        dropout = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=attend, dropout_p=dropout)
+        return self.out_proj(out.transpose(1, 2).flatten(-2))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward, post-norm (as in wav2vec 2.0's ``base``) or pre-norm."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        ffn_dim: int,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+        norm_first: bool = False,
+    ):
+        super().__init__()
+        self.norm_first = norm_first
+        self.self_attn = Attention(dim, heads, attention_dropout)
+        self.self_attn_layer_norm = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, ffn_dim)
+        self.fc2 = nn.Linear(ffn_dim, dim)
+        self.final_layer_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.fc2(F.gelu(self.fc1(x))))
+
+    def forward(self, x: Tensor, padding_mask: Optional[Tensor] = None) -> Tensor:
+        """``[B, L, D]`` → ``[B, L, D]``; ``padding_mask [B, L]``: True = padding."""
+        if self.norm_first:
+            x = x + self.dropout(self.self_attn(self.self_attn_layer_norm(x), padding_mask=padding_mask))
+            return x + self.feed_forward(self.final_layer_norm(x))
+        x = self.self_attn_layer_norm(x + self.dropout(self.self_attn(x, padding_mask=padding_mask)))
+        return self.final_layer_norm(x + self.feed_forward(x))
+
+
+class CrossModalLayer(EncoderLayer):
+    """Self-attention → cross-attention to the other modality → feed-forward, post-norm (paper §3.1, fusion module)."""
+
+    def __init__(self, dim: int, heads: int, ffn_dim: int, dropout: float = 0.1, attention_dropout: float = 0.1):
+        super().__init__(dim, heads, ffn_dim, dropout, attention_dropout)
+        self.cross_attn = Attention(dim, heads, attention_dropout)
+        self.cross_attn_layer_norm = nn.LayerNorm(dim)
+
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        other: Tensor,
+        padding_mask: Optional[Tensor] = None,
+        other_padding_mask: Optional[Tensor] = None,
+    ) -> Tensor:
+        """``x [B, L, D]`` informed by ``other [B, S, D]`` → ``[B, L, D]``; masks: True = padding."""
+        x = self.self_attn_layer_norm(x + self.dropout(self.self_attn(x, padding_mask=padding_mask)))
+        attended = self.cross_attn(x, other, other_padding_mask)
+        x = self.cross_attn_layer_norm(x + self.dropout(attended))
+        return self.final_layer_norm(x + self.feed_forward(x))
+
+
+class Encoder(nn.Module):
+    """LayerNorm in front (post-norm stacks, as fairseq does) or behind (pre-norm stacks), dropout, and the layers."""
+
+    def __init__(
+        self,
+        layers: int,
+        dim: int,
+        heads: int,
+        ffn_dim: int,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+        norm_first: bool = False,
+    ):
+        super().__init__()
+        self.norm_first = norm_first
+        self.layer_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            EncoderLayer(dim, heads, ffn_dim, dropout, attention_dropout, norm_first) for _ in range(layers)
+        )
+        self.apply(init_bert_weights)
+
+    def forward(self, x: Tensor, padding_mask: Optional[Tensor] = None) -> Tensor:
+        """``[B, L, D]`` → ``[B, L, D]``; ``padding_mask [B, L]``: True = padding."""
+        x = self.dropout(x if self.norm_first else self.layer_norm(x))
+        for layer in self.layers:
+            x = layer(x, padding_mask)
+        return self.layer_norm(x) if self.norm_first else x
+
+
+def sinusoidal_positions(length: int, dim: int) -> Tensor:
+    """``[length, dim]`` sine/cosine position table of Vaswani et al. 2017, §3.5 (sine on even columns)."""
+    position = torch.arange(length, dtype=torch.float32)[:, None]
+    frequency = torch.exp(torch.arange(0, dim, 2, dtype=torch.float32) * (-torch.log(torch.tensor(10000.0)) / dim))
+    table = torch.zeros(length, dim)
+    table[:, 0::2] = torch.sin(position * frequency)
+    table[:, 1::2] = torch.cos(position * frequency)[:, : dim // 2]
+    return table

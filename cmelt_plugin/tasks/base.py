@@ -1,0 +1,146 @@
+"""What every task of this plugin shares: batches of a fixed number of records, and figures over whole subsets."""
+
+import logging
+import os
+from typing import Any, Dict, Optional
+
+import torch
+
+from cmelt_plugin import host
+from cmelt_plugin.criterions.base import FIGURE
+from cmelt_plugin.data.dataset import ECGDataset
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.subset import SubsetEvaluation
+
+logger = logging.getLogger(__name__)
+
+
+def unwrap(model: Any) -> Any:
+    """The model behind the host's distributed wrappers."""
+    while hasattr(model, "module"):
+        model = model.module
+    return model
+
+
+class ECGTask(host.Task):
+    """Base of the tasks; subclasses load data sets and say how a subset is evaluated."""
+
+    def __init__(self, cfg: Any):
+        super().__init__(cfg)
+        self.loading_checkpoint = False
+        self.evaluation: Optional[SubsetEvaluation] = None
+
+    @classmethod
+    def setup_task(cls, cfg: Any, **kwargs: Any) -> "ECGTask":
+        return cls(cfg)
+
+    @property
+    def source_dictionary(self) -> None:
+        return None
+
+    @property
+    def target_dictionary(self) -> None:
+        return None
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """Build the model; what its checkpoint must hold to stand alone is written into ``cfg`` first."""
+        self.loading_checkpoint = from_checkpoint
+        prepare = getattr(host.model_class(cfg), "prepare_config", None)
+        if prepare is not None:
+            prepare(cfg)
+        return super().build_model(cfg, from_checkpoint)
+
+    def new_evaluation(self, dataset: ECGDataset, n_batches: int) -> Optional[SubsetEvaluation]:
+        """How a pass over ``dataset`` is evaluated; None: by the criterion alone."""
+        return None
+
+    def is_training_set(self, dataset: ECGDataset) -> bool:
+        raise NotImplementedError
+
+    def get_batch_iterator(
+        self,
+        dataset: ECGDataset,
+        max_sentences: Optional[int] = None,
+        max_signals: Optional[int] = None,
+        seed: int = 1,
+        num_shards: int = 1,
+        shard_id: int = 0,
+        num_workers: int = 0,
+        epoch: int = 1,
+        data_buffer_size: int = 0,
+        disable_iterator_cache: bool = False,
+        skip_remainder_batch: bool = False,
+        **unused: Any,
+    ) -> Any:
+        """The host's epoch iterator over batches of ``dataset.batch_size`` records in the data set's own order.
+
+        Raises:
+            DataError: no batch size is set.
+        """
+        size = max_sentences or max_signals
+        if not size:
+            raise DataError("set dataset.batch_size: records are batched by number, not by tokens")
+        training = self.is_training_set(dataset)
+        reusable = dataset.can_reuse_epoch_itr_across_epochs and not disable_iterator_cache
+        iterator = self.dataset_to_epoch_iter.get(dataset) if reusable else None
+        if iterator is None:
+            dataset.set_epoch(epoch)
+            order = dataset.ordered_indices()
+            batches = [order[start : start + size] for start in range(0, len(order), size)]
+            if training and len(batches) > 1 and len(batches[-1]) < 2:
+                batches.pop()  # a single pair has no negatives
+            iterator = host.epoch_batch_iterator(
+                dataset=dataset,
+                collate_fn=dataset.collater,
+                batch_sampler=batches,
+                seed=seed,
+                num_shards=num_shards,
+                shard_id=shard_id,
+                num_workers=num_workers,
+                epoch=epoch,
+                buffer_size=data_buffer_size,
+                skip_remainder_batch=skip_remainder_batch,
+            )
+            if reusable:
+                self.dataset_to_epoch_iter[dataset] = iterator
+        if not training:
+            n_batches = -(-len(iterator.frozen_batches) // num_shards)
+            self.evaluation = self.new_evaluation(dataset, n_batches)
+        return iterator
+
+    def train_step(self, sample: Dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any):
+        """The host's step; a repeated batch, whose gradient the host throws away, is marked so."""
+        if kwargs.get("ignore_grad"):
+            sample = {**sample, "ignore_grad": True}
+        return super().train_step(
+            sample=sample, model=model, criterion=criterion, optimizer=optimizer, update_num=update_num, **kwargs
+        )
+
+    def valid_step(self, sample: Dict[str, Any], model: Any, criterion: Any, *args: Any, **kwargs: Any):
+        """Loss of one batch; the last batch of a subset carries the figures of the whole subset."""
+        model.eval()
+        with torch.no_grad():
+            loss, size, log = torch.zeros(()), 0, {"sample_size": 0, "nsentences": 0, "nsignals": 0, "ntokens": 0}
+            if sample and "text" in sample["net_input"]:
+                loss, size, log = criterion(model, sample)
+            if self.evaluation is not None:
+                figures = self.evaluation.add(unwrap(model), sample or {})
+                if figures is not None:
+                    log.update({f"{FIGURE}{name}": value for name, value in figures.items()}, figures=1)
+        return loss, size, log
+
+    def reduce_metrics(self, logging_outputs: Any, criterion: Any) -> None:
+        type(criterion).reduce_metrics(logging_outputs)
+
+    @staticmethod
+    def data_directory(path: Optional[str]) -> str:
+        """``task.data`` as an existing folder.
+
+        Raises:
+            DataError: not set, or no such folder.
+        """
+        if not path:
+            raise DataError("set task.data to a manifest directory (written by one of the preprocess commands)")
+        if not os.path.isdir(path):
+            raise DataError(f"task.data={path}: no such folder")
+        return path
