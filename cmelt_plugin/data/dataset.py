@@ -6,8 +6,9 @@ the data-loader workers. Batches hold NumPy-born tensors only and depend on (see
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ class ECGDataset(host.Dataset):
         labels: float ``[n, classes]`` added to each batch, NaN = unknown; None: no labels.
     """
 
-    def __init__(self, manifest: Manifest, labels: Optional[np.ndarray] = None):
+    def __init__(self, manifest: Manifest, labels: np.ndarray | None = None):
         super().__init__()
         self.manifest = manifest
         self.store = RecordStore(manifest.store_root)
@@ -62,7 +63,7 @@ class ECGDataset(host.Dataset):
     def __getitem__(self, index: int) -> int:
         return int(index)
 
-    def __getitems__(self, indices: Sequence[int]) -> List[int]:
+    def __getitems__(self, indices: Sequence[int]) -> list[int]:
         return list(indices)
 
     def __len__(self) -> int:
@@ -88,20 +89,20 @@ class ECGDataset(host.Dataset):
     def ordered_indices(self) -> np.ndarray:
         return np.arange(len(self))
 
-    def read_ecg(self, rows: np.ndarray) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
+    def read_ecg(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
         """``[B, 12, 5000]`` float32 mV, and real samples ``[B]`` where any record is padded, else None."""
         ecg = self.store.read(self.manifest.shard[rows], self.manifest.row[rows])
         n_samples = self.manifest.n_samples[rows]
         padded = (n_samples < ecg.shape[-1]).any()
         return torch.from_numpy(ecg), torch.from_numpy(n_samples.astype(np.int64)) if padded else None
 
-    def collater(self, samples: List[int]) -> Dict[str, Any]:
+    def collater(self, samples: list[int]) -> dict[str, Any]:
         """Row numbers → mini-batch; see :class:`ECGTextDataset`."""
         if len(samples) == 0:
             return {}
         rows = np.asarray(samples, dtype=np.int64)
         ecg, n_samples = self.read_ecg(rows)
-        batch: Dict[str, Any] = {
+        batch: dict[str, Any] = {
             "id": torch.from_numpy(rows),
             "net_input": {"ecg": ecg, "n_samples": n_samples},
             "nsentences": len(rows),
@@ -135,8 +136,8 @@ class ECGTextDataset(ECGDataset):
         manifest: Manifest,
         tokens: TokenTable,
         options: PairingOptions,
-        negatives: Optional[NegativeTable] = None,
-        labels: Optional[np.ndarray] = None,
+        negatives: NegativeTable | None = None,
+        labels: np.ndarray | None = None,
     ):
         super().__init__(manifest, labels)
         self.tokens = tokens
@@ -177,7 +178,7 @@ class ECGTextDataset(ECGDataset):
             drawn = self.report_ids[row]
         return drawn
 
-    def pad_texts(self, report_ids: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def pad_texts(self, report_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ids int64 ``[B, L]`` and padding bool ``[B, L]`` of the given reports."""
         limit = self.options.max_text_tokens
         texts = [self.tokens[report] for report in report_ids]
@@ -188,7 +189,7 @@ class ECGTextDataset(ECGDataset):
         ids[~padding] = np.concatenate(texts)
         return ids, padding
 
-    def collater(self, samples: List[int]) -> Dict[str, Any]:
+    def collater(self, samples: list[int]) -> dict[str, Any]:
         batch = super().collater(samples)
         if not batch:
             return batch

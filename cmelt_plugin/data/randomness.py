@@ -5,12 +5,10 @@ A record gets the same numbers whichever worker reads it, whatever else is in it
 
 from __future__ import annotations
 
-from typing import List
-
 import numpy as np
 
 
-def record_generators(seed: int, epoch: int, indices: np.ndarray) -> List[np.random.Generator]:
+def record_generators(seed: int, epoch: int, indices: np.ndarray) -> list[np.random.Generator]:
     """One generator per record: Philox keyed by (seed, epoch), its counter starting at the record's index."""
     key = np.array([seed, epoch], dtype=np.uint64)
     return [

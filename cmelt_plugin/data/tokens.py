@@ -1,0 +1,126 @@
+"""Token ids of reports or class texts, computed once: ``reports.<tag>.npz`` and ``prompts.<tag>.npz``.
+
+Training reads ids from here and never loads a tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cmelt_plugin.data.files import atomic_path, fingerprint
+from cmelt_plugin.errors import DataError
+
+FORMAT = 1
+REQUIRED = (
+    "format",
+    "tokenizer",
+    "fingerprint",
+    "source_fingerprint",
+    "vocab_size",
+    "pad_id",
+    "mask_id",
+    "special_ids",
+    "max_tokens",
+)
+
+
+class TokenTable:
+    """Token ids of ``n`` texts, stored flat.
+
+    Attributes:
+        ids: int32 ``[total tokens]``, every text's ids one after the other, the tokenizer's special tokens included.
+        offsets: int64 ``[n + 1]``; text ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
+        info: ``format, tokenizer, fingerprint, source_fingerprint, vocab_size, pad_id, mask_id, special_ids, max_tokens``
+            (``fingerprint`` is the tokenizer's, ``source_fingerprint`` that of the file the texts came from).
+        class_index: int32 ``[n]``, the class each text describes (prompts only), else None.
+    """
+
+    def __init__(
+        self, ids: np.ndarray, offsets: np.ndarray, info: dict[str, Any], class_index: np.ndarray | None = None
+    ) -> None:
+        """Check that the arrays and ``info`` belong together.
+
+        Raises:
+            DataError: an ``info`` key is missing, or offsets, ids or class indices are out of range.
+        """
+        self.ids = np.ascontiguousarray(ids, dtype=np.int32)
+        self.offsets = np.ascontiguousarray(offsets, dtype=np.int64)
+        self.info = dict(info)
+        self.class_index = None if class_index is None else np.ascontiguousarray(class_index, dtype=np.int32)
+        self._check()
+
+    def _check(self) -> None:
+        missing = [key for key in REQUIRED if key not in self.info]
+        if missing:
+            raise DataError(f"token table: info lacks {', '.join(missing)}")
+        if self.info["format"] != FORMAT:
+            raise DataError(f"token table: format {self.info['format']}, this version reads format {FORMAT}")
+        offsets = self.offsets
+        if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(self.ids):
+            raise DataError("token table: offsets do not span the ids")
+        if (np.diff(offsets) < 0).any():
+            raise DataError("token table: offsets decrease")
+        if len(self.ids) and (self.ids.min() < 0 or self.ids.max() >= self.info["vocab_size"]):
+            raise DataError(f"token table: ids outside 0..{self.info['vocab_size'] - 1}")
+        if self.class_index is not None and self.class_index.shape != (len(self),):
+            raise DataError(f"token table: {self.class_index.size} class indices for {len(self)} texts")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Ids of one text, int32 ``[tokens]`` (a view). Negative indices raise: -1 means "no report" in manifests."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"text {index} of {len(self)}")
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
+    def lengths(self) -> np.ndarray:
+        """Tokens per text, int64 ``[n]``."""
+        return np.diff(self.offsets)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the table to ``path`` (``.npz``), atomically."""
+        info = np.frombuffer(json.dumps(self.info, ensure_ascii=False).encode("utf-8"), dtype=np.uint8)
+        arrays = {"ids": self.ids, "offsets": self.offsets, "info": info}
+        if self.class_index is not None:
+            arrays["class_index"] = self.class_index
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, source_path: str | os.PathLike | None = None) -> TokenTable:
+        """Read a table; with ``source_path`` also check that it was made from that very file.
+
+        Args:
+            path: the ``.npz`` file.
+            source_path: ``reports.parquet`` or ``prompts.json`` whose texts it should hold.
+
+        Raises:
+            DataError: the file is missing or damaged, or was made from another version of ``source_path``.
+        """
+        path = Path(path)
+        rerun = f"make it with `python preprocess/tokenizer.py --manifest {path.parent} … --overwrite`"
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            info = json.loads(arrays["info"].tobytes().decode("utf-8"))
+            table = cls(arrays["ids"], arrays["offsets"], info, arrays.get("class_index"))
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file; {rerun}") from None
+        except DataError as error:
+            raise DataError(f"{path}: {error}; {rerun}") from None
+        except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, AttributeError, EOFError) as error:
+            raise DataError(f"{path}: damaged or not a token table ({error}); {rerun}") from None
+        if source_path is not None:
+            if not Path(source_path).is_file():
+                raise DataError(f"{source_path}: no such file, although {path.name} was made from it")
+            if fingerprint(source_path) != info["source_fingerprint"]:
+                raise DataError(f"{path}: stale, {Path(source_path).name} has changed since it was made; {rerun}")
+        return table
