@@ -1,0 +1,135 @@
+"""The last step of packing: the results of all blocks become the files of the manifest directory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
+from cmelt_plugin.data.manifest import write_split
+from cmelt_plugin.data.reports import write_reports
+from cmelt_plugin.data.store import write_store_json
+from preprocess.blocks import Block
+from preprocess.splits import SPLITS, assign_splits
+
+if TYPE_CHECKING:
+    from preprocess.packing import PackingOptions
+
+MANIFEST_FILE = "manifest.json"
+REJECTED_FILE = "rejected.tsv"
+
+
+def finish(
+    records: pa.Table,
+    blocks: Sequence[Block],
+    dest: Path,
+    plan: dict[str, Any],
+    options: PackingOptions,
+    *,
+    command: str,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Write store.json, reports.parquet, the splits, rejected.tsv and, last, manifest.json; return what it holds.
+
+    Without a single usable record only rejected.tsv is written. A split without records gets no files.
+    """
+    results = [read_json(block.result_path) for block in blocks]
+    rejected = [entry for result in results for entry in result["rejected"]]
+    rows = [entry for result in results for entry in result["rows"]]
+    if len(rows) + len(rejected) != len(records):
+        raise RuntimeError(f"{len(records)} records in, {len(rows)} packed, {len(rejected)} rejected")
+    _write_rejected(dest / REJECTED_FILE, records, rejected)
+    counts = {
+        "in": len(records),
+        "out": len(rows),
+        "rejected": dict(sorted(Counter(reason.split(":", 1)[0] for _, reason in rejected).items())),
+    }
+    manifest = {
+        "format": 1,
+        "data_set": plan["data_set"],
+        "command": command,
+        "arguments": plan,
+        "notes": list(notes),
+        "counts": counts,
+    }
+    if not rows:
+        return manifest
+
+    number, n_samples, rate, clipped = (np.array(column) for column in zip(*rows))
+    shards = [result["shard"] for result in results if result["rows"]]
+    shard = np.repeat(np.arange(len(shards)), [entry["rows"] for entry in shards])
+    row = np.concatenate([np.arange(entry["rows"]) for entry in shards])
+    clipped_records = int(np.count_nonzero(clipped))
+    write_store_json(dest, shards, clipped_records)
+
+    kept = records.take(pa.array(number))
+    report_id, report_count = _write_reports(dest, kept["report"])
+    meta = pa.table(
+        {
+            **{name: kept[name] for name in ("record_id", "subject_id", "sex", "age", "time")},
+            "report_id": report_id,
+            "source": pa.array([plan["data_set"]] * len(kept), pa.string()),
+            "source_rate": pa.array(rate.astype(np.float32)),
+        }
+    )
+    split = np.array(kept["split"].to_pylist())
+    unassigned = split == ""
+    if unassigned.any():
+        subjects = kept["subject_id"].filter(pa.array(unassigned)).to_pylist()
+        split = split.astype(object)
+        split[unassigned] = assign_splits(subjects, options.seed, options.fractions)
+    files = [entry["file"] for entry in shards]
+    sizes, prints = {}, {"reports.parquet": fingerprint(dest / "reports.parquet")}
+    for name in SPLITS:
+        chosen = np.flatnonzero(split == name)
+        sizes[name] = len(chosen)
+        if len(chosen):
+            write_split(dest, name, files, shard[chosen], row[chosen], n_samples[chosen], meta.take(pa.array(chosen)))
+            prints[f"{name}.tsv"] = fingerprint(dest / f"{name}.tsv")
+    if sum(sizes.values()) != len(rows):
+        raise RuntimeError(f"{len(rows)} records packed, {sizes} in the splits")
+    manifest.update(splits=sizes, reports=report_count, clipped_records=clipped_records, fingerprints=prints)
+    write_json(dest / MANIFEST_FILE, manifest)
+    return manifest
+
+
+def print_summary(dest: Path, manifest: dict[str, Any]) -> None:
+    """Print the counts of a manifest directory."""
+    counts = manifest["counts"]
+    rejected = counts["rejected"]
+    print(f"{dest}: {counts['in']} records in = {counts['out']} out + {sum(rejected.values())} rejected")
+    for code, count in rejected.items():
+        print(f"  rejected, {code}: {count}")
+    if "missing" in rejected:
+        print("  files are missing: complete the data set, then run again with --overwrite")
+    for split, count in manifest.get("splits", {}).items():
+        print(f"  {split}: {count} records" + ("" if count else " (no file written)"))
+    if counts["out"]:
+        print(f"  unique reports: {manifest['reports']}; records clipped at 32.767 mV: {manifest['clipped_records']}")
+
+
+def _write_rejected(path: Path, records: pa.Table, rejected: Sequence[tuple[int, str]]) -> None:
+    chosen = records.select(["record_id", "path"]).take(pa.array([number for number, _ in rejected], pa.int64()))
+    with atomic_path(path) as temporary:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as handle:
+            handle.write("record_id\tpath\treason\n")
+            for record_id, place, (_, reason) in zip(*(c.to_pylist() for c in chosen.columns), rejected):
+                handle.write("\t".join(" ".join(text.split()) for text in (record_id, place, reason)) + "\n")
+
+
+def _write_reports(dest: Path, texts: pa.ChunkedArray) -> tuple[np.ndarray, int]:
+    """Write the unique texts in order of first appearance; return the report id of each record and their number."""
+    encoded = texts.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    unique, index = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    named = np.array([text != "" for text in unique])
+    new_id = np.where(named, np.cumsum(named) - 1, -1).astype(np.int32)
+    counts = np.bincount(index, minlength=len(unique))[named]
+    write_reports(dest, [text for text in unique if text], counts)
+    return new_id[index], int(named.sum())

@@ -1,0 +1,128 @@
+"""Attach labels to a manifest directory: from a CSV file with one row per record and one column per class.
+
+Cells are 1 (present), 0 (absent) or empty (unknown). Each split gets SPLIT.labels.npy, float32 [records, classes] with
+NaN = unknown, and the directory labels.json. Records without a row in the CSV are unknown throughout. With --prompts,
+a JSON file of class texts for zero-shot classification, {"class name": ["text", ...]}, becomes prompts.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cmelt_plugin.data.files import atomic_path, read_json, write_json
+from cmelt_plugin.data.manifest import LABELS_FILE, Manifest, available_splits
+from cmelt_plugin.errors import DataError
+from preprocess import cli
+from preprocess.source import read_csv
+
+PROMPTS_FILE = "prompts.json"
+VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": np.nan}
+
+EXAMPLE = """example:
+  python preprocess/labels.py --manifest manifests/ptb-xl --labels super_classes.csv --label-set ptb-xl-super \\
+      --prompts super_class_texts.json
+"""
+
+
+def read_labels(path: Path, id_column: str) -> tuple[pd.Index, np.ndarray, list[str]]:
+    """Read a label CSV.
+
+    Returns:
+        record ids [n], labels float32 [n, classes] with NaN = unknown, and the class names in the file's order.
+
+    Raises:
+        DataError: the id column is missing, there is no class, an id occurs twice, or a cell is not 0, 1 or empty.
+    """
+    table = read_csv(path, [id_column], f"a column {id_column} and one column of 0, 1 or nothing per class", also=".*")
+    ids = pd.Index(table.pop(id_column))
+    if table.shape[1] == 0:
+        raise DataError(f"{path}: no class column beside {id_column}")
+    if ids.has_duplicates:
+        raise DataError(f"{path}: {id_column} {ids[ids.duplicated()][0]} occurs more than once")
+    values = np.empty(table.shape, dtype=np.float32)
+    for column, name in enumerate(table):
+        known = table[name].isin(VALUES)
+        if not known.all():
+            row = int((~known).to_numpy().argmax())
+            raise DataError(f"{path}, record {ids[row]}, column {name}: {table[name].iloc[row]!r} is not 0, 1 or empty")
+        values[:, column] = table[name].map(VALUES).to_numpy(dtype=np.float32)
+    return ids, values, list(table)
+
+
+def check_prompts(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """Read class texts and check that they cover exactly the classes ``names``.
+
+    Raises:
+        DataError: not an object of lists of texts, an unknown class, or a class without text.
+    """
+    prompts: Any = read_json(path)
+    if not isinstance(prompts, dict):
+        raise DataError(f'{path}: expected an object {{"class name": ["text", ...]}}')
+    unknown = sorted(set(prompts) - set(names))
+    if unknown:
+        raise DataError(f"{path}: no such class in the labels: {', '.join(unknown)}")
+    for name in names:
+        texts = prompts.get(name)
+        if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
+            raise DataError(f"{path}: class {name} needs a list of one or more texts")
+    return {name: prompts[name] for name in names}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest directory")
+    parser.add_argument("--labels", type=Path, required=True, help="CSV file of labels")
+    parser.add_argument("--prompts", type=Path, help="JSON file of class texts")
+    parser.add_argument("--label-set", help="name of the label set (default: the CSV's name)")
+    parser.add_argument("--id-column", default="record_id", help="column with the record id (default record_id)")
+    args = parser.parse_args(argv)
+
+    splits = available_splits(args.manifest)
+    if not splits:
+        raise DataError(f"{args.manifest}: holds no split (train.tsv with train.meta.parquet)")
+    ids, values, names = read_labels(args.labels, args.id_column)
+    kept_prompts = args.manifest / PROMPTS_FILE
+    prompts = check_prompts(args.prompts, names) if args.prompts else None
+    if prompts is None and kept_prompts.is_file():
+        check_prompts(kept_prompts, names)  # texts of another label set must not stay beside the new labels
+
+    used = 0
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for split in splits:
+        position = ids.get_indexer(Manifest.open(args.manifest, split).meta(["record_id"])["record_id"].to_pylist())
+        labels = np.where(position[:, None] >= 0, values[position], np.float32(np.nan))
+        found[split] = position, labels
+        used += np.unique(position[position >= 0]).size
+    if used == 0:
+        raise DataError(f"{args.labels}: none of its {len(ids)} ids occurs in {args.manifest}; is {args.id_column} right?")
+
+    # Arrays of an older label set must not be read with the new names, should the run be killed in between.
+    for split in splits:
+        (args.manifest / f"{split}.labels.npy").unlink(missing_ok=True)
+    write_json(args.manifest / LABELS_FILE, {"label_set": args.label_set or args.labels.stem, "names": names})
+    if prompts is not None:
+        write_json(kept_prompts, prompts)
+    for split in tqdm(splits, unit="split", desc="writing"):
+        with atomic_path(args.manifest / f"{split}.labels.npy") as temporary:
+            np.save(temporary, found[split][1], allow_pickle=False)
+
+    for split in splits:
+        position, labels = found[split]
+        print(f"{split}: {len(position)} records, {int((position < 0).sum())} without a row in {args.labels.name}")
+        for name, column in zip(names, labels.T):
+            unknown = int(np.isnan(column).sum())
+            print(f"  {name}: {int(np.nansum(column))} present, {int((column == 0).sum())} absent, {unknown} unknown")
+    print(f"{len(ids) - used} rows of {args.labels.name} belong to no record of {args.manifest}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,258 @@
+"""From a table of records to a manifest directory: the part that is the same for every data set.
+
+A data set's command builds the table (:mod:`preprocess.source`) and calls :func:`pack`, which checks, packs, splits
+and writes everything described in ``manifests/README.md``, and can be killed and run again at any moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Callable
+
+import pandas as pd
+import pyarrow as pa
+
+from cmelt_plugin.data.files import read_json, write_json
+from cmelt_plugin.data.store import ROW_BYTES, RecordStore
+from cmelt_plugin.errors import DataError
+from preprocess.blocks import WORK_FOLDER, Block, pack_blocks
+from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, finish, print_summary
+from preprocess.recording import Recording, SignalOptions
+from preprocess.splits import DEFAULT_FRACTIONS
+from preprocess.wfdb_files import read_wfdb
+
+_OWN_FILES = (
+    MANIFEST_FILE,  # first: without it the directory no longer counts as finished
+    "store.json",
+    "records-*.npy",
+    "*.tsv",
+    "*.meta.parquet",
+    "reports.parquet",
+    "*.labels.npy",
+    "labels.json",
+    ".*.tmp.*",
+)
+
+
+@dataclass(frozen=True)
+class PackingOptions:
+    """How the records are packed; everything but ``jobs`` and ``overwrite`` decides what is written."""
+
+    jobs: int = 1
+    overwrite: bool = False
+    rows_per_shard: int = 4096
+    seed: int = 1
+    fractions: Sequence[float] = DEFAULT_FRACTIONS
+    require_report: bool = True
+    signal: SignalOptions = field(default_factory=SignalOptions)
+
+
+def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
+    """Add the options every packing command has; ``splits`` for data sets that come without splits of their own."""
+    parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--dest", type=Path, required=True, help="manifest directory to write")
+    parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument("--limit", type=_positive, help="only the first LIMIT records")
+    parser.add_argument("--rows-per-shard", type=_positive, default=4096, help="input records per shard (default 4096)")
+    parser.add_argument("--min-seconds", type=float, default=5.0, help="reject shorter recordings (default 5)")
+    parser.add_argument("--allow-flat-leads", type=int, default=0, help="constant leads tolerated (default 0)")
+    parser.add_argument("--allow-no-report", action="store_true", help="keep records without report text")
+    parser.add_argument("--overwrite", action="store_true", help="replace what --dest holds")
+    if splits:
+        parser.add_argument("--seed", type=int, default=1, help="seed of the split by subject (default 1)")
+        parser.add_argument(
+            "--split",
+            type=float,
+            nargs=3,
+            default=DEFAULT_FRACTIONS,
+            metavar=("TRAIN", "VALID", "TEST"),
+            help="shares of subjects (default 0.95 0.025 0.025)",
+        )
+
+
+def options_from(args: argparse.Namespace) -> PackingOptions:
+    """Options from parsed arguments.
+
+    Raises:
+        DataError: the shares of the splits are not a division of 1.
+    """
+    fractions = tuple(getattr(args, "split", DEFAULT_FRACTIONS))
+    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise DataError(f"--split {' '.join(map(str, fractions))}: the shares must not be negative and must add up to 1")
+    return PackingOptions(
+        jobs=args.jobs,
+        overwrite=args.overwrite,
+        rows_per_shard=args.rows_per_shard,
+        seed=getattr(args, "seed", 1),
+        fractions=fractions,
+        require_report=not args.allow_no_report,
+        signal=SignalOptions(min_seconds=args.min_seconds, allow_flat_leads=args.allow_flat_leads),
+    )
+
+
+def pack(
+    records: pa.Table,
+    root: Path,
+    dest: Path,
+    options: PackingOptions,
+    *,
+    data_set: str,
+    command: str,
+    notes: Sequence[str] = (),
+    reader: Callable[[str], Recording] = read_wfdb,
+) -> int:
+    """Pack all records, write the manifest directory and print a summary; return the exit code.
+
+    Args:
+        records: table of ``RECORDS_SCHEMA`` in the order of the source.
+        root: folder the paths in ``records`` are relative to.
+        dest: manifest directory, made where missing.
+        options: what to accept and how to pack.
+        data_set: name written to the meta files.
+        command: the command that runs, for ``manifest.json``.
+        notes: sentences about the data for ``manifest.json``.
+        reader: top-level function from a path to a :class:`~preprocess.recording.Recording`.
+
+    Raises:
+        DataError: ``dest`` holds something else, is in use by another run, or ``records`` is empty.
+        OSError: ``dest`` cannot be written.
+    """
+    if len(records) == 0:
+        raise DataError(f"{root}: no records listed")
+    plan = {
+        "data_set": data_set,
+        "records": _fingerprint(records),
+        "reader": reader.__name__,
+        **{key: value for key, value in asdict(options).items() if key not in ("jobs", "overwrite")},
+    }
+    plan["fractions"] = list(plan["fractions"])
+    dest.mkdir(parents=True, exist_ok=True)
+    with _only_run(dest):
+        if _claim(dest, plan, options.overwrite):
+            manifest = read_json(dest / MANIFEST_FILE)
+            store = RecordStore(dest)
+            store.check(range(len(store.files)))
+            print_summary(dest, manifest)
+            print(f"{dest} was complete already; nothing to do (--overwrite packs it again)")
+            return 0
+        blocks = _blocks(records, root, dest, options, reader)
+        _warn_about_space(dest, blocks)
+        pack_blocks(blocks, options.jobs, len(records))
+        manifest = finish(records, blocks, dest, plan, options, command=command, notes=notes)
+        _remove_leftovers(dest)
+        shutil.rmtree(dest / WORK_FOLDER)
+        print_summary(dest, manifest)
+        if manifest["counts"]["out"] == 0:
+            raise DataError(f"{dest}: no record could be used; rejected.tsv says why")
+    return 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _fingerprint(records: pa.Table) -> str:
+    digest = hashlib.sha256()
+    for batch in records.combine_chunks().to_batches(max_chunksize=65536):
+        digest.update(batch.serialize())
+    return "sha256:" + digest.hexdigest()
+
+
+@contextmanager
+def _only_run(dest: Path) -> Iterator[None]:
+    """Hold a lock on the directory itself; file systems without locks are trusted."""
+    descriptor = os.open(dest, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{dest}: another run is writing here; wait for it or choose another --dest") from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _claim(dest: Path, plan: dict[str, Any], overwrite: bool) -> bool:
+    """Make ``dest`` ready for this plan; True when it is finished already."""
+    plan_path = dest / WORK_FOLDER / "plan.json"
+    finished = (dest / MANIFEST_FILE).is_file()
+    begun = plan_path.is_file()
+    if overwrite:
+        _clear(dest)
+    elif finished or begun:
+        found = read_json(dest / MANIFEST_FILE)["arguments"] if finished else read_json(plan_path)
+        changed = sorted(key for key in {**plan, **found} if plan.get(key) != found.get(key))
+        if changed:
+            raise DataError(
+                f"{dest}: made with other arguments or from other files (different: {', '.join(changed)}); "
+                "give --overwrite to replace it, or another --dest"
+            )
+        if finished:
+            shutil.rmtree(dest / WORK_FOLDER, ignore_errors=True)
+            return True
+        print(f"{dest}: going on where an earlier run stopped", file=sys.stderr)
+    elif any(path.name != REJECTED_FILE for pattern in ("*.tsv", "records-*.npy") for path in dest.glob(pattern)):
+        raise DataError(f"{dest}: holds records of unknown origin; give --overwrite to replace them, or another --dest")
+    _remove_leftovers(dest)
+    write_json(plan_path, plan)
+    return False
+
+
+def _remove_leftovers(dest: Path) -> None:
+    """Delete the temporary files of killed processes."""
+    for leftover in dest.glob(".*.tmp.*"):
+        leftover.unlink()
+
+
+def _clear(dest: Path) -> None:
+    for pattern in _OWN_FILES:
+        for path in sorted(dest.glob(pattern)):
+            path.unlink()
+    shutil.rmtree(dest / WORK_FOLDER, ignore_errors=True)
+
+
+def _blocks(
+    records: pa.Table, root: Path, dest: Path, options: PackingOptions, reader: Callable[[str], Recording]
+) -> list[Block]:
+    paths = records["path"].to_pylist()
+    reasons = [""] * len(paths)
+    if options.require_report:
+        reasons = ["" if text else "report: no report text" for text in records["report"].to_pylist()]
+    ids = pd.Series(records["record_id"].to_pylist())
+    for number in ids.index[ids.duplicated()]:
+        reasons[number] = "duplicate: an earlier record has the same id"
+    size = options.rows_per_shard
+    return [
+        Block(
+            number=number,
+            start=start,
+            paths=paths[start : start + size],
+            reasons=reasons[start : start + size],
+            root=str(root),
+            dest=str(dest),
+            reader=reader,
+            options=options.signal,
+        )
+        for number, start in enumerate(range(0, len(paths), size))
+    ]
+
+
+def _warn_about_space(dest: Path, blocks: Sequence[Block]) -> None:
+    needed = sum(len(block.paths) for block in blocks if not block.is_done()) * ROW_BYTES
+    free = shutil.disk_usage(dest).free
+    if needed > free:
+        print(f"warning: {dest}: up to {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free", file=sys.stderr)
