@@ -1,0 +1,163 @@
+"""Write a synthetic cohort in the layout of MIMIC-IV-ECG 1.0, with known findings and reports that agree with them.
+
+It stands in for the real cohort, which only credentialed users may copy: ``preprocess/mimic_iv_ecg.py`` reads both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from tqdm import tqdm
+
+from cmelt_plugin.errors import DataError
+from preprocess import cli
+from preprocess.synthetic_ecg import files, reports
+from preprocess.synthetic_ecg.findings import CLASSES
+from preprocess.synthetic_ecg.record import plan_record, render
+from preprocess.synthetic_ecg.subjects import draw_cohort, draw_subject
+
+RECORDS_PER_SUBJECT = 2.5
+TITLE = "Synthetic electrocardiograms"
+README = """{title}
+============================
+
+No patient is behind these files. Signals, identifiers, dates, measurements and reports were computed by
+preprocess/synthetic.py; they have the layout of MIMIC-IV-ECG 1.0 so that the same commands read both.
+Good for trying out software, useless for conclusions about patients.
+
+record_list.csv, machine_measurements.csv, files/   as in MIMIC-IV-ECG (12 leads, {rate} Hz, 10 s)
+labels.csv                                          what each record shows: 0/1 for each finding
+prompts.json                                        texts for each finding
+
+Made with --records {records} --subjects {subjects} --seed {seed} --rate {rate} --noise {noise}
+
+{classes}
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Command line."""
+    arguments = argparse.ArgumentParser(
+        description="Write a synthetic ECG cohort in the layout of MIMIC-IV-ECG 1.0.",
+        epilog="example: python preprocess/synthetic.py --records 4000 --seed 1 --dest data/synthetic",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    arguments.add_argument("--records", type=int, required=True, help="number of records")
+    arguments.add_argument("--dest", type=Path, required=True, help="folder to write; must be empty or missing")
+    arguments.add_argument("--seed", type=int, default=1, help="same seed, same files (default: 1)")
+    arguments.add_argument("--subjects", type=int, help=f"number of subjects (default: one for {RECORDS_PER_SUBJECT} records)")
+    arguments.add_argument("--rate", type=int, default=500, help="sample rate in Hz (default: 500)")
+    arguments.add_argument("--noise", type=float, default=1.0, help="times the usual noise; 0 for none (default: 1)")
+    arguments.add_argument("--overwrite", action="store_true", help="replace a synthetic cohort that is there already")
+    return arguments
+
+
+def main(argv: list | None = None) -> int:
+    """Write the cohort.
+
+    Raises:
+        DataError: arguments that make no sense, or a destination that must not be overwritten.
+    """
+    arguments = parser().parse_args(argv)
+    if arguments.records < 1 or arguments.records > 10_000_000:
+        raise DataError(f"--records {arguments.records}: between 1 and 10,000,000, please")
+    if arguments.subjects is None:
+        arguments.subjects = max(1, round(arguments.records / RECORDS_PER_SUBJECT))
+    if not 1 <= arguments.subjects <= arguments.records:
+        raise DataError(f"--subjects {arguments.subjects}: between 1 and --records {arguments.records}, please")
+    if arguments.seed < 0:
+        raise DataError(f"--seed {arguments.seed}: must not be negative")
+    if not 100 <= arguments.rate <= 2000:
+        raise DataError(f"--rate {arguments.rate}: between 100 and 2000 Hz, please")
+    if not 0 <= arguments.noise <= 20:
+        raise DataError(f"--noise {arguments.noise}: between 0 and 20, please")
+    _check_destination(arguments.dest, arguments.overwrite)
+
+    destination = arguments.dest.resolve()
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside the destination and moved there when complete: what has the final name is whole.
+    scratch = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    try:
+        whole = scratch / "cohort"
+        whole.mkdir()
+        summary = _write_cohort(whole, arguments)
+        if destination.exists():
+            destination.rename(scratch / "old")
+        whole.rename(destination)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    print(summary)
+    return 0
+
+
+def _check_destination(destination: Path, overwrite: bool) -> None:
+    if not destination.exists():
+        return
+    if not destination.is_dir():
+        raise DataError(f"{destination}: is a file; choose a folder")
+    if not any(destination.iterdir()):
+        return
+    if not overwrite:
+        raise DataError(f"{destination}: not empty; choose another folder or give --overwrite")
+    readme = destination / "README.txt"
+    if not readme.is_file() or not readme.read_text(encoding="utf-8", errors="replace").startswith(TITLE):
+        raise DataError(f"{destination}: not a synthetic cohort, so --overwrite leaves it alone; choose another folder")
+
+
+def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
+    """Write everything below ``root``; return the summary."""
+    seed, rate = arguments.seed, arguments.rate
+    cohort = draw_cohort(seed, arguments.records, arguments.subjects)
+    counts: Counter = Counter()
+    texts: Counter = Counter()
+    tables = {
+        "record_list.csv": files.RECORD_COLUMNS,
+        "machine_measurements.csv": files.MEASUREMENT_COLUMNS,
+        "labels.csv": ("record_id", "subject_id", *CLASSES),
+    }
+    handles = [open(root / name, "w", encoding="utf-8", newline="") for name in tables]
+    try:
+        records, machine, labels = (csv.writer(handle, lineterminator="\n") for handle in handles)
+        for table, columns in zip((records, machine, labels), tables.values()):
+            table.writerow(columns)
+        known, subject = -1, None
+        for i in tqdm(range(arguments.records), unit="record", desc="synthetic"):
+            if cohort.subject[i] != known:
+                known = int(cohort.subject[i])
+                subject = draw_subject(seed, known)
+            plan = plan_record(seed, i, subject, arguments.noise)
+            subject_id, study_id, time = int(cohort.subject_id[i]), int(cohort.study_id[i]), cohort.time[i]
+            path = files.record_path(subject_id, study_id)
+            files.write_record(root, path, subject_id, time, render(plan, rate), rate)
+            statements = reports.write_report(plan)
+            written = str(time).replace("T", " ")
+            records.writerow((subject_id, study_id, study_id, written, path))
+            cart = 6_000_000 + subject_id % 997
+            padding = [""] * (reports.MAX_STATEMENTS - len(statements))
+            machine.writerow(
+                (subject_id, study_id, cart, written, *statements, *padding)
+                + ("0.005-150 Hz", "60 Hz notch Baseline filter", *files.measurements(plan).values())
+            )
+            labels.writerow((study_id, subject_id, *(int(code in plan.findings.labels) for code in CLASSES)))
+            counts.update(plan.findings.labels)
+            texts[" ".join(statements).lower().replace("ekg", "ecg")] += 1
+    finally:
+        for handle in handles:
+            handle.close()
+    shutil.copyfile(reports.HERE / "prompts.json", root / "prompts.json")
+    described = "\n".join(f"{code:6} {meaning}" for code, meaning in CLASSES.items())
+    (root / "README.txt").write_text(README.format(title=TITLE, classes=described, **vars(arguments)), encoding="utf-8")
+    total = arguments.records
+    lines = [f"{total} records of {arguments.subjects} subjects, {len(texts)} different reports, in {arguments.dest}"]
+    lines += [f"  {code:6} {counts[code]:7d}  {counts[code] / total:6.1%}" for code in CLASSES]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,47 @@
+"""From a heart vector, or from electrode potentials, to the twelve leads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# The order of the leads in MIMIC-IV-ECG files; aVF stands before aVL there.
+MIMIC_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
+INDEPENDENT_LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+
+# Dower's matrix (Dower, Machado, Osborne, Clin Cardiol 1980): independent leads from the Frank vector in mV.
+# Columns: x to the patient's left, y to the feet, z to the back.
+DOWER = np.array(
+    [
+        [0.632, -0.235, 0.059],
+        [0.235, 1.066, -0.132],
+        [-0.515, 0.157, -0.917],
+        [0.044, 0.164, -1.387],
+        [0.882, 0.098, -1.277],
+        [1.213, 0.127, -0.601],
+        [1.125, 0.127, -0.086],
+        [0.831, 0.076, 0.230],
+    ]
+)
+
+# Independent leads from the electrodes RA, LA, LL, V1 … V6; the chest leads refer to Wilson's central terminal.
+ELECTRODES_TO_INDEPENDENT = np.zeros((8, 9))
+ELECTRODES_TO_INDEPENDENT[0, [1, 0]] = 1, -1
+ELECTRODES_TO_INDEPENDENT[1, [2, 0]] = 1, -1
+ELECTRODES_TO_INDEPENDENT[2:, :3] = -1 / 3
+ELECTRODES_TO_INDEPENDENT[2:, 3:] += np.eye(6)
+
+# Einthoven (III = II − I) and Goldberger (aVR = −(I + II)/2, aVL = I − II/2, aVF = II − I/2).
+INDEPENDENT_TO_TWELVE = np.zeros((12, 8))
+INDEPENDENT_TO_TWELVE[:6, :2] = [[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [-0.5, 1], [1, -0.5]]
+INDEPENDENT_TO_TWELVE[6:, 2:] = np.eye(6)
+
+
+def twelve_leads(independent: np.ndarray) -> np.ndarray:
+    """``[8, T]`` in the order of ``INDEPENDENT_LEADS`` to ``[12, T]`` in the order of ``MIMIC_LEADS``, same unit."""
+    return INDEPENDENT_TO_TWELVE.astype(independent.dtype) @ independent
+
+
+def frontal_axis(lead_i: float, lead_avf: float) -> float:
+    """Electrical axis in degrees (0 = left, +90 = down) from net areas in leads I and aVF."""
+    # An augmented lead has sqrt(3)/2 of the strength of a bipolar one.
+    return float(np.degrees(np.arctan2(2 / np.sqrt(3) * lead_avf, lead_i)))
