@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import List, Tuple
 
 _TERM = re.compile(r"\s*(\[.*?\])\s*(?:\*\s*(\d+))?\s*")
 
 
-def parse_conv_layers(text: str) -> List[Tuple[int, int, int]]:
+def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
     """``"[(256, 2, 2)] * 4"`` or ``"[(512, 10, 5)] + [(512, 3, 2)] * 4"`` → list of (channels, kernel, stride).
 
     Raises:
         ValueError: the text is anything else.
     """
-    layers: List[Tuple[int, int, int]] = []
+    layers: list[tuple[int, int, int]] = []
     for term in text.split("+"):
         match = _TERM.fullmatch(term)
         try:

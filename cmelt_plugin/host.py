@@ -15,7 +15,7 @@ import inspect
 import os
 import pickle
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,8 @@ def choose_host() -> str:
     raise ImportError(
         "C-MELT is a plugin of fairseq or fairseq-signals and finds neither. Install one: "
         "'pip install --no-build-isolation fairseq-fixed' (Python ≥ 3.11, after torch, numpy, cython, setuptools and "
-        "wheel), 'pip install fairseq' (older Pythons), or fairseq-signals from its source repository (Python ≤ 3.10)."
+        "wheel), or fairseq-signals from its source repository (Python ≤ 3.10), and this plugin beside it with "
+        "'CMELT_HOST=fairseq_signals pip install .'"
     )
 
 
@@ -77,16 +78,24 @@ register_task = _host("tasks").register_task
 register_model = _host("models").register_model
 register_criterion = _host("criterions").register_criterion
 metrics = _host("logging").metrics
-EpochBatchIterator = _host("data.iterators").EpochBatchIterator
+
+
+class EpochBatchIterator(_host("data.iterators").EpochBatchIterator):  # type: ignore[misc]
+    """The host's iterator over the batches of an epoch, which resumes in the middle of one on both hosts."""
+
+    @property
+    def next_epoch_idx(self) -> int:
+        # fairseq-signals forgets to return the number where an epoch was restored half-way.
+        return self.epoch if self._next_epoch_itr is not None else super().next_epoch_idx
 
 
 def epoch_batch_iterator(**arguments: Any) -> Any:
     """The host's ``EpochBatchIterator`` with those of ``arguments`` that this host knows."""
-    known = inspect.signature(EpochBatchIterator.__init__).parameters
+    known = inspect.signature(EpochBatchIterator).parameters
     return EpochBatchIterator(**{name: value for name, value in arguments.items() if name in known})
 
 
-def ecg_feature_extractor(conv_layers: List[Tuple[int, int, int]], n_leads: int) -> nn.Module:
+def ecg_feature_extractor(conv_layers: list[tuple[int, int, int]], n_leads: int) -> nn.Module:
     """The host's wav2vec-style convolutional stack, ``[B, n_leads, T]`` → ``[B, C, N]``, without bias.
 
     Parameter names are the same on both hosts (``conv_layers.0.0.weight``, ``conv_layers.0.2.weight`` …).
@@ -97,7 +106,7 @@ def ecg_feature_extractor(conv_layers: List[Tuple[int, int, int]], n_leads: int)
     return _fairseq_feature_extractor(conv_layers, n_leads)
 
 
-def _fairseq_feature_extractor(conv_layers: List[Tuple[int, int, int]], n_leads: int) -> nn.Module:
+def _fairseq_feature_extractor(conv_layers: list[tuple[int, int, int]], n_leads: int) -> nn.Module:
     base = _host("models.wav2vec.wav2vec2").ConvFeatureExtractionModel
 
     class MultiLeadFeatureExtractor(base):  # fairseq's own takes audio, one channel
@@ -121,10 +130,10 @@ def model_class(cfg: Any) -> type:
     return _host("models").MODEL_REGISTRY[getattr(cfg, "_name", None) or cfg.arch]
 
 
-# -- Checkpoints ---------------------------------------------------------------------------------------------------------
+# -- Checkpoints ---------------------------------------------------------------------------------------------------
 
 # What the hosts keep in their checkpoints besides tensors and plain containers.
-_SAFE_CHECKPOINT_TYPES: List[Any] = []
+_SAFE_CHECKPOINT_TYPES: list[Any] = []
 
 
 def _allow_checkpoint_types() -> None:
@@ -146,7 +155,7 @@ def _allow_checkpoint_types() -> None:
     allow(_SAFE_CHECKPOINT_TYPES)
 
 
-def load_checkpoint_state(path: str) -> Dict[str, Any]:
+def load_checkpoint_state(path: str) -> dict[str, Any]:
     """A host's checkpoint on the CPU: ``model``, ``cfg``, ``task_state``, ….
 
     Raises:
@@ -163,10 +172,10 @@ def load_checkpoint_state(path: str) -> Dict[str, Any]:
     return state
 
 
-# -- Several processes ---------------------------------------------------------------------------------------------------
+# -- Several processes ---------------------------------------------------------------------------------------------
 
 
-def data_parallel_group() -> Optional[Any]:
+def data_parallel_group() -> Any | None:
     """The process group gradients are averaged over; None in a single process."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return None
@@ -218,7 +227,7 @@ def _join_torchrun() -> None:
     utils.infer_init_method = infer_with_torchrun
 
 
-# -- Repairs -------------------------------------------------------------------------------------------------------------
+# -- Repairs -------------------------------------------------------------------------------------------------------
 
 
 def _mend_cpu_gradient_clipping() -> None:
@@ -249,9 +258,9 @@ def _gather_objects_on_cpu() -> None:
     if torch.cuda.is_available():
         return
 
-    def all_gather_list(data: Any, group: Any = None, max_size: int = 16384) -> List[Any]:
+    def all_gather_list(data: Any, group: Any = None, max_size: int = 16384) -> list[Any]:
         group = data_parallel_group() if group is None else group
-        gathered: List[Any] = [None] * torch.distributed.get_world_size(group)
+        gathered: list[Any] = [None] * torch.distributed.get_world_size(group)
         torch.distributed.all_gather_object(gathered, data, group=group)
         return gathered
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ def tiny_t5_config() -> str:
     return json.dumps({"model_type": "t5", "feed_forward_proj": "gated-gelu", "dropout_rate": 0.1, **sizes})
 
 
-TINY_MODEL: Dict[str, Any] = {
+TINY_MODEL: dict[str, Any] = {
     "text_encoder_pretrained": False,
     "conv_feature_layers": "[(16, 2, 2)] * 4",
     "conv_pos": 16,
@@ -55,7 +56,7 @@ def tiny_model(**changes: Any) -> Any:
     return CMELT.build_model(CMELTConfig(**{**TINY_MODEL, "text_encoder_config": tiny_t5_config(), **changes}))
 
 
-def token_table(texts: Sequence[Sequence[int]], source: Optional[Path] = None, **extra: Any) -> TokenTable:
+def token_table(texts: Sequence[Sequence[int]], source: Path | None = None, **extra: Any) -> TokenTable:
     """A token table over the tiny vocabulary; every text ends in EOS."""
     rows = [[*text, EOS] for text in texts]
     info = {
@@ -79,7 +80,7 @@ def write_manifest(
     n_reports: int = 6,
     splits: Sequence[str] = ("train", "valid"),
     seed: int = 0,
-    short_row: Optional[int] = None,
+    short_row: int | None = None,
     labels: bool = False,
     reports: bool = True,
     k: int = 3,

@@ -6,7 +6,7 @@ words, masked tokens) use the count of **all** ranks, so that N ranks compute th
 batch, exactly. In validation every batch stands for itself, on one rank or many.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -28,8 +28,8 @@ class Batch(NamedTuple):
         group: process group when the loss spans ranks, else None.
     """
 
-    out: Dict[str, Any]
-    sample: Dict[str, Any]
+    out: dict[str, Any]
+    sample: dict[str, Any]
     n_rows: int
     n_rows_total: Tensor
     group: Optional[Any]
@@ -44,7 +44,7 @@ class Part(NamedTuple):
     """One loss: its value (summed over rows) and what is logged beside it as ``name: (sum, count)``."""
 
     loss: Tensor
-    logged: Dict[str, Tuple[Tensor, Tensor]]
+    logged: dict[str, tuple[Tensor, Tensor]]
 
 
 class PretrainingCriterion(host.Criterion):
@@ -54,11 +54,11 @@ class PretrainingCriterion(host.Criterion):
         super().__init__(task)
         self.cfg = cfg
 
-    def parts(self) -> Dict[str, Tuple[float, Any]]:
+    def parts(self) -> dict[str, tuple[float, Any]]:
         """Weight and function of every part of the loss."""
         raise NotImplementedError
 
-    def forward(self, model: Any, sample: Dict[str, Any], reduce: bool = True) -> Tuple[Tensor, int, Dict[str, Any]]:
+    def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """Loss summed over rows, number of rows, values to log."""
         parts = {name: entry for name, entry in self.parts().items() if entry[0] != 0}
         out = model(**sample["net_input"], objectives=tuple(parts))
@@ -70,7 +70,7 @@ class PretrainingCriterion(host.Criterion):
         batch = Batch(out, sample, n_rows, total_rows, group)
 
         total: Any = 0.0
-        log: Dict[str, Any] = {}
+        log: dict[str, Any] = {}
         for name, (weight, function) in parts.items():
             part: Part = function(batch)
             total = total + weight * part.loss
@@ -86,7 +86,7 @@ class PretrainingCriterion(host.Criterion):
         return total, rows, log
 
     @staticmethod
-    def reduce_metrics(logging_outputs: List[Dict[str, Any]], prefix: Optional[str] = None) -> None:
+    def reduce_metrics(logging_outputs: list[dict[str, Any]], prefix: Optional[str] = None) -> None:
         """Averages over batches and ranks."""
 
         def summed(key: str) -> Any:
@@ -114,7 +114,7 @@ class PretrainingCriterion(host.Criterion):
         return True
 
 
-def gathered(batch: Batch, *rows: Tensor) -> Tuple[List[Tensor], int]:
+def gathered(batch: Batch, *rows: Tensor) -> tuple[list[Tensor], int]:
     """Each of ``rows`` from all ranks, and the column at which this rank's own begin."""
     if batch.group is None:
         return list(rows), 0

@@ -21,9 +21,7 @@ def siglep_part(batch: Batch, duplicates: str = "ignore") -> Part:
     """Equation 4: this rank's ECGs against the texts of all ranks."""
     out, sample = batch.out, batch.sample
     counted = torch.full_like(sample["text_report_id"], 1 if batch.n_rows else 0)
-    (text, text_report, column_counts), offset = gathered(
-        batch, out["text_embedding"], sample["text_report_id"], counted
-    )
+    (text, text_report, column_counts), offset = gathered(batch, out["text_embedding"], sample["text_report_id"], counted)
     ecg = out["ecg_embedding"]
     own_column = torch.arange(len(ecg), device=ecg.device) + offset
     labels = pair_labels(sample["report_id"], text_report, own_column, sample["aligned"], duplicates)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +18,8 @@ class AUC(NamedTuple):
     """
 
     macro: float
-    per_class: Dict[str, float]
-    excluded: List[str]
+    per_class: dict[str, float]
+    excluded: list[str]
 
 
 def macro_auc(labels: np.ndarray, scores: np.ndarray, names: Sequence[str]) -> AUC:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import comb
-from typing import Dict, Sequence
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ def first_hit_ranks(query: Tensor, gallery: Tensor, query_report: Tensor, galler
     return torch.cat(ranks)
 
 
-def retrieval_figures(ecg: Tensor, text: Tensor, report: Tensor, depths: Sequence[int] = DEPTHS) -> Dict[str, float]:
+def retrieval_figures(ecg: Tensor, text: Tensor, report: Tensor, depths: Sequence[int] = DEPTHS) -> dict[str, float]:
     """R@k in both directions for N aligned pairs: ``ecg [N, D]``, ``text [N, D]``, ``report [N]`` report ids."""
     figures = {}
     for name, query, gallery in (("ecg_to_text", ecg, text), ("text_to_ecg", text, ecg)):

@@ -6,7 +6,8 @@ embeddings of a pass over a subset here, and the last batch's logging output car
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,8 +32,8 @@ class SubsetEvaluation:
     def __init__(
         self,
         n_batches: int,
-        label_names: Optional[Sequence[str]] = None,
-        prompts: Optional[TokenTable] = None,
+        label_names: Sequence[str] | None = None,
+        prompts: TokenTable | None = None,
         group: Any = None,
     ):
         self.n_batches = n_batches
@@ -40,17 +41,17 @@ class SubsetEvaluation:
         self.prompts = prompts
         self.group = group
         self.seen = 0
-        self.columns: Dict[str, List[Tensor]] = {}
+        self.columns: dict[str, list[Tensor]] = {}
 
     @torch.no_grad()
-    def add(self, model: Any, sample: Dict[str, Any]) -> Optional[Dict[str, float]]:
+    def add(self, model: Any, sample: dict[str, Any]) -> dict[str, float] | None:
         """Take in one batch (``{}`` for a rank that has none left); after the last one return the figures."""
         self.seen += 1
         if sample:
             self._embed(model, sample)
         return self._figures(model) if self.seen == self.n_batches else None
 
-    def _embed(self, model: Any, sample: Dict[str, Any]) -> None:
+    def _embed(self, model: Any, sample: dict[str, Any]) -> None:
         inputs = sample["net_input"]
         rows = {"id": sample["id"], "ecg": model.embed_ecg(inputs["ecg"], inputs["n_samples"])}
         if "report_text" in sample:
@@ -61,7 +62,7 @@ class SubsetEvaluation:
         for name, values in rows.items():
             self.columns.setdefault(name, []).append(values)
 
-    def _figures(self, model: Any) -> Dict[str, float]:
+    def _figures(self, model: Any) -> dict[str, float]:
         columns = self._gather()
         # A rank that runs out of batches repeats one: every record counts once.
         ids = columns["id"].cpu()
@@ -69,7 +70,7 @@ class SubsetEvaluation:
         order = ids.argsort(stable=True)
         first[order[1:][ids[order[1:]] == ids[order[:-1]]]] = False
         columns = {name: values[first.to(values.device)] for name, values in columns.items()}
-        figures: Dict[str, float] = {}
+        figures: dict[str, float] = {}
         if "text" in columns:
             figures.update(retrieval_figures(columns["ecg"], columns["text"], columns["report"]))
         if self.prompts is not None and self.label_names is not None:
@@ -82,7 +83,7 @@ class SubsetEvaluation:
         figures["records"] = float(len(columns["id"]))
         return figures
 
-    def _gather(self) -> Dict[str, Tensor]:
+    def _gather(self) -> dict[str, Tensor]:
         columns = {name: torch.cat(values) for name, values in self.columns.items()}
         if self.group is None:
             return columns

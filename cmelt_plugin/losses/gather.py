@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Tuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,7 +17,7 @@ class _AllGatherRows(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, sizes: List[int], group: Any) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, sizes: list[int], group: Any) -> Tensor:
         ctx.sizes, ctx.group = sizes, group
         padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
         padded[: len(rows)] = rows
@@ -26,15 +26,15 @@ class _AllGatherRows(torch.autograd.Function):
         return torch.cat([part[:size] for part, size in zip(parts, sizes)])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tuple[Tensor, None, None]:
-        gradient = gradient.contiguous()
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)  # autograd may need the original elsewhere
         dist.all_reduce(gradient, group=ctx.group)
         rank = dist.get_rank(ctx.group)
         start = sum(ctx.sizes[:rank])
         return gradient[start : start + ctx.sizes[rank]], None, None
 
 
-def row_counts(n_rows: int, device: torch.device, group: Any) -> List[int]:
+def row_counts(n_rows: int, device: torch.device, group: Any) -> list[int]:
     """How many rows each rank of ``group`` holds."""
     counts = torch.zeros(dist.get_world_size(group), dtype=torch.long, device=device)
     counts[dist.get_rank(group)] = n_rows
@@ -42,12 +42,12 @@ def row_counts(n_rows: int, device: torch.device, group: Any) -> List[int]:
     return counts.tolist()
 
 
-def gather_rows(rows: Tensor, counts: List[int], group: Any) -> Tensor:
+def gather_rows(rows: Tensor, counts: list[int], group: Any) -> Tensor:
     """``rows [B_r, …]`` of every rank → ``[Σ B_r, …]`` in rank order, differentiable."""
     return _AllGatherRows.apply(rows, counts, group)
 
 
-def sum_over_ranks(values: Tensor, group: Optional[Any]) -> Tensor:
+def sum_over_ranks(values: Tensor, group: Any | None) -> Tensor:
     """Element-wise sum over ranks without gradient; ``values`` itself in a single process."""
     if group is None:
         return values

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Union
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -45,8 +43,8 @@ def siglep_loss(
     ecg: Tensor,
     text: Tensor,
     labels: Tensor,
-    scale: Union[Tensor, float] = 1.0,
-    bias: Union[Tensor, float] = 0.0,
+    scale: Tensor | float = 1.0,
+    bias: Tensor | float = 0.0,
 ) -> Tensor:
     """Σ over pairs of −log σ(y (scale · x′ᵀt′ + bias)), nats; divided by the batch size it is equation 4.
 

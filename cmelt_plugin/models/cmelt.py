@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any, Collection, Dict, Optional
+from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -128,12 +129,12 @@ class CMELT(host.Model):
         embedding = embedding.float()
         return nn.functional.normalize(embedding, dim=-1) if self.cfg.normalise_embeddings else embedding
 
-    def embed_ecg(self, ecg: Tensor, n_samples: Optional[Tensor] = None) -> Tensor:
+    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
         """``ecg [B, 12, 5000]`` mV, unmasked → ``[B, D]`` float32, ready for a dot product."""
         encoded = self.ecg_encoder(ecg, n_samples)
         return self.similarity_features(self.ecg_projection(encoded.states, encoded.padding_mask))
 
-    def embed_text(self, text: Tensor, text_padding_mask: Optional[Tensor] = None) -> Tensor:
+    def embed_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Tensor:
         """``text [B, L]`` ids, unmasked → ``[B, D]`` float32, ready for a dot product."""
         states = self.text_encoder(text, text_padding_mask)
         return self.similarity_features(self.text_projection(states, text_padding_mask))
@@ -143,12 +144,12 @@ class CMELT(host.Model):
         ecg: Tensor,
         text: Tensor,
         text_padding_mask: Tensor,
-        n_samples: Optional[Tensor] = None,
-        lead_mask: Optional[Tensor] = None,
-        mem_noise: Optional[Tensor] = None,
-        mlm_mask: Optional[Tensor] = None,
+        n_samples: Tensor | None = None,
+        lead_mask: Tensor | None = None,
+        mem_noise: Tensor | None = None,
+        mlm_mask: Tensor | None = None,
         objectives: Collection[str] = OBJECTIVES,
-    ) -> Dict[str, Any]:
+    ) -> dict[str, Any]:
         """
         Args:
             ecg: ``[B, 12, T]`` float32, mV.
@@ -169,7 +170,7 @@ class CMELT(host.Model):
             ecg = ecg.masked_fill(lead_mask.unsqueeze(-1), 0.0)
         encoded: EncodedECG = self.ecg_encoder(ecg, n_samples, mem_noise, self.cfg.mem_ratio)
         text_states = self.text_encoder(text, text_padding_mask)
-        out: Dict[str, Any] = {}
+        out: dict[str, Any] = {}
         if "siglep" in objectives:
             out["ecg_embedding"] = self.similarity_features(self.ecg_projection(encoded.states, encoded.padding_mask))
             out["text_embedding"] = self.similarity_features(self.text_projection(text_states, text_padding_mask))

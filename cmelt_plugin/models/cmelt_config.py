@@ -16,9 +16,7 @@ class CMELTConfig(host.Dataclass):
         default=None,
         metadata={"help": "JSON of the text encoder's configuration; filled in at the start and kept in the checkpoint"},
     )
-    text_encoder_pretrained: bool = field(
-        default=True, metadata={"help": "start from the text encoder's pre-trained weights"}
-    )
+    text_encoder_pretrained: bool = field(default=True, metadata={"help": "start from the text encoder's pre-trained weights"})
     text_pool: str = field(
         default="mean",
         metadata={"help": "pooling of text states: mean (over real tokens) or first (released code; T5 has no CLS token)"},

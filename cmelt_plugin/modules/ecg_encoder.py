@@ -5,7 +5,7 @@ Parameter names are those of fairseq-signals' wav2vec 2.0 / CMSC models, so that
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +44,9 @@ class EncodedECG(NamedTuple):
     """
 
     states: Tensor
-    padding_mask: Optional[Tensor]
-    mask: Optional[TokenMask]
-    token_padding_mask: Optional[Tensor]
+    padding_mask: Tensor | None
+    mask: TokenMask | None
+    token_padding_mask: Tensor | None
 
 
 class ECGEncoder(nn.Module):
@@ -63,7 +63,7 @@ class ECGEncoder(nn.Module):
     def __init__(
         self,
         feature_extractor: nn.Module,
-        conv_layers: List[Tuple[int, int, int]],
+        conv_layers: list[tuple[int, int, int]],
         dim: int = 768,
         layers: int = 8,
         heads: int = 12,
@@ -78,7 +78,8 @@ class ECGEncoder(nn.Module):
         self.conv_layers = list(conv_layers)
         self.feature_grad_mult = feature_grad_mult
         channels = self.conv_layers[-1][0]
-        self.feature_extractor = feature_extractor
+        # Frozen weights ask for no gradient, or data-parallel training would wait for it.
+        self.feature_extractor = feature_extractor.requires_grad_(feature_grad_mult != 0)
         self.layer_norm = nn.LayerNorm(channels)
         self.post_extract_proj = nn.Linear(channels, dim)
         self.dropout_input = nn.Dropout(dropout)
@@ -105,36 +106,39 @@ class ECGEncoder(nn.Module):
         starts = torch.arange(n_tokens, device=n_samples.device) * self.samples_per_token
         return starts[None, :] >= n_samples[:, None]
 
-    def embed(self, ecg: Tensor) -> Tensor:
-        """``ecg [B, leads, T]`` float32, mV → ``[B, N, D]`` with positions."""
-        if self.feature_grad_mult == 0:
-            with torch.no_grad():
-                features = self.feature_extractor(ecg)
-        else:
-            features = self.feature_extractor(ecg)
-            if self.feature_grad_mult != 1.0 and features.requires_grad:
-                features.register_hook(lambda gradient: gradient * self.feature_grad_mult)
+    def embed(self, ecg: Tensor, n_samples: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """``ecg [B, leads, T]`` float32, mV → ``[B, N, D]`` with positions, and which tokens are padding ``[B, N]``.
+
+        What stands beyond ``n_samples [B]`` reaches no real token, neither through group normalisation nor positions.
+        """
+        if n_samples is not None:
+            real = torch.arange(ecg.shape[-1], device=ecg.device)[None, :] < n_samples[:, None]
+            ecg = ecg.masked_fill(~real.unsqueeze(1), 0.0)
+        features = self.feature_extractor(ecg)
+        if self.feature_grad_mult != 1.0 and features.requires_grad:
+            features.register_hook(lambda gradient: gradient * self.feature_grad_mult)
         x = self.dropout_input(self.post_extract_proj(self.layer_norm(features.transpose(1, 2))))
-        return x + self.conv_pos(x)
+        if n_samples is None:
+            return x + self.conv_pos(x), None
+        padding = self.token_padding_mask(n_samples, x.shape[1])
+        x = x.masked_fill(padding.unsqueeze(-1), 0.0)
+        return x + self.conv_pos(x), padding
 
     def forward(
         self,
         ecg: Tensor,
-        n_samples: Optional[Tensor] = None,
-        mask_noise: Optional[Tensor] = None,
+        n_samples: Tensor | None = None,
+        mask_noise: Tensor | None = None,
         mask_ratio: float = 0.0,
     ) -> EncodedECG:
         """
         Args:
-            ecg: ``[B, leads, T]`` float32, mV, zero-padded at the end.
+            ecg: ``[B, leads, T]`` float32, mV, padded at the end.
             n_samples: ``[B]`` real samples per record; None: no record is padded.
             mask_noise: ``[B, N]`` random integers that decide which tokens are dropped; None: none is.
             mask_ratio: share of tokens dropped.
         """
-        x = self.embed(ecg)
-        padding = None if n_samples is None else self.token_padding_mask(n_samples, x.shape[1])
-        if padding is not None:
-            x = x.masked_fill(padding.unsqueeze(-1), 0.0)
+        x, padding = self.embed(ecg, n_samples)
         mask, visible_padding = None, padding
         if mask_noise is not None:
             mask = mask_tokens(mask_noise, mask_ratio, padding)

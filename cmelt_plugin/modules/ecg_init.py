@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Dict, List, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -21,9 +21,9 @@ _PREFIXES = ("ecg_encoder.", "encoder.w2v_model.", "w2v_encoder.w2v_model.")
 class Fit(NamedTuple):
     """What a set of weights does to a module: ``missing`` stay as they were, ``unexpected`` are not used."""
 
-    missing: List[str]
-    unexpected: List[str]
-    mismatched: List[str]
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: list[str]
 
 
 def _canonical(name: str) -> str:
@@ -35,10 +35,10 @@ def _canonical(name: str) -> str:
     return name.replace("pos_conv.0.weight_v", "pos_conv.0.parametrizations.weight.original1")
 
 
-def match_ecg_weights(encoder: nn.Module, weights: Dict[str, Tensor]) -> "tuple[Dict[str, Tensor], Fit]":
+def match_ecg_weights(encoder: nn.Module, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], Fit]:
     """Sort foreign ``weights`` into those that fit ``encoder`` and the rest."""
     own = encoder.state_dict()
-    fitting: Dict[str, Tensor] = {}
+    fitting: dict[str, Tensor] = {}
     unexpected, mismatched = [], []
     for name, tensor in weights.items():
         target = _canonical(name)

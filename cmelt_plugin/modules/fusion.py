@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -60,8 +60,8 @@ class Fusion(nn.Module):
         self,
         text: Tensor,
         ecg: Tensor,
-        text_padding_mask: Optional[Tensor] = None,
-        ecg_padding_mask: Optional[Tensor] = None,
+        text_padding_mask: Tensor | None = None,
+        ecg_padding_mask: Tensor | None = None,
     ) -> Fused:
         """``text [B, L, Dt]``, ``ecg [B, K, De]``, masks True = padding → :class:`Fused`."""
         text = self.text_proj(text) + self.modality_type.weight[TEXT]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmelt_plugin.modules.masking import TokenMask
-from cmelt_plugin.modules.transformer import Encoder, init_bert_weights, sinusoidal_positions
+from cmelt_plugin.modules.transformer import BERT_NORM_EPSILON, Encoder, init_bert_weights, sinusoidal_positions
 
 
 class MLMHead(nn.Module):
@@ -18,7 +16,7 @@ class MLMHead(nn.Module):
     def __init__(self, dim: int, vocab_size: int):
         super().__init__()
         self.dense = nn.Linear(dim, dim)
-        self.layer_norm = nn.LayerNorm(dim)
+        self.layer_norm = nn.LayerNorm(dim, BERT_NORM_EPSILON)
         self.decoder = nn.Linear(dim, vocab_size)
         self.apply(init_bert_weights)
 
@@ -36,9 +34,7 @@ class MEMHead(nn.Module):
         out_dim: values per token = samples per token × leads (16 × 12 = 192), lead-major.
     """
 
-    def __init__(
-        self, dim: int, n_tokens: int, out_dim: int, decoder_dim: int = 384, layers: int = 4, heads: int = 6
-    ):
+    def __init__(self, dim: int, n_tokens: int, out_dim: int, decoder_dim: int = 384, layers: int = 4, heads: int = 6):
         super().__init__()
         self.embed = nn.Linear(dim, decoder_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_dim))
@@ -49,7 +45,7 @@ class MEMHead(nn.Module):
         for module in (self.embed, self.predict):
             init_bert_weights(module)
 
-    def forward(self, states: Tensor, mask: Optional[TokenMask], padding_mask: Optional[Tensor] = None) -> Tensor:
+    def forward(self, states: Tensor, mask: TokenMask | None, padding_mask: Tensor | None = None) -> Tensor:
         """
         Args:
             states: ``[B, 1 + K, D]``, CLS first, visible tokens in the mask's order.

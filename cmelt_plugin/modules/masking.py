@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ class TokenMask(NamedTuple):
     dropped: Tensor
 
 
-def mask_tokens(noise: Tensor, ratio: float, padding_mask: Optional[Tensor] = None) -> TokenMask:
+def mask_tokens(noise: Tensor, ratio: float, padding_mask: Tensor | None = None) -> TokenMask:
     """Drop the ``ratio`` of tokens with the largest noise, padding first.
 
     Args:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import torch
 from torch import Tensor
 
 
-def standardise_leads(ecg: Tensor, n_samples: Optional[Tensor] = None, epsilon: float = 1e-6) -> Tensor:
+def standardise_leads(ecg: Tensor, n_samples: Tensor | None = None, epsilon: float = 1e-6) -> Tensor:
     """Zero mean and unit variance per record and lead, over real samples.
 
     Args:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 from torch import Tensor, nn
 
 
-def masked_mean(states: Tensor, padding_mask: Optional[Tensor]) -> Tensor:
+def masked_mean(states: Tensor, padding_mask: Tensor | None) -> Tensor:
     """Mean over real tokens: ``states [B, L, D]``, ``padding_mask [B, L]`` (True = padding) → ``[B, D]``."""
     if padding_mask is None:
         return states.mean(dim=1)
@@ -31,7 +29,7 @@ class Pooler(nn.Module):
         self.pool = pool
         self.dense = nn.Linear(dim, out_dim)
 
-    def forward(self, states: Tensor, padding_mask: Optional[Tensor] = None) -> Tensor:
+    def forward(self, states: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """``[B, L, D]`` → ``[B, out_dim]``."""
         pooled = states[:, 0] if self.pool == "first" else masked_mean(states, padding_mask)
         return self.dense(pooled).tanh()

@@ -7,8 +7,8 @@ Hugging Face configuration, so that a checkpoint can be opened where that folder
 from __future__ import annotations
 
 import json
-from typing import Optional
 
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cmelt_plugin.errors import DataError
@@ -50,10 +50,10 @@ class TextEncoder(nn.Module):
         pretrained: name or folder to take the weights from; None: random weights (a checkpoint will fill them).
 
     Raises:
-        DataError: the weights do not cover the encoder.
+        DataError: the weights cannot be read or do not cover the encoder.
     """
 
-    def __init__(self, description: str, pretrained: Optional[str] = None):
+    def __init__(self, description: str, pretrained: str | None = None):
         super().__init__()
         transformers = import_transformers()
 
@@ -65,8 +65,11 @@ class TextEncoder(nn.Module):
             build = getattr(encoder_class, "from_config", encoder_class)
             self.model = build(config)
         else:
-            self.model, info = encoder_class.from_pretrained(pretrained, output_loading_info=True)
-            missing = [key for key in info["missing_keys"] if "pooler" not in key]
+            try:
+                self.model, info = encoder_class.from_pretrained(pretrained, output_loading_info=True)
+            except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+                raise DataError(f"{pretrained}: the weights of the text encoder cannot be loaded: {error}") from None
+            missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
             if missing or info.get("mismatched_keys"):
                 raise DataError(
                     f"{pretrained}: these weights of the text encoder are missing or of another size: "
@@ -74,12 +77,12 @@ class TextEncoder(nn.Module):
                 )
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None  # a pooler nobody reads would stay without gradient
-        self.model.train()
+        self.model.float().train()  # folders may hold half precision; a host that wants it casts the whole model
         self.model_type = config.model_type
         self.dim = int(getattr(config, "d_model", None) or config.hidden_size)
         self.vocab_size = int(config.vocab_size)
 
-    def forward(self, text: Tensor, padding_mask: Optional[Tensor] = None) -> Tensor:
+    def forward(self, text: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """``text [B, L]`` int64 ids, ``padding_mask [B, L]`` True = padding → ``[B, L, D]``."""
         attend = None if padding_mask is None else (~padding_mask).long()
         return self.model(input_ids=text, attention_mask=attend).last_hidden_state

@@ -6,11 +6,12 @@ weights pre-trained there load without renaming.
 
 from __future__ import annotations
 
-from typing import Optional
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+# The fusion layers and the MLM head are BERT's, and with them its epsilon (Devlin et al. 2019).
+BERT_NORM_EPSILON = 1e-12
 
 
 def init_bert_weights(module: nn.Module) -> None:
@@ -35,7 +36,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(dim, dim)
         self.out_proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, context: Optional[Tensor] = None, padding_mask: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None, padding_mask: Tensor | None = None) -> Tensor:
         """
         Args:
             x: ``[B, L, D]`` queries.
@@ -67,20 +68,21 @@ class EncoderLayer(nn.Module):
         dropout: float = 0.1,
         attention_dropout: float = 0.1,
         norm_first: bool = False,
+        norm_epsilon: float = 1e-5,
     ):
         super().__init__()
         self.norm_first = norm_first
         self.self_attn = Attention(dim, heads, attention_dropout)
-        self.self_attn_layer_norm = nn.LayerNorm(dim)
+        self.self_attn_layer_norm = nn.LayerNorm(dim, norm_epsilon)
         self.fc1 = nn.Linear(dim, ffn_dim)
         self.fc2 = nn.Linear(ffn_dim, dim)
-        self.final_layer_norm = nn.LayerNorm(dim)
+        self.final_layer_norm = nn.LayerNorm(dim, norm_epsilon)
         self.dropout = nn.Dropout(dropout)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         return self.dropout(self.fc2(F.gelu(self.fc1(x))))
 
-    def forward(self, x: Tensor, padding_mask: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """``[B, L, D]`` → ``[B, L, D]``; ``padding_mask [B, L]``: True = padding."""
         if self.norm_first:
             x = x + self.dropout(self.self_attn(self.self_attn_layer_norm(x), padding_mask=padding_mask))
@@ -93,16 +95,16 @@ class CrossModalLayer(EncoderLayer):
     """Self-attention → cross-attention to the other modality → feed-forward, post-norm (paper §3.1, fusion module)."""
 
     def __init__(self, dim: int, heads: int, ffn_dim: int, dropout: float = 0.1, attention_dropout: float = 0.1):
-        super().__init__(dim, heads, ffn_dim, dropout, attention_dropout)
+        super().__init__(dim, heads, ffn_dim, dropout, attention_dropout, norm_epsilon=BERT_NORM_EPSILON)
         self.cross_attn = Attention(dim, heads, attention_dropout)
-        self.cross_attn_layer_norm = nn.LayerNorm(dim)
+        self.cross_attn_layer_norm = nn.LayerNorm(dim, BERT_NORM_EPSILON)
 
     def forward(  # type: ignore[override]
         self,
         x: Tensor,
         other: Tensor,
-        padding_mask: Optional[Tensor] = None,
-        other_padding_mask: Optional[Tensor] = None,
+        padding_mask: Tensor | None = None,
+        other_padding_mask: Tensor | None = None,
     ) -> Tensor:
         """``x [B, L, D]`` informed by ``other [B, S, D]`` → ``[B, L, D]``; masks: True = padding."""
         x = self.self_attn_layer_norm(x + self.dropout(self.self_attn(x, padding_mask=padding_mask)))
@@ -133,7 +135,7 @@ class Encoder(nn.Module):
         )
         self.apply(init_bert_weights)
 
-    def forward(self, x: Tensor, padding_mask: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """``[B, L, D]`` → ``[B, L, D]``; ``padding_mask [B, L]``: True = padding."""
         x = self.dropout(x if self.norm_first else self.layer_norm(x))
         for layer in self.layers:

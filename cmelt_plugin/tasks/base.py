@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Any, Dict, Optional
+from typing import Any, Optional
 
 import torch
 
@@ -108,7 +108,7 @@ class ECGTask(host.Task):
             self.evaluation = self.new_evaluation(dataset, n_batches)
         return iterator
 
-    def train_step(self, sample: Dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any):
+    def train_step(self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any):
         """The host's step; a repeated batch, whose gradient the host throws away, is marked so."""
         if kwargs.get("ignore_grad"):
             sample = {**sample, "ignore_grad": True}
@@ -116,7 +116,7 @@ class ECGTask(host.Task):
             sample=sample, model=model, criterion=criterion, optimizer=optimizer, update_num=update_num, **kwargs
         )
 
-    def valid_step(self, sample: Dict[str, Any], model: Any, criterion: Any, *args: Any, **kwargs: Any):
+    def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any, *args: Any, **kwargs: Any):
         """Loss of one batch; the last batch of a subset carries the figures of the whole subset."""
         model.eval()
         with torch.no_grad():

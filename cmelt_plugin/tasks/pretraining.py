@@ -93,7 +93,11 @@ class CMELTPretrainingTask(ECGTask):
         self.prompts[dataset] = (names, prompts)
         self.datasets[split] = dataset
         logger.info(
-            "%s/%s: %d records%s", directory, split, len(dataset), f", {len(names)} classes" if prompts is not None else ""
+            "%s/%s: %d records%s",
+            directory,
+            split,
+            len(dataset),
+            f", {len(names)} classes" if prompts is not None else "",
         )
 
     def is_training_set(self, dataset: ECGDataset) -> bool:

@@ -1,0 +1,120 @@
+"""Both hosts behave alike behind ``cmelt_plugin.host``; each is asked in a process of its own."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import pytest
+from hosts import HOSTS, REPOSITORY, environment, host_python
+
+FACTS = """
+import json, pickle, sys
+import torch
+import fairseq_cli.hydra_train, fairseq_cli.hydra_validate
+import cmelt_plugin
+cmelt_plugin.register()
+cmelt_plugin.register()  # twice does nothing
+from cmelt_plugin import host
+extractor = host.ecg_feature_extractor([(16, 2, 2)] * 4, 12)
+registry = host._host("criterions").CRITERION_REGISTRY
+print("FACTS" + json.dumps({
+    "host": host.NAME,
+    "names": sorted(extractor.state_dict()),
+    "shape": list(extractor(torch.zeros(2, 12, 5000)).shape),
+    "criteria": sorted(name for name in registry if name.startswith("cmelt")),
+    "task": "cmelt_pretraining" in host._host("tasks").TASK_REGISTRY,
+    "model": "cmelt" in host._host("models").MODEL_REGISTRY,
+    "pickled": pickle.dumps(fairseq_cli.hydra_train.pre_main).hex(),
+}))
+"""
+
+WORKER = """
+import pickle, sys
+{host_import}
+assert "cmelt_plugin" not in sys.modules
+function = pickle.loads(bytes.fromhex("{pickled}"))
+print(function.__module__, function.__name__)
+import importlib
+import cmelt_plugin
+cmelt_plugin.register()
+tasks = importlib.import_module("{host}.tasks")
+assert "cmelt_pretraining" in tasks.TASK_REGISTRY
+"""
+
+
+def ask(name, script):
+    done = subprocess.run([host_python(name), "-c", script], env=environment(name), capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_conformance(name):
+    facts = json.loads(ask(name, FACTS).split("FACTS")[1])
+    assert facts["host"] == name
+    convolutions = [f"conv_layers.{i}.0.weight" for i in range(4)]
+    assert facts["names"] == sorted([*convolutions, "conv_layers.0.2.weight", "conv_layers.0.2.bias"])
+    assert facts["shape"] == [2, 16, 312]
+    assert facts["criteria"] == ["cmelt", "cmelt_etm", "cmelt_mem", "cmelt_mlm", "cmelt_siglep"]
+    assert facts["task"] and facts["model"]
+
+    # What a spawned worker does: load the host, unpickle the training function by name, find the plugin registered.
+    script = WORKER.format(host_import=f"import {name}.distributed.utils", pickled=facts["pickled"], host=name)
+    assert ask(name, script).split() == ["cmelt_plugin.workers", "train"]
+
+
+def test_choice_of_host(monkeypatch):
+    from cmelt_plugin.host import choose_host
+
+    monkeypatch.setenv("CMELT_HOST", "fairseq_signals")
+    assert choose_host() == "fairseq_signals"
+    monkeypatch.setenv("CMELT_HOST", "somewhere")
+    with pytest.raises(ImportError, match="must be one of fairseq, fairseq_signals"):
+        choose_host()
+    monkeypatch.delenv("CMELT_HOST")
+    assert choose_host() == "fairseq"  # loaded by this very test
+
+
+def test_no_host_at_all_says_what_to_install():
+    script = """
+import importlib.util
+importlib.util.find_spec = lambda name, *rest: None
+import cmelt_plugin.host
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
+    assert done.returncode != 0
+    assert "pip install --no-build-isolation fairseq-fixed" in done.stderr
+
+
+def test_importing_the_package_loads_no_host():
+    script = "import sys, cmelt_plugin, hydra_plugins.cmelt_plugin; print('fairseq' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
+    assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_checkpoints_that_hold_code_are_refused(tmp_path):
+    import torch
+
+    from cmelt_plugin.errors import DataError
+    from cmelt_plugin.host import load_checkpoint_state
+
+    class Payload:
+        def __reduce__(self):
+            return (print, ("code from a checkpoint",))
+
+    torch.save({"model": {}, "extra": Payload()}, tmp_path / "evil.pt")
+    with pytest.raises(DataError, match="not a readable checkpoint"):
+        load_checkpoint_state(str(tmp_path / "evil.pt"))
+    (tmp_path / "text.pt").write_text("no checkpoint")
+    with pytest.raises(DataError, match="not a readable checkpoint"):
+        load_checkpoint_state(str(tmp_path / "text.pt"))
+    torch.save({"weights": {}}, tmp_path / "other.pt")
+    with pytest.raises(DataError, match="entry 'model'"):
+        load_checkpoint_state(str(tmp_path / "other.pt"))
+    with pytest.raises(DataError, match="no such checkpoint"):
+        load_checkpoint_state(str(tmp_path / "missing.pt"))
+    with open(tmp_path / "pickle.pt", "wb") as handle:
+        pickle.dump({"model": {}}, handle)
+    with pytest.raises(DataError, match="not a readable checkpoint"):
+        load_checkpoint_state(str(tmp_path / "pickle.pt"))
