@@ -1,0 +1,190 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tiny import TINY_MODEL, tiny_model, tiny_t5_config, token_table, write_manifest
+
+from cmelt_plugin import host
+from cmelt_plugin.criterions.composite import CompositeConfig, CompositeCriterion
+from cmelt_plugin.data.manifest import Manifest
+from cmelt_plugin.data.reports import write_reports
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.retrieval import retrieval_figures
+from cmelt_plugin.tasks.pretraining import CMELTPretrainingTask, PretrainingConfig
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return write_manifest(tmp_path_factory.mktemp("task") / "m", labels=True, short_row=5)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return tiny_model()
+
+
+def task(directory, **changes):
+    out = CMELTPretrainingTask(PretrainingConfig(data=str(directory) if directory else None, **{"seed": 1, **changes}))
+    out.n_ecg_tokens, out.vocab_size = 312, 60
+    out.state.merge_state_dict({"tokenizer_fingerprint": None})  # shared by all tasks of a process
+    return out
+
+
+def validate(the_task, model, batch_size, subset="valid", repeat_last=False):
+    """What the hosts do: every batch through valid_step and reduce_metrics, averaged at the end."""
+    criterion = CompositeCriterion(CompositeConfig(), the_task).eval()
+    iterator = the_task.get_batch_iterator(the_task.dataset(subset), max_sentences=batch_size)
+    batches = list(iterator.next_epoch_itr(shuffle=False))
+    if repeat_last:  # as the hosts do on a rank that ran out of batches
+        the_task.evaluation.n_batches += 1
+        batches.append(batches[-1])
+    with host.metrics.aggregate(new_root=True) as aggregate:
+        for batch in batches:
+            _, _, log = the_task.valid_step(batch, model, criterion)
+            the_task.reduce_metrics([log], criterion)
+    return dict(aggregate.get_smoothed_values())
+
+
+def test_figures_are_those_of_the_whole_subset_for_any_batch_size(directory, model):
+    the_task = task(directory)
+    the_task.load_dataset("valid")
+    small, large = validate(the_task, model, 5), validate(the_task, model, 24)
+    whole = {key for key in large if "_to_" in key or "auc" in key or key == "records"}
+    assert len(whole) == 6 + 3 + 1 + 1  # recalls, macro and class AUCs, classes without one, records
+    for key in whole:
+        assert small[key] == pytest.approx(large[key], abs=1e-6), key
+    batch = the_task.dataset("valid").collater(list(range(24)))
+    model.eval()
+    with torch.no_grad():
+        ecg = model.embed_ecg(batch["net_input"]["ecg"], batch["net_input"]["n_samples"])
+        text = model.embed_text(batch["report_text"], batch["report_padding_mask"])
+    for key, value in retrieval_figures(ecg, text, batch["report_id"]).items():
+        assert large[key] == pytest.approx(value, abs=1e-4)
+
+
+def test_repeated_records_count_once_and_a_second_pass_starts_anew(directory, model):
+    the_task = task(directory)
+    the_task.load_dataset("valid")
+    once = validate(the_task, model, 6)
+    again = validate(the_task, model, 6, repeat_last=True)
+    assert again["records"] == once["records"] == 24
+    for key in ("ecg_to_text_r5", "text_to_ecg_r5", "macro_auc"):
+        assert again[key] == once[key]
+
+
+def test_an_empty_batch_is_counted_but_adds_nothing(directory, model):
+    the_task = task(directory)
+    the_task.load_dataset("valid")
+    criterion = CompositeCriterion(CompositeConfig(), the_task).eval()
+    batch = next(the_task.get_batch_iterator(the_task.dataset("valid"), max_sentences=24).next_epoch_itr(shuffle=False))
+    the_task.evaluation.n_batches = 2
+    assert "figures" not in the_task.valid_step(batch, model, criterion)[2]
+    loss, size, log = the_task.valid_step({}, model, criterion)
+    assert (float(loss), size, log["figure/records"]) == (0.0, 0, 24.0)
+
+
+def test_training_set_is_shuffled_and_the_others_are_not(directory):
+    the_task = task(directory)
+    the_task.load_dataset("train", combine=True)
+    the_task.load_dataset("valid")
+    assert the_task.dataset("train").options.train and not the_task.dataset("valid").options.train
+
+    def batches(subset, epoch):
+        iterator = the_task.get_batch_iterator(the_task.dataset(subset), max_sentences=8, epoch=epoch)
+        return [batch.tolist() for batch in iterator.frozen_batches]
+
+    first, second = batches("train", 1), batches("train", 2)
+    assert sorted(sum(first, [])) == list(range(24))
+    assert {frozenset(b) for b in first} != {frozenset(b) for b in second}  # composed anew, not only reordered
+    assert batches("valid", 1) == batches("valid", 2) == [list(range(i, i + 8)) for i in (0, 8, 16)]
+
+
+def test_a_last_batch_of_one_pair_is_left_out_of_training(directory):
+    the_task = task(directory)
+    the_task.load_dataset("train", combine=True)
+    iterator = the_task.get_batch_iterator(the_task.dataset("train"), max_sentences=23)
+    assert [len(batch) for batch in iterator.frozen_batches] == [23]
+
+
+def test_build_model_keeps_the_text_encoder_configuration(directory, tmp_path):
+    """What a checkpoint needs in order to open without the folder is written into the host's own configuration."""
+    from cmelt_plugin.huggingface import import_transformers
+
+    transformers = import_transformers()
+    values = json.loads(tiny_t5_config())
+    values.pop("model_type")
+    transformers.T5EncoderModel(transformers.T5Config(**values)).save_pretrained(tmp_path / "t5")
+    given = {"_name": "cmelt", **TINY_MODEL, "text_encoder": str(tmp_path / "t5"), "text_encoder_config": None}
+    configuration = OmegaConf.create({"model": given})
+    the_task = task(directory)
+    the_task.build_model(configuration.model)
+    assert (the_task.n_ecg_tokens, the_task.vocab_size) == (312, 60)
+    assert json.loads(configuration.model.text_encoder_config)["d_model"] == 32
+
+    configuration.model.update({"text_encoder": str(tmp_path / "nowhere"), "text_encoder_config": None})
+    with pytest.raises(DataError, match="text encoder .* cannot be opened"):
+        task(directory).build_model(configuration.model)
+
+
+@pytest.mark.parametrize(("data", "message"), [(None, "set task.data"), ("nowhere", "no such folder")])
+def test_missing_data_directory(data, message):
+    with pytest.raises(DataError, match=message):
+        task(data).load_dataset("train", combine=True)
+
+
+def test_batch_size_is_required(directory):
+    the_task = task(directory)
+    the_task.load_dataset("valid")
+    with pytest.raises(DataError, match="dataset.batch_size"):
+        the_task.get_batch_iterator(the_task.dataset("valid"), max_tokens=1000)
+
+
+def test_sidecars_are_checked(tmp_path):
+    directory = write_manifest(tmp_path / "m")
+    table = token_table([[3]] * 6, directory / "reports.parquet")
+    table.save(directory / "reports.other.npz")
+    with pytest.raises(DataError, match=r"several token files.*task\.tokenizer=TAG"):
+        task(directory).load_dataset("train", combine=True)
+    task(directory, tokenizer="tiny").load_dataset("train", combine=True)
+
+    small = task(directory, tokenizer="tiny")
+    small.vocab_size = 10
+    with pytest.raises(DataError, match="vocabulary of 60 tokens, the text encoder one of 10"):
+        small.load_dataset("train", combine=True)
+
+    other = task(directory, tokenizer="tiny")
+    other.state.merge_state_dict({"tokenizer_fingerprint": "sha256:another"})
+    with pytest.raises(DataError, match="not the one the model was trained with"):
+        other.load_dataset("train", combine=True)
+
+    write_reports(directory, [f"changed {r}" for r in range(6)], np.full(6, 8))
+    with pytest.raises(DataError, match="stale"):
+        task(directory, tokenizer="tiny").load_dataset("train", combine=True)
+    for path in directory.glob("reports.*.npz"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"no token file.*preprocess/tokenizer\.py"):
+        task(directory).load_dataset("train", combine=True)
+
+
+def test_missing_and_unknown_negatives(tmp_path):
+    directory = write_manifest(tmp_path / "m")
+    with pytest.raises(DataError, match="task.negatives must be one of n3s, random"):
+        task(directory, negatives="nearest").load_dataset("train", combine=True)
+    (directory / "train.n3s.npy").unlink()
+    with pytest.raises(DataError, match=r"preprocess/n3s\.py"):
+        task(directory).load_dataset("train", combine=True)
+    task(directory, negatives="random").load_dataset("train", combine=True)
+
+
+def test_labels_without_reports_are_zero_shot_only(tmp_path, model):
+    directory = write_manifest(tmp_path / "m", labels=True, reports=False)
+    the_task = task(directory)
+    the_task.load_dataset("valid")
+    values = validate(the_task, model, 10)
+    assert set(values) == {"macro_auc", "auc_AFIB", "auc_SR", "classes_without_auc", "records"}
+    with pytest.raises(DataError, match="nothing to train"):
+        the_task.load_dataset("train", combine=True)
+    assert Manifest.open(directory, "valid").labels()[1] == ["AFIB", "SR"]
