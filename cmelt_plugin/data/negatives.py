@@ -120,7 +120,7 @@ class NegativeTable:
             DataError: a file is missing or damaged, or ``reports.parquet`` or ``SPLIT.meta.parquet`` has changed since.
         """
         array_path, info_path = negatives_paths(directory, split)
-        rerun = f"run `python preprocess/n3s.py --manifest {directory} --splits {split} --overwrite`"
+        rerun = f"run `python preprocess/n3s.py --manifest {directory} --splits {split} --embedder … --strategy …`"
         for path in (array_path, info_path):
             if not path.is_file():
                 raise DataError(f"{path}: no such file; {rerun}")

@@ -1,0 +1,226 @@
+"""Negative reports for ECG-text matching, computed once per split (N3S, C-MELT section 3.2).
+
+Embeds every unique report, finds for each report of a split its negatives among the reports of that split, and writes
+SPLIT.n3s.npy and SPLIT.n3s.json into the manifest directory. A killed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from cmelt_plugin.data.balanced import Balanced
+from cmelt_plugin.data.files import atomic_path
+from cmelt_plugin.data.manifest import available_splits
+from cmelt_plugin.data.negative_diagnostics import diagnose, example_pairs
+from cmelt_plugin.data.negatives import NegativeTable, negatives_paths, source_fingerprints
+from cmelt_plugin.data.neighbours import Farthest, find_negatives
+from cmelt_plugin.data.reports import Reports, read_reports
+from cmelt_plugin.errors import DataError
+from preprocess import cli
+from preprocess.text_embedding import Embedder, load_embedder
+
+CACHE = ".n3s-cache"
+ALGORITHM = 1
+"""Counted up when the same settings give other negatives, so that older caches and files are not taken for current."""
+EXAMPLE = """strategies:
+  farthest   the k reports of largest cosine distance, as in the paper
+  balanced   far reports, drawn such that negatives are as frequent as true reports: matching cannot be learnt from the
+             text alone
+
+example:
+  python preprocess/n3s.py --manifest manifests/mimic-iv-ecg --embedder google/flan-t5-small --strategy balanced
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--manifest", type=Path, required=True, help="manifest directory")
+    result.add_argument("--embedder", required=True, help="folder or name of a text encoder, or tfidf")
+    result.add_argument("--k", type=int, default=64, help="negatives per report (64)")
+    result.add_argument("--strategy", choices=["farthest", "balanced"], required=True)
+    result.add_argument("--splits", nargs="+", help="splits to do (all there are)")
+    result.add_argument("--seed", type=int, default=1, help="of the balanced strategy and of the printed numbers (1)")
+    result.add_argument("--block", type=int, default=4096, help="reports per cached block (4096)")
+    result.add_argument("--batch", type=int, default=256, help="texts per forward pass of the encoder (256)")
+    result.add_argument("--device", default="auto", help="of the encoder; cpu also keeps FAISS off the GPU (auto)")
+    result.add_argument("--overwrite", action="store_true", help="compute again what is there already")
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    arguments = parser().parse_args(argv)
+    if min(arguments.k, arguments.block, arguments.batch) < 1:
+        raise DataError("--k, --block and --batch must be at least 1")
+    reports = read_reports(arguments.manifest)
+    splits = arguments.splits or available_splits(arguments.manifest)
+    if not splits:
+        raise DataError(f"{arguments.manifest}: no split (train.tsv with train.meta.parquet) in this folder")
+    embedder = load_embedder(arguments.embedder, arguments.device, arguments.batch)
+    embeddings: np.ndarray | None = None
+    done = []
+    for split in splits:
+        settings = _settings(arguments, embedder, split)
+        if not arguments.overwrite and _up_to_date(arguments.manifest, split, settings):
+            print(f"{split}: up to date")
+            done.append(split)
+            continue
+        ids, counts = _split_reports(arguments.manifest, split, len(reports))
+        if len(ids) < 2:
+            print(f"{split}: skipped, {len(ids)} unique report(s); negatives need at least 2")
+            continue
+        if embeddings is None:
+            embeddings = _embed(arguments, embedder, reports)
+        _do_split(arguments, split, embedder.name, settings, reports, embeddings, ids, counts)
+        done.append(split)
+    if not done:
+        raise DataError(f"{arguments.manifest}: no split has two different reports, so there are no negatives")
+    return 0
+
+
+def _settings(arguments: argparse.Namespace, embedder: Embedder, split: str) -> dict[str, Any]:
+    """What decides about the result, as written to the description and compared with it."""
+    return {
+        "embedder_fingerprint": embedder.fingerprint,
+        "k_requested": arguments.k,
+        "metric": "cosine distance",
+        "strategy": arguments.strategy,
+        "seed": arguments.seed,
+        "algorithm": ALGORITHM,
+        **source_fingerprints(arguments.manifest, split),
+    }
+
+
+def _up_to_date(manifest: Path, split: str, settings: dict[str, Any]) -> bool:
+    if not negatives_paths(manifest, split)[1].is_file():
+        return False
+    try:
+        info = NegativeTable.load(manifest, split).info
+    except DataError as error:
+        print(f"{split}: done again, since {error}")
+        return False
+    differing = [key for key, value in settings.items() if info.get(key) != value]
+    if differing:
+        print(f"{split}: done again with other settings ({', '.join(differing)})")
+    return not differing
+
+
+def _split_reports(manifest: Path, split: str, n_reports: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of the reports that occur in a split, ascending, and how many of its records carry each."""
+    path = manifest / f"{split}.meta.parquet"
+    try:
+        ids = pq.read_table(path, columns=["report_id"])["report_id"].to_numpy()
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise DataError(f"{path}: unreadable ({error}); write it again with the command that made it") from None
+    if len(ids) and ids.max() >= n_reports:
+        raise DataError(f"{path}: report_id {ids.max()}, but reports.parquet has {n_reports} reports")
+    return np.unique(ids[ids >= 0], return_counts=True)
+
+
+def _embed(arguments: argparse.Namespace, embedder: Embedder, reports: Reports) -> np.ndarray:
+    """Embeddings of all reports, float32 ``[n, d]``, block by block through the cache."""
+    cache = _cache(arguments, [embedder.fingerprint, reports.fingerprint, arguments.block, arguments.batch], "embeddings")
+    size = len(reports) if embedder.whole else arguments.block
+    blocks = []
+    starts = range(0, len(reports), size)
+    for number, start in enumerate(tqdm(starts, desc=f"embedding with {embedder.name}", unit="block")):
+        block = cache.load(number)
+        if block is None:
+            block = embedder(reports.texts.slice(start, size).to_pylist())
+            cache.store(number, block)
+        blocks.append(block)
+    return np.concatenate(blocks)
+
+
+def _do_split(
+    arguments: argparse.Namespace,
+    split: str,
+    embedder_name: str,
+    settings: dict[str, Any],
+    reports: Reports,
+    embeddings: np.ndarray,
+    ids: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Find, describe and write the negatives of one split."""
+    vectors = embeddings[ids]
+    if arguments.strategy == "farthest":
+        strategy: Any = Farthest(vectors, arguments.k, arguments.block, gpu=arguments.device != "cpu")
+    else:
+        strategy = Balanced(vectors, counts, arguments.k, arguments.seed)
+    if strategy.k < arguments.k:
+        print(f"{split}: k reduced from {arguments.k} to {strategy.k}, there are {len(ids)} unique reports")
+    cache = _cache(arguments, [settings, arguments.block], split)
+    progress = functools.partial(tqdm, desc=f"{split}: {arguments.strategy}", unit="block")
+    negatives = find_negatives(strategy, cache.load, cache.store, progress)
+    numbers = diagnose(vectors, counts, negatives, arguments.seed)
+    examples = example_pairs(reports.texts.take(pa.array(ids)).to_pylist(), counts, negatives)
+    table = np.full((len(reports), strategy.k), -1, dtype=np.int32)
+    table[ids] = ids[negatives]
+    sizes = {"unique_reports": len(ids), "records": int(counts.sum())}
+    info = {"embedder": embedder_name, **settings, **sizes, **numbers, "examples": examples}
+    NegativeTable(table, info).save(arguments.manifest, split)
+    cache.remove()
+    _print_numbers(split, info, strategy.k)
+
+
+def _print_numbers(split: str, info: dict[str, Any], k: int) -> None:
+    print(f"{split}: {info['unique_reports']} unique reports of {info['records']} records, k = {k}, {info['strategy']}")
+    print(f"  share of reports ever used as a negative  {info['share_used']:.3f}")
+    print(f"  mean cosine distance  {info['mean_distance']:.3f}  (random pairs {info['random_mean_distance']:.3f})")
+    print("  AUC of telling swapped from true reports by the text alone; 0.5 is ideal, in brackets random negatives")
+    print(f"    logistic regression, held-out records  {info['text_only_auc']:.3f}  ({info['random_text_only_auc']:.3f})")
+    print(f"    best possible  {info['marginal_auc']:.3f}  ({info['random_marginal_auc']:.3f})")
+    for example in info["examples"]:
+        print(f"  example: {example['report']}")
+        for negative in example["negatives"]:
+            print(f"    negative: {negative}")
+
+
+class _Cache:
+    """Numbered arrays in one folder, each written atomically."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def load(self, number: int) -> np.ndarray | None:
+        """An array stored earlier; None when there is none or it is damaged."""
+        try:
+            return np.load(self.folder / f"{number:05d}.npy", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+
+    def store(self, number: int, array: np.ndarray) -> None:
+        """Keep an array."""
+        with atomic_path(self.folder / f"{number:05d}.npy") as temporary:
+            np.save(temporary, array, allow_pickle=False)
+
+    def remove(self) -> None:
+        """Delete the folder, and with it what a killed run left there."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _cache(arguments: argparse.Namespace, key: list[Any], name: str) -> _Cache:
+    """The cache of one step; other inputs or settings have another folder, so stale arrays are never found."""
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode("utf-8")).hexdigest()[:16]
+    cache = _Cache(arguments.manifest / CACHE / f"{name}-{digest}")
+    if arguments.overwrite:
+        cache.remove()
+    return cache
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,168 @@
+"""Token ids of a manifest directory's reports and class texts, with any Hugging Face tokenizer or one trained here.
+
+Writes ``reports.TAG.npz`` and, where there is a ``prompts.json``, ``prompts.TAG.npz``. Training reads these and needs no
+tokenizer. With ``--train-vocab`` a T5 tokenizer is trained on the reports first and saved with a T5 encoder of random
+weights, for sites without access to pre-trained ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from cmelt_plugin.data.files import fingerprint, read_json, write_json
+from cmelt_plugin.data.reports import normalise_report, read_reports
+from cmelt_plugin.data.tokens import FORMAT, TokenTable
+from cmelt_plugin.errors import DataError
+from preprocess import cli
+from preprocess.hf_tokenizer import encode, load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
+from preprocess.t5_folder import ENCODERS, train_sentencepiece, write_encoder, write_tokenizer
+
+BATCH = 2048
+TRAINING_FILE = "training.json"
+EXAMPLE = """example:
+  python preprocess/tokenizer.py --manifest manifests/mimic-iv-ecg --tokenizer google/flan-t5-base
+  python preprocess/tokenizer.py --manifest manifests/ptb-xl --train-vocab 4000 --encoder small
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--manifest", type=Path, required=True, help="manifest directory")
+    source = result.add_mutually_exclusive_group(required=True)
+    source.add_argument("--tokenizer", help="folder or name for AutoTokenizer.from_pretrained")
+    source.add_argument("--train-vocab", type=int, metavar="N", help="train a T5 tokenizer of up to N pieces instead")
+    result.add_argument("--encoder", choices=sorted(ENCODERS), default="base", help="size of the T5 encoder (base)")
+    result.add_argument("--dest", type=Path, help="folder for both (MANIFEST/tokenizer)")
+    result.add_argument("--seed", type=int, default=1, help="of the encoder's weights (1)")
+    result.add_argument("--max-tokens", type=int, default=256, help="longer texts are cut (256)")
+    result.add_argument("--tag", help="names the files written (last part of the tokenizer's folder or name)")
+    result.add_argument("--overwrite", action="store_true", help="replace what other settings or reports have left")
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    arguments = parser().parse_args(argv)
+    if arguments.max_tokens < 3:
+        raise DataError(f"--max-tokens {arguments.max_tokens}: at least 3 are needed")
+    reports = read_reports(arguments.manifest)
+    name = arguments.tokenizer
+    if arguments.train_vocab is not None:
+        name = str(_train(arguments, reports))
+    tag = short_name(arguments.tag or name)
+    tokenizer = load_tokenizer(name)
+    info = _describe(tokenizer, name, arguments.max_tokens)
+    print(f"tokenizer {info['tokenizer']}: {info['vocab_size']} ids, padding {info['pad_id']}, mask {info['mask_id']}")
+
+    texts = reports.texts.to_pylist()
+    _write(arguments, f"reports.{tag}.npz", tokenizer, {**info, "source_fingerprint": reports.fingerprint}, texts)
+    prompts_path = arguments.manifest / "prompts.json"
+    if prompts_path.is_file():
+        prompts, class_index = _read_prompts(prompts_path, arguments.manifest / "labels.json")
+        source = {"source_fingerprint": fingerprint(prompts_path)}
+        _write(arguments, f"prompts.{tag}.npz", tokenizer, {**info, **source}, prompts, class_index)
+    return 0
+
+
+def _describe(tokenizer: Any, name: str, max_tokens: int) -> dict[str, Any]:
+    if tokenizer.pad_token_id is None:
+        raise DataError(f"tokenizer {name}: no padding token; set one and save it with save_pretrained")
+    return {
+        "format": FORMAT,
+        "tokenizer": Path(name).name if Path(name).is_dir() else name,
+        "fingerprint": tokenizer_fingerprint(tokenizer),
+        "vocab_size": max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1),
+        "pad_id": int(tokenizer.pad_token_id),
+        "mask_id": mask_id(tokenizer),
+        "special_ids": special_ids(tokenizer),
+        "max_tokens": max_tokens,
+    }
+
+
+def _write(
+    arguments: argparse.Namespace,
+    file_name: str,
+    tokenizer: Any,
+    info: dict[str, Any],
+    texts: list[str],
+    class_index: np.ndarray | None = None,
+) -> None:
+    """Write one token table unless a matching one is there, and print what it holds."""
+    path = arguments.manifest / file_name
+    if path.exists() and not arguments.overwrite:
+        if TokenTable.load(path).info != info:
+            raise DataError(f"{path}: made with another tokenizer, other texts or settings; --overwrite replaces it")
+        print(f"{path}: up to date")
+        return
+    rows: list[np.ndarray] = []
+    n_cut = 0
+    for start in tqdm(range(0, len(texts), BATCH), desc=file_name, unit="batch", disable=len(texts) <= BATCH):
+        ids, cut = encode(tokenizer, texts[start : start + BATCH], info["max_tokens"])
+        rows += [np.asarray(row, dtype=np.int32) for row in ids]
+        n_cut += cut
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    flat = np.concatenate([np.empty(0, dtype=np.int32), *rows])
+    TokenTable(flat, np.concatenate([[0], np.cumsum(lengths)]), info, class_index).save(path)
+    ordinary = flat[~np.isin(flat, [index for index in info["special_ids"] if index != tokenizer.unk_token_id])]
+    unknown = float(np.mean(ordinary == tokenizer.unk_token_id)) if len(ordinary) else 0.0
+    print(
+        f"{path}: {len(texts)} texts, {lengths.mean() if len(lengths) else 0:.1f} tokens on average, "
+        f"{lengths.max() if len(lengths) else 0} at most, {n_cut} cut at {info['max_tokens']}, {unknown:.3%} unknown tokens"
+    )
+
+
+def _read_prompts(prompts_path: Path, labels_path: Path) -> tuple[list[str], np.ndarray]:
+    """Class texts, normalised as reports are, and the class of each as an index into the names of ``labels.json``."""
+    prompts, names = read_json(prompts_path), read_json(labels_path).get("names", [])
+    if not isinstance(prompts, dict) or set(prompts) != set(names):
+        odd = sorted(set(prompts).symmetric_difference(names))
+        raise DataError(f"{prompts_path}: classes differ from {labels_path.name} in {', '.join(map(str, odd[:5]))}")
+    texts, class_index = [], []
+    for index, name in enumerate(names):
+        if not isinstance(prompts[name], list) or not prompts[name]:
+            raise DataError(f"{prompts_path}: class {name!r} needs a list of at least one text")
+        texts += [normalise_report(text) for text in prompts[name]]
+        class_index += [index] * len(prompts[name])
+    return texts, np.array(class_index, dtype=np.int32)
+
+
+def _train(arguments: argparse.Namespace, reports: Any) -> Path:
+    """Train and save tokenizer and encoder unless the folder holds them already; return the folder."""
+    dest = arguments.dest or arguments.manifest / "tokenizer"
+    plan = {
+        "train_vocab": arguments.train_vocab,
+        "encoder": arguments.encoder,
+        "seed": arguments.seed,
+        "reports_fingerprint": reports.fingerprint,
+    }
+    if dest.exists() and any(dest.iterdir()) and not arguments.overwrite:
+        trained = read_json(dest / TRAINING_FILE) if (dest / TRAINING_FILE).is_file() else {}
+        if any(trained.get(key) != value for key, value in plan.items()):
+            raise DataError(f"{dest}: holds something else; use it with --tokenizer, or replace it with --overwrite")
+        print(f"{dest}: up to date")
+        return dest
+    model = train_sentencepiece(reports.texts.to_pylist(), arguments.train_vocab)
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{dest.name}.", dir=dest.parent) as temporary:
+        vocab_size = write_tokenizer(Path(temporary), model)
+        parameters = write_encoder(Path(temporary), arguments.encoder, vocab_size, arguments.seed)
+        dest.mkdir(exist_ok=True)
+        for file in Path(temporary).iterdir():
+            file.replace(dest / file.name)
+    # Last, so that a folder left half written by a killed run is not taken for a finished one.
+    write_json(dest / TRAINING_FILE, {**plan, "vocab_size": vocab_size, "parameters": parameters})
+    print(f"{dest}: {vocab_size} ids ({arguments.train_vocab} pieces asked for, 100 <extra_id_i> added)")
+    print(f"{dest}: {arguments.encoder} T5 encoder with random weights, {parameters:,} parameters")
+    return dest
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
