@@ -18,11 +18,15 @@ def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
     for term in text.split("+"):
         match = _TERM.fullmatch(term)
         try:
-            values = ast.literal_eval(match.group(1)) if match else None
-            block = [tuple(int(number) for number in layer) for layer in values]  # type: ignore[union-attr]
-        except (ValueError, SyntaxError, TypeError):
-            block = []
-        if not block or any(len(layer) != 3 or min(layer) < 1 for layer in block):
+            block = ast.literal_eval(match.group(1)) if match else None
+        except (ValueError, SyntaxError):
+            block = None
+        times = int(match.group(2) or 1) if match else 0
+        if not block or times < 1 or not all(_is_layer(layer) for layer in block):
             raise ValueError(f"conv_feature_layers must look like '[(256, 2, 2)] * 4', not {text!r}")
-        layers += block * int(match.group(2) or 1)  # type: ignore[union-attr,arg-type]
+        layers += [tuple(layer) for layer in block] * times
     return layers
+
+
+def _is_layer(value: object) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 3 and all(type(n) is int and n > 0 for n in value)

@@ -18,7 +18,7 @@ def import_transformers() -> ModuleType:
     if "torchaudio" not in sys.modules and importlib.util.find_spec("torchaudio") is not None:
         try:
             importlib.import_module("torchaudio")
-        except (OSError, ImportError, AttributeError):
+        except (OSError, ImportError, AttributeError, RuntimeError):
             for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
                 del sys.modules[name]
             sys.modules["torchaudio"] = None  # type: ignore[assignment]

@@ -1,17 +1,11 @@
 """``cmelt_etm``: ECG–text matching alone."""
 
-from dataclasses import dataclass
-
 import torch
 
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import Batch, Part, PretrainingCriterion
+from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.losses import etm_loss
-
-
-@dataclass
-class ETMConfig(host.Dataclass):
-    pass
 
 
 def etm_part(batch: Batch) -> Part:
@@ -21,7 +15,7 @@ def etm_part(batch: Batch) -> Part:
     return Part(etm_loss(logits, aligned), {"etm_accuracy": (correct, torch.tensor(float(len(aligned))))})
 
 
-@host.register_criterion("cmelt_etm", dataclass=ETMConfig)
+@host.register_criterion("cmelt_etm", dataclass=CriterionConfig)
 class ETMCriterion(PretrainingCriterion):
     """Equation 3 of the paper."""
 

@@ -1,25 +1,13 @@
 """``cmelt_mem``: masked ECG modelling alone."""
 
-from dataclasses import dataclass, field
-
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import Batch, Part, PretrainingCriterion
+from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses import mem_loss
 from cmelt_plugin.modules.patches import patchify, standardise_leads
 
 TARGETS = ("original", "masked_input")
-
-
-@dataclass
-class MEMConfig(host.Dataclass):
-    mem_target: str = field(
-        default="original",
-        metadata={
-            "help": "what is reconstructed: the original signal, or masked_input (the released code: the signal after "
-            "lead masking, so that masked leads are zero)"
-        },
-    )
 
 
 def mem_part(batch: Batch, mem_target: str = "original") -> Part:
@@ -40,7 +28,7 @@ def mem_part(batch: Batch, mem_target: str = "original") -> Part:
     return Part(batch.mean_over_ranks(loss, count), {})
 
 
-@host.register_criterion("cmelt_mem", dataclass=MEMConfig)
+@host.register_criterion("cmelt_mem", dataclass=CriterionConfig)
 class MEMCriterion(PretrainingCriterion):
     """Equation 2 of the paper."""
 

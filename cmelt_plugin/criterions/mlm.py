@@ -4,18 +4,12 @@ Training one objective leaves the other heads without gradients: with several pr
 ``distributed_training.find_unused_parameters=true``.
 """
 
-from dataclasses import dataclass
-
 import torch
 
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import Batch, Part, PretrainingCriterion
+from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.losses import mlm_loss
-
-
-@dataclass
-class MLMConfig(host.Dataclass):
-    pass
 
 
 def mlm_part(batch: Batch) -> Part:
@@ -26,7 +20,7 @@ def mlm_part(batch: Batch) -> Part:
     return Part(loss, {"mlm_accuracy": ((logits.argmax(-1) == target).sum(), count)})
 
 
-@host.register_criterion("cmelt_mlm", dataclass=MLMConfig)
+@host.register_criterion("cmelt_mlm", dataclass=CriterionConfig)
 class MLMCriterion(PretrainingCriterion):
     """Equation 1 of the paper."""
 

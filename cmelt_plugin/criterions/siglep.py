@@ -1,20 +1,11 @@
 """``cmelt_siglep``: the sigmoid contrastive loss alone, over the texts of all ranks."""
 
-from dataclasses import dataclass, field
-
 import torch
 
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import Batch, Part, PretrainingCriterion, gathered
+from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.losses import pair_labels, siglep_loss
-
-
-@dataclass
-class SiglepConfig(host.Dataclass):
-    duplicates: str = field(
-        default="ignore",
-        metadata={"help": "a foreign text identical to the ECG's own report: negative (paper), ignore or positive"},
-    )
 
 
 def siglep_part(batch: Batch, duplicates: str = "ignore") -> Part:
@@ -30,7 +21,7 @@ def siglep_part(batch: Batch, duplicates: str = "ignore") -> Part:
     return Part(loss, {"logit_scale": (out["logit_scale"], one)})
 
 
-@host.register_criterion("cmelt_siglep", dataclass=SiglepConfig)
+@host.register_criterion("cmelt_siglep", dataclass=CriterionConfig)
 class SiglepCriterion(PretrainingCriterion):
     """Equation 4 of the paper."""
 

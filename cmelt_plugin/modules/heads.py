@@ -42,8 +42,11 @@ class MEMHead(nn.Module):
         self.register_buffer("positions", sinusoidal_positions(1 + n_tokens, decoder_dim), persistent=False)
         self.decoder = Encoder(layers, decoder_dim, heads, 4 * decoder_dim, dropout=0.0, attention_dropout=0.0, norm_first=True)
         self.predict = nn.Linear(decoder_dim, out_dim)
-        for module in (self.embed, self.predict):
-            init_bert_weights(module)
+        # As in MAE: N(0, 0.02²) is too small for narrow decoders, whose input would then be positions alone.
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
 
     def forward(self, states: Tensor, mask: TokenMask | None, padding_mask: Tensor | None = None) -> Tensor:
         """

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from hosts import HOSTS, REPOSITORY, host_python, run
 
-from cmelt_plugin.criterions.composite import CompositeConfig
+from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.models.cmelt_config import CMELTConfig
 from cmelt_plugin.tasks.pretraining import PretrainingConfig
 
@@ -26,7 +26,7 @@ def test_the_three_configurations_are_there():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    ("section", "dataclass"), [("task", PretrainingConfig), ("model", CMELTConfig), ("criterion", CompositeConfig)]
+    ("section", "dataclass"), [("task", PretrainingConfig), ("model", CMELTConfig), ("criterion", CriterionConfig)]
 )
 def test_every_key_is_known(name, section, dataclass):
     known = {field.name for field in dataclasses.fields(dataclass)}

@@ -7,7 +7,8 @@ from omegaconf import OmegaConf
 from tiny import TINY_MODEL, tiny_model, tiny_t5_config, token_table, write_manifest
 
 from cmelt_plugin import host
-from cmelt_plugin.criterions.composite import CompositeConfig, CompositeCriterion
+from cmelt_plugin.criterions.composite import CompositeCriterion
+from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.data.manifest import Manifest
 from cmelt_plugin.data.reports import write_reports
 from cmelt_plugin.errors import DataError
@@ -35,7 +36,7 @@ def task(directory, **changes):
 
 def validate(the_task, model, batch_size, subset="valid", repeat_last=False):
     """What the hosts do: every batch through valid_step and reduce_metrics, averaged at the end."""
-    criterion = CompositeCriterion(CompositeConfig(), the_task).eval()
+    criterion = CompositeCriterion(CriterionConfig(), the_task).eval()
     iterator = the_task.get_batch_iterator(the_task.dataset(subset), max_sentences=batch_size)
     batches = list(iterator.next_epoch_itr(shuffle=False))
     if repeat_last:  # as the hosts do on a rank that ran out of batches
@@ -78,7 +79,7 @@ def test_repeated_records_count_once_and_a_second_pass_starts_anew(directory, mo
 def test_an_empty_batch_is_counted_but_adds_nothing(directory, model):
     the_task = task(directory)
     the_task.load_dataset("valid")
-    criterion = CompositeCriterion(CompositeConfig(), the_task).eval()
+    criterion = CompositeCriterion(CriterionConfig(), the_task).eval()
     batch = next(the_task.get_batch_iterator(the_task.dataset("valid"), max_sentences=24).next_epoch_itr(shuffle=False))
     the_task.evaluation.n_batches = 2
     assert "figures" not in the_task.valid_step(batch, model, criterion)[2]

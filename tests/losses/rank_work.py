@@ -1,0 +1,51 @@
+"""What the two processes of the loss tests compute. No test code here: both import this module anew."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from cmelt_plugin.losses import pair_labels, siglep_loss
+from cmelt_plugin.losses.gather import gather_rows, row_counts, sum_over_ranks
+
+
+def gather_part(rows: Tensor, weight: Tensor) -> tuple[list[int], Tensor, Tensor, Tensor]:
+    """Counts, gathered rows, this rank's part of a loss over all rows, its gradient at ``rows``.
+
+    The part of rank r is Σ (gathered · weight_r)², so every rank's part depends on every rank's rows.
+    """
+    rows = rows.clone().requires_grad_()
+    counts = row_counts(len(rows), rows.device, dist.group.WORLD)
+    everything = gather_rows(rows, counts, dist.group.WORLD)
+    loss = (everything * weight).square().sum()
+    loss.backward()
+    return counts, everything.detach(), loss.detach(), rows.grad
+
+
+def gather_beside(rows: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of Σ (all rows + others): autograd hands one and the same gradient to both terms."""
+    rows, others = rows.clone().requires_grad_(), others.clone().requires_grad_()
+    earlier = others * 1.0  # made first, so its backward runs after that of the gathering
+    everything = gather_rows(rows, row_counts(len(rows), rows.device, dist.group.WORLD), dist.group.WORLD)
+    ((everything + earlier) * torch.ones_like(others)).sum().backward()
+    return rows.grad, others.grad
+
+
+def summed(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum over ranks, and the values it was called with, which must not change."""
+    return sum_over_ranks(values, dist.group.WORLD), values
+
+
+def siglep_over_ranks(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """This rank's ECGs against the texts of all: loss, gradients of ECGs, texts and scale."""
+    ecg, text = (batch[name].clone().requires_grad_() for name in ("ecg", "text"))
+    scale = batch["scale"].clone().requires_grad_()
+    counts = row_counts(len(text), text.device, dist.group.WORLD)
+    all_text = gather_rows(text, counts, dist.group.WORLD)
+    reports = gather_rows(batch["text_report"], counts, dist.group.WORLD)
+    own = torch.arange(len(ecg)) + sum(counts[: dist.get_rank()])
+    labels = pair_labels(batch["report"], reports, own, batch["aligned"], "ignore")
+    loss = siglep_loss(ecg, all_text, labels, scale, batch["bias"])
+    loss.backward()
+    return loss.detach(), ecg.grad, text.grad, scale.grad

@@ -1,0 +1,87 @@
+"""The heads: vocabulary at masked positions alone, tokens put back in place, one matching logit."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cmelt_plugin.modules.heads import ETMHead, MEMHead, MLMHead
+from cmelt_plugin.modules.masking import TokenMask, gather_tokens, mask_tokens
+from tests.modules.padding import assert_padding_is_not_read
+
+N_TOKENS = 10
+
+
+def mem_head() -> MEMHead:
+    torch.manual_seed(0)
+    head = MEMHead(8, N_TOKENS, 6, decoder_dim=16, layers=2, heads=2)
+    for parameter in head.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return head.eval()
+
+
+def test_mlm_head_formula() -> None:
+    head, states = MLMHead(8, 20), torch.randn(3, 8)
+    hidden = F.layer_norm(F.gelu(head.dense(states)), (8,), head.layer_norm.weight, head.layer_norm.bias, 1e-12)
+    torch.testing.assert_close(head(states), hidden @ head.decoder.weight.T + head.decoder.bias)
+
+
+def test_projecting_masked_positions_alone_changes_nothing() -> None:
+    head, states = MLMHead(8, 20), torch.randn(2, 5, 8)
+    mask = torch.tensor([[False, True, False, True, False], [True, False, False, False, False]])
+    torch.testing.assert_close(head(states[mask]), head(states)[mask])
+    assert head(states[torch.zeros_like(mask)]).shape == (0, 20)
+
+
+def test_mem_head_is_blind_to_the_order_of_visible_tokens() -> None:
+    """Two shuffles of the same visible tokens give the same reconstruction: restore_ids puts them in place."""
+    head, states = mem_head(), torch.randn(2, N_TOKENS, 8)
+    mask = mask_tokens(torch.randint(0, 1000, (2, N_TOKENS)), 0.6)
+    cls = torch.randn(2, 1, 8)
+    sorted_ids = mask.keep_ids.sort(1).values
+    order = torch.cat([sorted_ids, mask.dropped.nonzero()[:, 1].view(2, -1)], dim=1)
+    in_order = TokenMask(sorted_ids, order.argsort(1), mask.dropped)
+    assert not torch.equal(mask.keep_ids, sorted_ids)
+    outputs = [head(torch.cat([cls, gather_tokens(states, m.keep_ids)], dim=1), m) for m in (mask, in_order)]
+    assert outputs[0].shape == (2, N_TOKENS, 6)
+    torch.testing.assert_close(*outputs)
+
+
+def test_mem_head_formula() -> None:
+    """Mask tokens in the dropped places, positions, decoder, projection without the CLS token."""
+    head, cls = mem_head(), torch.randn(1, 1, 8)
+    states = torch.randn(1, N_TOKENS, 8)
+    mask = mask_tokens(torch.arange(N_TOKENS)[None, :], 0.5)  # the first five are visible, in order
+    out = head(torch.cat([cls, states[:, :5]], dim=1), mask)
+    x = torch.cat([head.embed(cls), head.embed(states[:, :5]), head.mask_token.expand(1, 5, -1)], dim=1)
+    expected = head.predict(head.decoder(x + head.positions)[:, 1:])
+    torch.testing.assert_close(out, expected)
+
+
+def test_mem_head_without_mask_reads_all_tokens_in_order() -> None:
+    head, states = mem_head(), torch.randn(2, 1 + N_TOKENS, 8)
+    nothing_dropped = mask_tokens(torch.arange(N_TOKENS).expand(2, -1), 0.0)
+    torch.testing.assert_close(head(states, None), head(states, nothing_dropped))
+
+
+def test_mem_head_does_not_read_padding() -> None:
+    head, cls = mem_head(), torch.randn(2, 1, 8)
+    padding = torch.arange(N_TOKENS)[None, :] >= torch.tensor([[N_TOKENS], [2]])  # more visible tokens than real ones
+    mask = mask_tokens(torch.randint(0, 1000, (2, N_TOKENS)), 0.5, padding)
+    assert padding.gather(1, mask.keep_ids).any()
+
+    def reconstruct(states):
+        return head(torch.cat([cls, gather_tokens(states, mask.keep_ids)], dim=1), mask, padding)
+
+    assert_padding_is_not_read(reconstruct, torch.randn(2, N_TOKENS, 8), padding)
+
+
+def test_mem_positions_are_not_part_of_a_checkpoint() -> None:
+    assert "positions" not in mem_head().state_dict()
+
+
+def test_etm_head_is_one_layer_on_text_then_ecg() -> None:
+    head, text, ecg = ETMHead(4), torch.randn(3, 4), torch.randn(3, 4)
+    weight = head.dense.weight[0]
+    torch.testing.assert_close(head(text, ecg), text @ weight[:4] + ecg @ weight[4:] + head.dense.bias)
