@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin.criterions.base import Batch
+from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.criterions.mem import MEMCriterion, mem_part
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.modules.patches import patchify, standardise_leads, unpatchify
