@@ -148,6 +148,24 @@ def test_two_processes_train_and_validate_as_one(data, text_encoder, tmp_path):
     assert one == two
 
 
+def test_workers_end_with_their_epoch(data):
+    """Every epoch has a new iterator; its worker processes must not stay behind and pile up."""
+    import multiprocessing
+
+    from cmelt_plugin.tasks.pretraining import CMELTPretrainingTask, PretrainingConfig
+
+    task = CMELTPretrainingTask(PretrainingConfig(data=str(data), seed=1))
+    task.n_ecg_tokens = 312
+    task.state.merge_state_dict({"tokenizer_fingerprint": None})
+    task.load_dataset("train", combine=True)
+    before = len(multiprocessing.active_children())
+    for epoch in (1, 2, 3):
+        options = {"max_sentences": 30, "num_workers": 1, "epoch": epoch, "data_buffer_size": 10}
+        iterator = task.get_batch_iterator(task.dataset("train"), **options)
+        assert len(list(iterator.next_epoch_itr())) == 2
+        assert len(multiprocessing.active_children()) <= before + 1
+
+
 def test_user_dir_registers_the_plugin(data, text_encoder, tmp_path):
     """``common.user_dir`` of fairseq, on top of hydra's own discovery."""
     arguments = train_command("fairseq", data, text_encoder, tmp_path / "ck", "optimization.max_update=2")

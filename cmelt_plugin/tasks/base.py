@@ -100,6 +100,8 @@ class ECGTask(host.Task):
                 epoch=epoch,
                 buffer_size=data_buffer_size,
                 skip_remainder_batch=skip_remainder_batch,
+                # Training gets a new iterator every epoch; workers that outlive theirs would pile up until memory ends.
+                persistent_workers=False,
             )
             if reusable:
                 self.dataset_to_epoch_iter[dataset] = iterator
