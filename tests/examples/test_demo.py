@@ -1,0 +1,96 @@
+"""The demo, with few records and updates, through every command it shows."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from hosts import REPOSITORY, environment
+
+pytest.importorskip("fairseq", reason="fairseq is not installed; run 'make install'")
+pytest.importorskip("matplotlib", reason="figures need the extra 'viz'")
+
+STEPS = ("synthetic", "records", "labels", "tokenizer", "n3s", "train", "validate")
+
+
+def demo(dest, *options):
+    """Run the demo beside ``dest``; return exit code and output."""
+    arguments = [sys.executable, str(REPOSITORY / "examples" / "demo.py"), "--dest", str(dest), *options]
+    done = subprocess.run(
+        arguments,
+        cwd=dest.parent,
+        env=environment("fairseq", PATH=os.environ["PATH"]),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    dest = tmp_path_factory.mktemp("demo") / "demo"
+    code, output = demo(dest, "--quick")
+    assert code == 0, output
+    return dest, output
+
+
+def test_every_step_ran_and_was_shown(first):
+    dest, output = first
+    for number, name in enumerate(STEPS, start=1):
+        assert f"[{number}/8]" in output
+        assert json.loads((dest / "logs" / f"{name}.done.json").read_text())["command"]
+    assert "--dest demo/cohort" in output and "task.data=$PWD/demo/manifest" in output
+    assert str(dest / "report.html") in output
+    assert "MISSED" not in output  # --quick has no bars
+
+
+def test_the_page_tells_the_whole_story(first):
+    dest, output = first
+    html = (dest / "report.html").read_text(encoding="utf-8")
+    for heading in ("Result", "Commands", "Data", "Negative reports (N3S)", "Training", "Masked ECG modelling",
+                    "ECGs and reports", "Zero-shot classification", "Your own data"):  # fmt: skip
+        assert f"<h2>{heading}</h2>" in html
+    assert "The recordings are synthetic" in html
+    assert "preprocess/n3s.py" in html
+    assert html.count("<svg") >= 12
+    assert not re.search(r'(src|href)="http', html)
+
+
+def test_a_second_run_reuses_everything_and_a_lost_model_is_trained_again(first):
+    dest, _ = first
+    before = {name: (dest / "logs" / f"{name}.done.json").read_text() for name in STEPS}
+    (dest / "report.html").unlink()
+    shutil.rmtree(dest / "checkpoints")
+    code, output = demo(dest, "--quick")
+    assert code == 0, output
+    after = {name: (dest / "logs" / f"{name}.done.json").read_text() for name in STEPS}
+    assert [name for name in STEPS if before[name] != after[name]] == ["train", "validate"]
+    assert output.count("done before") == 5
+    assert (dest / "report.html").is_file()
+
+
+def test_other_settings_in_the_same_folder_are_refused(first):
+    dest, _ = first
+    code, output = demo(dest, "--quick", "--seed", "2")
+    assert code == 1
+    assert "other settings" in output and "Traceback" not in output
+
+
+def test_a_folder_that_is_not_a_demo_is_left_alone(tmp_path):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "thesis.txt").write_text("precious")
+    code, output = demo(tmp_path / "demo", "--quick")
+    assert code == 1
+    assert "not a demo" in output and "Traceback" not in output
+
+
+def test_a_failing_step_shows_the_end_of_its_output(tmp_path):
+    dest = tmp_path / "demo"
+    code, output = demo(dest, "--quick", "--seed", "-1")
+    assert code == 1
+    assert "step 'synthetic' failed" in output and "must not be negative" in output and "Traceback" not in output
