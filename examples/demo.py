@@ -58,7 +58,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--dest", type=Path, default=Path("demo"), help="folder for everything (demo)")
-    result.add_argument("--records", type=int, default=4000, help="size of the synthetic cohort (4000)")
+    result.add_argument("--records", type=int, default=8000, help="size of the synthetic cohort (8000)")
+    result.add_argument("--noise", type=float, default=0.3, help="noise of the synthetic recordings, 1 = usual (0.3)")
     result.add_argument("--updates", type=int, help="training updates (those of cmelt_tiny.yaml)")
     result.add_argument("--seed", type=int, default=1, help="of cohort and training (1)")
     result.add_argument("--quick", action="store_true", help="a few records and updates, no bars: does everything run at all?")
@@ -92,7 +93,10 @@ def steps(arguments: argparse.Namespace, dest: Path) -> list[Step]:
         Step(
             "synthetic",
             "a synthetic cohort in the layout of MIMIC-IV-ECG",
-            preprocess("synthetic", "--records", n_records, "--seed", arguments.seed, "--dest", cohort),
+            preprocess(
+                *("synthetic", "--records", n_records, "--seed", arguments.seed),
+                *("--noise", arguments.noise, "--dest", cohort),
+            ),
             cohort,
             resume=["--overwrite"],
         ),
@@ -250,7 +254,8 @@ def check_settings(dest: Path, arguments: argparse.Namespace) -> None:
     Raises:
         DataError: the folder belongs to a demo with other settings, or to something else.
     """
-    settings = {"records": arguments.records, "updates": arguments.updates, "seed": arguments.seed, "quick": arguments.quick}
+    names = ("records", "noise", "updates", "seed", "quick")
+    settings = {name: getattr(arguments, name) for name in names}
     path = dest / "demo.json"
     if path.is_file():
         found = read_json(path)
