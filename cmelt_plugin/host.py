@@ -165,7 +165,7 @@ def load_checkpoint_state(path: str) -> dict[str, Any]:
         raise DataError(f"{path}: no such checkpoint")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise DataError(f"{path}: not a readable checkpoint ({error})") from None
     if not isinstance(state, dict) or "model" not in state:
         raise DataError(f"{path}: a checkpoint of fairseq or fairseq-signals has an entry 'model', this file has none")

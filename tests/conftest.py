@@ -1,9 +1,13 @@
 """Fixtures shared by all tests."""
 
 import os
-from pathlib import Path
 
-import pytest
+# Tiny tensors gain nothing from threads, and threads that share cores with other processes wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
