@@ -7,7 +7,6 @@ where it stopped. The recordings are synthetic: this shows that the software lea
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib.util
 import json
 import os
@@ -19,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cmelt_plugin.data.files import atomic_path, read_json, write_json
+from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.training_log import INNER, parse_line
 from preprocess import cli
@@ -110,7 +109,7 @@ def steps(arguments: argparse.Namespace, dest: Path) -> list[Step]:
             "labels",
             "labels and class texts, for zero-shot validation",
             preprocess(
-                *("labels", "--manifest", manifest, "--labels", dest / "labels.csv"),
+                *("labels", "--manifest", manifest, "--labels", cohort / "labels.csv"),
                 *("--prompts", cohort / "prompts.json"),
             ),
             manifest / "labels.json",
@@ -141,17 +140,6 @@ def steps(arguments: argparse.Namespace, dest: Path) -> list[Step]:
             dest / "logs" / "validate.log",
         ),
     ]
-
-
-def write_labels(cohort: Path, target: Path) -> None:
-    """The cohort's labels without the column of subject ids, which is no class."""
-    with open(cohort / "labels.csv", encoding="utf-8", newline="") as source:
-        rows = [{k: v for k, v in row.items() if k != "subject_id"} for row in csv.DictReader(source)]
-    with atomic_path(target) as temporary:
-        with open(temporary, "w", encoding="utf-8", newline="") as handle:
-            writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
 
 
 def _host_command(name: str) -> list[str]:
@@ -281,8 +269,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     again = False
     for number, step in enumerate(todo, start=1):
         again = run_step(step, number, len(todo) + 1, dest, again)
-        if step.name == "synthetic" and not (dest / "labels.csv").is_file():
-            write_labels(dest / "cohort", dest / "labels.csv")
     print(f"\n[{len(todo) + 1}/{len(todo) + 1}] figures and report page", flush=True)
     commands = [shown(step.command) for step in todo]
     from demo_report import write_report  # late: it loads torch and the host

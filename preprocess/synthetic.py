@@ -119,7 +119,7 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
     tables = {
         "record_list.csv": files.RECORD_COLUMNS,
         "machine_measurements.csv": files.MEASUREMENT_COLUMNS,
-        "labels.csv": ("record_id", "subject_id", *CLASSES),
+        "labels.csv": ("record_id", *CLASSES),
     }
     handles = [open(root / name, "w", encoding="utf-8", newline="") for name in tables]
     try:
@@ -144,7 +144,7 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
                 (subject_id, study_id, cart, written, *statements, *padding)
                 + ("0.005-150 Hz", "60 Hz notch Baseline filter", *files.measurements(plan).values())
             )
-            labels.writerow((study_id, subject_id, *(int(code in plan.findings.labels) for code in CLASSES)))
+            labels.writerow((study_id, *(int(code in plan.findings.labels) for code in CLASSES)))
             counts.update(plan.findings.labels)
             texts[" ".join(statements).lower().replace("ekg", "ecg")] += 1
     finally:
