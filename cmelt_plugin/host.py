@@ -9,6 +9,7 @@ the host calls it: ``Dataclass``, ``Task``, ``Model``, ``Criterion``, ``Dataset`
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import importlib.util
 import inspect
@@ -198,6 +199,11 @@ def _register_in_spawned_workers() -> None:
             module.pre_main = replacement
 
 
+def _leave_process_group() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def _join_torchrun() -> None:
     """Let fairseq find the other processes of ``torchrun`` on machines without GPUs, too.
 
@@ -213,6 +219,8 @@ def _join_torchrun() -> None:
         under_torchrun = all(name in os.environ for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK"))
         if cfg.distributed_init_method is not None or not under_torchrun or int(os.environ["WORLD_SIZE"]) < 2:
             return infer_init_method(cfg, force_distributed)
+        # The hosts leave the group standing; its threads then abort some processes at exit, after all work is done.
+        atexit.register(_leave_process_group)
         cfg.distributed_init_method = "env://"
         cfg.distributed_world_size = int(os.environ["WORLD_SIZE"])
         cfg.distributed_rank = int(os.environ["RANK"])
