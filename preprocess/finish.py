@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +43,7 @@ def finish(
     rows = [entry for result in results for entry in result["rows"]]
     if len(rows) + len(rejected) != len(records):
         raise RuntimeError(f"{len(records)} records in, {len(rows)} packed, {len(rejected)} rejected")
-    _write_rejected(dest / REJECTED_FILE, records, rejected)
+    write_rejected(dest / REJECTED_FILE, records, rejected)
     counts = {
         "in": len(records),
         "out": len(rows),
@@ -66,15 +66,45 @@ def finish(
     row = np.concatenate([np.arange(entry["rows"]) for entry in shards])
     clipped_records = int(np.count_nonzero(clipped))
     write_store_json(dest, shards, clipped_records)
+    place = Places([entry["file"] for entry in shards], shard, row, n_samples, rate.astype(np.float32))
+    manifest.update(clipped_records=clipped_records)
+    manifest.update(write_records_files(dest, records.take(pa.array(number)), place, plan["data_set"], options))
+    write_json(dest / MANIFEST_FILE, manifest)
+    return manifest
 
-    kept = records.take(pa.array(number))
+
+class Places(NamedTuple):
+    """Where the recordings of n records lie in a store."""
+
+    files: Sequence[str]
+    """Shards in the order of ``store.json``."""
+    shard: np.ndarray
+    row: np.ndarray
+    n_samples: np.ndarray
+    rate: np.ndarray
+    """float32 [n], Hz of the original files."""
+
+
+def write_records_files(
+    dest: Path, kept: pa.Table, place: Places, data_set: str, options: PackingOptions, root: str = "."
+) -> dict[str, Any]:
+    """Write reports.parquet and the splits of the records ``kept``; return sizes, number of reports, fingerprints.
+
+    Args:
+        dest: manifest directory.
+        kept: n rows of ``RECORDS_SCHEMA``; records without a split get one by subject.
+        place: where their recordings are.
+        data_set: name for the meta files.
+        options: seed and shares of the splits.
+        root: the store's folder as it shall stand in the TSV.
+    """
     report_id, report_count = _write_reports(dest, kept["report"])
     meta = pa.table(
         {
             **{name: kept[name] for name in ("record_id", "subject_id", "sex", "age", "time")},
             "report_id": report_id,
-            "source": pa.array([plan["data_set"]] * len(kept), pa.string()),
-            "source_rate": pa.array(rate.astype(np.float32)),
+            "source": pa.array([data_set] * len(kept), pa.string()),
+            "source_rate": pa.array(place.rate),
         }
     )
     split = np.array(kept["split"].to_pylist())
@@ -83,19 +113,17 @@ def finish(
         subjects = kept["subject_id"].filter(pa.array(unassigned)).to_pylist()
         split = split.astype(object)
         split[unassigned] = assign_splits(subjects, options.seed, options.fractions)
-    files = [entry["file"] for entry in shards]
     sizes, prints = {}, {"reports.parquet": fingerprint(dest / "reports.parquet")}
     for name in SPLITS:
         chosen = np.flatnonzero(split == name)
         sizes[name] = len(chosen)
         if len(chosen):
-            write_split(dest, name, files, shard[chosen], row[chosen], n_samples[chosen], meta.take(pa.array(chosen)))
+            columns = (place.shard[chosen], place.row[chosen], place.n_samples[chosen])
+            write_split(dest, name, place.files, *columns, meta.take(pa.array(chosen)), root)
             prints[f"{name}.tsv"] = fingerprint(dest / f"{name}.tsv")
-    if sum(sizes.values()) != len(rows):
-        raise RuntimeError(f"{len(rows)} records packed, {sizes} in the splits")
-    manifest.update(splits=sizes, reports=report_count, clipped_records=clipped_records, fingerprints=prints)
-    write_json(dest / MANIFEST_FILE, manifest)
-    return manifest
+    if sum(sizes.values()) != len(kept):
+        raise RuntimeError(f"{len(kept)} records packed, {sizes} in the splits")
+    return {"splits": sizes, "reports": report_count, "fingerprints": prints}
 
 
 def print_summary(dest: Path, manifest: dict[str, Any]) -> None:
@@ -113,7 +141,8 @@ def print_summary(dest: Path, manifest: dict[str, Any]) -> None:
         print(f"  unique reports: {manifest['reports']}; records clipped at 32.767 mV: {manifest['clipped_records']}")
 
 
-def _write_rejected(path: Path, records: pa.Table, rejected: Sequence[tuple[int, str]]) -> None:
+def write_rejected(path: Path, records: pa.Table, rejected: Sequence[tuple[int, str]]) -> None:
+    """Write the table of records left out; ``rejected`` holds (number of the record, reason)."""
     chosen = records.select(["record_id", "path"]).take(pa.array([number for number, _ in rejected], pa.int64()))
     with atomic_path(path) as temporary:
         with open(temporary, "w", encoding="utf-8", newline="\n") as handle:

@@ -76,6 +76,63 @@ def check_prompts(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
     return {name: prompts[name] for name in names}
 
 
+def attach_labels(
+    directory: Path,
+    ids: pd.Index,
+    values: np.ndarray,
+    names: Sequence[str],
+    label_set: str,
+    prompts: dict[str, list[str]] | None = None,
+    source: str = "labels",
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Write the labels of every split of a manifest directory, labels.json and, where given, prompts.json.
+
+    Args:
+        directory: manifest directory.
+        ids: n record ids.
+        values: float32 [n, C], 1/0/NaN.
+        names: the C classes.
+        label_set: name of the label set.
+        prompts: class → texts.
+        source: where the labels come from, for the error message.
+
+    Returns:
+        split → (row of ``values`` per record, -1 = none; labels float32 [records, C]).
+
+    Raises:
+        DataError: the directory holds no split, or none of the ids.
+    """
+    splits = available_splits(directory)
+    if not splits:
+        raise DataError(f"{directory}: holds no split (train.tsv with train.meta.parquet)")
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for split in splits:
+        position = ids.get_indexer(Manifest.open(directory, split).meta(["record_id"])["record_id"].to_pylist())
+        labels = np.where(position[:, None] >= 0, values[position], np.float32(np.nan))
+        found[split] = position, labels
+    if all((position < 0).all() for position, _ in found.values()):
+        raise DataError(f"{source}: none of its {len(ids)} ids occurs in {directory}; is the id column right?")
+    # Arrays of an older label set must not be read with the new names, should the run be killed in between.
+    for split in splits:
+        (directory / f"{split}.labels.npy").unlink(missing_ok=True)
+    write_json(directory / LABELS_FILE, {"label_set": label_set, "names": list(names)})
+    if prompts is not None:
+        write_json(directory / PROMPTS_FILE, prompts)
+    for split in tqdm(splits, unit="split", desc="writing"):
+        with atomic_path(directory / f"{split}.labels.npy") as temporary:
+            np.save(temporary, found[split][1], allow_pickle=False)
+    return found
+
+
+def print_class_counts(found: dict[str, tuple[np.ndarray, np.ndarray]], names: Sequence[str], source: str) -> None:
+    """Print how many records of each split have, lack or do not know each class."""
+    for split, (position, labels) in found.items():
+        print(f"{split}: {len(position)} records, {int((position < 0).sum())} without a row in {source}")
+        for name, column in zip(names, labels.T):
+            unknown = int(np.isnan(column).sum())
+            print(f"  {name}: {int(np.nansum(column))} present, {int((column == 0).sum())} absent, {unknown} unknown")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, required=True, help="manifest directory")
@@ -94,32 +151,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if prompts is None and kept_prompts.is_file():
         check_prompts(kept_prompts, names)  # texts of another label set must not stay beside the new labels
 
-    used = 0
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for split in splits:
-        position = ids.get_indexer(Manifest.open(args.manifest, split).meta(["record_id"])["record_id"].to_pylist())
-        labels = np.where(position[:, None] >= 0, values[position], np.float32(np.nan))
-        found[split] = position, labels
-        used += np.unique(position[position >= 0]).size
-    if used == 0:
-        raise DataError(f"{args.labels}: none of its {len(ids)} ids occurs in {args.manifest}; is {args.id_column} right?")
-
-    # Arrays of an older label set must not be read with the new names, should the run be killed in between.
-    for split in splits:
-        (args.manifest / f"{split}.labels.npy").unlink(missing_ok=True)
-    write_json(args.manifest / LABELS_FILE, {"label_set": args.label_set or args.labels.stem, "names": names})
-    if prompts is not None:
-        write_json(kept_prompts, prompts)
-    for split in tqdm(splits, unit="split", desc="writing"):
-        with atomic_path(args.manifest / f"{split}.labels.npy") as temporary:
-            np.save(temporary, found[split][1], allow_pickle=False)
-
-    for split in splits:
-        position, labels = found[split]
-        print(f"{split}: {len(position)} records, {int((position < 0).sum())} without a row in {args.labels.name}")
-        for name, column in zip(names, labels.T):
-            unknown = int(np.isnan(column).sum())
-            print(f"  {name}: {int(np.nansum(column))} present, {int((column == 0).sum())} absent, {unknown} unknown")
+    found = attach_labels(args.manifest, ids, values, names, args.label_set or args.labels.stem, prompts, str(args.labels))
+    print_class_counts(found, names, args.labels.name)
+    used = np.unique(np.concatenate([position[position >= 0] for position, _ in found.values()])).size
     print(f"{len(ids) - used} rows of {args.labels.name} belong to no record of {args.manifest}")
     return 0
 

@@ -136,8 +136,8 @@ def pack(
     }
     plan["fractions"] = list(plan["fractions"])
     dest.mkdir(parents=True, exist_ok=True)
-    with _only_run(dest):
-        if _claim(dest, plan, options.overwrite):
+    with only_run(dest):
+        if claim(dest, plan, options.overwrite):
             manifest = read_json(dest / MANIFEST_FILE)
             store = RecordStore(dest)
             store.check(range(len(store.files)))
@@ -171,7 +171,7 @@ def _fingerprint(records: pa.Table) -> str:
 
 
 @contextmanager
-def _only_run(dest: Path) -> Iterator[None]:
+def only_run(dest: Path) -> Iterator[None]:
     """Hold a lock on the directory itself; file systems without locks are trusted."""
     descriptor = os.open(dest, os.O_RDONLY)
     try:
@@ -186,13 +186,13 @@ def _only_run(dest: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _claim(dest: Path, plan: dict[str, Any], overwrite: bool) -> bool:
+def claim(dest: Path, plan: dict[str, Any], overwrite: bool) -> bool:
     """Make ``dest`` ready for this plan; True when it is finished already."""
     plan_path = dest / WORK_FOLDER / "plan.json"
     finished = (dest / MANIFEST_FILE).is_file()
     begun = plan_path.is_file()
     if overwrite:
-        _clear(dest)
+        clear(dest)
     elif finished or begun:
         found = read_json(dest / MANIFEST_FILE)["arguments"] if finished else read_json(plan_path)
         changed = sorted(key for key in {**plan, **found} if plan.get(key) != found.get(key))
@@ -218,7 +218,7 @@ def _remove_leftovers(dest: Path) -> None:
         leftover.unlink()
 
 
-def _clear(dest: Path) -> None:
+def clear(dest: Path) -> None:
     for pattern in _OWN_FILES:
         for path in sorted(dest.glob(pattern)):
             path.unlink()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from cmelt_plugin.errors import DataError
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -36,3 +38,25 @@ def lead_indices(names: Sequence[str]) -> list[int]:
         detail = "; ".join(f"{fault} {', '.join(leads)}" for fault, leads in faults.items() if leads)
         raise LeadError(f"{len(found)} leads where the standard 12 are expected: {detail}")
     return [found.index(lead) for lead in wanted]
+
+
+# The lead sets of paper Table 1 (Oh et al. 2022, PhysioNet/CinC Challenge 2021).
+LEAD_SETS = {"12": LEADS, "6": LEADS[:6], "3": ("I", "II", "V2"), "2": ("I", "II"), "1": ("I",)}
+
+
+def lead_keep_mask(names: Sequence[str]) -> np.ndarray:
+    """Which of :data:`LEADS` are in ``names``: bool [12], True = kept; letter case does not matter.
+
+    Raises:
+        LeadError: no name, an unknown one, or one given twice.
+    """
+    wanted = [lead.lower() for lead in LEADS]
+    found = [str(name).strip().lower() for name in names]
+    if not found:
+        raise LeadError(f"no leads chosen; choose from {', '.join(LEADS)}")
+    unknown = [str(name) for name, low in zip(names, found) if low not in wanted]
+    if unknown:
+        raise LeadError(f"unknown lead {', '.join(unknown)}; choose from {', '.join(LEADS)}")
+    if len(set(found)) < len(found):
+        raise LeadError(f"a lead is named twice: {', '.join(map(str, names))}")
+    return np.array([lead in found for lead in wanted])

@@ -13,6 +13,27 @@ def masked_mean(states: Tensor, padding_mask: Tensor | None) -> Tensor:
     return (states * keep).sum(dim=1) / keep.sum(dim=1).clamp(min=1)
 
 
+ECG_POOLS = ("cls", "mean")
+
+
+def pool_ecg_states(states: Tensor, padding_mask: Tensor | None, pool: str) -> Tensor:
+    """One vector per record from the ECG encoder's states, the features of probes and classifiers.
+
+    Args:
+        states: ``[B, 1 + N, D]``, CLS first.
+        padding_mask: ``[B, 1 + N]`` bool, True = padding; None: no record is padded.
+        pool: ``cls`` (the first state) or ``mean`` (over real tokens, without the CLS token).
+
+    Raises:
+        ValueError: another ``pool``.
+    """
+    if pool == "cls":
+        return states[:, 0]
+    if pool == "mean":
+        return masked_mean(states[:, 1:], None if padding_mask is None else padding_mask[:, 1:])
+    raise ValueError(f"pool must be one of {', '.join(ECG_POOLS)}, not {pool!r}")
+
+
 class Pooler(nn.Module):
     """Pool → dense → tanh (the projection head of paper §3.2, and the pooler in front of the ETM head).
 
