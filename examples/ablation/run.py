@@ -1,0 +1,270 @@
+"""Train, evaluate and tabulate the variants of an ablation grid (paper Tables 6 to 8), on one's own data.
+
+Every variant is pre-trained with each seed and evaluated three ways on every downstream set: full fine-tuning, linear probing
+with 1 % of the labels, zero-shot. What is done is done: run it again after an interruption and it goes on. The table gives the
+mean over seeds and sets, ± the standard deviation over seeds; result folders feed the evaluation report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from ablation_grid import Grid, Variant, grid_names, read_grid
+from tiny_encoders import write_tiny_encoder
+from tqdm import tqdm
+
+from cmelt_plugin.data.files import read_json, write_json
+from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation import cli
+from cmelt_plugin.evaluation.results import Result, read_results, write_result
+from cmelt_plugin.evaluation.table_formats import markdown
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TASKS = {"finetune": "Full fine-tune", "linear_probe": "Linear probing", "zero_shot": "Zero-shot"}
+EXAMPLE = """example:
+  python examples/ablation/run.py --grid components --manifest demo/manifest --dest ablation \\
+      --config cmelt_tiny --tiny-encoders --seeds 3 --pretrain optimization.max_update=600
+"""
+
+
+class Command(NamedTuple):
+    """One step of a run: its name, what is typed, and the file that shows it was done."""
+
+    name: str
+    words: list[str]
+    output: Path
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--grid", required=True, help=f"{', '.join(grid_names())}, or a YAML file in their form")
+    result.add_argument("--manifest", type=Path, required=True, help="manifest directory to pre-train on")
+    result.add_argument("--downstream", type=Path, nargs="+", help="labelled manifests to evaluate on (default: --manifest)")
+    result.add_argument("--dest", type=Path, required=True, help="folder for checkpoints, logs and results")
+    result.add_argument("--config", help="configuration of examples/pretrain (default: the grid's base)")
+    result.add_argument("--tiny-encoders", action="store_true", help="small random text encoders in place of pre-trained ones")
+    result.add_argument("--seeds", type=int, default=3, help="seeds per variant (3)")
+    result.add_argument("--variants", nargs="+", help="slugs of the variants to run (default: all)")
+    result.add_argument("--tasks", nargs="+", choices=sorted(TASKS), default=list(TASKS), help="evaluations (all three)")
+    result.add_argument("--fraction", type=float, default=0.01, help="share of labels in linear probing (0.01)")
+    result.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
+    result.add_argument("--pretrain", nargs="*", default=[], help="further settings of pre-training, key=value")
+    result.add_argument("--finetune-config", default="ptb_xl_super", help="configuration of examples/finetune (ptb_xl_super)")
+    result.add_argument("--finetune", nargs="*", default=[], help="further settings of fine-tuning, key=value")
+    return result
+
+
+def host_command(name: str) -> list[str]:
+    """A command of the host from this Python's own environment."""
+    beside = Path(sys.executable).parent / name
+    return [str(beside)] if beside.is_file() else [sys.executable, "-m", f"fairseq_cli.{name[8:].replace('-', '_')}"]
+
+
+def needs_cpu_switch() -> bool:
+    """fairseq looks for a GPU unless told not to; fairseq-signals takes the CPU by itself and has no such setting."""
+    host = os.environ.get("CMELT_HOST") or ("fairseq" if importlib.util.find_spec("fairseq") else "fairseq_signals")
+    return host == "fairseq" and not torch.cuda.is_available()
+
+
+def commands(variant: Variant, seed: int, arguments: argparse.Namespace, text_encoder: str) -> list[Command]:
+    """Everything one variant with one seed needs, in order."""
+    folder = arguments.dest / variant.slug / f"seed{seed}"
+    checkpoint = folder / "pretrain" / "checkpoint_last.pt"
+    on_cpu = ["common.cpu=true"] if needs_cpu_switch() else []
+
+    def train(kind: str, config: str, data: Path, save: Path, *settings: str) -> list[str]:
+        place = ["--config-dir", str(REPOSITORY / "examples" / kind), "--config-name", config]
+        fixed = [f"task.data={data}", f"checkpoint.save_dir={save}", f"common.seed={seed}"]
+        return [*host_command("fairseq-hydra-train"), *place, *on_cpu, *fixed, *settings]
+
+    def evaluate(module: str, *options: object) -> list[str]:
+        return [sys.executable, "-m", f"cmelt_plugin.evaluation.{module}", *map(str, options)]
+
+    tokens = _token_tag(arguments.manifest, variant.text_encoder)
+    settings = [f"model.text_encoder={text_encoder}", *([f"task.tokenizer={tokens}"] if tokens else [])]
+    config = arguments.config
+    pretrain = train(
+        "pretrain", config, arguments.manifest, checkpoint.parent, *settings, *variant.overrides, *arguments.pretrain
+    )
+    steps = [Command("pretrain", pretrain, checkpoint)]
+    for data in arguments.downstream:
+        common = ["--manifest", data, "--name", variant.name]
+        if "zero_shot" in arguments.tasks and variant.zero_shot:
+            out = folder / "results" / "zero_shot" / data.name
+            words = evaluate("zero_shot", "--checkpoint", checkpoint, *common, "--results", out)
+            steps.append(Command(f"zero_shot-{data.name}", words, out))
+        if "linear_probe" in arguments.tasks:
+            out = folder / "results" / "linear_probe" / data.name
+            options = ["--checkpoint", checkpoint, *common, "--fraction", arguments.fraction, "--results", out]
+            steps.append(Command(f"linear_probe-{data.name}", evaluate("linear_probe", *options), out))
+        if "finetune" in arguments.tasks:
+            out, tuned = folder / "results" / "finetune" / data.name, folder / "finetune" / data.name
+            words = train(
+                "finetune", arguments.finetune_config, data, tuned, f"model.pretrained={checkpoint}", *arguments.finetune
+            )
+            best = tuned / "checkpoint_best.pt"
+            steps.append(Command(f"finetune-{data.name}", words, best))
+            words = evaluate("classify", "--checkpoint", best, *common, "--results", out)
+            steps.append(Command(f"classify-{data.name}", words, out))
+    return steps
+
+
+def run_commands(steps: Sequence[Command], folder: Path, threads: int) -> int:
+    """Run the steps that are not done yet; return how many were run.
+
+    Raises:
+        DataError: one failed; the message holds the end of its log.
+    """
+    done = 0
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    for step in steps:
+        stamp, log = folder / "logs" / f"{step.name}.done.json", folder / "logs" / f"{step.name}.log"
+        if stamp.is_file() and step.output.exists() and read_json(stamp)["command"] == step.words:
+            continue
+        stamp.unlink(missing_ok=True)
+        start = time.monotonic()
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")])),
+        }
+        # Appended: an interrupted training writes the rest of its curve behind the beginning.
+        with open(log, "a", encoding="utf-8") as handle:
+            code = subprocess.run(step.words, stdout=handle, stderr=subprocess.STDOUT, env=environment).returncode
+        if code != 0:
+            tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
+            raise DataError(f"{shlex.join(step.words)}\nfailed with exit code {code}; the end of {log}:\n{tail}")
+        write_json(stamp, {"command": step.words, "seconds": time.monotonic() - start})
+        done += 1
+    return done
+
+
+def tabulate(grid: Grid, arguments: argparse.Namespace) -> str:
+    """Write one result per variant and task and the table as Markdown; return the table."""
+    rows = []
+    for variant in grid.variants:
+        cells = []
+        for task in arguments.tasks:
+            scores = _scores(arguments.dest / variant.slug, task, arguments.seeds, arguments.downstream)
+            if scores is None:
+                cells.append("–")
+                continue
+            per_seed = scores.mean(axis=1)
+            spread = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else float("nan")
+            cells.append(f"{100 * per_seed.mean():.2f}" + (f" ± {100 * spread:.2f}" if len(per_seed) > 1 else ""))
+            n_records, n_subjects = _sizes(arguments.dest / variant.slug, task)
+            result = Result(
+                kind="ablation",
+                model=variant.name,
+                checkpoint=str(arguments.dest / variant.slug),
+                data_set=", ".join(path.name for path in arguments.downstream),
+                label_set="",
+                split="test",
+                n_records=n_records,
+                n_subjects=n_subjects,
+                settings={"grid": grid.name, "task": task, "seeds": len(per_seed), "config": arguments.config},
+                metrics={"score": float(per_seed.mean())},
+                spread={"score": spread} if len(per_seed) > 1 else {},
+                notes=[f"seed {number}: {100 * value:.2f}" for number, value in enumerate(per_seed, start=1)],
+                command=shlex.join(sys.argv),
+            )
+            write_result(arguments.dest / "results" / f"{variant.slug}-{task}", result)
+        rows.append([variant.name, *cells])
+    table = markdown(["variant", *(TASKS[task] for task in arguments.tasks)], rows)
+    (arguments.dest / "table.md").write_text(table, encoding="utf-8")
+    return table
+
+
+def _scores(folder: Path, task: str, seeds: int, downstream: Sequence[Path]) -> np.ndarray | None:
+    """Macro AUC ``[seeds, sets]``; None where the variant has no such figure."""
+    places = [[folder / f"seed{seed}" / "results" / task / data.name for data in downstream] for seed in range(1, seeds + 1)]
+    if not all(place.is_dir() for row in places for place in row):
+        return None
+    return np.array([[read_results([place])[0].result.metrics["macro_auc"] for place in row] for row in places])
+
+
+def _sizes(folder: Path, task: str) -> tuple[int, int]:
+    """Records and subjects of the test splits behind a figure."""
+    found = [stored.result for stored in read_results([folder / "seed1" / "results" / task])]
+    return sum(result.n_records for result in found), sum(result.n_subjects for result in found)
+
+
+def _token_tag(manifest: Path, text_encoder: str) -> str:
+    """Tag of the token ids of a text encoder, "" where the manifest has only one kind."""
+    tags = sorted(path.name[len("reports.") : -len(".npz")] for path in manifest.glob("reports.*.npz"))
+    if len(tags) < 2:
+        return ""
+    name = text_encoder.rsplit("/", 1)[-1]
+    if name not in tags:
+        raise DataError(f"{manifest}: no token ids for {text_encoder}; run preprocess/tokenizer.py --tokenizer {text_encoder}")
+    return name
+
+
+def _text_encoder(variant: Variant, arguments: argparse.Namespace) -> str:
+    if not arguments.tiny_encoders:
+        return variant.text_encoder
+    tables = sorted(arguments.manifest.glob("reports.*.npz"))
+    if len(tables) != 1:
+        raise DataError(f"{arguments.manifest}: {len(tables)} files reports.*.npz, exactly one is needed with --tiny-encoders")
+    folder = arguments.dest / "text_encoders" / variant.text_encoder.replace("/", "--")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return str(write_tiny_encoder(variant.text_encoder, TokenTable.load(tables[0]), folder))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    grid = read_grid(arguments.grid, tiny=arguments.tiny_encoders)
+    arguments.config = arguments.config or grid.base
+    arguments.dest, arguments.manifest = arguments.dest.resolve(), arguments.manifest.resolve()
+    arguments.downstream = [path.resolve() for path in arguments.downstream or [arguments.manifest]]
+    names = [path.name for path in arguments.downstream]
+    if len(set(names)) < len(names):
+        raise DataError(f"--downstream: two folders have the same name ({', '.join(names)})")
+    for path in (arguments.manifest, *arguments.downstream):
+        if not path.is_dir():
+            raise DataError(f"{path}: no such folder")
+    if arguments.variants:
+        known = [variant.slug for variant in grid.variants]
+        unknown = sorted(set(arguments.variants) - set(known))
+        if unknown:
+            raise DataError(f"--variants {', '.join(unknown)}: the grid has {', '.join(known)}")
+        grid = Grid(grid.name, grid.table, grid.base, [v for v in grid.variants if v.slug in arguments.variants])
+    encoders = {variant.slug: _text_encoder(variant, arguments) for variant in grid.variants}
+    runs = [(variant, seed) for seed in range(1, arguments.seeds + 1) for variant in grid.variants]
+    threads = max((os.cpu_count() or 1) // arguments.jobs, 1)
+    failed, steps_run = [], 0
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        futures = {}
+        for variant, seed in runs:
+            steps = commands(variant, seed, arguments, encoders[variant.slug])
+            folder = arguments.dest / variant.slug / f"seed{seed}"
+            futures[pool.submit(run_commands, steps, folder, threads)] = f"{variant.slug}/seed{seed}"
+        for future in tqdm(as_completed(futures), total=len(futures), unit="run", desc=grid.name):
+            try:
+                steps_run += future.result()
+            except DataError as error:
+                failed.append(f"{futures[future]}: {error}")
+    print(f"{len(runs)} runs: {len(runs) - len(failed)} complete, {len(failed)} failed; {steps_run} steps run now")
+    if failed:
+        raise DataError("\n\n".join(failed) + "\n\nRun the same command again to go on.")
+    print(f"\nTable {grid.table}, {arguments.config}, {arguments.seeds} seeds, test macro AUC in %, mean ± sd over seeds\n")
+    print(tabulate(grid, arguments))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
