@@ -31,7 +31,6 @@ EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.report --runs results --dest report --manifest manifests/mimic-iv-ecg \\
       --log checkpoints/mine/train.log
 """
-WITH_CLASSES = ("finetune", "linear_probe", "zero_shot")
 
 
 def write_tables(comparisons: Sequence[Comparison], dest: Path) -> list[Path]:
@@ -69,8 +68,9 @@ def build_page(
     """
     parts = [sections.overview_section(results)]
     parts += [sections.table_section(comparison, source()) for comparison in comparisons]
+    detailed = sections.with_curves(results)
     for stored in tqdm(results, unit="result", desc="figures"):
-        if stored.result.kind in WITH_CLASSES:
+        if stored in detailed:
             parts += [part for part in (sections.classes_section(stored),) if part]
         parts += [part for part in (sections.tsne_section(stored, min_records),) if part]
     parts += [part for part in map(sections.words_section, manifests) if part]

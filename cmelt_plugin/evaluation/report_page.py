@@ -144,6 +144,7 @@ th { font-weight: 600; }
 .good { color: #0a6b2d; font-weight: 600; white-space: nowrap; }
 .bad { color: #b3261e; font-weight: 600; white-space: nowrap; }
 .scroll { overflow-x: auto; }
+td:first-child { min-width: 7.5rem; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 1rem; align-items: start; }
 figure { margin: .6rem 0; min-width: 0; }
 figure svg { display: block; width: 100%; max-width: 34rem; height: auto; }

@@ -24,6 +24,8 @@ from cmelt_plugin.evaluation.training_log import INNER, LogLine, curve
 
 EMBEDDINGS_FILE = "embeddings.npz"
 MAX_CURVES = 8
+MAX_COLUMNS = 8  # of a published table; of wider ones those with a result of ours are shown
+WITH_CLASSES = ("finetune", "linear_probe", "zero_shot")
 TOP = 30  # entries in word frequencies, paper Figure 5
 
 KIND_NAMES = {
@@ -111,11 +113,22 @@ def overview_section(results: Sequence[StoredResult]) -> page.Section:
 def table_section(comparison: Comparison, published_source: str) -> page.Section:
     """A published table with our rows below."""
     table = comparison.table
-    rows = [[("▸ " if row.own else "") + text[0], *text[1:]] for row, text in zip(comparison.rows, comparison.texts())]
-    blocks = [page.table(comparison.heads(), rows, numeric=list(range(1, 1 + len(table.columns))))]
+    shown = list(range(len(table.columns)))
+    sizes = comparison.sizes()
+    if comparison.has_own and len(shown) > MAX_COLUMNS:
+        shown = [index for index in shown if sizes[index] != DASH]
+    rows = [
+        [("▸ " if row.own else "") + text[0], *(text[1 + index] for index in shown)]
+        for row, text in zip(comparison.rows, comparison.texts())
+    ]
+    head = ["method", *(table.columns[index].label for index in shown)]
+    blocks = [page.table(head, rows, numeric=list(range(1, len(head))))]
     if comparison.has_own:
-        sizes = ", ".join(f"{c.label} {n}" for c, n in zip(table.columns, comparison.sizes()) if n != DASH)
-        blocks.append(page.paragraph(f"▸ measured here; records evaluated: {sizes}. The other rows: {published_source}."))
+        known = ", ".join(f"{column.label} {n}" for column, n in zip(table.columns, sizes) if n != DASH)
+        text = f"▸ measured here; records evaluated: {known}. The other rows: {published_source}."
+        if len(shown) < len(table.columns):
+            text += f" {len(table.columns) - len(shown)} columns without a result of yours are left out; tables/ has them."
+        blocks.append(page.paragraph(text))
     else:
         blocks.append(page.paragraph(f"No result of yours belongs here yet. The rows: {published_source}."))
     return page.Section(f"Table {table.number}: {table.title} ({table.unit})", blocks)
@@ -170,7 +183,7 @@ def confusion_blocks(result: Result, scores: Scores) -> list[page.Html]:
     labels = scores.labels[:, known]
     decisions = scores.scores[:, known] >= thresholds[known]
     ours = confusion_figure(label_confusion(labels, decisions), names, "Confusion")
-    truth = confusion_figure(label_confusion(labels, np.nan_to_num(labels) > 0.5), names, "As it is", "the record has, too")
+    truth = confusion_figure(label_confusion(labels, np.nan_to_num(labels) > 0.5), names, "Truth", "the record has, too")
     return [
         page.paragraph(
             "Of the records that have the class of a row, the share for which the model says the class of a column "
@@ -180,6 +193,23 @@ def confusion_blocks(result: Result, scores: Scores) -> list[page.Html]:
             [page.picture(ours, "confusion of the classes"), page.picture(truth, "co-occurrence of the classes")]
         ),
     ]
+
+
+def with_curves(results: Sequence[StoredResult]) -> list[StoredResult]:
+    """The results whose classes are shown: of linear probes that differ in the fraction alone, the largest fraction."""
+    chosen: dict[tuple[str, ...], StoredResult] = {}
+    for stored in results:
+        result = stored.result
+        if result.kind not in WITH_CLASSES:
+            continue
+        others = {key: value for key, value in result.settings.items() if key not in ("fraction", "n_train")}
+        key = (str(stored.folder),)
+        if result.kind == "linear_probe":
+            key = (result.model, result.data_set, result.label_set, result.split, repr(sorted(others.items())))
+        kept = chosen.get(key)
+        if kept is None or result.settings.get("fraction", 1.0) > kept.result.settings.get("fraction", 1.0):
+            chosen[key] = stored
+    return list(chosen.values())
 
 
 def tsne_section(stored: StoredResult, min_records: int = MIN_RECORDS) -> page.Section | None:

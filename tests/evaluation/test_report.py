@@ -51,6 +51,19 @@ def test_page_and_tables(runs, tmp_path, capsys):
     assert "2 results, 2 tables" in printed and "ours: PTBXL-Super" in printed
 
 
+def test_of_several_fractions_the_largest_is_shown_class_by_class(tmp_path):
+    for fraction in (0.1, 1.0, 0.01):
+        settings = {"fraction": fraction, "n_train": int(1000 * fraction), "seeds": 3}
+        write_example(tmp_path / "runs" / str(fraction), kind="linear_probe", settings=settings)
+    assert main(["--runs", str(tmp_path / "runs"), "--dest", str(tmp_path / "out")]) == 0
+    headings = re.findall("<h2>(.*?)</h2>", (tmp_path / "out" / "report.html").read_text())
+    shown = [heading for heading in headings if "linear probe" in heading]
+    assert len(shown) == 1 and "fraction 1.0" in shown[0]
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert "15 columns without a result of yours are left out" in html
+    assert "PTBXL-Super 10%" in html and "CSN 10%" not in html
+
+
 def test_all_published_tables_on_request(runs, tmp_path):
     assert main(["--runs", str(runs), "--dest", str(tmp_path / "out"), "--all-tables"]) == 0
     assert len(list((tmp_path / "out" / "tables").glob("*.md"))) == 9

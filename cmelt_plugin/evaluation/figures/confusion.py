@@ -35,7 +35,7 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str], title: str, x_lab
     if matrix.shape != (n, n):
         raise ValueError(f"matrix {matrix.shape} for {n} classes")
     size = 2.0 + 0.26 * n
-    figure = new_figure(max(size, 3.6), max(size - 0.4, 3.2))
+    figure = new_figure(max(size, 4.6), max(size - 0.4, 4.0))
     axes = figure.add_subplot()
     image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     axes.grid(False)
