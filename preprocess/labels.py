@@ -11,15 +11,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cmelt_plugin.data.files import atomic_path, read_json, write_json
+from cmelt_plugin.data.files import atomic_path, write_json
 from cmelt_plugin.data.manifest import LABELS_FILE, Manifest, available_splits
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.prompts import load_prompts
 from preprocess import cli
 from preprocess.source import read_csv
 
@@ -57,22 +57,23 @@ def read_labels(path: Path, id_column: str) -> tuple[pd.Index, np.ndarray, list[
     return ids, values, list(table)
 
 
-def check_prompts(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
+def check_prompts(source: str | Path, names: Sequence[str]) -> dict[str, list[str]]:
     """Read class texts and check that they cover exactly the classes ``names``.
 
+    Args:
+        source: JSON file in full or short form, or one of our label sets.
+        names: the classes.
+
     Raises:
-        DataError: not an object of lists of texts, an unknown class, or a class without text.
+        DataError: malformed (see :func:`cmelt_plugin.prompts.load_prompts`), an unknown class, or a class without text.
     """
-    prompts: Any = read_json(path)
-    if not isinstance(prompts, dict):
-        raise DataError(f'{path}: expected an object {{"class name": ["text", ...]}}')
+    prompts = load_prompts(source)
     unknown = sorted(set(prompts) - set(names))
     if unknown:
-        raise DataError(f"{path}: no such class in the labels: {', '.join(unknown)}")
-    for name in names:
-        texts = prompts.get(name)
-        if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
-            raise DataError(f"{path}: class {name} needs a list of one or more texts")
+        raise DataError(f"{source}: no such class in the labels: {', '.join(unknown)}")
+    missing = [name for name in names if name not in prompts]
+    if missing:
+        raise DataError(f"{source}: no text for class {', '.join(missing)}")
     return {name: prompts[name] for name in names}
 
 
@@ -137,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, required=True, help="manifest directory")
     parser.add_argument("--labels", type=Path, required=True, help="CSV file of labels")
-    parser.add_argument("--prompts", type=Path, help="JSON file of class texts")
+    parser.add_argument("--prompts", help="class texts: a JSON file, or one of our label sets (docs/prompts.md)")
     parser.add_argument("--label-set", help="name of the label set (default: the CSV's name)")
     parser.add_argument("--id-column", default="record_id", help="column with the record id (default record_id)")
     args = parser.parse_args(argv)

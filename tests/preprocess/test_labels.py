@@ -84,10 +84,10 @@ def test_prompts_are_copied_in_the_order_of_the_classes(manifest):
 @pytest.mark.parametrize(
     "prompts, message",
     [
-        ({"AF": ["x"]}, "class MI needs"),
-        ({"AF": ["x"], "MI": []}, "class MI needs"),
-        ({"AF": ["x"], "MI": [" "]}, "class MI needs"),
-        ({"AF": ["x"], "MI": "text"}, "class MI needs"),
+        ({"AF": ["x"]}, "no text for class MI"),
+        ({"AF": ["x"], "MI": []}, "class MI has no text"),
+        ({"AF": ["x"], "MI": [" "]}, "class MI: texts must be"),
+        ({"AF": ["x"], "MI": 3}, "class MI: texts must be"),
         ({"AF": ["x"], "MI": ["x"], "CD": ["x"]}, "no such class in the labels: CD"),
         (["AF"], "expected an object"),
     ],
@@ -96,6 +96,12 @@ def test_bad_prompts(manifest, prompts, message):
     with pytest.raises(DataError, match=message):
         attach(manifest, CSV, *write_prompts(manifest, prompts))
     assert Manifest.open(manifest, "train").labels() is None
+
+
+def test_texts_of_our_label_sets_are_taken_by_name(manifest):
+    csv = "record_id,HYP,NORM,MI,CD,STTC\na,1,0,0,0,0\n"
+    attach(manifest, csv, "--prompts", "ptb-xl-super")
+    assert list(read_json(manifest / "prompts.json")) == ["HYP", "NORM", "MI", "CD", "STTC"]
 
 
 def test_new_labels_do_not_keep_the_texts_of_others(manifest):
