@@ -41,6 +41,9 @@ REQUIREMENTS = [
     "sentencepiece>=0.2",
     "protobuf",  # transformers reads sentencepiece models through it and does not ask for it
     "tqdm",
+    "h5py>=3.10",  # CODE-test and other recordings in HDF5
+    "safetensors>=0.4",
+    "PyYAML",  # grids of examples/ablation
 ]
 EXTRAS = {
     # Both install a package named faiss, and pip leaves whichever it unpacked last; after installing this extra:
