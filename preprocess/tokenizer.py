@@ -1,8 +1,8 @@
 """Token ids of a manifest directory's reports and class texts, with any Hugging Face tokenizer or one trained here.
 
-Writes ``reports.TAG.npz`` and, where there is a ``prompts.json``, ``prompts.TAG.npz``. Training reads these and needs no
-tokenizer. With ``--train-vocab`` a T5 tokenizer is trained on the reports first and saved with a T5 encoder of random
-weights, for sites without access to pre-trained ones.
+Writes ``reports.TAG.npz`` where there are reports and ``prompts.TAG.npz`` where there is a ``prompts.json``. Training and
+validation read these and need no tokenizer. With ``--train-vocab`` a T5 tokenizer is trained on the reports first and
+saved with a T5 encoder of random weights, for sites without access to pre-trained ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cmelt_plugin.data.files import fingerprint, read_json, write_json
-from cmelt_plugin.data.reports import normalise_report, read_reports
+from cmelt_plugin.data.reports import REPORTS_FILE, normalise_report, read_reports
 from cmelt_plugin.data.tokens import FORMAT, TokenTable
 from cmelt_plugin.errors import DataError
 from preprocess import cli
@@ -53,7 +53,16 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if arguments.max_tokens < 3:
         raise DataError(f"--max-tokens {arguments.max_tokens}: at least 3 are needed")
-    reports = read_reports(arguments.manifest)
+    prompts_path = arguments.manifest / "prompts.json"
+    # Labelled test sets often have no reports: then class texts are all there is to do.
+    without_reports = prompts_path.is_file() and not (arguments.manifest / REPORTS_FILE).is_file()
+    reports = None if without_reports else read_reports(arguments.manifest)
+    if not reports and not prompts_path.is_file():
+        raise DataError(
+            f"{arguments.manifest}: neither reports ({REPORTS_FILE} is empty) nor class texts ({prompts_path.name})"
+        )
+    if not reports and arguments.train_vocab is not None:
+        raise DataError(f"{arguments.manifest}: no reports to train a tokenizer on; give the model's own with --tokenizer")
     name = arguments.tokenizer
     if arguments.train_vocab is not None:
         name = str(_train(arguments, reports))
@@ -62,9 +71,11 @@ def main(argv: list[str] | None = None) -> int:
     info = _describe(tokenizer, name, arguments.max_tokens)
     print(f"tokenizer {info['tokenizer']}: {info['vocab_size']} ids, padding {info['pad_id']}, mask {info['mask_id']}")
 
-    texts = reports.texts.to_pylist()
-    _write(arguments, f"reports.{tag}.npz", tokenizer, {**info, "source_fingerprint": reports.fingerprint}, texts)
-    prompts_path = arguments.manifest / "prompts.json"
+    if reports:
+        source = {"source_fingerprint": reports.fingerprint}
+        _write(arguments, f"reports.{tag}.npz", tokenizer, {**info, **source}, reports.texts.to_pylist())
+    else:
+        print(f"{arguments.manifest}: no reports")
     if prompts_path.is_file():
         prompts, class_index = _read_prompts(prompts_path, arguments.manifest / "labels.json")
         source = {"source_fingerprint": fingerprint(prompts_path)}

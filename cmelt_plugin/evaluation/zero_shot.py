@@ -1,4 +1,8 @@
-"""Zero-shot classification: similarity of a record to the texts that describe a class (paper §4.1.2, zero-shot)."""
+"""Zero-shot classification: similarity of a record to the texts that describe a class (paper §4.1.2, zero-shot).
+
+``python -m cmelt_plugin.evaluation.zero_shot`` evaluates a checkpoint on any number of labelled manifest directories;
+see :mod:`cmelt_plugin.evaluation.zero_shot_command`.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ def class_embeddings(model: Any, prompts: TokenTable, n_classes: int, device: to
         model: anything with ``embed_text(ids [B, L], padding_mask [B, L])`` → ``[B, D]``.
         prompts: token ids with ``class_index``.
         n_classes: C.
+        device: of the model.
 
     Raises:
         ValueError: a class has no text.
@@ -43,3 +48,22 @@ def class_embeddings(model: Any, prompts: TokenTable, n_classes: int, device: to
         raise ValueError(f"classes without a text: {torch.nonzero(counts == 0).flatten().tolist()}")
     sums = torch.zeros(n_classes, embeddings.shape[1], device=device).index_add_(0, index, embeddings)
     return F.normalize(sums / counts[:, None], dim=-1)
+
+
+def cut_texts(table: TokenTable, max_tokens: int) -> TokenTable:
+    """The table with texts of more than ``max_tokens`` tokens cut; they keep their last one (T5's ``</s>``)."""
+    if (table.lengths() <= max_tokens).all():
+        return table
+    rows = [table[index] for index in range(len(table))]
+    rows = [row if len(row) <= max_tokens else np.append(row[: max_tokens - 1], row[-1]) for row in rows]
+    offsets = np.cumsum([0, *map(len, rows)])
+    return TokenTable(np.concatenate(rows), offsets, table.info, table.class_index)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from cmelt_plugin.evaluation.cli import run
+    from cmelt_plugin.evaluation.zero_shot_command import main
+
+    sys.exit(run(main))

@@ -18,6 +18,7 @@ from cmelt_plugin.data.negatives import NegativeTable
 from cmelt_plugin.data.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.subset import SubsetEvaluation
+from cmelt_plugin.evaluation.zero_shot import cut_texts
 from cmelt_plugin.tasks.base import ECGTask
 
 logger = logging.getLogger(__name__)
@@ -66,15 +67,20 @@ class CMELTPretrainingTask(ECGTask):
         training = combine and not split.startswith("valid")
         labelled = manifest.labels()
         labels, names = labelled if labelled is not None else (None, None)
-        has_reports = (directory / "reports.parquet").is_file()
-        prompts = self._tokens(directory, "prompts", "prompts.json") if self._has_class_texts(directory, labels) else None
-        if not has_reports and (training or prompts is None):
+        prompts = None
+        if self._has_class_texts(directory, labels):
+            prompts = cut_texts(self._tokens(directory, "prompts", "prompts.json"), self.cfg.max_text_tokens)
+        no_pairs = self._no_pairs(directory, manifest)
+        if no_pairs is not None and not training and prompts is not None:
+            logger.info("%s/%s: zero-shot classification alone: %s", directory, split, no_pairs)
+            dataset: ECGDataset = ECGDataset(manifest, labels)
+        elif not (directory / "reports.parquet").is_file():
             raise DataError(
                 f"{directory}: neither reports (reports.parquet) nor labels with class texts ({split}.labels.npy, "
                 "labels.json, prompts.json): nothing to train or evaluate on"
             )
-        if has_reports:
-            dataset: ECGDataset = ECGTextDataset(
+        else:
+            dataset = ECGTextDataset(
                 manifest,
                 self._tokens(directory, "reports", "reports.parquet"),
                 PairingOptions(
@@ -88,8 +94,6 @@ class CMELTPretrainingTask(ECGTask):
                 self._negatives(directory, split),
                 labels if prompts is not None else None,
             )
-        else:
-            dataset = ECGDataset(manifest, labels)
         self.prompts[dataset] = (names, prompts)
         self.datasets[split] = dataset
         logger.info(
@@ -110,6 +114,20 @@ class CMELTPretrainingTask(ECGTask):
     @staticmethod
     def _has_class_texts(directory: Path, labels: Any) -> bool:
         return labels is not None and (directory / "prompts.json").is_file()
+
+    def _no_pairs(self, directory: Path, manifest: Manifest) -> Optional[str]:
+        """What a directory lacks for losses and retrieval; None where it was prepared for them.
+
+        Labelled test sets seldom are. Where sidecars show that it was, what a single split lacks is an error further on.
+        """
+        if not (directory / "reports.parquet").is_file():
+            return "no reports"
+        if not list(directory.glob(f"reports.{self.cfg.tokenizer or '*'}.npz")):
+            return "no token ids of reports"
+        if self.cfg.negatives == "n3s":
+            return None if list(directory.glob("*.n3s.npy")) else "no negatives (preprocess/n3s.py)"
+        without = int((manifest.report_ids() < 0).sum())
+        return f"{without} of {len(manifest)} records have no report" if without else None
 
     def _negatives(self, directory: Path, split: str) -> Optional[NegativeTable]:
         if self.cfg.negatives not in NEGATIVES:

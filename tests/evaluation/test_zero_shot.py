@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import PAD, token_table
 
-from cmelt_plugin.evaluation.zero_shot import class_embeddings
+from cmelt_plugin.evaluation.zero_shot import class_embeddings, cut_texts
 
 
 class Stub:
@@ -50,3 +50,11 @@ def test_a_class_without_text_is_refused():
     table = token_table([[5]], class_index=np.array([0]))
     with pytest.raises(ValueError, match=r"\[1\]"):
         class_embeddings(Stub(), table, 2, torch.device("cpu"))
+
+
+def test_long_texts_are_cut_and_keep_their_last_token():
+    table = token_table([[5, 6, 7, 8], [9], [3, 4]], class_index=np.array([0, 1, 1]))
+    cut = cut_texts(table, 3)
+    assert [cut[index].tolist() for index in range(3)] == [[5, 6, 1], [9, 1], [3, 4, 1]]
+    assert cut.class_index.tolist() == [0, 1, 1] and cut.info == table.info
+    assert cut_texts(table, 5) is table

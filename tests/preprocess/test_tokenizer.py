@@ -199,6 +199,25 @@ def test_prompts_that_do_not_match_the_labels_are_refused(directory: Path, promp
         command.main(["--manifest", str(directory), *TRAIN, "--overwrite"])
 
 
+@pytest.mark.parametrize("reports", ["missing", "empty"])
+def test_a_labelled_directory_without_reports_gets_its_class_texts(trained: Path, tmp_path: Path, reports, capsys) -> None:
+    for name in ("labels.json", "prompts.json"):
+        shutil.copy(trained / name, tmp_path)
+    if reports == "empty":  # what packing a data set without reports leaves
+        write_reports(tmp_path, [], [])
+    assert command.main(["--manifest", str(tmp_path), "--tokenizer", str(trained / "tokenizer")]) == 0
+    assert "no reports" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["prompts.tokenizer.npz"]
+    expected = TokenTable.load(trained / "prompts.tokenizer.npz")
+    got = TokenTable.load(tmp_path / "prompts.tokenizer.npz", tmp_path / "prompts.json")
+    assert got.ids.tolist() == expected.ids.tolist() and got.class_index.tolist() == expected.class_index.tolist()
+    with pytest.raises(DataError, match="no reports to train a tokenizer on"):
+        command.main(["--manifest", str(tmp_path), *TRAIN])
+    (tmp_path / "prompts.json").unlink()
+    with pytest.raises(DataError, match="reports.parquet"):
+        command.main(["--manifest", str(tmp_path), "--tokenizer", str(trained / "tokenizer")])
+
+
 def test_unloadable_tokenizer_is_one_clear_line(directory: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="cannot be loaded") as caught:

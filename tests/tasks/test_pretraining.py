@@ -189,3 +189,46 @@ def test_labels_without_reports_are_zero_shot_only(tmp_path, model):
     with pytest.raises(DataError, match="nothing to train"):
         the_task.load_dataset("train", combine=True)
     assert Manifest.open(directory, "valid").labels()[1] == ["AFIB", "SR"]
+
+
+@pytest.mark.parametrize("lacking", ["all reports", "one report", "token ids", "negatives"])
+def test_a_labelled_set_that_was_not_prepared_for_pairs_is_evaluated_zero_shot_alone(tmp_path, model, lacking):
+    """What packing a labelled data set leaves: an empty reports.parquet, a record without a report, no sidecars."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    whole = write_manifest(tmp_path / "whole", labels=True)
+    bare = write_manifest(tmp_path / "bare", labels=True)
+    meta = pq.read_table(bare / "valid.meta.parquet")
+    if lacking in ("all reports", "one report"):
+        ids = meta["report_id"].to_numpy().copy()
+        ids[: None if lacking == "all reports" else 1] = -1
+        column = meta.schema.get_field_index("report_id")
+        pq.write_table(meta.set_column(column, "report_id", pa.array(ids)), bare / "valid.meta.parquet")
+    if lacking == "all reports":
+        write_reports(bare, [], [])
+    if lacking in ("all reports", "token ids"):
+        (bare / "reports.tiny.npz").unlink()
+    if lacking == "negatives":
+        for path in bare.glob("*.n3s.*"):
+            path.unlink()
+    expected, got = task(whole), task(bare, negatives="random" if lacking == "one report" else "n3s")
+    for the_task in (expected, got):
+        the_task.load_dataset("valid")
+    figures = validate(got, model, 8)
+    assert figures["macro_auc"] == pytest.approx(validate(expected, model, 8)["macro_auc"], abs=1e-4)
+    assert "loss" not in figures and "ecg_to_text_r1" not in figures and figures["records"] == 24
+
+
+def test_what_one_split_lacks_in_a_prepared_directory_is_an_error(tmp_path):
+    bare = write_manifest(tmp_path / "bare", labels=True)
+    (bare / "valid.n3s.npy").unlink()
+    with pytest.raises(DataError, match="valid.n3s.npy"):
+        task(bare).load_dataset("valid")
+
+
+def test_class_texts_are_cut_as_reports_are(directory):
+    the_task = task(directory, max_text_tokens=2)
+    the_task.load_dataset("valid")
+    _, prompts = the_task.prompts[the_task.dataset("valid")]
+    assert [prompts[index].tolist() for index in range(3)] == [[5, 1], [7, 1], [9, 1]]
