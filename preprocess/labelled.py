@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -12,9 +13,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from cmelt_plugin.data.files import read_json
+from cmelt_plugin.data.manifest import LABELS_FILE
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.prompts import load_prompts
-from preprocess.labels import attach_labels, print_class_counts
+from cmelt_plugin.prompts import label_sets, load_prompts
+from preprocess.labels import PROMPTS_FILE, attach_labels, print_class_counts
 from preprocess.packing import add_arguments, options_from, pack
 from preprocess.recording import Recording
 from preprocess.reuse import reuse_store
@@ -27,20 +30,28 @@ class LabelTable(NamedTuple):
     """Labels of the records of a data set."""
 
     label_set: str
-    """Name of the label set; its class texts are ``cmelt_plugin/prompts/<label_set>.json``."""
+    """Name of the label set; class texts of ours are ``cmelt_plugin/prompts/<label_set>.json``."""
     names: Sequence[str]
     record_id: Sequence[str]
+    """Where an id occurs twice, its first row counts, as with the recordings themselves."""
     values: np.ndarray
     """float32 [n, C]: 1 present, 0 absent, NaN unknown."""
 
 
-def add_labelled_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
-    """Add the options of the packing commands, with defaults for evaluation, and two more.
+def add_labelled_arguments(parser: argparse.ArgumentParser, splits: bool = True, optional: bool = False) -> None:
+    """Add the options of the packing commands, with defaults for evaluation, and three more.
 
     Test sets must be those of the published figures, so records with flat leads or without a report stay in.
+
+    Args:
+        parser: the command's.
+        splits: as :func:`preprocess.packing.add_arguments`.
+        optional: for commands that also prepare pre-training, whose defaults are stricter; the command must then call
+            :func:`settle_defaults`.
     """
     add_arguments(parser, splits)
-    parser.set_defaults(allow_flat_leads=ALL_BUT_ONE_LEAD, allow_no_report=True)
+    defaults = (None, None) if optional else (ALL_BUT_ONE_LEAD, True)
+    parser.set_defaults(allow_flat_leads=defaults[0], allow_no_report=defaults[1])
     parser.add_argument(
         "--store", type=Path, help="manifest directory of the same data set whose packed recordings are used again"
     )
@@ -51,6 +62,15 @@ def add_labelled_arguments(parser: argparse.ArgumentParser, splits: bool = True)
         default="description",
         help="which texts of a class (default description)",
     )
+
+
+def settle_defaults(args: argparse.Namespace, labelled: bool) -> argparse.Namespace:
+    """Fill in what the user left open after ``add_labelled_arguments(..., optional=True)``; return ``args``."""
+    if args.allow_flat_leads is None:
+        args.allow_flat_leads = ALL_BUT_ONE_LEAD if labelled else 0
+    if args.allow_no_report is None:
+        args.allow_no_report = labelled
+    return args
 
 
 def pack_labelled(
@@ -66,6 +86,8 @@ def pack_labelled(
 ) -> int:
     """Pack the records (or take them from ``args.store``), write splits, labels and class texts; return the exit code.
 
+    A directory that is finished gets its labels and class texts anew, so that corrected labels need no packing.
+
     Args:
         records: table of ``RECORDS_SCHEMA``; empty ``split`` = by subject hash.
         labels: rows in any order; records without one are unknown throughout.
@@ -73,22 +95,30 @@ def pack_labelled(
         data_set: name written to the meta files.
         command: the command that runs, for ``manifest.json``.
         notes: sentences about the data for ``manifest.json``.
-        reader: top-level function from a path to a recording.
+        reader: as :func:`preprocess.packing.pack`.
         crop: ``start`` or ``centre``, which 10 s of a longer recording are kept.
 
     Raises:
-        DataError: as :func:`preprocess.packing.pack` and :func:`preprocess.reuse.reuse_store`; or class texts that do
-            not cover the classes.
+        DataError: as :func:`preprocess.packing.pack` and :func:`preprocess.reuse.reuse_store`; class texts that do not
+            cover the classes; or ``args.dest`` holds another label set.
     """
     names = list(labels.names)
-    prompts = class_texts(args.prompts or labels.label_set, args.prompt_kind, names)
+    source = args.prompts or (labels.label_set if labels.label_set in label_sets() else None)
+    prompts = class_texts(source, args.prompt_kind, names) if source else None
     options = options_from(args)
     options = dataclasses.replace(options, signal=dataclasses.replace(options.signal, crop=crop))
+    if not args.overwrite:
+        _check_label_set(args.dest, labels)
     if args.store is not None:
         reuse_store(records, args.store, args.dest, options, data_set=data_set, command=command, notes=notes)
     else:
         pack(records, args.root, args.dest, options, data_set=data_set, command=command, notes=notes, reader=reader)
-    found = attach_labels(args.dest, pd.Index(labels.record_id), labels.values, names, labels.label_set, prompts)
+    ids = pd.Index([str(record) for record in labels.record_id])
+    first = ~ids.duplicated()
+    if prompts is None:
+        (args.dest / PROMPTS_FILE).unlink(missing_ok=True)  # texts of an earlier run
+        print(f"no class texts for {labels.label_set}: zero-shot classification needs --prompts", file=sys.stderr)
+    found = attach_labels(args.dest, ids[first], labels.values[first], names, labels.label_set, prompts)
     print_class_counts(found, names, f"the labels of {data_set}")
     return 0
 
@@ -97,10 +127,21 @@ def class_texts(source: str, kind: str, names: Sequence[str]) -> dict[str, list[
     """Texts of exactly the classes ``names``, from a label set or a JSON file that may hold more.
 
     Raises:
-        DataError: a class has no text.
+        DataError: neither a label set nor a file, or a class has no text.
     """
     texts = load_prompts(source, kind)
     missing = [name for name in names if name not in texts]
     if missing:
-        raise DataError(f"{source}: no class text for {', '.join(missing)}")
+        raise DataError(f"{source}: no class text for {', '.join(missing)}; give a file that has one with --prompts")
     return {name: texts[name] for name in names}
+
+
+def _check_label_set(dest: Path, labels: LabelTable) -> None:
+    if not (dest / LABELS_FILE).is_file():
+        return
+    found = read_json(dest / LABELS_FILE)
+    if found.get("label_set") != labels.label_set or list(found.get("names", [])) != list(labels.names):
+        raise DataError(
+            f"{dest}: holds the labels of {found.get('label_set')} with {len(found.get('names', []))} classes; "
+            "give --overwrite to replace it, or another --dest"
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -26,7 +27,8 @@ from cmelt_plugin.data.store import ROW_BYTES, RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess.blocks import WORK_FOLDER, Block, pack_blocks
 from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, finish, print_summary
-from preprocess.recording import Recording, SignalOptions
+from preprocess.missing_leads import lead_notes
+from preprocess.recording import REJECT, Recording, SignalOptions
 from preprocess.splits import DEFAULT_FRACTIONS
 from preprocess.wfdb_files import read_wfdb
 
@@ -64,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
     parser.add_argument("--limit", type=_positive, help="only the first LIMIT records")
     parser.add_argument("--rows-per-shard", type=_positive, default=4096, help="input records per shard (default 4096)")
     parser.add_argument("--min-seconds", type=float, default=5.0, help="reject shorter recordings (default 5)")
-    parser.add_argument("--allow-flat-leads", type=int, default=0, help="constant leads tolerated (default 0)")
+    parser.add_argument("--allow-flat-leads", type=int, default=0, help="constant leads tolerated (default 0; 11 with labels)")
     parser.add_argument("--allow-no-report", action="store_true", help="keep records without report text")
     parser.add_argument("--overwrite", action="store_true", help="replace what --dest holds")
     if splits:
@@ -95,7 +97,12 @@ def options_from(args: argparse.Namespace) -> PackingOptions:
         seed=getattr(args, "seed", 1),
         fractions=fractions,
         require_report=not args.allow_no_report,
-        signal=SignalOptions(min_seconds=args.min_seconds, allow_flat_leads=args.allow_flat_leads),
+        signal=SignalOptions(
+            min_seconds=args.min_seconds,
+            allow_flat_leads=args.allow_flat_leads,
+            crop=getattr(args, "crop", SignalOptions.crop),
+            missing_leads=getattr(args, "missing_leads", REJECT),
+        ),
     )
 
 
@@ -120,7 +127,8 @@ def pack(
         data_set: name written to the meta files.
         command: the command that runs, for ``manifest.json``.
         notes: sentences about the data for ``manifest.json``.
-        reader: top-level function from a path to a :class:`~preprocess.recording.Recording`.
+        reader: picklable callable from a path to a :class:`~preprocess.recording.Recording`: a top-level function, a
+            partial of one, or an object whose ``repr`` names its settings.
 
     Raises:
         DataError: ``dest`` holds something else, is in use by another run, or ``records`` is empty.
@@ -130,11 +138,13 @@ def pack(
         raise DataError(f"{root}: no records listed")
     plan = {
         "data_set": data_set,
-        "records": _fingerprint(records),
-        "reader": reader.__name__,
+        "records": records_fingerprint(records),
+        "reader": _reader_name(reader),
         **{key: value for key, value in asdict(options).items() if key not in ("jobs", "overwrite")},
     }
     plan["fractions"] = list(plan["fractions"])
+    if plan["signal"]["missing_leads"] == REJECT:  # directories made before the option existed stay valid
+        del plan["signal"]["missing_leads"]
     dest.mkdir(parents=True, exist_ok=True)
     with only_run(dest):
         if claim(dest, plan, options.overwrite):
@@ -147,6 +157,8 @@ def pack(
         blocks = _blocks(records, root, dest, options, reader)
         _warn_about_space(dest, blocks)
         pack_blocks(blocks, options.jobs, len(records))
+        if options.signal.missing_leads != REJECT:
+            notes = [*notes, *lead_notes(block.shard_path for block in blocks)]
         manifest = finish(records, blocks, dest, plan, options, command=command, notes=notes)
         _remove_leftovers(dest)
         shutil.rmtree(dest / WORK_FOLDER)
@@ -163,7 +175,16 @@ def _positive(text: str) -> int:
     return value
 
 
-def _fingerprint(records: pa.Table) -> str:
+def _reader_name(reader: Callable[[str], Recording]) -> str:
+    """What identifies a reader and its settings from one run to the next."""
+    if isinstance(reader, functools.partial):
+        settings = [*map(repr, reader.args), *(f"{key}={value!r}" for key, value in sorted(reader.keywords.items()))]
+        return f"{_reader_name(reader.func)}({', '.join(settings)})"
+    return getattr(reader, "__name__", None) or repr(reader)
+
+
+def records_fingerprint(records: pa.Table) -> str:
+    """``sha256:`` and the digest of a table of records."""
     digest = hashlib.sha256()
     for batch in records.combine_chunks().to_batches(max_chunksize=65536):
         digest.update(batch.serialize())

@@ -1,7 +1,7 @@
 """From one recording to one row of the store, or to the reason why it is left out.
 
 Every reason begins with a stable code: ``leads``, ``units``, ``rate``, ``short``, ``nan``, ``zero`` or ``flat``; the
-readers add ``missing``, ``truncated``, ``header`` and ``unreadable``.
+readers add ``missing``, ``truncated``, ``header``, ``unreadable``, ``variable`` and ``row``.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import resample_poly
 
-from cmelt_plugin.data.leads import LEADS, LeadError, lead_indices
+from cmelt_plugin.data.leads import LEADS, LeadError, lead_indices, lead_keep_mask
+from cmelt_plugin.data.resampling import RATES, resample
 from cmelt_plugin.data.store import N_SAMPLES, SAMPLE_RATE, to_steps
 
 SECONDS = N_SAMPLES / SAMPLE_RATE
-RATES = (50.0, 20000.0)  # Hz; anything else in a header is a mistake
+REJECT, ZERO = "reject", "zero"
 
 # Millivolts per unit, by the lower-case unit. Both of Unicode's micro signs occur.
 _MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "nv": 1e-6}
@@ -46,12 +45,14 @@ class Recording(NamedTuple):
 
 @dataclass(frozen=True)
 class SignalOptions:
-    """What is accepted and how recordings longer than 10 s are cut."""
+    """What is accepted, how recordings longer than 10 s are cut, and what becomes of leads that are not there."""
 
     min_seconds: float = 5.0
     allow_flat_leads: int = 0
     crop: str = "start"
     """"start" keeps the first 10 s, "centre" the middle 10 s."""
+    missing_leads: str = REJECT
+    """"reject", or "zero": recordings of fewer than 12 leads are accepted, their other leads are zero."""
 
 
 class Row(NamedTuple):
@@ -74,13 +75,12 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
     longer recordings are cut to 10 s and shorter ones padded with zeros at the end.
 
     Raises:
-        Rejected: other than the 12 leads, an unknown unit or rate, fewer than ``min_seconds``, missing values, all
-            zero, or more than ``allow_flat_leads`` leads that are constant over the part kept.
+        Rejected: other than the 12 leads (some of them where ``missing_leads`` allows it), an unknown unit or rate,
+            fewer than ``min_seconds``, missing values, all zero, or more than ``allow_flat_leads`` leads that are
+            constant over the part kept; a lead the recording lacks does not count as constant.
     """
-    try:
-        order = lead_indices(recording.leads)
-    except LeadError as error:
-        raise Rejected("leads", str(error)) from None
+    recording, kept = _all_leads(recording, options.missing_leads)
+    order = lead_indices(recording.leads)
     if not RATES[0] <= recording.rate <= RATES[1]:
         raise Rejected("rate", f"{recording.rate:g} Hz")
     ecg = _crop(_millivolts(recording), recording.rate, options)[order]
@@ -90,8 +90,9 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
         raise Rejected("nan", f"{int(missing.sum())} samples without a value in {names}")
     if not ecg.any():
         raise Rejected("zero", "every sample is zero")
-    flat = ecg.max(axis=1) == ecg.min(axis=1)
-    if flat.sum() > options.allow_flat_leads:
+    flat = (ecg.max(axis=1) == ecg.min(axis=1)) & kept
+    # 11 flat leads of 12 may be tolerated, all the leads that a device has may not.
+    if flat.sum() > options.allow_flat_leads or (flat.sum() == kept.sum() < len(LEADS)):
         raise Rejected("flat", f"constant in {_lead_names(flat)}")
     ecg = resample(ecg, recording.rate)[:, :N_SAMPLES]
     steps = np.zeros((len(LEADS), N_SAMPLES), dtype=np.int16)
@@ -99,16 +100,26 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
     return Row(steps, ecg.shape[1], clipped, recording.rate)
 
 
-def resample(ecg: np.ndarray, rate: float) -> np.ndarray:
-    """Resample ``[leads, samples]`` from ``rate`` Hz to 500 Hz with a polyphase anti-aliasing filter.
-
-    The ends are continued along the line through the first and last sample, because zeros would ring on a lead whose
-    baseline is not zero.
-    """
-    ratio = Fraction(SAMPLE_RATE / rate).limit_denominator(10000)
-    if ratio == 1:
-        return ecg
-    return resample_poly(ecg, ratio.numerator, ratio.denominator, axis=1, padtype="line")
+def _all_leads(recording: Recording, missing_leads: str) -> tuple[Recording, np.ndarray]:
+    """The recording with zeros for the leads it lacks, and which of the canonical leads it has: bool [12]."""
+    try:
+        if missing_leads == REJECT:
+            lead_indices(recording.leads)
+            return recording, np.ones(len(LEADS), dtype=bool)
+        kept = lead_keep_mask(recording.leads)
+    except LeadError as error:
+        raise Rejected("leads", str(error)) from None
+    lacking = [lead for lead, there in zip(LEADS, kept) if not there]
+    if not lacking:
+        return recording, kept
+    zeros = np.zeros((len(lacking), recording.signal.shape[1]), dtype=recording.signal.dtype)
+    whole = Recording(
+        np.concatenate([recording.signal, zeros]),
+        [*recording.leads, *lacking],
+        [*recording.units, *["mV"] * len(lacking)],
+        recording.rate,
+    )
+    return whole, kept
 
 
 def _millivolts(recording: Recording) -> np.ndarray:

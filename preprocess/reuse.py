@@ -6,10 +6,14 @@ gigabytes and hours.
 
 from __future__ import annotations
 
+import csv
 import os
+import shutil
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +23,9 @@ from cmelt_plugin.data.files import fingerprint, read_json, write_json
 from cmelt_plugin.data.manifest import Manifest, available_splits
 from cmelt_plugin.data.store import RecordStore
 from cmelt_plugin.errors import DataError
+from preprocess.blocks import WORK_FOLDER
 from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, Places, print_summary, write_records_files, write_rejected
-from preprocess.packing import clear, only_run
+from preprocess.packing import claim, only_run, records_fingerprint
 
 if TYPE_CHECKING:
     from preprocess.packing import PackingOptions
@@ -38,19 +43,68 @@ def reuse_store(
 ) -> None:
     """Write a manifest directory whose recordings lie in another one; print its summary.
 
-    How recordings were accepted and cut was decided when ``store`` was packed.
+    How recordings were accepted was decided when ``store`` was packed; records it lacks are listed in rejected.tsv with
+    the reason it gave. As with packing, the same command finishes what a killed one began, and anything else in
+    ``dest`` is refused.
 
     Args:
-        records: table of ``RECORDS_SCHEMA``; those the store lacks are listed in rejected.tsv.
+        records: table of ``RECORDS_SCHEMA``.
         store: finished manifest directory of the same data set.
         dest: manifest directory to write.
-        options: seed, shares and ``overwrite``.
+        options: seed, shares, crop and ``overwrite``.
         data_set, command, notes: as :func:`preprocess.packing.pack`.
 
     Raises:
-        DataError: ``store`` is unfinished or another data set's, holds none of the records, or ``dest`` holds
-            something else.
+        DataError: ``store`` is unfinished, another data set's, was cropped in another way or holds none of the records,
+            or ``dest`` holds something else.
     """
+    source = _read_source(store, dest, options, data_set)
+    root, place, ids = _places(store)
+    kept, position, rejected = _match(records["record_id"].to_pylist(), ids, store)
+    if len(kept) == 0:
+        raise DataError(f"{store}: holds none of the {len(records)} records")
+    plan = {
+        "data_set": data_set,
+        "store": fingerprint(store / MANIFEST_FILE),
+        "records": records_fingerprint(records),
+        "signal": source["arguments"].get("signal"),
+        "seed": options.seed,
+        "fractions": list(options.fractions),
+    }
+    dest.mkdir(parents=True, exist_ok=True)
+    with only_run(dest):
+        if claim(dest, plan, options.overwrite):
+            print_summary(dest, read_json(dest / MANIFEST_FILE))
+            print(f"{dest} was complete already; nothing to do (--overwrite makes it again)")
+            return
+        write_rejected(dest / REJECTED_FILE, records, rejected)
+        manifest = {
+            "format": 1,
+            "data_set": data_set,
+            "command": command,
+            "arguments": plan,
+            "notes": [*notes, "recordings: those of another manifest directory (--store)"],
+            "recordings": {key: source[key] for key in ("command", "notes") if key in source},
+            "counts": {
+                "in": len(records),
+                "out": len(kept),
+                "rejected": dict(sorted(Counter(reason.split(":", 1)[0] for _, reason in rejected).items())),
+            },
+            "clipped_records": source.get("clipped_records", 0),
+        }
+        part = Places(place.files, *(column[position] for column in place[1:]))
+        # Resolved: through a symbolic link "../.." leads elsewhere.
+        relative = os.path.relpath(root, dest.resolve())
+        manifest.update(write_records_files(dest, records.take(pa.array(kept)), part, data_set, options, relative))
+        write_json(dest / MANIFEST_FILE, manifest)
+        shutil.rmtree(dest / WORK_FOLDER)
+    print_summary(dest, manifest)
+    if rejected:
+        print(f"warning: {store} lacks {len(rejected)} of {len(records)} records; rejected.tsv says why", file=sys.stderr)
+
+
+def _read_source(store: Path, dest: Path, options: PackingOptions, data_set: str) -> dict[str, Any]:
+    """``manifest.json`` of the store, checked."""
     if not (store / MANIFEST_FILE).is_file():
         raise DataError(f"{store}: no {MANIFEST_FILE}; --store needs a manifest directory that a packing command finished")
     if dest.resolve() == store.resolve():
@@ -58,56 +112,24 @@ def reuse_store(
     source = read_json(store / MANIFEST_FILE)
     if source["data_set"] != data_set:
         raise DataError(f"{store}: holds recordings of {source['data_set']}, not of {data_set}")
-    place, ids = _places(store)
-    position = ids.get_indexer(records["record_id"].to_pylist())
-    kept, missing = np.flatnonzero(position >= 0), np.flatnonzero(position < 0)
-    if len(kept) == 0:
-        raise DataError(f"{store}: holds none of the {len(records)} records")
-    plan = {
-        "data_set": data_set,
-        "store": fingerprint(store / MANIFEST_FILE),
-        "records": len(records),
-        "seed": options.seed,
-        "fractions": list(options.fractions),
-    }
-    dest.mkdir(parents=True, exist_ok=True)
-    with only_run(dest):
-        if (dest / MANIFEST_FILE).is_file() and not options.overwrite:
-            if read_json(dest / MANIFEST_FILE)["arguments"] != plan:
-                raise DataError(f"{dest}: made with other arguments or from another store; give --overwrite to replace it")
-        elif options.overwrite:
-            clear(dest)
-        elif any(dest.glob("records-*.npy")) or (any(dest.glob("*.tsv")) and not (dest / MANIFEST_FILE).is_file()):
-            raise DataError(f"{dest}: holds something else; give --overwrite to replace it, or another --dest")
-        write_rejected(dest / REJECTED_FILE, records, [(int(n), f"missing: not in {store}") for n in missing])
-        chosen = position[kept]
-        part = Places(place.files, *(column[chosen] for column in place[1:]))
-        manifest = {
-            "format": 1,
-            "data_set": data_set,
-            "command": command,
-            "arguments": plan,
-            "notes": [*notes, *source.get("notes", []), "recordings: those of another manifest directory (--store)"],
-            "counts": {"in": len(records), "out": len(kept), "rejected": {"missing": len(missing)} if len(missing) else {}},
-            "clipped_records": source.get("clipped_records", 0),
-        }
-        root = os.path.relpath(_store_root(store), dest)
-        manifest.update(write_records_files(dest, records.take(pa.array(kept)), part, data_set, options, root))
-        write_json(dest / MANIFEST_FILE, manifest)
-    print_summary(dest, manifest)
+    crop = (source["arguments"].get("signal") or {}).get("crop", options.signal.crop)
+    if crop != options.signal.crop:
+        raise DataError(
+            f"{store}: keeps the {crop} of longer recordings where the {options.signal.crop} is wanted; "
+            "pack them again, without --store"
+        )
+    return source
 
 
-def _store_root(directory: Path) -> Path:
-    return Manifest.open(directory, available_splits(directory)[0]).store_root.resolve()
-
-
-def _places(directory: Path) -> tuple[Places, pd.Index]:
-    """Where every record of a manifest directory lies, and its id."""
+def _places(directory: Path) -> tuple[Path, Places, pd.Index]:
+    """The store's own folder; where every record of a manifest directory lies; and its id."""
     manifests = [Manifest.open(directory, split) for split in available_splits(directory)]
     if not manifests:
         raise DataError(f"{directory}: holds no split")
     metas = [manifest.meta(["record_id", "source_rate"]) for manifest in manifests]
     ids = pd.Index([record for meta in metas for record in meta["record_id"].to_pylist()])
+    if ids.has_duplicates:
+        raise DataError(f"{directory}: record {ids[ids.duplicated()][0]} occurs twice; make the directory again")
     place = Places(
         RecordStore(manifests[0].store_root).files,
         np.concatenate([manifest.shard for manifest in manifests]),
@@ -115,4 +137,29 @@ def _places(directory: Path) -> tuple[Places, pd.Index]:
         np.concatenate([manifest.n_samples for manifest in manifests]),
         np.concatenate([meta["source_rate"].to_numpy() for meta in metas]),
     )
-    return place, ids
+    return manifests[0].store_root.resolve(), place, ids
+
+
+def _match(wanted: Sequence[str], ids: pd.Index, store: Path) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
+    """Numbers of the records that the store holds, their position in ``ids``, and why the others are left out."""
+    position = ids.get_indexer(list(wanted))
+    repeated = pd.Series(list(wanted)).duplicated().to_numpy()
+    known = _known_reasons(store)
+    rejected = []
+    for number in np.flatnonzero((position < 0) | repeated):
+        if repeated[number]:
+            rejected.append((int(number), "duplicate: an earlier record has the same id"))
+        else:
+            rejected.append((int(number), known.get(wanted[number], f"store: not in {store}")))
+    kept = np.flatnonzero((position >= 0) & ~repeated)
+    return kept, position[kept], rejected
+
+
+def _known_reasons(store: Path) -> dict[str, str]:
+    """Record → why the store left it out."""
+    path = store / REJECTED_FILE
+    if not path.is_file():
+        return {}
+    with open(path, encoding="utf-8", newline="") as handle:
+        rows = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return {row["record_id"]: row["reason"] for row in rows if row.get("record_id") and row.get("reason")}

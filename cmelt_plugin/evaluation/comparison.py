@@ -137,6 +137,8 @@ def row_name(result: Result) -> str:
         details.append(str(result.settings["decisions"]))
     if result.kind == "zero_shot" and result.settings.get("prompt_kind", "description") != "description":
         details.append(f"class texts: {result.settings['prompt_kind']}")
+    if any(note.startswith("labels (exact)") for note in result.notes):
+        details.append("exact labels")
     if result.split != "test":
         details.append(result.split)
     return result.model + (f" ({', '.join(details)})" if details else "")

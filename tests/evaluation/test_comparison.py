@@ -98,6 +98,7 @@ def test_names_say_what_sets_a_row_apart():
     assert row_name(result("zero_shot", settings={"prompt_kind": "name"})) == "ours (class texts: name)"
     assert row_name(result("shift", settings={"fraction": 1.0})) == "ours (probe)"
     assert row_name(result("shift")) == "ours (zero-shot)"
+    assert row_name(result("zero_shot", notes=["labels (exact): exact matches"])) == "ours (exact labels)"
     assert row_name(result("zero_shot")) == "ours"
 
 

@@ -1,0 +1,255 @@
+"""A table of recordings of your own to a manifest directory, for evaluation, for pre-training, or both.
+
+The table (CSV, TSV or Parquet) has one row per recording. Its path column names, relative to --root, WFDB records or
+.mat, .npy, .npz, .h5, .csv, .tsv and .txt files; of files with several arrays FILE:VARIABLE, of arrays with several
+recordings FILE[12] or FILE:VARIABLE[12], or --variable and --row-column. WFDB headers say what leads, unit and sample
+rate are; for other files --leads, --units and --sample-rate say it.
+
+With --label-columns or --label-column the result is a labelled directory for probes, fine-tuning and zero-shot
+classification; with --report-column it has texts for pre-training and retrieval. Without --split-column, patients are
+divided by --split: 0.7 0.1 0.2 with labels, 0.95 0.025 0.025 without, unless you say otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from cmelt_plugin.data.leads import LEADS, lead_keep_mask
+from cmelt_plugin.data.manifest import Manifest, available_splits
+from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.prompts import class_names, label_sets
+from preprocess import cli
+from preprocess.array_files import TEXT, ArrayReader, Place, is_array
+from preprocess.labelled import LabelTable, pack_labelled, settle_defaults
+from preprocess.packing import options_from, pack
+from preprocess.recording import REJECT, ZERO
+from preprocess.source import records_table
+from preprocess.splits import DEFAULT_FRACTIONS
+from preprocess.table_arguments import add_table_arguments
+from preprocess.table_labels import check_multi_class, labels_of_columns, labels_of_names, split_names
+from preprocess.table_source import read_table
+
+SPLIT_OF_NAME = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+SEX_OF_NAME = {"f": "F", "female": "F", "w": "F", "m": "M", "male": "M"}
+LABELLED_FRACTIONS = (0.7, 0.1, 0.2)
+PLAUSIBLE_PEAK = (0.1, 20.0)  # mV, of the median recording
+LOOKED_AT = 100  # recordings of a split
+
+EXAMPLE = """examples:
+  python preprocess/table.py --table ours.csv --root /data/ours --dest manifests/ours \\
+      --path-column file --subject-column patient --label-columns AF,LBBB,RBBB --split-column split
+  python preprocess/table.py --table ours.parquet --root /data/ours --dest manifests/ours --path-column file \\
+      --leads I,II,III,aVR,aVL,aVF,V1,V2,V3,V4,V5,V6 --units uV --sample-rate 400 --label-column diagnoses --separator ";"
+  python preprocess/table.py --table watch.csv --root /data/watch --dest manifests/watch --path-column file \\
+      --leads I --missing-leads zero --units mV --sample-rate 512 --label-columns AF --prompts texts.json
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_table_arguments(parser)
+    args = parser.parse_args(argv)
+    labelled = bool(args.label_columns or args.label_column)
+    settle_defaults(args, labelled)
+    args.split = args.split or (LABELLED_FRACTIONS if labelled else DEFAULT_FRACTIONS)
+    if not labelled and not args.report_column and not args.allow_no_report:
+        raise DataError(
+            "nothing to learn from: name labels (--label-columns or --label-column) or texts (--report-column); "
+            "--allow-no-report packs recordings alone"
+        )
+    if not labelled and args.store is not None:
+        raise DataError(f"--store {args.store}: goes with labels; name them (--label-columns or --label-column)")
+    data_set = args.data_set or args.table.stem
+    table = _read(args)
+    places = _places(table, args)
+    if args.store is None:
+        _check_arrays(places, args)
+    records, notes = _records(table, places, args)
+    reader = ArrayReader(tuple(args.leads or ()), args.units or "mV", args.gain, args.sample_rate, args.variable)
+    common = {"data_set": data_set, "command": "preprocess/table.py", "notes": notes, "reader": reader}
+    if not labelled:
+        code = pack(records, args.root, args.dest, options_from(args), **common)
+    else:
+        ids = records["record_id"].to_pylist()
+        label_set = args.label_set or data_set
+        values, names = _labels(table, ids, args, label_set)
+        code = pack_labelled(records, LabelTable(label_set, names, ids, values), args, crop=args.crop, **common)
+    print_amplitude(args.dest)
+    return code
+
+
+def print_amplitude(directory: Path) -> None:
+    """Print the median over recordings of the largest deflection, and warn where it is no ECG's: the unit may be wrong."""
+    peaks: list[float] = []
+    for split in available_splits(directory):
+        manifest = Manifest.open(directory, split)
+        chosen = np.linspace(0, len(manifest) - 1, min(LOOKED_AT, len(manifest))).astype(int)
+        ecg = RecordStore(manifest.store_root).read(manifest.shard[chosen], manifest.row[chosen])
+        peaks += np.abs(ecg).max(axis=(1, 2)).tolist()
+    median = float(np.median(peaks))
+    print(f"largest deflection of the median recording: {median:.2f} mV")
+    if not PLAUSIBLE_PEAK[0] <= median <= PLAUSIBLE_PEAK[1]:
+        print(f"warning: {median:.3g} mV is no plausible ECG; are unit and gain right?", file=sys.stderr)
+
+
+def _read(args: argparse.Namespace) -> pd.DataFrame:
+    """The rows and columns of the table that are needed."""
+    single = ("path", "id", "subject", "report", "split", "rate", "variable", "row", "sex", "age")
+    columns = [getattr(args, f"{name}_column") for name in single] + [args.label_column, *(args.label_columns or ())]
+    return read_table(args.table, [name for name in columns if name], args.separator)[: args.limit]
+
+
+def _places(table: pd.DataFrame, args: argparse.Namespace) -> list[Place]:
+    """Where every recording is.
+
+    Raises:
+        DataError: a cell without a path, or a sample rate or row that is no number.
+    """
+    places = []
+    for number, text in enumerate(table[args.path_column], start=1):
+        where = f"{args.table}, row {number}"
+        if not text or "\t" in text:
+            raise DataError(f"{where}, column {args.path_column}: {text!r} is no path")
+        place = Place.parse(text)
+        if args.variable_column:
+            place = place._replace(variable=table[args.variable_column].iloc[number - 1])
+        if args.row_column:
+            value = _number(table[args.row_column].iloc[number - 1], f"{where}, column {args.row_column}")
+            if value < 0 or value != int(value):
+                raise DataError(f"{where}, column {args.row_column}: {value:g} is no row of an array; rows count from 0")
+            place = place._replace(row=int(value))
+        if args.rate_column:
+            rate = _number(table[args.rate_column].iloc[number - 1], f"{where}, column {args.rate_column}")
+            place = place._replace(rate=rate)
+        places.append(place)
+    return places
+
+
+def _check_arrays(places: Sequence[Place], args: argparse.Namespace) -> None:
+    """Refuse files that say nothing of leads, unit or rate where the user does not either.
+
+    Raises:
+        DataError: an option is missing, or the leads are not those of an ECG.
+    """
+    arrays = [place for place in places if is_array(str(args.root / place.file))]
+    if not arrays:
+        return
+    missing = []
+    if not args.leads and any(Path(place.file).suffix.lower() not in TEXT for place in arrays):
+        missing.append(f"--leads, their leads in the order of the file, e.g. {','.join(LEADS)}")
+    if not args.units:
+        missing.append("--units, mV, uV, V or nV")
+    if args.sample_rate is None and not args.rate_column:
+        missing.append("--sample-rate in Hz, or --rate-column")
+    if missing:
+        raise DataError(
+            f"{args.table}: {len(arrays)} of {len(places)} recordings, such as {arrays[0].file}, are in files that do not say "
+            f"what their numbers are; give {'; '.join(missing)}"
+        )
+    if args.leads:
+        kept = lead_keep_mask(args.leads)
+        if args.missing_leads == REJECT and not kept.all():
+            raise DataError(f"--leads {','.join(args.leads)}: fewer than 12; accept that with --missing-leads {ZERO}")
+
+
+def _records(table: pd.DataFrame, places: Sequence[Place], args: argparse.Namespace) -> tuple[pa.Table, list[str]]:
+    """Table of ``RECORDS_SCHEMA``, and notes about it.
+
+    Raises:
+        DataError: a split that is none, or a record without id.
+    """
+    column = args.id_column
+    if column:
+        ids = table[column].tolist()
+        if "" in ids:
+            raise DataError(f"{args.table}, row {ids.index('') + 1}: no id in column {column}")
+    else:
+        rows = [f"[{place.row}]" if args.row_column else "" for place in places]
+        ids = [f"{path}{row}" for path, row in zip(table[args.path_column], rows)]
+    notes = [f"table: {args.table.name}"]
+    subjects = table[args.subject_column].tolist() if args.subject_column else [""] * len(ids)
+    unknown = subjects.count("")
+    if unknown:
+        notes.append(f"{unknown} of {len(ids)} recordings name no subject and count as subjects of their own")
+    subjects = [subject or record for subject, record in zip(subjects, ids)]
+    split = _splits(table[args.split_column].tolist(), ids, args) if args.split_column else None
+    if split is not None:
+        shared = Counter(subject for subject, _ in set(zip(subjects, split)))
+        several = sum(count > 1 for count in shared.values())
+        if several:
+            notes.append(f"{several} subjects have recordings in more than one split")
+    for note in notes[1:]:
+        print(f"warning: {note}", file=sys.stderr)
+    records = records_table(
+        record_id=ids,
+        path=[place.encode() for place in places],
+        subject_id=subjects,
+        report=table[args.report_column] if args.report_column else None,
+        sex=table[args.sex_column].str.lower().map(SEX_OF_NAME).fillna("") if args.sex_column else None,
+        age=pd.to_numeric(table[args.age_column], errors="coerce") if args.age_column else None,
+        split=split,
+    )
+    return records, notes
+
+
+def _splits(cells: Sequence[str], ids: Sequence[str], args: argparse.Namespace) -> list[str]:
+    found = [SPLIT_OF_NAME.get(cell.lower(), "") for cell in cells]
+    if "" in found:
+        row = found.index("")
+        raise DataError(
+            f"{args.table}, record {ids[row]}, column {args.split_column}: {cells[row]!r} is not train, valid or test"
+        )
+    return found
+
+
+def _labels(table: pd.DataFrame, ids: Sequence[str], args: argparse.Namespace, label_set: str) -> tuple[np.ndarray, list[str]]:
+    """Labels float32 [n, C] and the classes.
+
+    Raises:
+        DataError: a cell is no label, or ``--multi-class`` is not true.
+    """
+    if args.label_columns:
+        names = list(args.label_columns)
+        values = labels_of_columns(table, names, ids, args.table)
+    else:
+        classes = args.classes or (class_names(label_set) if label_set in label_sets() else None)
+        cells = table[args.label_column].tolist()
+        named = [[cell] if cell else [] for cell in cells] if args.multi_class else split_names(cells, args.separator)
+        values, names, others = labels_of_names(named, classes, args.empty)
+        if others:
+            listed = ", ".join(f"{name} ({count})" for name, count in sorted(others.items(), key=lambda item: -item[1])[:10])
+            print(
+                f"warning: {len(others)} names in {args.label_column} are no classes and are ignored: {listed}", file=sys.stderr
+            )
+        if not names or not (values == 1).any():
+            raise DataError(f"{args.table}: no recording has a class in column {args.label_column}")
+    if args.multi_class:
+        check_multi_class(values, ids, args.table)
+    return values, names
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise DataError(f"{where}: {text!r} is not a number")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,88 @@
+"""Reading the user's table of records: CSV, TSV or Parquet, every cell as text."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cmelt_plugin.errors import DataError
+from preprocess.source import read_csv
+
+PARQUET = (".parquet", ".pq")
+TABS = (".tsv", ".tab")
+
+
+def read_table(path: Path, columns: Sequence[str], separator: str = ";") -> pd.DataFrame:
+    """Read columns of a table as text without surrounding blanks, missing values as "".
+
+    Args:
+        path: .parquet or .pq, .tsv or .tab (tab-separated), anything else comma-separated.
+        columns: columns to read.
+        separator: what joins the elements of cells that are lists, which Parquet knows.
+
+    Raises:
+        DataError: the file is missing, lacks a column, is not what its suffix says, or has no rows.
+    """
+    wanted = list(dict.fromkeys(columns))
+    suffix = path.suffix.lower()
+    if suffix in PARQUET:
+        table = _read_parquet(path, wanted, separator)
+    elif suffix in TABS:
+        table = _read_tsv(path, wanted)
+    else:
+        table = read_csv(path, wanted, "a table with one row per record")
+    if len(table) == 0:
+        raise DataError(f"{path}: no rows")
+    return table[wanted].reset_index(drop=True)
+
+
+def _read_parquet(path: Path, columns: list[str], separator: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        _check_columns(path, columns, pq.read_schema(path).names)
+        table = pq.read_table(path, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from None
+    return pd.DataFrame(
+        {name: [_text(value, separator) for value in table[name].to_pylist()] for name in columns}, dtype=object
+    )
+
+
+def _read_tsv(path: Path, columns: list[str]) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more cells than the header
+            table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path}: not a table separated by tabs ({' '.join(str(error).split())})") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error}); save it with this encoding") from None
+    _check_columns(path, columns, list(table.columns))
+    return table[columns].fillna("").apply(lambda column: column.str.strip())
+
+
+def _check_columns(path: Path, columns: Sequence[str], known: Sequence[str]) -> None:
+    missing = [name for name in columns if name not in known]
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(missing)}; it has {', '.join(map(str, known))}")
+
+
+def _text(value: Any, separator: str) -> str:
+    """A cell of a Parquet file as a CSV file would hold it."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    if isinstance(value, (list, tuple)):
+        return separator.join(_text(element, separator) for element in value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # an id with missing values beside it has become a float
+    return str(value).strip()
