@@ -86,6 +86,7 @@ class CMELT(host.Model):
             cfg.mem_decoder_dim,
             cfg.mem_decoder_layers,
             cfg.mem_decoder_heads,
+            cfg.mem_decoder_activation,
         )
         self.etm_head = ETMHead(cfg.fusion_dim)
         for pooler in (self.ecg_projection, self.text_projection, self.fused_text_pooler, self.fused_ecg_pooler):

@@ -47,6 +47,10 @@ class CMELTConfig(host.Dataclass):
     mem_decoder_dim: int = field(default=384, metadata={"help": "width of the MEM decoder (paper: 384)"})
     mem_decoder_layers: int = field(default=4, metadata={"help": "layers of the MEM decoder"})
     mem_decoder_heads: int = field(default=6, metadata={"help": "attention heads of the MEM decoder"})
+    mem_decoder_activation: str = field(
+        default="gelu",
+        metadata={"help": "activation of the MEM decoder: gelu, or quick_gelu (the authors' release): x·σ(1.702 x)"},
+    )
     normalise_embeddings: bool = field(
         default=True, metadata={"help": "unit-norm embeddings (SigLIP); False: raw dot products (paper, equation 4)"}
     )

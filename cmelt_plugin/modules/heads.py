@@ -32,15 +32,35 @@ class MEMHead(nn.Module):
         dim: width of the fused ECG states.
         n_tokens: tokens of a whole record (312 for 5,000 samples).
         out_dim: values per token = samples per token × leads (16 × 12 = 192), lead-major.
+        decoder_dim, layers, heads: sizes of the decoder.
+        activation: of its feed-forward layers, a key of :data:`cmelt_plugin.modules.transformer.ACTIVATIONS`.
     """
 
-    def __init__(self, dim: int, n_tokens: int, out_dim: int, decoder_dim: int = 384, layers: int = 4, heads: int = 6):
+    def __init__(
+        self,
+        dim: int,
+        n_tokens: int,
+        out_dim: int,
+        decoder_dim: int = 384,
+        layers: int = 4,
+        heads: int = 6,
+        activation: str = "gelu",
+    ):
         super().__init__()
         self.embed = nn.Linear(dim, decoder_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_dim))
         nn.init.normal_(self.mask_token, std=0.02)
         self.register_buffer("positions", sinusoidal_positions(1 + n_tokens, decoder_dim), persistent=False)
-        self.decoder = Encoder(layers, decoder_dim, heads, 4 * decoder_dim, dropout=0.0, attention_dropout=0.0, norm_first=True)
+        self.decoder = Encoder(
+            layers,
+            decoder_dim,
+            heads,
+            4 * decoder_dim,
+            dropout=0.0,
+            attention_dropout=0.0,
+            norm_first=True,
+            activation=activation,
+        )
         self.predict = nn.Linear(decoder_dim, out_dim)
         # As in MAE: N(0, 0.02²) is too small for narrow decoders, whose input would then be positions alone.
         for module in self.modules():

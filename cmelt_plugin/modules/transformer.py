@@ -14,6 +14,14 @@ from torch.nn import functional as F
 BERT_NORM_EPSILON = 1e-12
 
 
+def quick_gelu(x: Tensor) -> Tensor:
+    """``x · σ(1.702 x)``, the sigmoid approximation of GELU (Hendrycks and Gimpel 2016)."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS = {"gelu": F.gelu, "quick_gelu": quick_gelu}
+
+
 def init_bert_weights(module: nn.Module) -> None:
     """Linear and embedding weights from N(0, 0.02²), biases zero (Devlin et al. 2019); for ``Module.apply``."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
@@ -69,9 +77,13 @@ class EncoderLayer(nn.Module):
         attention_dropout: float = 0.1,
         norm_first: bool = False,
         norm_epsilon: float = 1e-5,
+        activation: str = "gelu",
     ):
         super().__init__()
         self.norm_first = norm_first
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
+        self.activation = activation
         self.self_attn = Attention(dim, heads, attention_dropout)
         self.self_attn_layer_norm = nn.LayerNorm(dim, norm_epsilon)
         self.fc1 = nn.Linear(dim, ffn_dim)
@@ -80,7 +92,7 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.fc2(F.gelu(self.fc1(x))))
+        return self.dropout(self.fc2(ACTIVATIONS[self.activation](self.fc1(x))))
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """``[B, L, D]`` → ``[B, L, D]``; ``padding_mask [B, L]``: True = padding."""
@@ -125,13 +137,15 @@ class Encoder(nn.Module):
         dropout: float = 0.1,
         attention_dropout: float = 0.1,
         norm_first: bool = False,
+        activation: str = "gelu",
     ):
         super().__init__()
         self.norm_first = norm_first
         self.layer_norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            EncoderLayer(dim, heads, ffn_dim, dropout, attention_dropout, norm_first) for _ in range(layers)
+            EncoderLayer(dim, heads, ffn_dim, dropout, attention_dropout, norm_first, activation=activation)
+            for _ in range(layers)
         )
         self.apply(init_bert_weights)
 

@@ -1,0 +1,228 @@
+"""A trained model as a folder for others: ``python -m cmelt_plugin.export``.
+
+Writes model.safetensors, config.json, the tokenizer and a model card (README.md). The folder opens with
+``cmelt_plugin.load_pretrained`` and can be uploaded to a model hub as it is. Nothing is uploaded here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cmelt_plugin.data.files import atomic_path, read_json
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation import cli
+
+EPILOG = """examples:
+  python -m cmelt_plugin.export --checkpoint checkpoints/base/checkpoint_best.pt --manifest manifests/mimic-iv-ecg --dest base
+  python -m cmelt_plugin.export --released sample.pt --lead-order mimic-iv-ecg --tokenizer google/flan-t5-base --dest dbeta
+"""
+# What tokenizers of Hugging Face consist of; a text encoder's weights may lie in the same folder.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
+CARD_FILE = "README.md"
+CARD_SETTINGS = (
+    "conv_feature_layers",
+    "encoder_layers",
+    "encoder_embed_dim",
+    "encoder_attention_heads",
+    "fusion_layers",
+    "fusion_dim",
+    "text_pool",
+    "normalise_embeddings",
+    "learn_logit_scale",
+    "pool",
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m cmelt_plugin.export",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = result.add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkpoint", type=Path, help="checkpoint of a training run, or an exported folder")
+    source.add_argument("--released", type=Path, metavar="WEIGHTS", help="weights the authors published (D-BETA)")
+    result.add_argument("--dest", type=Path, required=True, help="folder to write")
+    result.add_argument("--tokenizer", help="folder or name, where the model's own is not found")
+    result.add_argument("--lead-order", help="with --released: leads of its training, standard or mimic-iv-ecg")
+    result.add_argument("--manifest", type=Path, help="manifest directory it was trained on, for the model card")
+    result.add_argument("--results", type=Path, nargs="+", metavar="DIR", help="results of evaluations, for the model card")
+    result.add_argument("--name", help="title of the model card (the folder's name)")
+    result.add_argument(
+        "--licence", default="other", help="licence of the weights as hubs abbreviate it, e.g. cc-by-4.0 (other)"
+    )
+    result.add_argument("--overwrite", action="store_true", help="replace a model exported there before")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    arguments = parser().parse_args(argv)
+    # Before the host is imported, which would otherwise print every library's messages.
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    from cmelt_plugin.exported import write_folder
+    from cmelt_plugin.models.released import LEAD_ORDERS, is_released
+    from cmelt_plugin.pretrained import load_pretrained
+
+    source = arguments.checkpoint or arguments.released
+    released = is_released(source)
+    if released != (arguments.released is not None):
+        raise DataError(f"{source}: {'published weights; give them' if released else 'not published weights; give it'} with "
+                        f"{'--released' if released else '--checkpoint'}")  # fmt: skip
+    _check_destination(arguments.dest, arguments.overwrite)
+    model = load_pretrained(source, arguments.tokenizer, lead_order=arguments.lead_order)
+    arguments.dest.mkdir(parents=True, exist_ok=True)
+    # Without it the folder is no exported model; it is written last.
+    (arguments.dest / "config.json").unlink(missing_ok=True)
+    has_tokenizer = _export_tokenizer(model, arguments)
+    card = _card(model, arguments, released, has_tokenizer)
+    with atomic_path(arguments.dest / CARD_FILE) as temporary:
+        temporary.write_text(card, encoding="utf-8")
+    cfg = {name: without_paths(model.cfg[name]) for name in ("model", "task") if isinstance(model.cfg.get(name), dict)}
+    cfg["model"].update({"ecg_encoder_init": None} if "ecg_encoder_init" in cfg["model"] else {})
+    extra: dict[str, Any] = {"class_names": model.class_names, "leads": list(model.leads)}
+    if released:
+        extra["leads_of_training"] = list(LEAD_ORDERS[arguments.lead_order or "standard"])
+    write_folder(arguments.dest, model.model, cfg, model.task_state, extra)
+    size = sum(file.stat().st_size for file in arguments.dest.rglob("*") if file.is_file())
+    print(f"{arguments.dest}: {_parameters(model.model):,} parameters, {size / 1e6:,.1f} MB")
+    return 0
+
+
+def without_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the folders of the machine it was trained on: of paths only the last part is kept."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, str) and value and (os.path.isabs(value) or os.path.exists(value)):
+            return Path(value).name
+        return value
+
+    return {name: plain(value) for name, value in values.items()}
+
+
+def _check_destination(dest: Path, overwrite: bool) -> None:
+    from cmelt_plugin.exported import is_exported
+
+    if dest.is_dir() and any(dest.iterdir()):
+        if not is_exported(dest):
+            raise DataError(f"{dest}: holds something that is not an exported model; choose another --dest")
+        if not overwrite:
+            raise DataError(f"{dest}: holds an exported model; --overwrite replaces it")
+    elif dest.exists() and not dest.is_dir():
+        raise DataError(f"{dest}: is a file; --dest names a folder")
+
+
+def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
+    """Put the tokenizer into the folder; False where the model has none or it cannot be found."""
+    from cmelt_plugin.exported import TOKENIZER_FOLDER
+    from cmelt_plugin.text_tokenizer import load_tokenizer, tokenizer_fingerprint
+
+    if model.is_classifier:
+        return False
+    try:
+        tokenizer = model.tokenizer
+    except DataError as error:
+        if arguments.tokenizer is not None:
+            raise
+        print(f"no tokenizer is exported: {error}", file=sys.stderr)
+        return False
+    source = Path(model.tokenizer_source or model.cfg["model"]["text_encoder"])
+    dest = arguments.dest / TOKENIZER_FOLDER
+    with tempfile.TemporaryDirectory(prefix=f".{TOKENIZER_FOLDER}.", dir=arguments.dest) as temporary:
+        files = [source / name for name in TOKENIZER_FILES if (source / name).is_file()] if source.is_dir() else []
+        if files:  # as they are: other versions of transformers may read them
+            for file in files:
+                shutil.copyfile(file, Path(temporary) / file.name)
+        else:
+            tokenizer.save_pretrained(temporary)
+        if tokenizer_fingerprint(load_tokenizer(temporary)) != tokenizer_fingerprint(tokenizer):
+            raise DataError(
+                f"tokenizer {source}: what its folder holds is not all it needs; save it with save_pretrained first"
+            )
+        shutil.rmtree(dest, ignore_errors=True)
+        dest.mkdir()
+        for file in Path(temporary).iterdir():
+            shutil.copyfile(file, dest / file.name)
+    return True
+
+
+def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokenizer: bool) -> str:
+    from cmelt_plugin import host
+    from cmelt_plugin.model_card import CardFacts, render_card
+    from cmelt_plugin.run_facts import run_facts, training_figures
+
+    settings = model.cfg["model"]
+    state: dict[str, Any] = {}
+    if arguments.checkpoint is not None and arguments.checkpoint.is_file():
+        state = host.load_checkpoint_state(str(arguments.checkpoint))
+    facts = CardFacts(
+        name=arguments.name or arguments.dest.resolve().name,
+        licence=arguments.licence,
+        kind=str(settings.get("_name")),
+        parameters={name: _parameters(part) for name, part in model.model.named_children() if _parameters(part)},
+        sizes={name: settings[name] for name in CARD_SETTINGS if settings.get(name) is not None},
+        leads=model.leads,
+        classes=model.class_names,
+        thresholds=model.thresholds,
+        text_encoder="" if model.is_classifier else str(without_paths(settings).get("text_encoder") or ""),
+        tokenizer=has_tokenizer,
+        training=run_facts(state),
+        figures=training_figures(state),
+        data=None if arguments.manifest is None else read_json(arguments.manifest / "manifest.json"),
+        subjects={} if arguments.manifest is None else _subjects(arguments.manifest),
+        results=[] if arguments.results is None else _results(arguments.results),
+        released=released,
+    )
+    return render_card(facts)
+
+
+def _subjects(directory: Path) -> dict[str, int]:
+    from cmelt_plugin.data.manifest import Manifest, available_splits
+
+    counts = {}
+    for split in available_splits(directory):
+        ids = Manifest.open(directory, split).meta(["subject_id"])["subject_id"].to_pylist()
+        counts[split] = len({subject for subject in ids if subject})
+    return counts
+
+
+def _results(folders: Sequence[Path]) -> list[tuple[str, ...]]:
+    from cmelt_plugin.evaluation.results import read_results
+
+    rows = []
+    for stored in read_results(folders):
+        result = stored.result
+        figures = []
+        for name, value in result.metrics.items():
+            interval = result.intervals.get(name)
+            figures.append(f"{name} {value:.4f}" + (f" ({interval[0]:.4f}–{interval[1]:.4f})" if interval else ""))
+        rows.append((result.kind, result.data_set, result.split, f"{result.n_records:,}", ", ".join(figures)))
+    return rows
+
+
+def _parameters(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

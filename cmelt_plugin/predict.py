@@ -1,0 +1,305 @@
+"""What a trained model says about recordings: ``python -m cmelt_plugin.predict``.
+
+A fine-tuned classifier gives probabilities of its classes. A pre-trained model is used zero-shot: it compares each
+recording with texts that describe classes (--prompts). Its scores rank recordings and classes; they are not
+probabilities of a diagnosis. Records that cannot be read are reported and skipped. Not a medical device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from cmelt_plugin.data.files import atomic_path
+from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.record_paths import find_records
+from cmelt_plugin.data.signals import CROPS, MISSING_LEADS, PreparedECG
+from cmelt_plugin.data.store import SAMPLE_RATE
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation import cli
+
+EPILOG = """examples:
+  python -m cmelt_plugin.predict --checkpoint finetuned.pt 00001_hr.hea
+  python -m cmelt_plugin.predict --checkpoint exported/ --prompts cpsc2018 --format jsonl records/ > scores.jsonl
+  python -m cmelt_plugin.predict --checkpoint pretrained.pt --prompts mine.json --figure figures @list.txt
+"""
+PROBABILITY, PAIR, SIMILARITY = "probability", "pair_probability", "similarity"
+MEANING = {
+    PROBABILITY: "probability of the fine-tuned classifier",
+    PAIR: "zero-shot: sigmoid(scale * similarity + bias) of the contrastive loss; not a calibrated probability",
+    SIMILARITY: "zero-shot: similarity of ECG and class text; not a probability",
+}
+ERROR_LENGTH = 300
+
+
+class Prediction(NamedTuple):
+    """What a model says about one record.
+
+    Attributes:
+        record: its path, without suffix.
+        seconds: how much of it the model saw.
+        flat_leads: leads without a signal in that part.
+        scores: class → score, of the kind the run shows.
+        similarity: class → similarity, zero-shot only.
+        positive: classes that count as present; None where nothing decides.
+        ecg: float32 ``[12, samples]``, mV at 500 Hz, as the model saw it.
+    """
+
+    record: str
+    seconds: float
+    flat_leads: list[str]
+    scores: dict[str, float]
+    similarity: dict[str, float] | None
+    positive: list[str] | None
+    ecg: np.ndarray
+
+
+class Predictor:
+    """A model with the classes it is asked about.
+
+    Args:
+        pretrained: from ``load_pretrained``.
+        prompts: zero-shot only: label set, JSON file, or class → texts.
+
+    Attributes:
+        kind: ``probability``, ``pair_probability`` or ``similarity``: what :attr:`Prediction.scores` are.
+        names: the classes.
+
+    Raises:
+        DataError: a classifier with prompts, another model without, or prompts that cannot be read.
+    """
+
+    def __init__(self, pretrained: Any, prompts: Any = None) -> None:
+        self.pretrained = pretrained
+        self.classes: torch.Tensor | None = None
+        if pretrained.is_classifier:
+            if prompts is not None:
+                raise DataError(f"{pretrained.source}: a classifier has its own classes; leave --prompts out")
+            if not pretrained.class_names:
+                raise DataError(f"{pretrained.source}: neither a classifier nor a model that reads texts; it has no classes")
+            self.kind, self.names = PROBABILITY, pretrained.class_names
+            return
+        if prompts is None:
+            from cmelt_plugin.prompts import label_sets
+
+            raise DataError(
+                f"{pretrained.source}: a pre-trained model needs classes: --prompts with a JSON file or one of "
+                f"{', '.join(label_sets())}"
+            )
+        from cmelt_plugin.pretrained import read_prompts
+
+        self.names, self.classes = pretrained.class_embeddings(read_prompts(prompts))
+        self.kind = SIMILARITY if pretrained.pair_probability(torch.zeros(1)) is None else PAIR
+
+    def predict(self, records: Sequence[str], prepared: PreparedECG, batch_size: int) -> list[Prediction]:
+        """Predictions for prepared records, in their order."""
+        similarity = None
+        if self.classes is None:
+            scores = self.pretrained.classify_prepared(prepared, batch_size)
+        else:
+            similarity = self.pretrained.encode_prepared(prepared, batch_size) @ self.classes.T
+            scores = similarity if self.kind == SIMILARITY else self.pretrained.pair_probability(similarity)
+        predictions = []
+        for index, record in enumerate(records):
+            ecg = prepared.ecg[index, :, : int(prepared.n_samples[index])].numpy()
+            flat = [lead for lead, row in zip(LEADS, ecg) if lead in self.pretrained.leads and row.min() == row.max()]
+            named = dict(zip(self.names, scores[index].tolist()))
+            close = None if similarity is None else dict(zip(self.names, similarity[index].tolist()))
+            seconds = ecg.shape[1] / SAMPLE_RATE
+            predictions.append(Prediction(record, seconds, flat, named, close, self._positive(named), ecg))
+        return predictions
+
+    def _positive(self, scores: dict[str, float]) -> list[str] | None:
+        if self.kind != PROBABILITY:
+            return None
+        if self.pretrained.exclusive:
+            return [max(scores, key=lambda name: scores[name])]
+        thresholds = self.pretrained.thresholds
+        return [name for name in self.names if name in thresholds and scores[name] >= thresholds[name]] if thresholds else None
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m cmelt_plugin.predict",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument(
+        "records", nargs="+", metavar="RECORD", help="WFDB record, pattern, folder, or @FILE with one path a line"
+    )
+    result.add_argument("--checkpoint", required=True, help="checkpoint, exported folder, or the authors' weights")
+    result.add_argument("--prompts", help="classes of a pre-trained model: label set or JSON file")
+    result.add_argument("--prompt-kind", default="description", help="name, abbreviation, description (default) or all")
+    result.add_argument("--tokenizer", help="folder or name, where the model's own is not found")
+    result.add_argument("--lead-order", help="authors' weights only: standard or mimic-iv-ecg")
+    result.add_argument("--format", choices=("table", "jsonl"), default="table", help="jsonl: one object a record (table)")
+    result.add_argument("--top", type=int, default=5, metavar="N", help="classes a record shows in the table; 0: all (5)")
+    result.add_argument("--figure", type=Path, metavar="DIR", help="also write a PNG per record: the ECG and its scores")
+    result.add_argument("--crop", choices=CROPS, default="start", help="which 10 s of longer recordings (start)")
+    result.add_argument(
+        "--missing-leads", choices=MISSING_LEADS, default="refuse", help="zero: accept records without all leads"
+    )
+    result.add_argument("--batch-size", type=int, default=16, help="records at once (16)")
+    result.add_argument("--device", default="cpu", help="e.g. cuda (cpu)")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 where at least one record was predicted, else 1."""
+    arguments = parser().parse_args(argv)
+    if arguments.batch_size < 1:
+        raise DataError(f"--batch-size {arguments.batch_size}: at least 1")
+    # Before the host is imported, which would otherwise print every library's messages.
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    records = find_records(arguments.records)
+    predictor = _predictor(arguments)
+    print(f"{arguments.checkpoint}: {len(predictor.names)} classes; scores: {MEANING[predictor.kind]}", file=sys.stderr)
+    write = _write_jsonl(predictor) if arguments.format == "jsonl" else _write_table(predictor, records, arguments.top)
+    figure_name = _figure_names(records)
+    failed: list[tuple[str, str]] = []
+    done = 0
+    with tqdm(total=len(records), desc="records", unit="record", file=sys.stderr, disable=len(records) < 2) as progress:
+        for chunk, prepared, unreadable in _batches(predictor, records, arguments):
+            if chunk:
+                for prediction in predictor.predict(chunk, prepared, arguments.batch_size):
+                    write(prediction)
+                    if arguments.figure is not None:
+                        _write_figure(arguments.figure / figure_name(prediction.record), predictor, prediction)
+            for record, reason in unreadable:
+                if arguments.format == "jsonl":
+                    _print(json.dumps({"record": record, "error": reason}, ensure_ascii=False))
+            failed += unreadable
+            done += len(chunk)
+            progress.update(len(chunk) + len(unreadable))
+    for record, reason in failed:
+        print(f"skipped {record}: {reason}", file=sys.stderr)
+    print(f"{len(records)} records: {done} predicted, {len(failed)} skipped", file=sys.stderr)
+    return 0 if done else 1
+
+
+def _predictor(arguments: argparse.Namespace) -> Predictor:
+    from cmelt_plugin.pretrained import load_pretrained
+
+    try:
+        pretrained = load_pretrained(arguments.checkpoint, arguments.tokenizer, arguments.device, arguments.lead_order)
+    except RuntimeError as error:  # torch knows which devices there are
+        raise DataError(f"--device {arguments.device}: {str(error).splitlines()[0]}") from None
+    prompts = arguments.prompts
+    if prompts is not None and not pretrained.is_classifier:
+        from cmelt_plugin.prompts import load_prompts
+
+        prompts = load_prompts(prompts, arguments.prompt_kind)
+    return Predictor(pretrained, prompts)
+
+
+def _batches(
+    predictor: Predictor, records: Sequence[str], arguments: argparse.Namespace
+) -> Iterator[tuple[list[str], PreparedECG, list[tuple[str, str]]]]:
+    """Records that can be used, prepared, and those that cannot, with the reason; ``batch_size`` at a time."""
+    for start in range(0, len(records), arguments.batch_size):
+        good: list[str] = []
+        parts: list[PreparedECG] = []
+        unreadable: list[tuple[str, str]] = []
+        for record in records[start : start + arguments.batch_size]:
+            try:
+                parts.append(predictor.pretrained.prepare(record, crop=arguments.crop, missing_leads=arguments.missing_leads))
+                good.append(record)
+            except DataError as error:
+                reason = str(error)
+                reason = reason[len(record) + 2 :] if reason.startswith(f"{record}: ") else reason
+                unreadable.append((record, reason[:ERROR_LENGTH]))
+        ecg = torch.cat([part.ecg for part in parts]) if parts else torch.zeros(0, len(LEADS), 1)
+        n_samples = torch.cat([part.n_samples for part in parts]) if parts else torch.zeros(0, dtype=torch.long)
+        yield good, PreparedECG(ecg, n_samples, (len(good),)), unreadable
+
+
+def _write_jsonl(predictor: Predictor) -> Callable[[Prediction], None]:
+    def write(prediction: Prediction) -> None:
+        values: dict[str, Any] = {"record": prediction.record, "seconds": prediction.seconds, "kind": predictor.kind}
+        values["scores"] = _rounded(prediction.scores)
+        if prediction.similarity is not None and predictor.kind != SIMILARITY:
+            values["similarity"] = _rounded(prediction.similarity)
+        if prediction.positive is not None:
+            values["positive"] = prediction.positive
+        if prediction.flat_leads:
+            values["flat_leads"] = prediction.flat_leads
+        _print(json.dumps(values, ensure_ascii=False))
+
+    return write
+
+
+def _write_table(predictor: Predictor, records: Sequence[str], top: int) -> Callable[[Prediction], None]:
+    first = max(len("record"), *map(len, records))
+    second = max(len("class"), *map(len, predictor.names))
+    both = predictor.kind == PAIR
+    columns = [f"{'record':<{first}}", f"{'class':<{second}}", *(["similarity"] if both else []), predictor.kind]
+    _print("  ".join(columns))
+
+    def write(prediction: Prediction) -> None:
+        ranked = sorted(prediction.scores, key=lambda name: -prediction.scores[name])
+        shown = ranked[: top or None]
+        # Whatever counts as present is never hidden.
+        shown += [name for name in ranked[len(shown) :] if name in (prediction.positive or ())]
+        for index, name in enumerate(shown):
+            cells = [f"{prediction.record if index == 0 else '':<{first}}", f"{name:<{second}}"]
+            cells += [f"{prediction.similarity[name]:>10.4f}"] if both and prediction.similarity else []
+            mark = "  present" if name in (prediction.positive or ()) else ""
+            _print("  ".join([*cells, f"{prediction.scores[name]:>{len(predictor.kind)}.4f}"]) + mark)
+        if prediction.flat_leads:
+            _print(f"{'':<{first}}  (no signal in {', '.join(prediction.flat_leads)})")
+
+    return write
+
+
+def _write_figure(path: Path, predictor: Predictor, prediction: Prediction) -> None:
+    from cmelt_plugin.evaluation.figures.prediction import prediction_figure
+
+    title = f"{Path(prediction.record).name}, {prediction.seconds:.1f} s"
+    figure = prediction_figure(
+        prediction.ecg,
+        prediction.scores,
+        MEANING[predictor.kind],
+        predictor.kind != SIMILARITY,
+        prediction.positive or (),
+        title,
+    )
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def _figure_names(records: Sequence[str]) -> Callable[[str], str]:
+    """Names of figures: the record's, with its folders where records of several folders are drawn."""
+    folders = [os.path.dirname(os.path.abspath(record)) for record in records]
+    common = os.path.commonpath(folders)
+
+    def name(record: str) -> str:
+        return os.path.relpath(os.path.abspath(record), common).replace(os.sep, "_") + ".png"
+
+    return name
+
+
+def _print(line: str) -> None:
+    if sys.stdout.isatty():
+        tqdm.write(line, file=sys.stdout)  # clears the progress bar first
+    else:
+        print(line)
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in scores.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,223 @@
+"""``python -m cmelt_plugin.predict``: every record gets its scores or its reason."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from hosts import environment
+from pretrained_files import random_ecg, write_checkpoint, write_classifier, write_record, write_tokenizer_folder
+
+from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.record_paths import find_records
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation import cli
+from cmelt_plugin.predict import main
+from cmelt_plugin.pretrained import load_pretrained
+
+PROMPTS = {"AFIB": ["atrial fibrillation"], "SR": ["sinus rhythm"], "LBBB": ["left bundle branch block"]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model, class texts, three good records and two bad ones."""
+    folder = tmp_path_factory.mktemp("predict")
+    write_tokenizer_folder(folder / "tokenizer")
+    write_checkpoint(folder / "cmelt.pt", folder / "tokenizer")
+    write_classifier(folder / "classifier.pt", ["AFIB", "SR", "PVC"], thresholds=[0.0, 1.0, float("nan")])
+    (folder / "prompts.json").write_text(json.dumps(PROMPTS), encoding="utf-8")
+    records = folder / "records"
+    write_record(records, "a1", random_ecg(seed=1))
+    write_record(records / "more", "a2", random_ecg(7, 250, seed=2), 250, list(reversed(LEADS)))
+    flat = random_ecg(seed=3)
+    flat[LEADS.index("V6")] = 0
+    write_record(records / "more", "a3", flat)
+    write_record(folder / "bad", "b1", random_ecg(leads=2), leads=["I", "II"])
+    write_record(folder / "bad", "b2", random_ecg())
+    (folder / "bad" / "b2.dat").unlink()
+    return folder
+
+
+def predict(folder, capsys, *arguments, model="cmelt.pt", prompts="prompts.json"):
+    """Exit code, lines of stdout, text of stderr."""
+    classes = ["--prompts", str(folder / prompts)] if prompts else []
+    code = main(["--checkpoint", str(folder / model), *classes, *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return code, out.splitlines(), err
+
+
+def test_zero_shot_scores_are_those_of_load_pretrained(folder, capsys) -> None:
+    paths = [folder / "records" / "a1", folder / "records" / "more" / "a2"]
+    code, lines, err = predict(folder, capsys, *paths, "--format", "jsonl")
+    assert code == 0 and len(lines) == 2
+    pretrained = load_pretrained(folder / "cmelt.pt")
+    for line, path in zip(map(json.loads, lines), paths):
+        _, similarity = pretrained.zero_shot(path, PROMPTS)
+        assert line["record"] == str(path) and line["kind"] == "pair_probability"
+        assert list(line["similarity"].values()) == pytest.approx(similarity.tolist(), abs=2e-6)
+        expected = torch.sigmoid(10 * similarity - 10).tolist()
+        assert list(line["scores"].values()) == pytest.approx(expected, abs=2e-6)
+        assert list(line["scores"]) == list(PROMPTS) and "positive" not in line
+    assert [json.loads(line)["seconds"] for line in lines] == [10.0, 7.0]
+    assert "not a calibrated probability" in err and "2 records: 2 predicted, 0 skipped" in err
+
+
+def test_a_model_without_learned_scale_shows_similarities(folder, capsys) -> None:
+    write_checkpoint(folder / "raw.pt", folder / "tokenizer", learn_logit_scale=False)
+    _, lines, err = predict(folder, capsys, folder / "records" / "a1", "--format", "jsonl", model="raw.pt")
+    line = json.loads(lines[0])
+    assert line["kind"] == "similarity" and "similarity" not in line
+    assert "similarity of ECG and class text; not a probability" in err
+
+
+def test_a_classifier_gives_its_own_classes_and_decides_by_its_thresholds(folder, capsys) -> None:
+    record = folder / "records" / "a1"
+    code, lines, err = predict(folder, capsys, record, "--format", "jsonl", model="classifier.pt", prompts=None)
+    line = json.loads(lines[0])
+    _, probabilities = load_pretrained(folder / "classifier.pt").classify(record)
+    assert code == 0 and line["kind"] == "probability" and list(line["scores"]) == ["AFIB", "SR", "PVC"]
+    assert list(line["scores"].values()) == pytest.approx(probabilities.tolist(), abs=2e-6)
+    assert line["positive"] == ["AFIB"]  # thresholds 0, 1 and none
+    assert "fine-tuned classifier" in err
+
+
+def test_exclusive_classes_have_one_winner(folder, capsys) -> None:
+    write_classifier(folder / "exclusive.pt", ["A", "B", "C"], {"problem": "multi_class"})
+    _, lines, _ = predict(folder, capsys, folder / "records", "--format", "jsonl", model="exclusive.pt", prompts=None)
+    for line in map(json.loads, lines):
+        assert sum(line["scores"].values()) == pytest.approx(1, abs=1e-5)
+        assert line["positive"] == [max(line["scores"], key=line["scores"].get)]
+
+
+def test_table_ranks_the_classes_of_each_record(folder, capsys) -> None:
+    _, lines, _ = predict(folder, capsys, folder / "records" / "more", "--top", 2)
+    assert lines[0].split() == ["record", "class", "similarity", "pair_probability"]
+    assert lines[1].startswith(str(folder / "records" / "more" / "a2")) and lines[2].startswith(" ")
+    values = [float(line.split()[-1]) for line in lines[1:3]]
+    assert values == sorted(values, reverse=True) and len(lines) == 1 + 2 + 2 + 1
+    assert lines[-1].strip() == "(no signal in V6)"
+    _, lines, _ = predict(folder, capsys, folder / "records" / "a1", "--top", 0)
+    assert len(lines) == 1 + len(PROMPTS)
+
+
+def test_table_never_hides_what_counts_as_present(folder, capsys) -> None:
+    _, lines, _ = predict(folder, capsys, folder / "records" / "a1", "--top", 1, model="classifier.pt", prompts=None)
+    assert [line.split()[-1] for line in lines if "AFIB" in line] == ["present"]
+    assert not any("present" in line for line in lines if "AFIB" not in line)
+
+
+def test_bad_records_are_skipped_with_their_reasons(folder, capsys) -> None:
+    code, lines, err = predict(folder, capsys, folder / "bad", folder / "records", folder / "none", "--format", "jsonl")
+    assert code == 0
+    found = [json.loads(line) for line in lines]
+    errors = {line["record"].rpartition("/")[2]: line["error"] for line in found if "error" in line}
+    assert set(errors) == {"b1", "b2", "none"} and len(found) == 6
+    assert "missing III" in errors["b1"] and "b2.dat" in errors["b2"] and "none.hea is missing" in errors["none"]
+    assert f"skipped {folder / 'bad' / 'b1'}: " in err and "6 records: 3 predicted, 3 skipped" in err
+    assert "Traceback" not in err
+
+
+def test_exit_code_says_when_nothing_could_be_predicted(folder, capsys) -> None:
+    code, lines, err = predict(folder, capsys, folder / "bad" / "b1")
+    assert code == 1 and "1 records: 0 predicted, 1 skipped" in err
+    code, _, _ = predict(folder, capsys, folder / "bad" / "b1", "--missing-leads", "zero")
+    assert code == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 64])
+def test_batch_size_changes_nothing(folder, capsys, size) -> None:
+    arguments = (folder / "records", folder / "bad", "--format", "jsonl")
+    _, lines, _ = predict(folder, capsys, *arguments, "--batch-size", size)
+    scores = {line["record"]: line["scores"] for line in map(json.loads, lines) if "scores" in line}
+    _, lines, _ = predict(folder, capsys, *arguments)
+    for line in map(json.loads, lines):
+        if "scores" in line:
+            assert scores.pop(line["record"]) == pytest.approx(line["scores"], abs=1e-5)
+    assert not scores
+
+
+def test_figures_show_the_ecg_and_the_scores(folder, capsys, tmp_path) -> None:
+    pytest.importorskip("matplotlib", reason="pip install 'cmelt-plugin[viz]'")
+    predict(folder, capsys, folder / "records", "--figure", tmp_path / "png")
+    files = sorted((tmp_path / "png").iterdir())
+    assert [file.name for file in files] == ["a1.png", "more_a2.png", "more_a3.png"]
+    assert all(file.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for file in files)
+
+
+def test_figure_has_a_bar_per_class_highest_first() -> None:
+    pytest.importorskip("matplotlib", reason="pip install 'cmelt-plugin[viz]'")
+    from cmelt_plugin.evaluation.figures.prediction import MOST_BARS, prediction_figure
+
+    scores = {f"class{index}": index / 20 for index in range(20)}
+    figure = prediction_figure(random_ecg(4), scores, "probability", True, ["class19"], "r1")
+    paper, axes = figure.axes
+    assert paper.get_title(loc="left") == "r1"
+    heights = [bar.get_width() for bar in axes.patches]
+    assert heights == sorted(scores.values(), reverse=True)[:MOST_BARS]
+    assert [label.get_text() for label in axes.get_yticklabels()][0] == "class19"
+    assert "5 lower classes not shown" in axes.get_xlabel() and "above its threshold" in axes.get_xlabel()
+    assert len({bar.get_facecolor() for bar in axes.patches}) == 2
+    negative = prediction_figure(random_ecg(4), {"a": -0.5, "b": 0.25}, "similarity", False).axes[1]
+    assert negative.get_xlim()[0] == -0.5
+
+
+def test_classes_are_asked_for_where_they_are_needed(folder, capsys) -> None:
+    record = folder / "records" / "a1"
+    with pytest.raises(DataError, match="--prompts with a JSON file or one of ptb-xl-super"):
+        predict(folder, capsys, record, prompts=None)
+    with pytest.raises(DataError, match="has its own classes; leave --prompts out"):
+        predict(folder, capsys, record, model="classifier.pt")
+    with pytest.raises(DataError, match="none.json"):
+        predict(folder, capsys, record, prompts="none.json")
+    with pytest.raises(DataError, match="batch-size 0"):
+        predict(folder, capsys, record, "--batch-size", 0)
+    with pytest.raises(DataError, match="--device nowhere"):
+        predict(folder, capsys, record, "--device", "nowhere")
+
+
+def test_ways_to_name_records(folder, tmp_path) -> None:
+    records = folder / "records"
+    a1, a2, a3 = (str(records / name) for name in ("a1", "more/a2", "more/a3"))
+    assert find_records([str(records)]) == [a1, a2, a3]
+    assert find_records([f"{a1}.hea", f"{a1}.dat", a1]) == [a1]
+    assert find_records([f"{records}/**/*.hea"]) == [a1, a2, a3]
+    assert find_records([f"{records}/more/*"]) == [a2, a3]
+    assert find_records([a3, str(records)]) == [a3, a1, a2]
+    (records / "list.txt").write_text("# those of today\nmore/a2\n\na1.hea\n", encoding="utf-8")
+    assert find_records([f"@{records / 'list.txt'}"]) == [a2, a1]
+    (records / "list.txt").unlink()
+    assert find_records([str(tmp_path / "none")]) == [str(tmp_path / "none")]  # reading it says that it is missing
+    for name in (str(tmp_path), f"{tmp_path}/*.hea"):
+        with pytest.raises(DataError, match="no WFDB record there"):
+            find_records([name])
+    with pytest.raises(DataError, match="no such file"):
+        find_records([f"@{tmp_path / 'none.txt'}"])
+
+
+def test_as_a_command(folder) -> None:
+    """Nothing but the results reaches stdout, whatever the host prints when it is imported."""
+    pytest.importorskip("fairseq", reason="fairseq is not installed; run 'make install'")
+    options = ("--checkpoint", folder / "cmelt.pt", "--prompts", folder / "prompts.json", "--format", "jsonl")
+    command = [sys.executable, "-m", "cmelt_plugin.predict", *map(str, options), str(folder / "records")]
+    done = subprocess.run(command, env=environment("fairseq"), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["record"].rpartition("/")[2] for line in done.stdout.splitlines()] == ["a1", "a2", "a3"]
+    assert "DEBUG" not in done.stderr and "INFO" not in done.stderr
+
+
+def test_bad_input_ends_in_one_line(folder, capsys) -> None:
+    code = cli.run(lambda: main(["--checkpoint", str(folder / "none.pt"), str(folder / "records" / "a1")]))
+    assert code == 1 and capsys.readouterr().err == f"error: {folder / 'none.pt'}: no such checkpoint\n"
+
+
+def test_real_records(folder, capsys, real_data) -> None:
+    paths = [real_data / "ptb-xl" / "records500" / "00000" / "00001_hr.hea", real_data / "cinc2021" / "JS20004.hea"]
+    if not all(path.is_file() for path in paths):
+        pytest.skip(f"no real records in {real_data}")
+    code, lines, _ = predict(folder, capsys, *paths, "--format", "jsonl", "--prompt-kind", "name", prompts="prompts.json")
+    found = [json.loads(line) for line in lines]
+    assert code == 0 and "flat_leads" not in found[0] and found[1]["flat_leads"] == ["V2", "V4", "V6"]
+    assert all(0 < value < 1 for line in found for value in line["scores"].values())
