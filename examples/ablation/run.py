@@ -102,7 +102,7 @@ def commands(variant: Variant, seed: int, arguments: argparse.Namespace, text_en
     )
     steps = [Command("pretrain", pretrain, checkpoint)]
     for data in arguments.downstream:
-        common = ["--manifest", data, "--name", variant.name]
+        common = ["--manifest", data, "--model-name", variant.name]
         if "zero_shot" in arguments.tasks and variant.zero_shot:
             out = folder / "results" / "zero_shot" / data.name
             words = evaluate("zero_shot", "--checkpoint", checkpoint, *common, "--results", out)
