@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
             nargs=3,
             default=DEFAULT_FRACTIONS,
             metavar=("TRAIN", "VALID", "TEST"),
-            help="shares of subjects (default 0.95 0.025 0.025)",
+            help="shares of subjects (default: %(default)s)",
         )
 
 
