@@ -4,7 +4,7 @@ Two hosts are supported, fairseq (``fairseq-fixed`` for Python ≥ 3.11, ``fairs
 from source). ``CMELT_HOST=fairseq|fairseq_signals`` chooses; else the one whose command is running; else whichever is
 installed, fairseq first. What the rest of the plugin needs of a host stands in this module under one name, whatever
 the host calls it: ``Dataclass``, ``Task``, ``Model``, ``Criterion``, ``Dataset``, ``EpochBatchIterator``, ``metrics``,
-``register_task``, ``register_model``, ``register_criterion`` and the functions below.
+``register_task``, ``register_model``, ``register_criterion``, ``register_optimizer`` and the functions below.
 """
 
 from __future__ import annotations
@@ -78,6 +78,9 @@ else:
 register_task = _host("tasks").register_task
 register_model = _host("models").register_model
 register_criterion = _host("criterions").register_criterion
+register_optimizer = _host("optim").register_optimizer
+AdamConfig = _host("optim").OPTIMIZER_DATACLASS_REGISTRY["adam"]
+Adam = _host("optim").OPTIMIZER_REGISTRY["adam"]
 metrics = _host("logging").metrics
 
 
@@ -129,6 +132,56 @@ def _fairseq_feature_extractor(conv_layers: list[tuple[int, int, int]], n_leads:
 def model_class(cfg: Any) -> type:
     """The registered class behind a model configuration."""
     return _host("models").MODEL_REGISTRY[getattr(cfg, "_name", None) or cfg.arch]
+
+
+def model_config_class(cls: type) -> type:
+    """The dataclass a model class was registered with."""
+    return getattr(cls, "__dataclass")  # noqa: B009  (both hosts' register_model sets this name)
+
+
+def task_state() -> Any:
+    """An empty container for what a task keeps in checkpoints; fairseq-signals shares one among all tasks of a process."""
+    state = _host("tasks.task" if IS_SIGNALS else "tasks.fairseq_task").StatefulContainer()
+    state._state, state._factories = {}, {}
+    return state
+
+
+# -- Optimisers ----------------------------------------------------------------------------------------------------
+
+_DEPTH = "depth_"
+
+
+def set_depth(parameter: nn.Parameter, depth: int) -> None:
+    """Note how many layers lie above a parameter, 0 = the output layer.
+
+    ``param_group`` is the one attribute that both hosts copy to the float32 twin of a half-precision parameter.
+    """
+    parameter.param_group = f"{_DEPTH}{depth}"  # type: ignore[attr-defined]
+
+
+def depth_of(parameter: Tensor) -> int | None:
+    """What :func:`set_depth` noted, None where it noted nothing."""
+    group = str(getattr(parameter, "param_group", ""))
+    return int(group[len(_DEPTH) :]) if group.startswith(_DEPTH) else None
+
+
+def drop_gradients(optimizer: Any, parameters: list[nn.Parameter]) -> None:
+    """Make the next step of a host's optimiser leave ``parameters`` and all it remembers of them as they are.
+
+    A gradient of zero would not do: weight decay still moves the weights, and Adam counts the step.
+
+    Raises:
+        DataError: the optimiser holds all parameters as one flat copy (``common.fp16``).
+    """
+    twins = getattr(optimizer, "fp32_params", None)
+    if twins is not None and getattr(optimizer, "has_flat_params", False):
+        raise DataError("model.freeze_updates with common.fp16=true needs common.fp16_no_flatten_grads=true")
+    dropped = {id(parameter) for parameter in parameters}
+    for parameter, twin in zip(optimizer.fp16_params, twins) if twins is not None else ():
+        if id(parameter) in dropped:
+            twin.grad = None
+    for parameter in parameters:
+        parameter.grad = None
 
 
 # -- Checkpoints ---------------------------------------------------------------------------------------------------

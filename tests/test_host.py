@@ -56,7 +56,15 @@ def test_conformance(name):
     convolutions = [f"conv_layers.{i}.0.weight" for i in range(4)]
     assert facts["names"] == sorted([*convolutions, "conv_layers.0.2.weight", "conv_layers.0.2.bias"])
     assert facts["shape"] == [2, 16, 312]
-    assert facts["criteria"] == ["cmelt", "cmelt_etm", "cmelt_mem", "cmelt_mlm", "cmelt_siglep"]
+    assert facts["criteria"] == [
+        "cmelt",
+        "cmelt_classification",
+        "cmelt_etm",
+        "cmelt_identification",
+        "cmelt_mem",
+        "cmelt_mlm",
+        "cmelt_siglep",
+    ]
     assert facts["task"] and facts["model"]
 
     # What a spawned worker does: load the host, unpickle the training function by name, find the plugin registered.

@@ -1,7 +1,7 @@
 """Figures that need a whole validation subset, gathered batch by batch and over all ranks.
 
-The hosts average what a criterion logs per batch, which is wrong for retrieval and AUC. The task therefore keeps the
-embeddings of a pass over a subset here, and the last batch's logging output carries the figures.
+The hosts average what a criterion logs per batch, which is wrong for retrieval and AUC. The task therefore keeps what the
+model says about each record of a pass over a subset here, and the last batch's logging output carries the figures.
 """
 
 from __future__ import annotations
@@ -19,14 +19,73 @@ from cmelt_plugin.evaluation.zero_shot import class_embeddings
 from cmelt_plugin.losses.gather import gather_rows, row_counts
 
 
-class SubsetEvaluation:
-    """One pass over one subset.
+class GatheredSubset:
+    """One pass over one subset; subclasses say what is kept of a record and what is computed from all of them.
 
     Args:
         n_batches: batches each rank goes through, empty ones included.
+        group: process group; None in a single process.
+    """
+
+    def __init__(self, n_batches: int, group: Any = None):
+        self.n_batches = n_batches
+        self.group = group
+        self.seen = 0
+        self.columns: dict[str, list[Tensor]] = {}
+
+    def rows(self, model: Any, sample: dict[str, Any], out: Any) -> dict[str, Tensor]:
+        """What is kept of a batch of B records: ``[B, …]`` each, numbers of records under ``id``."""
+        raise NotImplementedError
+
+    def figures(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
+        """Name → value from every record of the subset, each once, by rising ``id``; the same on every rank."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def add(self, model: Any, sample: dict[str, Any], out: Any = None) -> dict[str, float] | None:
+        """Take in one batch; after the last one return the figures.
+
+        Args:
+            model: without the hosts' wrappers.
+            sample: the batch; ``{}`` for a rank that has none left.
+            out: what the model returned for it, where it was asked already.
+        """
+        self.seen += 1
+        if sample:
+            for name, values in self.rows(model, sample, out).items():
+                self.columns.setdefault(name, []).append(values)
+        if self.seen != self.n_batches:
+            return None
+        columns = each_once(self._gather())
+        return {**self.figures(model, columns), "records": float(len(columns["id"]))}
+
+    def _gather(self) -> dict[str, Tensor]:
+        columns = {name: torch.cat(values) for name, values in self.columns.items()}
+        if self.group is None:
+            return columns
+        if not columns:
+            raise RuntimeError("this process got no batch of the subset; use fewer processes than there are batches")
+        counts = row_counts(len(columns["id"]), columns["id"].device, self.group)
+        return {name: gather_rows(values, counts, self.group) for name, values in sorted(columns.items())}
+
+
+def each_once(columns: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rows by rising ``id``, the first of each: a rank that runs out of batches repeats one."""
+    order = columns["id"].argsort(stable=True)
+    ids = columns["id"][order]
+    first = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
+    first[1:] = ids[1:] != ids[:-1]
+    return {name: values[order[first]] for name, values in columns.items()}
+
+
+class SubsetEvaluation(GatheredSubset):
+    """Retrieval and zero-shot classification with a C-MELT.
+
+    Args:
+        n_batches: as :class:`GatheredSubset`.
         label_names: classes of the subset's labels; None: no zero-shot classification.
         prompts: token ids of the class texts.
-        group: process group; None in a single process.
+        group: as :class:`GatheredSubset`.
     """
 
     def __init__(
@@ -36,22 +95,11 @@ class SubsetEvaluation:
         prompts: TokenTable | None = None,
         group: Any = None,
     ):
-        self.n_batches = n_batches
+        super().__init__(n_batches, group)
         self.label_names = label_names
         self.prompts = prompts
-        self.group = group
-        self.seen = 0
-        self.columns: dict[str, list[Tensor]] = {}
 
-    @torch.no_grad()
-    def add(self, model: Any, sample: dict[str, Any]) -> dict[str, float] | None:
-        """Take in one batch (``{}`` for a rank that has none left); after the last one return the figures."""
-        self.seen += 1
-        if sample:
-            self._embed(model, sample)
-        return self._figures(model) if self.seen == self.n_batches else None
-
-    def _embed(self, model: Any, sample: dict[str, Any]) -> None:
+    def rows(self, model: Any, sample: dict[str, Any], out: Any = None) -> dict[str, Tensor]:
         inputs = sample["net_input"]
         rows = {"id": sample["id"], "ecg": model.embed_ecg(inputs["ecg"], inputs["n_samples"])}
         if "report_text" in sample:
@@ -59,17 +107,9 @@ class SubsetEvaluation:
             rows["report"] = sample["report_id"]
         if "labels" in sample:
             rows["labels"] = sample["labels"].float()
-        for name, values in rows.items():
-            self.columns.setdefault(name, []).append(values)
+        return rows
 
-    def _figures(self, model: Any) -> dict[str, float]:
-        columns = self._gather()
-        # A rank that runs out of batches repeats one: every record counts once.
-        ids = columns["id"].cpu()
-        first = torch.ones(len(ids), dtype=torch.bool)
-        order = ids.argsort(stable=True)
-        first[order[1:][ids[order[1:]] == ids[order[:-1]]]] = False
-        columns = {name: values[first.to(values.device)] for name, values in columns.items()}
+    def figures(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
         figures: dict[str, float] = {}
         if "text" in columns:
             figures.update(retrieval_figures(columns["ecg"], columns["text"], columns["report"]))
@@ -80,14 +120,4 @@ class SubsetEvaluation:
             figures["macro_auc"] = auc.macro
             figures["classes_without_auc"] = float(len(auc.excluded))
             figures.update({f"auc_{name}": value for name, value in auc.per_class.items()})
-        figures["records"] = float(len(columns["id"]))
         return figures
-
-    def _gather(self) -> dict[str, Tensor]:
-        columns = {name: torch.cat(values) for name, values in self.columns.items()}
-        if self.group is None:
-            return columns
-        if not columns:
-            raise RuntimeError("this process got no batch of the subset; use fewer processes than there are batches")
-        counts = row_counts(len(columns["id"]), columns["id"].device, self.group)
-        return {name: gather_rows(values, counts, self.group) for name, values in sorted(columns.items())}

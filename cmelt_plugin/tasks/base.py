@@ -10,7 +10,7 @@ from cmelt_plugin import host
 from cmelt_plugin.criterions.base import FIGURE
 from cmelt_plugin.data.dataset import ECGDataset
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.subset import SubsetEvaluation
+from cmelt_plugin.evaluation.subset import GatheredSubset
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +25,13 @@ def unwrap(model: Any) -> Any:
 class ECGTask(host.Task):
     """Base of the tasks; subclasses load data sets and say how a subset is evaluated."""
 
+    smallest_training_batch = 2  # a single pair has no negatives
+
     def __init__(self, cfg: Any):
         super().__init__(cfg)
+        self.state = host.task_state()
         self.loading_checkpoint = False
-        self.evaluation: Optional[SubsetEvaluation] = None
+        self.evaluation: Optional[GatheredSubset] = None
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> "ECGTask":
@@ -50,9 +53,12 @@ class ECGTask(host.Task):
             prepare(cfg)
         return super().build_model(cfg, from_checkpoint)
 
-    def new_evaluation(self, dataset: ECGDataset, n_batches: int) -> Optional[SubsetEvaluation]:
+    def new_evaluation(self, dataset: ECGDataset, n_batches: int) -> Optional[GatheredSubset]:
         """How a pass over ``dataset`` is evaluated; None: by the criterion alone."""
         return None
+
+    def evaluated(self, evaluation: GatheredSubset) -> None:
+        """Called when a pass is complete."""
 
     def is_training_set(self, dataset: ECGDataset) -> bool:
         raise NotImplementedError
@@ -87,8 +93,8 @@ class ECGTask(host.Task):
             dataset.set_epoch(epoch)
             order = dataset.ordered_indices()
             batches = [order[start : start + size] for start in range(0, len(order), size)]
-            if training and len(batches) > 1 and len(batches[-1]) < 2:
-                batches.pop()  # a single pair has no negatives
+            if training and len(batches) > 1 and len(batches[-1]) < self.smallest_training_batch:
+                batches.pop()
             iterator = host.epoch_batch_iterator(
                 dataset=dataset,
                 collate_fn=dataset.collater,
@@ -122,14 +128,24 @@ class ECGTask(host.Task):
         """Loss of one batch; the last batch of a subset carries the figures of the whole subset."""
         model.eval()
         with torch.no_grad():
-            loss, size, log = torch.zeros(()), 0, {"sample_size": 0, "nsentences": 0, "nsignals": 0, "ntokens": 0}
-            if sample and "text" in sample["net_input"]:
-                loss, size, log = criterion(model, sample)
+            out, loss, size = None, torch.zeros(()), 0
+            log: dict[str, Any] = {"sample_size": 0, "nsentences": 0, "nsignals": 0, "ntokens": 0}
+            if sample and self.has_loss(sample):
+                out, loss, size, log = self.judge(sample, model, criterion)
             if self.evaluation is not None:
-                figures = self.evaluation.add(unwrap(model), sample or {})
+                figures = self.evaluation.add(unwrap(model), sample or {}, out)
                 if figures is not None:
+                    self.evaluated(self.evaluation)
                     log.update({f"{FIGURE}{name}": value for name, value in figures.items()}, figures=1)
         return loss, size, log
+
+    def has_loss(self, sample: dict[str, Any]) -> bool:
+        """Whether the criterion can be computed for a validation batch."""
+        return "text" in sample["net_input"]
+
+    def judge(self, sample: dict[str, Any], model: Any, criterion: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
+        """What the model returned, where the evaluation can use it, and loss, sample size and log of a batch."""
+        return (None, *criterion(model, sample))
 
     def reduce_metrics(self, logging_outputs: Any, criterion: Any) -> None:
         type(criterion).reduce_metrics(logging_outputs)

@@ -1,0 +1,90 @@
+"""Patient identification with a checkpoint of the task cmelt_identification: top-1 accuracy with a confidence interval.
+
+A person's first record of the split, in the order of the manifest, is the gallery, the second the probe; a probe is
+recognised when its own gallery record is more similar to it than everybody else's. People with one record take no part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from cmelt_plugin.data.labelled_dataset import subject_ids
+from cmelt_plugin.data.manifest import Manifest
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.classifier_checkpoint import load_finetuned
+from cmelt_plugin.evaluation.classifier_figures import ratio_interval
+from cmelt_plugin.evaluation.classify import add_checkpoint_arguments
+from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.evaluation.identification import gallery_and_probe, identify
+from cmelt_plugin.evaluation.labelled_split import data_set_name
+from cmelt_plugin.evaluation.results import Result, write_result
+
+EXAMPLE = """example:
+  python -m cmelt_plugin.evaluation.identify --checkpoint checkpoints/id_12/checkpoint_best.pt \\
+      --manifest manifests/cinc2021-id --split test --results results/id_12
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m cmelt_plugin.evaluation.identify",
+        description=__doc__,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_checkpoint_arguments(result)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Embed, compare, print, write; returns the exit code.
+
+    Raises:
+        DataError: the checkpoint or the manifest cannot be used, or nobody has two records.
+    """
+    arguments = parser().parse_args(argv)
+    finetuned = load_finetuned(arguments.checkpoint, "cmelt_identification")
+    manifest = Manifest.open(arguments.manifest, arguments.split)
+    subjects = subject_ids(manifest)
+    if not len(gallery_and_probe(subjects)[0]):
+        raise DataError(f"{arguments.manifest}/{arguments.split}.meta.parquet: no subject has two records to compare")
+    features = finetuned.features(manifest, arguments.batch_size, arguments.device, arguments.workers)
+    found = identify(features, subjects.tolist())
+    people = len(found.subjects)
+    intervals = {}
+    if arguments.bootstrap:
+        right, everybody = found.ranks == 1, np.ones(people)
+        interval = ratio_interval(right, everybody, np.arange(people), arguments.bootstrap, arguments.seed)
+        intervals = {"top1_accuracy": interval} if interval else {}
+    spread = "".join(f" [{low:.4f}, {high:.4f}]" for low, high in intervals.values())
+    print(f"{arguments.manifest}/{arguments.split}: {people} people, {len(manifest)} records")
+    print(f"  top-1 accuracy: {found.top1:.4f}{spread} (chance {1 / people:.4f})")
+    print(f"  mean rank of the own record: {found.mean_rank:.1f} of {people}")
+    if arguments.results is not None:
+        result = Result(
+            kind="identification",
+            model=arguments.model_name,
+            checkpoint=str(arguments.checkpoint),
+            data_set=data_set_name(arguments.manifest, manifest.meta(["source"])["source"].to_pylist()),
+            label_set="",
+            split=arguments.split,
+            n_records=2 * people,
+            n_subjects=people,
+            settings={**finetuned.settings, "manifest": str(arguments.manifest), "bootstrap": arguments.bootstrap},
+            metrics={"top1_accuracy": found.top1, "mean_rank": found.mean_rank},
+            intervals=intervals,
+            notes=["gallery: first record of a person, probe: second; further records of the split are not used"],
+            command=shlex.join(["python", "-m", "cmelt_plugin.evaluation.identify", *sys.argv[1:]]),
+        )
+        print(f"written: {write_result(arguments.results, result)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,97 @@
+"""``cmelt_identification``: recognising people (paper §4.1.2, PhysioNet 2021 Id.).
+
+Training is classification over the people of the training set. Evaluation needs nobody to be known: a person's first
+record of a subset (in the order of the manifest) is the gallery, the second the probe, and a probe is recognised when
+the most similar of all gallery records is its own.
+"""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+
+from cmelt_plugin import host
+from cmelt_plugin.data.labelled_dataset import LabelledECGDataset, subject_ids
+from cmelt_plugin.data.manifest import Manifest, available_splits
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.classification_subset import IdentificationSubset
+from cmelt_plugin.evaluation.identification import gallery_and_probe
+from cmelt_plugin.losses.classification import UNKNOWN
+from cmelt_plugin.tasks.finetuning import FinetuningConfig, FinetuningTask
+
+logger = logging.getLogger(__name__)
+
+TRAIN = "train"
+
+
+@dataclass
+class IdentificationConfig(FinetuningConfig):
+    pass
+
+
+@host.register_task("cmelt_identification", dataclass=IdentificationConfig)
+class IdentificationTask(FinetuningTask):
+    """Checkpoints carry a fingerprint of the people, not their ids."""
+
+    def __init__(self, cfg: IdentificationConfig):
+        super().__init__(cfg)
+        self.people: Optional[np.ndarray] = None
+
+    def outputs(self) -> tuple[int, list[str]]:
+        people = people_of(subject_ids(Manifest.open(self.data_directory(self.cfg.data), TRAIN)))
+        if len(people) < 2:
+            raise DataError(f"{self.cfg.data}/{TRAIN}.meta.parquet: fewer than two subjects, nobody to tell apart")
+        return len(people), [people_fingerprint(people)]
+
+    def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> None:
+        manifest = Manifest.open(self.data_directory(self.cfg.data), split)
+        subjects = subject_ids(manifest)
+        training = self.for_training(split, combine)
+        named = np.flatnonzero(subjects != "")
+        if not training and not len(gallery_and_probe(subjects)[0]):
+            raise DataError(f"{manifest.directory}/{split}.meta.parquet: no subject has two records to compare")
+        person = person_numbers(subjects, self._training_people())
+        dataset = LabelledECGDataset(manifest, self.options(training), person=person, rows=named)
+        self.datasets[split] = dataset
+        logger.info(
+            "%s/%s: %d records of %d people (%d records without a subject left out); %d records of people of the training set",
+            manifest.directory,
+            split,
+            len(dataset),
+            len(people_of(subjects)),
+            len(manifest) - len(named),
+            int((person[named] != UNKNOWN).sum()),
+        )
+
+    def new_evaluation(self, dataset: LabelledECGDataset, n_batches: int) -> IdentificationSubset:
+        return IdentificationSubset(n_batches, host.data_parallel_group(), subject_ids(dataset.manifest))
+
+    def _training_people(self) -> np.ndarray:
+        """The people behind the model's outputs; nobody where this is not the data set it was trained on."""
+        if self.people is None:
+            self.people = np.empty(0, dtype=np.str_)
+            directory = self.data_directory(self.cfg.data)
+            if TRAIN in available_splits(directory):
+                people = people_of(subject_ids(Manifest.open(directory, TRAIN)))
+                if [people_fingerprint(people)] == self.class_names:
+                    self.people = people
+        return self.people
+
+
+def people_of(subjects: np.ndarray) -> np.ndarray:
+    """The different subject ids, sorted, without the empty one."""
+    return np.unique(subjects[subjects != ""])
+
+
+def people_fingerprint(people: np.ndarray) -> str:
+    return "sha256:" + hashlib.sha256("\n".join(people.tolist()).encode("utf-8")).hexdigest()
+
+
+def person_numbers(subjects: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """int64 ``[n]``: place of every subject in ``people`` (sorted), -1 = not there."""
+    if not len(people):
+        return np.full(len(subjects), UNKNOWN, dtype=np.int64)
+    place = np.searchsorted(people, subjects).clip(max=len(people) - 1)
+    return np.where(people[place] == subjects, place, UNKNOWN).astype(np.int64)
