@@ -133,6 +133,11 @@ def row_name(result: Result) -> str:
         details.append("zero-shot" if result.settings.get("zero_shot", "fraction" not in result.settings) else "probe")
     if result.kind == "linear_probe" and result.settings.get("subset", "merl") != "merl":
         details.append(f"{result.settings['subset']} subsets")
+    if result.kind in ("linear_probe", "zero_shot", "shift") and lead_set(result) != "12":
+        leads = result.settings["leads"]
+        details.append(f"leads {leads if isinstance(leads, str) else ' '.join(map(str, leads))}")
+    if result.settings.get("pool", "cls") != "cls":
+        details.append(f"{result.settings['pool']} pooling")
     if result.kind == "code_test" and result.settings.get("decisions"):
         details.append(str(result.settings["decisions"]))
     if result.kind == "zero_shot" and result.settings.get("prompt_kind", "description") != "description":

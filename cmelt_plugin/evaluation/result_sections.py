@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.reports import read_reports
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation import report_page as page
@@ -53,14 +54,23 @@ def data_set_name(result: Result) -> str:
 
 
 def settings_text(result: Result) -> str:
-    """The settings that set results of one kind apart, in one line."""
-    shown = ("fraction", "subset", "seeds", "seed", "leads", "pool", "source", "prompt_kind", "variant", "task")
+    """The settings that set results of one kind apart, in one line; defaults are left out."""
+    settings = result.settings
     parts = []
-    for name in shown:
-        value = result.settings.get(name)
-        if value is None or value == "":
-            continue
-        parts.append(f"{name} {', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
+    if "fraction" in settings:
+        parts.append(f"{100 * float(settings['fraction']):g} % of the training records")
+        if float(settings["fraction"]) < 1 and settings.get("subset"):
+            parts.append(f"{settings['subset']} subset")
+    if "seeds" in settings:
+        parts.append(f"{settings['seeds']} seeds")
+    leads = settings.get("leads")
+    if leads:
+        leads = [leads] if isinstance(leads, str) else leads
+        parts.append(f"leads {', '.join(map(str, leads))}" if len(leads) < len(LEADS) else "12 leads")
+    for name, default in (("pool", "cls"), ("prompt_kind", "description"), ("source", ""), ("variant", ""), ("task", "")):
+        value = settings.get(name, default)
+        if value != default and value is not None:
+            parts.append(f"{name.replace('_', ' ')} {value}")
     return "; ".join(parts)
 
 

@@ -99,6 +99,9 @@ def test_names_say_what_sets_a_row_apart():
     assert row_name(result("shift", settings={"fraction": 1.0})) == "ours (probe)"
     assert row_name(result("shift")) == "ours (zero-shot)"
     assert row_name(result("zero_shot", notes=["labels (exact): exact matches"])) == "ours (exact labels)"
+    assert row_name(result("linear_probe", settings={"leads": ["I", "II"]})) == "ours (leads I II)"
+    assert row_name(result("linear_probe", settings={"leads": ["I"], "pool": "mean"})) == "ours (leads I, mean pooling)"
+    assert row_name(result("finetune", settings={"leads": ["I", "II"]})) == "ours"  # Table 1 has columns for them
     assert row_name(result("zero_shot")) == "ours"
 
 
