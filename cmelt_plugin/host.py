@@ -13,6 +13,7 @@ import atexit
 import importlib
 import importlib.util
 import inspect
+import logging
 import os
 import pickle
 import sys
@@ -59,6 +60,8 @@ def _host(module: str) -> Any:
     return importlib.import_module(f"{NAME}.{module}" if module else NAME)
 
 
+# fairseq's speech tasks ask for tensorboardX whenever fairseq is imported; nothing here uses them.
+logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
 _host("")
 if IS_SIGNALS:
     Dataclass = _host("dataclass").Dataclass
