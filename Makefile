@@ -16,7 +16,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install gpu test lint format demo clean
+.PHONY: help install gpu test lint format demo bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ format: install  ## lets ruff repair what it can
 
 demo: install  ## from a synthetic cohort to demo/report.html
 	$(BIN)/python examples/demo.py --dest demo
+
+bench: install  ## ratios of speed and memory, side by side; about 10 minutes on 2 idle cores
+	$(BIN)/python -m benchmarks all --json bench.json
 
 clean:  ## removes .venv, the demo and build products
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

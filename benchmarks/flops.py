@@ -1,0 +1,81 @@
+"""Operations that C-MELT's mathematics needs for a batch, counted from the sizes: the numerator of FLOPs utilisation.
+
+Counted are the matrix products and convolutions of what our model computes: visible ECG tokens only in the encoder, the
+vocabulary at masked words only, texts at their padded length. A multiplication and an addition are two operations.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cmelt_plugin.config_strings import parse_conv_layers
+
+N_LEADS, N_SAMPLES = 12, 5000
+
+
+def forward_flops(cfg: Any, rows: int, length: int, n_masked: int) -> tuple[float, float]:
+    """Operations of the forward pass, and those of them whose input needs no gradient (the first convolution).
+
+    Args:
+        cfg: ``CMELTConfig`` with a T5 text encoder.
+        rows: pairs.
+        length: tokens of the padded texts.
+        n_masked: masked words in the batch.
+    """
+    text_sizes = json.loads(cfg.text_encoder_config)
+    d, f, text_dim = cfg.fusion_dim, cfg.fusion_ffn_dim, text_sizes["d_model"]
+    n_tokens, conv, first = _convolutions(cfg)
+    visible = 1 + max(1, int(n_tokens * (1 - cfg.mem_ratio)))
+    channels = parse_conv_layers(cfg.conv_feature_layers)[-1][0]
+
+    width = cfg.encoder_embed_dim
+    ecg = conv + 2 * n_tokens * channels * width
+    ecg += 2 * n_tokens * width * (width // cfg.conv_pos_groups) * cfg.conv_pos
+    ecg += cfg.encoder_layers * (_attention(visible, visible, width) + _dense(visible, width, cfg.encoder_ffn_embed_dim))
+
+    inner = text_sizes["num_heads"] * text_sizes["d_kv"]
+    text_layer = (
+        2 * length * 4 * text_dim * inner + 4 * length * length * inner + 2 * length * 3 * text_dim * text_sizes["d_ff"]
+    )
+    text = text_sizes["num_layers"] * text_layer
+
+    fusion = 2 * length * text_dim * d + 2 * visible * width * d
+    for own, other in ((length, visible), (visible, length)):
+        fusion += cfg.fusion_layers * (_attention(own, own, d) + _attention(own, other, d) + _dense(own, d, f))
+
+    small = cfg.mem_decoder_dim
+    whole = 1 + n_tokens
+    samples = N_LEADS * (N_SAMPLES // n_tokens)
+    mem = 2 * visible * d * small + 2 * n_tokens * small * samples
+    mem += cfg.mem_decoder_layers * (_attention(whole, whole, small) + _dense(whole, small, 4 * small))
+
+    vectors = 2 * (width * d + text_dim * d + 2 * d * d) + 2 * 2 * d
+    per_row = ecg + text + fusion + mem + vectors
+    mlm = 2 * n_masked * (d * d + d * text_sizes["vocab_size"])
+    return rows * per_row + mlm + 2 * rows * rows * d, rows * first
+
+
+def training_flops(cfg: Any, rows: int, length: int, n_masked: int) -> float:
+    """Forward and backward: each product needs two more for its gradients, the first convolution one."""
+    forward, first = forward_flops(cfg, rows, length, n_masked)
+    return 3 * forward - first
+
+
+def _convolutions(cfg: Any) -> tuple[int, float, float]:
+    """Tokens of a record, operations of the feature extractor, and of its first layer."""
+    length, channels, counts = N_SAMPLES, N_LEADS, []
+    for out, kernel, stride in parse_conv_layers(cfg.conv_feature_layers):
+        length = (length - kernel) // stride + 1
+        counts.append(2.0 * length * out * channels * kernel)
+        channels = out
+    return length, sum(counts), counts[0]
+
+
+def _attention(own: int, other: int, width: int) -> float:
+    """Four projections, scores and weighted sum."""
+    return 2 * width * width * (2 * own + 2 * other) + 4 * own * other * width
+
+
+def _dense(length: int, width: int, inner: int) -> float:
+    return 2 * length * 2 * width * inner

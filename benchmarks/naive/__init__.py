@@ -1,0 +1,1 @@
+"""Baselines in the way released code of this field works, written for comparison: slow on purpose, equal in result."""

@@ -1,0 +1,81 @@
+"""The ECG encoder with every token in every layer; which of them were dropped shows only in the attention mask."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.naive.attention import Mode, Weights, transformer_layer
+
+
+class Encoded(NamedTuple):
+    """Visible states.
+
+    Attributes:
+        states: ``[B, 1 + K, D]``, CLS first, visible tokens by rising noise.
+        restore: ``[B, N]``, where each token stands in the order of its record's noise.
+        dropped: ``[B, N]`` bool, True = to be reconstructed.
+    """
+
+    states: Tensor
+    restore: Tensor
+    dropped: Tensor
+
+
+def convolutions(weights: Weights, ecg: Tensor, layers: list[tuple[int, int, int]]) -> Tensor:
+    """The feature extractor: ``ecg [B, leads, T]`` → ``[B, C, N]``."""
+    x = ecg
+    for number, (channels, _, stride) in enumerate(layers):
+        x = F.conv1d(x, weights[f"conv_layers.{number}.0.weight"], stride=stride)
+        if number == 0:  # one group per channel, in float32
+            norm = weights.below("conv_layers.0.2")
+            x = F.group_norm(x.float(), channels, norm["weight"].float(), norm["bias"].float()).type_as(x)
+        x = F.gelu(x)
+    return x
+
+
+def positions(weights: Weights, x: Tensor, kernel: int, groups: int) -> Tensor:
+    """Convolutional position embedding of ``x [B, N, D]``; its kernel has a learned norm per time step."""
+    norm, direction = weights["parametrizations.weight.original0"], weights["parametrizations.weight.original1"]
+    kernel_weights = direction * (norm / direction.norm(dim=(0, 1), keepdim=True))
+    out = F.conv1d(x.transpose(1, 2), kernel_weights, weights["bias"], padding=kernel // 2, groups=groups)
+    return F.gelu(out[..., : x.shape[1]]).transpose(1, 2)
+
+
+def encode_ecg(
+    weights: Weights, cfg: Any, layers: list[tuple[int, int, int]], ecg: Tensor, noise: Tensor, mode: Mode
+) -> Encoded:
+    """``ecg [B, leads, T]`` mV, ``noise [B, N]`` → :class:`Encoded`.
+
+    Args:
+        weights: of the encoder.
+        cfg: the model's configuration.
+        layers: parsed ``conv_feature_layers``.
+        ecg, noise: see above; the tokens of smallest noise are visible.
+        mode: see :class:`Mode`.
+    """
+    dropout = cfg.dropout if mode.dropout else 0.0
+    attention_dropout = cfg.attention_dropout if mode.dropout else 0.0
+    x = convolutions(weights.below("feature_extractor"), ecg, layers).transpose(1, 2)
+    x = F.dropout(weights.linear("post_extract_proj", weights.layer_norm("layer_norm", x)), dropout)
+    x = x + positions(weights.below("conv_pos.pos_conv.0"), x, cfg.conv_pos, cfg.conv_pos_groups)
+
+    n_keep = max(1, int(x.shape[1] * (1 - cfg.mem_ratio)))
+    order = noise.argsort(dim=1, stable=True)
+    restore = order.argsort(dim=1)
+    dropped, visible = restore >= n_keep, order[:, :n_keep, None].expand(-1, -1, x.shape[2])
+    if not mode.all_tokens:
+        x = x.gather(1, visible)
+    x = torch.cat([weights["class_embedding"].to(x.dtype).expand(len(x), 1, -1), x], dim=1)
+    hidden = torch.cat([dropped.new_zeros(len(x), 1), dropped], dim=1) if mode.all_tokens else None
+    encoder = weights.below("encoder")
+    x = F.dropout(encoder.layer_norm("layer_norm", x), dropout)
+    for number in range(cfg.encoder_layers):
+        layer = encoder.below(f"layers.{number}")
+        x = transformer_layer(layer, x, hidden, cfg.encoder_attention_heads, dropout, attention_dropout, mode.eager)
+    if mode.all_tokens:
+        x = torch.cat([x[:, :1], x[:, 1:].gather(1, visible)], dim=1)
+    return Encoded(x, restore, dropped)

@@ -1,0 +1,104 @@
+"""The four losses of C-MELT computed the naive way, from the parameters of a model of ours.
+
+The parameters are shared, by name, so that both ways can be timed on the same weights and must give the same loss.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.naive.attention import Mode, Weights
+from benchmarks.naive.ecg_encoder import encode_ecg
+from benchmarks.naive.heads import fuse, pool, reconstruct, vocabulary_logits
+from benchmarks.naive.text_encoder import encode_text
+from cmelt_plugin.config_strings import parse_conv_layers
+
+IGNORE = -100
+
+
+class NaiveCMELT:
+    """Another way through the same weights.
+
+    Args:
+        model: a ``cmelt_plugin.models.cmelt.CMELT`` with a T5 text encoder.
+        mode: see :class:`benchmarks.naive.attention.Mode`; None: naive in everything.
+
+    Raises:
+        ValueError: another text encoder than T5 with gated GELU.
+    """
+
+    def __init__(self, model: nn.Module, mode: Mode | None = None) -> None:
+        self.model, self.mode, self.cfg = model, mode or Mode(), model.cfg
+        self.sizes = json.loads(model.cfg.text_encoder_config)
+        if self.sizes["model_type"] != "t5" or self.sizes.get("feed_forward_proj") != "gated-gelu":
+            raise ValueError("the naive model knows T5 encoders with gated GELU only")
+        self.conv_layers = parse_conv_layers(model.cfg.conv_feature_layers)
+
+    def losses(self, sample: dict[str, Any]) -> dict[str, Tensor]:
+        """``mlm, mem, etm, siglep``, each per row of the batch, and their sum ``loss``.
+
+        Args:
+            sample: a training batch of ``ECGTextDataset`` without padded records.
+        """
+        cfg, mode, inputs = self.cfg, self.mode, sample["net_input"]
+        weights = Weights(dict(self.model.named_parameters()))
+        text_padding = inputs["text_padding_mask"]
+        ecg = inputs["ecg"] * (~inputs["lead_mask"]).to(inputs["ecg"].dtype)[..., None]
+        encoded = encode_ecg(weights.below("ecg_encoder"), cfg, self.conv_layers, ecg, inputs["mem_noise"], mode)
+        text_states = encode_text(weights.below("text_encoder.model"), self.sizes, inputs["text"], text_padding, mode)
+        ecg_vector = pool(weights.below("ecg_projection"), encoded.states, None, "first")
+        text_vector = pool(weights.below("text_projection"), text_states, text_padding, cfg.text_pool)
+        text, fused_ecg, for_mem = fuse(weights.below("fusion"), cfg, text_states, encoded.states, text_padding, mode)
+
+        losses = {
+            "mlm": self._mlm(weights.below("mlm_head"), text, sample),
+            "mem": self._mem(
+                reconstruct(weights.below("mem_head"), cfg, for_mem, encoded, mode.eager), encoded.dropped, sample
+            ),
+        }
+        pooled = [
+            pool(weights.below("fused_text_pooler"), text, text_padding, cfg.text_pool),
+            pool(weights.below("fused_ecg_pooler"), fused_ecg, None, "first"),
+        ]
+        matching = weights.below("etm_head").linear("dense", torch.cat(pooled, dim=-1)).squeeze(-1)
+        losses["etm"] = F.binary_cross_entropy_with_logits(matching.float(), sample["aligned"].float())
+        losses["siglep"] = self._siglep(ecg_vector.float(), text_vector.float(), sample)
+        losses["loss"] = torch.stack(list(losses.values())).sum()
+        return losses
+
+    def _mlm(self, weights: Weights, states: Tensor, sample: dict[str, Any]) -> Tensor:
+        """Mean cross-entropy over masked words."""
+        mask = sample["net_input"]["mlm_mask"]
+        if not self.mode.full_vocabulary:
+            return F.cross_entropy(vocabulary_logits(weights, states[mask]).float(), sample["mlm_target"])
+        target = torch.full(mask.shape, IGNORE, device=mask.device)
+        target[mask] = sample["mlm_target"]
+        logits = vocabulary_logits(weights, states)
+        return F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=IGNORE)
+
+    def _mem(self, prediction: Tensor, dropped: Tensor, sample: dict[str, Any]) -> Tensor:
+        """Mean squared error over dropped tokens; the target is the original signal, standardised per lead."""
+        ecg = sample["net_input"]["ecg"].float()
+        rows, n_tokens, values = prediction.shape
+        samples = values // ecg.shape[1]
+        used = ecg[..., : n_tokens * samples]
+        used = (used - used.mean(dim=-1, keepdim=True)) / torch.sqrt(used.var(dim=-1, keepdim=True) + 1e-6)
+        target = used.reshape(rows, -1, n_tokens, samples).permute(0, 2, 1, 3).reshape(rows, n_tokens, values)
+        error = (prediction.float() - target) ** 2
+        return (error.mean(dim=-1) * dropped).sum() / dropped.sum()
+
+    def _siglep(self, ecg: Tensor, text: Tensor, sample: dict[str, Any]) -> Tensor:
+        """Sigmoid loss over all pairs; a foreign text that reads as the ECG's own report does not count."""
+        if self.cfg.normalise_embeddings:
+            ecg, text = F.normalize(ecg, dim=-1), F.normalize(text, dim=-1)
+        logits = self.model.log_logit_scale.float().exp() * (ecg @ text.T) + self.model.logit_bias.float()
+        own = torch.eye(len(ecg), dtype=torch.bool, device=ecg.device)
+        same = sample["report_id"][:, None] == sample["text_report_id"][None, :]
+        label = torch.where(own & sample["aligned"][:, None], 1.0, -1.0)
+        counted = (own | ~same).float()
+        return (F.softplus(-label * logits) * counted).sum() / len(ecg)

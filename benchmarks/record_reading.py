@@ -1,0 +1,81 @@
+"""Reading records: packed store → float32 batch, against one .mat file per record and a bare NumPy gather.
+
+Batches of 128 random records, one thread, page cache warm. ``mat`` opens one file per record (:mod:`benchmarks.naive.records`),
+``packed`` is ``RecordStore.read``, ``packed, own buffer`` the same into an array that is used again.
+
+Physical limit: memory traffic. A record is 120 kB of int16 to read and 240 kB of float32 to write, and a new batch array
+(31 MB) has its pages cleared by the system before it is written. ``gather`` is what NumPy reaches: ``rows[index]``, which
+copies int16 and converts nothing; ``gather to mV`` adds the conversion, so that its result is that of ``packed``. The
+store's own int16 reading, ``packed int16``, has the same result as ``gather``.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import numpy as np
+
+from benchmarks import material
+from benchmarks.naive.records import read_mat_files, write_mat_files
+from benchmarks.options import Options, one_thread
+from benchmarks.outcome import Outcome
+from benchmarks.timing import race
+from cmelt_plugin.data.store import MV_PER_STEP, ROW_SHAPE, RecordStore
+
+BATCH = 128
+
+
+def run(options: Options) -> Outcome:
+    """See the module's docstring."""
+    n_records, batches = (96, 2) if options.quick else (1024, 8)
+    batch = min(BATCH, n_records // 2)
+    rng = np.random.default_rng(0)
+    orders = [rng.choice(n_records, batch, replace=False) for _ in range(batches)]
+    with options.temporary() as folder, one_thread():
+        shard, row = material.write_store(folder / "store", n_records)
+        store = RecordStore(folder / "store")
+        distinct = store.read(shard[: material.DISTINCT], row[: material.DISTINCT])
+        mat_files = np.array(write_mat_files(folder / "mat", distinct))
+        rows = np.asarray(np.load(folder / "store" / store.files[0], mmap_mode="r"))
+        buffer = np.empty((batch, *ROW_SHAPE), dtype=np.float32)
+        scale = np.float32(MV_PER_STEP)
+
+        def gather_mv(index: np.ndarray) -> np.ndarray:
+            ecg = rows[index].astype(np.float32)
+            ecg *= scale
+            return ecg
+
+        one = {
+            "packed": lambda i: store.read(shard[i], row[i]),
+            "packed, own buffer": lambda i: store.read(shard[i], row[i], out=buffer),
+            "packed int16": lambda i: store.read_steps(shard[i], row[i]),
+            "gather": lambda i: rows[i],
+            "gather to mV": gather_mv,
+            "mat": lambda i: read_mat_files(mat_files[i % len(mat_files)]),
+        }
+        outputs = {name: function(orders[0]) for name, function in one.items()}
+        for name in ("packed, own buffer", "gather to mV", "mat"):
+            np.testing.assert_array_equal(outputs[name], outputs["packed"], err_msg=name)
+        np.testing.assert_array_equal(outputs["packed int16"], outputs["gather"])
+
+        def over_all(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[], None]:
+            def read() -> None:
+                for order in orders:
+                    function(order)
+
+            return read
+
+        timed = race({name: over_all(function) for name, function in one.items()}, options.choose_rounds(9))
+    records = batch * batches
+    return Outcome(
+        ratios=[
+            *timed.ratio("packed / mat", "mat", "packed"),
+            *timed.ratio("packed / gather to mV", "gather to mV", "packed"),
+            *timed.ratio("packed int16 / gather", "gather", "packed int16"),
+            *timed.ratio("packed / gather", "gather", "packed"),
+            *timed.ratio("packed, own buffer / gather", "gather", "packed, own buffer"),
+        ],
+        figures=[figure for name in one for figure in timed.rate(name, records, "records/s")],
+        checks=["all contestants return the same values, bit for bit"],
+        settings={"records": n_records, "batch": batch, "batches": batches},
+    )

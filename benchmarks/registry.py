@@ -1,0 +1,48 @@
+"""The benchmarks by name."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from typing import Callable
+
+from benchmarks.options import Options
+from benchmarks.outcome import Outcome
+
+NAMES = (
+    "record_reading",
+    "collation",
+    "startup",
+    "step",
+    "n3s",
+    "preprocessing",
+    "linear_probe",
+    "evaluation",
+    "end_to_end",
+)
+
+
+class NotMeasured(Exception):
+    """A benchmark cannot run here; the message says why."""
+
+
+def load(name: str) -> Callable[[Options], Outcome]:
+    """The ``run`` of one benchmark."""
+    return importlib.import_module(f"benchmarks.{name}").run
+
+
+def title(name: str) -> str:
+    """First line of a benchmark's docstring."""
+    return (importlib.import_module(f"benchmarks.{name}").__doc__ or "").strip().splitlines()[0]
+
+
+def measure(name: str, options: Options) -> Outcome:
+    """Run one benchmark and note how long it took.
+
+    Raises:
+        NotMeasured: it cannot run here.
+    """
+    start = time.perf_counter()
+    outcome = load(name)(options)
+    outcome.seconds = time.perf_counter() - start
+    return outcome
