@@ -35,6 +35,7 @@ REQUIREMENTS = [
     "pandas>=2.2.3",
     "pyarrow>=21",
     "scikit-learn>=1.6",
+    "joblib>=1.4",  # generator_unordered; scikit-learn asks for an older one
     "wfdb>=4.3",
     "faiss-cpu>=1.13",
     "transformers>=4.36",
@@ -45,7 +46,10 @@ REQUIREMENTS = [
     "safetensors>=0.4",
     "PyYAML",  # grids of examples/ablation
 ]
+# Preparing data on several machines; Ray (pip install ray) is known to the commands, too, but not tested with them.
+CLUSTER = ["dask[distributed]>=2024.8"]
 EXTRAS = {
+    "cluster": CLUSTER,
     # Both install a package named faiss, and pip leaves whichever it unpacked last; after installing this extra:
     #   pip uninstall -y faiss-cpu && pip install --force-reinstall --no-deps faiss-gpu
     # ('make gpu' does it). faiss's own GPU wheels (CUDA 12, Python >= 3.10) begin with 1.14.3; older files under that
@@ -53,7 +57,7 @@ EXTRAS = {
     "gpu": ["faiss-gpu>=1.14.3; python_version >= '3.10'"],
     "viz": ["matplotlib>=3.9"],
     # ruff <0.18: rules and formatting change between its minor versions, and 'make test' checks both.
-    "dev": ["pytest>=8", "hypothesis>=6.141", "ruff>=0.17,<0.18"],
+    "dev": ["pytest>=8", "hypothesis>=6.141", "ruff>=0.17,<0.18", *CLUSTER],
 }
 
 

@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor
 
 from benchmarks.machine import REPOSITORY
-from cmelt_plugin import host
+from cmelt_plugin import host, register
 from cmelt_plugin.criterions.composite import CompositeCriterion
 from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.data.text_masking import WordMasker
@@ -46,6 +46,8 @@ TINY: dict[str, Any] = {
     "mem_decoder_layers": 1,
     "mem_decoder_heads": 2,
 }
+
+register()  # the optimiser of the configurations among them
 
 
 def build_model(tiny: bool = False, device: str = "cpu", seed: int = 0, **changes: Any) -> CMELT:

@@ -15,6 +15,7 @@ NAMES = (
     "startup",
     "step",
     "n3s",
+    "ivf_recall",
     "preprocessing",
     "linear_probe",
     "evaluation",

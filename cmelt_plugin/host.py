@@ -84,6 +84,7 @@ register_criterion = _host("criterions").register_criterion
 register_optimizer = _host("optim").register_optimizer
 AdamConfig = _host("optim").OPTIMIZER_DATACLASS_REGISTRY["adam"]
 Adam = _host("optim").OPTIMIZER_REGISTRY["adam"]
+TorchAdam = _host("optim.adam").Adam  # the torch.optim.Optimizer inside; both hosts call it so
 metrics = _host("logging").metrics
 
 

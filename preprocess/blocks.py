@@ -7,13 +7,12 @@ other blocks, so any number of processes gives the same files.
 
 from __future__ import annotations
 
-import multiprocessing
+import functools
+import itertools
 import os
-import signal
-import threading
+import socket
+import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -22,9 +21,12 @@ from tqdm import tqdm
 from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.data.store import describe_shard, shard_name, write_shard
 from cmelt_plugin.errors import DataError
+from preprocess.engines import Engine
 from preprocess.recording import Recording, Rejected, SignalOptions, to_row
 
 WORK_FOLDER = ".packing"
+PLAN_FILE = "plan.json"
+VISIBLE_SECONDS = 90.0  # Linux' NFS client trusts what it knows of a folder for up to 60 s (nfs(5), acdirmax)
 
 
 class Block(NamedTuple):
@@ -77,46 +79,64 @@ def pack_block(block: Block, tick: Callable[[], Any] | None = None) -> int:
             if tick is not None:
                 tick()
     if not rows:
-        block.shard_path.unlink()
+        block.shard_path.unlink(missing_ok=True)  # gone where a cluster ran this block twice at once
     entry = describe_shard(block.shard_path, len(rows)) if rows else None
     write_json(block.result_path, {"rows": rows, "rejected": rejected, "shard": entry})
     return len(block.paths)
 
 
-def pack_blocks(blocks: Sequence[Block], jobs: int, total: int) -> None:
-    """Pack the blocks that are not done, in ``jobs`` processes, with a progress bar over ``total`` records."""
+def pack_blocks(blocks: Sequence[Block], engine: Engine, total: int) -> None:
+    """Pack the blocks that are not done, with a progress bar over ``total`` records.
+
+    Raises:
+        DataError: a worker was killed, or a machine of the cluster does not see the same folders.
+    """
     waiting = [block for block in blocks if not block.is_done()]
     if not waiting:
         return
     initial = total - sum(len(block.paths) for block in waiting)
     with tqdm(total=total, initial=initial, unit="record", desc="packing") as bar:
-        if jobs == 1 or len(waiting) <= 1:
+        if engine.in_process(len(waiting)):
             for block in waiting:
                 pack_block(block, tick=bar.update)
             return
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(min(jobs, len(waiting)), mp_context=context, initializer=_prepare_worker)
-        try:
-            for future in as_completed([pool.submit(pack_block, block) for block in waiting]):
-                bar.update(future.result())
-            pool.shutdown()
-        except BrokenProcessPool:
-            raise DataError(
-                "a worker process was killed (out of memory?); run the same command again to go on, with fewer --jobs"
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        if not engine.remote:
+            engine.run(pack_block, waiting, bar.update)
+            return
+        landmarks = _landmarks(waiting[0])
+        engine.run(functools.partial(pack_shared_block, landmarks=landmarks, seconds=VISIBLE_SECONDS), waiting, bar.update)
+    for block in waiting:
+        if not _soon(block.is_done, VISIBLE_SECONDS):
+            raise DataError(f"{block.result_path}: written by a worker, but not seen here; --dest must be one shared folder")
 
 
-def _prepare_worker() -> None:
-    """End with the parent: without a traceback at Ctrl-C, and at once when the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    if not parent.is_alive():
-        os._exit(1)
+def pack_shared_block(block: Block, landmarks: Sequence[str], seconds: float) -> int:
+    """:func:`pack_block` on another machine, which is asked first whether it sees the same folders.
 
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
+    Without the input every record would be listed as missing, without the output every row would be lost.
 
-    threading.Thread(target=follow, daemon=True).start()
+    Raises:
+        DataError: one of the paths ``landmarks`` does not exist here after waiting for ``seconds``.
+    """
+    for path in landmarks:
+        if not _soon(functools.partial(os.path.exists, path), seconds):
+            raise DataError(f"{path}: not seen on {socket.gethostname()}; every worker needs the same folders")
+    return pack_block(block)
+
+
+def _landmarks(block: Block) -> list[str]:
+    """Paths that show whether input and output are in place; an entry of the root tells it from an empty mount point."""
+    found = [str(Path(block.dest) / WORK_FOLDER / PLAN_FILE), block.root]
+    with os.scandir(block.root) as entries:
+        lasting = (entry.path for entry in entries if not entry.name.startswith("."))
+        return found + list(itertools.islice(lasting, 1))
+
+
+def _soon(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether a file is there, given time: network file systems remember for a while that a name was not there."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.2)
+    return True

@@ -25,11 +25,12 @@ from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.manifest import available_splits
 from cmelt_plugin.data.negative_diagnostics import diagnose, example_pairs
 from cmelt_plugin.data.negatives import NegativeTable, negatives_paths, source_fingerprints
-from cmelt_plugin.data.neighbours import Farthest, find_negatives
+from cmelt_plugin.data.neighbours import EXACT, INDEXES, Farthest, find_negatives, metric_name
 from cmelt_plugin.data.reports import Reports, read_reports
 from cmelt_plugin.errors import DataError
 from preprocess import cli
-from preprocess.text_embedding import Embedder, load_embedder
+from preprocess.engines import Engine, add_engine_arguments, engine_from
+from preprocess.text_embedding import Embedder, embed_block, embedder_settings, load_embedder
 
 CACHE = ".n3s-cache"
 ALGORITHM = 1
@@ -55,7 +56,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--seed", type=int, default=1, help="of the balanced strategy and of the printed numbers (1)")
     result.add_argument("--block", type=int, default=4096, help="reports per cached block (4096)")
     result.add_argument("--batch", type=int, default=256, help="texts per forward pass of the encoder (256)")
-    result.add_argument("--device", default="auto", help="of the encoder; cpu also keeps FAISS off the GPU (auto)")
+    result.add_argument("--device", default="auto", help="of the encoder and of the exact search (auto)")
+    result.add_argument("--index", choices=INDEXES, default=EXACT, help="of the farthest strategy; ivf is approximate (exact)")
+    result.add_argument("--nlist", type=int, help="ivf: lists the reports are put into (4 times the root of their number)")
+    result.add_argument("--nprobe", type=int, help="ivf: lists looked through per report (a sixteenth of all, at least 64)")
+    result.add_argument("--jobs", type=int, default=1, help="processes for the embedding; on one GPU more gain nothing (1)")
+    add_engine_arguments(result)
     result.add_argument("--overwrite", action="store_true", help="compute again what is there already")
     return result
 
@@ -63,8 +69,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     arguments = parser().parse_args(argv)
-    if min(arguments.k, arguments.block, arguments.batch) < 1:
-        raise DataError("--k, --block and --batch must be at least 1")
+    if min(arguments.k, arguments.block, arguments.batch, arguments.jobs) < 1:
+        raise DataError("--k, --block, --batch and --jobs must be at least 1")
+    if arguments.strategy != "farthest" and arguments.index != EXACT:
+        raise DataError(f"--index {arguments.index} is of the farthest strategy; {arguments.strategy} searches no index")
+    engine = engine_from(arguments)
     reports = read_reports(arguments.manifest)
     splits = arguments.splits or available_splits(arguments.manifest)
     if not splits:
@@ -83,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{split}: skipped, {len(ids)} unique report(s); negatives need at least 2")
             continue
         if embeddings is None:
-            embeddings = _embed(arguments, embedder, reports)
+            embeddings = _embed(arguments, engine, embedder, reports)
         _do_split(arguments, split, embedder.name, settings, reports, embeddings, ids, counts)
         done.append(split)
     if not done:
@@ -96,7 +105,7 @@ def _settings(arguments: argparse.Namespace, embedder: Embedder, split: str) -> 
     return {
         "embedder_fingerprint": embedder.fingerprint,
         "k_requested": arguments.k,
-        "metric": "cosine distance",
+        "metric": metric_name(arguments.index, arguments.nlist, arguments.nprobe),
         "strategy": arguments.strategy,
         "seed": arguments.seed,
         "algorithm": ALGORITHM,
@@ -130,18 +139,35 @@ def _split_reports(manifest: Path, split: str, n_reports: int) -> tuple[np.ndarr
     return np.unique(ids[ids >= 0], return_counts=True)
 
 
-def _embed(arguments: argparse.Namespace, embedder: Embedder, reports: Reports) -> np.ndarray:
+def _embed(arguments: argparse.Namespace, engine: Engine, embedder: Embedder, reports: Reports) -> np.ndarray:
     """Embeddings of all reports, float32 ``[n, d]``, block by block through the cache."""
     cache = _cache(arguments, [embedder.fingerprint, reports.fingerprint, arguments.block, arguments.batch], "embeddings")
     size = len(reports) if embedder.whole else arguments.block
-    blocks = []
     starts = range(0, len(reports), size)
-    for number, start in enumerate(tqdm(starts, desc=f"embedding with {embedder.name}", unit="block")):
-        block = cache.load(number)
-        if block is None:
-            block = embedder(reports.texts.slice(start, size).to_pylist())
+    blocks = [cache.load(number) for number in range(len(starts))]
+    waiting = [number for number, block in enumerate(blocks) if block is None]
+
+    def texts(number: int) -> list[str]:
+        return reports.texts.slice(starts[number], size).to_pylist()
+
+    with tqdm(
+        total=len(starts), initial=len(starts) - len(waiting), desc=f"embedding with {embedder.name}", unit="block"
+    ) as bar:
+
+        def done(result: tuple[int, np.ndarray]) -> None:
+            number, block = result
             cache.store(number, block)
-        blocks.append(block)
+            blocks[number] = block
+            bar.update()
+
+        if embedder.whole or engine.in_process(len(waiting)):
+            for number in waiting:
+                done((number, embedder(texts(number))))
+        else:
+            jobs = 0 if engine.remote else min(engine.jobs, len(waiting))
+            settings = embedder_settings(arguments.embedder, arguments.device, arguments.batch, embedder.fingerprint, jobs)
+            items = [(number, texts(number)) for number in waiting]
+            engine.run(functools.partial(embed_block, settings=settings), items, done)
     return np.concatenate(blocks)
 
 
@@ -158,7 +184,8 @@ def _do_split(
     """Find, describe and write the negatives of one split."""
     vectors = embeddings[ids]
     if arguments.strategy == "farthest":
-        strategy: Any = Farthest(vectors, arguments.k, arguments.block, gpu=arguments.device != "cpu")
+        chosen = {"index": arguments.index, "nlist": arguments.nlist, "nprobe": arguments.nprobe, "seed": arguments.seed}
+        strategy: Any = Farthest(vectors, arguments.k, arguments.block, device=arguments.device, **chosen)
     else:
         strategy = Balanced(vectors, counts, arguments.k, arguments.seed)
     if strategy.k < arguments.k:
@@ -171,7 +198,8 @@ def _do_split(
     table = np.full((len(reports), strategy.k), -1, dtype=np.int32)
     table[ids] = ids[negatives]
     sizes = {"unique_reports": len(ids), "records": int(counts.sum())}
-    info = {"embedder": embedder_name, **settings, **sizes, **numbers, "examples": examples}
+    found = getattr(strategy, "info", {})
+    info = {"embedder": embedder_name, **settings, **found, **sizes, **numbers, "examples": examples}
     NegativeTable(table, info).save(arguments.manifest, split)
     cache.remove()
     _print_numbers(split, info, strategy.k)
@@ -181,6 +209,9 @@ def _print_numbers(split: str, info: dict[str, Any], k: int) -> None:
     print(f"{split}: {info['unique_reports']} unique reports of {info['records']} records, k = {k}, {info['strategy']}")
     print(f"  share of reports ever used as a negative  {info['share_used']:.3f}")
     print(f"  mean cosine distance  {info['mean_distance']:.3f}  (random pairs {info['random_mean_distance']:.3f})")
+    if "recall" in info:
+        where = f"{info['recall_reports']} reports, {info['nprobe']} of {info['nlist']} lists"
+        print(f"  recall of the farthest  {info['recall']:.3f}  ({where})")
     print("  AUC of telling swapped from true reports by the text alone; 0.5 is ideal, in brackets random negatives")
     print(f"    logistic regression, held-out records  {info['text_only_auc']:.3f}  ({info['random_text_only_auc']:.3f})")
     print(f"    best possible  {info['marginal_auc']:.3f}  ({info['random_marginal_auc']:.3f})")

@@ -25,13 +25,15 @@ import pyarrow as pa
 from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.data.store import ROW_BYTES, RecordStore
 from cmelt_plugin.errors import DataError
-from preprocess.blocks import WORK_FOLDER, Block, pack_blocks
+from preprocess.blocks import PLAN_FILE, WORK_FOLDER, Block, pack_blocks
+from preprocess.engines import Engine, add_engine_arguments, engine_from
 from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, finish, print_summary
 from preprocess.missing_leads import lead_notes
 from preprocess.recording import REJECT, Recording, SignalOptions
 from preprocess.splits import DEFAULT_FRACTIONS
 from preprocess.wfdb_files import read_wfdb
 
+_NOT_IN_PLAN = ("jobs", "backend", "scheduler", "overwrite")  # what has no influence on the files
 _OWN_FILES = (
     MANIFEST_FILE,  # first: without it the directory no longer counts as finished
     "store.json",
@@ -47,9 +49,11 @@ _OWN_FILES = (
 
 @dataclass(frozen=True)
 class PackingOptions:
-    """How the records are packed; everything but ``jobs`` and ``overwrite`` decides what is written."""
+    """How the records are packed; what the plan leaves out does not change what is written."""
 
     jobs: int = 1
+    backend: str = Engine.backend
+    scheduler: str | None = None
     overwrite: bool = False
     rows_per_shard: int = 4096
     seed: int = 1
@@ -57,12 +61,18 @@ class PackingOptions:
     require_report: bool = True
     signal: SignalOptions = field(default_factory=SignalOptions)
 
+    @property
+    def engine(self) -> Engine:
+        """Where the blocks are packed."""
+        return Engine(self.backend, self.jobs, self.scheduler)
+
 
 def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
     """Add the options every packing command has; ``splits`` for data sets that come without splits of their own."""
     parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--dest", type=Path, required=True, help="manifest directory to write")
     parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    add_engine_arguments(parser)
     parser.add_argument("--limit", type=_positive, help="only the first LIMIT records")
     parser.add_argument("--rows-per-shard", type=_positive, default=4096, help="input records per shard (default 4096)")
     parser.add_argument("--min-seconds", type=float, default=5.0, help="reject shorter recordings (default 5)")
@@ -85,13 +95,16 @@ def options_from(args: argparse.Namespace) -> PackingOptions:
     """Options from parsed arguments.
 
     Raises:
-        DataError: the shares of the splits are not a division of 1.
+        DataError: the shares of the splits are not a division of 1, or ``--scheduler`` does not fit ``--backend``.
     """
     fractions = tuple(getattr(args, "split", DEFAULT_FRACTIONS))
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise DataError(f"--split {' '.join(map(str, fractions))}: the shares must not be negative and must add up to 1")
+    engine = engine_from(args)
     return PackingOptions(
-        jobs=args.jobs,
+        jobs=engine.jobs,
+        backend=engine.backend,
+        scheduler=engine.scheduler,
         overwrite=args.overwrite,
         rows_per_shard=args.rows_per_shard,
         seed=getattr(args, "seed", 1),
@@ -140,7 +153,7 @@ def pack(
         "data_set": data_set,
         "records": records_fingerprint(records),
         "reader": _reader_name(reader),
-        **{key: value for key, value in asdict(options).items() if key not in ("jobs", "overwrite")},
+        **{key: value for key, value in asdict(options).items() if key not in _NOT_IN_PLAN},
     }
     plan["fractions"] = list(plan["fractions"])
     if plan["signal"]["missing_leads"] == REJECT:  # directories made before the option existed stay valid
@@ -156,7 +169,7 @@ def pack(
             return 0
         blocks = _blocks(records, root, dest, options, reader)
         _warn_about_space(dest, blocks)
-        pack_blocks(blocks, options.jobs, len(records))
+        pack_blocks(blocks, options.engine, len(records))
         if options.signal.missing_leads != REJECT:
             notes = [*notes, *lead_notes(block.shard_path for block in blocks)]
         manifest = finish(records, blocks, dest, plan, options, command=command, notes=notes)
@@ -209,7 +222,7 @@ def only_run(dest: Path) -> Iterator[None]:
 
 def claim(dest: Path, plan: dict[str, Any], overwrite: bool) -> bool:
     """Make ``dest`` ready for this plan; True when it is finished already."""
-    plan_path = dest / WORK_FOLDER / "plan.json"
+    plan_path = dest / WORK_FOLDER / PLAN_FILE
     finished = (dest / MANIFEST_FILE).is_file()
     begun = plan_path.is_file()
     if overwrite:
@@ -257,6 +270,8 @@ def _blocks(
     for number in ids.index[ids.duplicated()]:
         reasons[number] = "duplicate: an earlier record has the same id"
     size = options.rows_per_shard
+    if options.engine.remote:  # workers have working directories of their own
+        root, dest = root.absolute(), dest.absolute()
     return [
         Block(
             number=number,

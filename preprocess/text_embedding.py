@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -142,6 +145,52 @@ def _load_encoder(name: str) -> Any:
 def load_embedder(name: str, device: str = "auto", batch: int = 256) -> Embedder:
     """``tfidf`` or a folder or name of a text encoder."""
     return TfidfEmbedder() if name == TFIDF else EncoderEmbedder(name, device, batch)
+
+
+class EmbedderSettings(NamedTuple):
+    """What another process needs to load the same embedder.
+
+    Attributes:
+        name, device, batch: for :func:`load_embedder`.
+        fingerprint: what the embedder there must have.
+        threads: of PyTorch; 0: its own choice.
+    """
+
+    name: str
+    device: str
+    batch: int
+    fingerprint: str
+    threads: int = 0
+
+
+def embedder_settings(name: str, device: str, batch: int, fingerprint: str, local_jobs: int) -> EmbedderSettings:
+    """Settings for ``local_jobs`` processes that share the cores of this machine, or 0 for those of other machines."""
+    if os.path.isdir(name):
+        name = os.path.abspath(name)
+    threads = max((os.cpu_count() or 1) // local_jobs, 1) if local_jobs else 0
+    return EmbedderSettings(name, device, batch, fingerprint, threads)
+
+
+def embed_block(block: tuple[int, list[str]], settings: EmbedderSettings) -> tuple[int, np.ndarray]:
+    """Embed one numbered block of texts in a worker process, which keeps the embedder for its next block.
+
+    Raises:
+        DataError: the worker's encoder cannot be loaded or is not the one of the settings.
+    """
+    number, texts = block
+    return number, _worker_embedder(settings)(texts)
+
+
+@functools.lru_cache(maxsize=1)
+def _worker_embedder(settings: EmbedderSettings) -> Embedder:
+    if settings.threads:
+        import torch
+
+        torch.set_num_threads(settings.threads)
+    embedder = load_embedder(settings.name, settings.device, settings.batch)
+    if embedder.fingerprint != settings.fingerprint:
+        raise DataError(f"embedder {settings.name}: other weights or another tokenizer on {socket.gethostname()}")
+    return embedder
 
 
 def unit_norm(vectors: np.ndarray) -> np.ndarray:

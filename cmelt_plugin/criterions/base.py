@@ -4,6 +4,9 @@ Convention, the host's: a criterion returns a *sum* over the rows of its batch a
 size; the trainer divides the gradients of all ranks by the sum of the sample sizes. Averages over something else (masked
 words, masked tokens) use the count of **all** ranks, so that N ranks compute the loss of one process with the whole
 batch, exactly. In validation every batch stands for itself, on one rank or many.
+
+In training nothing here makes the CPU wait for a GPU: logged values stay tensors, numbers become tensors by filling
+(``torch.full``), never by copying (``torch.tensor``).
 """
 
 from typing import Any, NamedTuple, Optional
@@ -12,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin import host
-from cmelt_plugin.losses.gather import gather_rows, row_counts, sum_over_ranks
+from cmelt_plugin.losses.gather import filled_up, gather_rows, row_counts, sum_over_ranks
 
 FIGURE = "figure/"  # prefix of values that hold for a whole validation subset, not for one batch
 
@@ -26,6 +29,7 @@ class Batch(NamedTuple):
         n_rows: rows of this rank that count.
         n_rows_total: rows of all ranks.
         group: process group when the loss spans ranks, else None.
+        most_rows: rows of the largest batch of any rank, where the task knows it.
     """
 
     out: dict[str, Any]
@@ -33,6 +37,7 @@ class Batch(NamedTuple):
     n_rows: int
     n_rows_total: Tensor
     group: Optional[Any]
+    most_rows: Optional[int] = None
 
     def mean_over_ranks(self, total: Tensor, count: Tensor) -> Tensor:
         """Turn this rank's sum over ``count`` items into its share of (mean over all ranks' items) × (all rows)."""
@@ -61,13 +66,16 @@ class PretrainingCriterion(host.Criterion):
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """Loss summed over rows, number of rows, values to log."""
         parts = {name: entry for name, entry in self.parts().items() if entry[0] != 0}
-        out = model(**sample["net_input"], objectives=tuple(parts))
+        options: dict[str, Any] = {"objectives": tuple(parts)}
+        if "mlm" in parts and "mlm_target" in sample:
+            options["n_masked_words"] = len(sample["mlm_target"])
+        out = model(**sample["net_input"], **options)
         device = sample["id"].device
         # A rank that ran out of batches repeats one whose gradient is thrown away; its rows count nowhere.
         n_rows = 0 if sample.get("ignore_grad") else sample["id"].numel()
         group = host.data_parallel_group() if self.training else None
-        total_rows = sum_over_ranks(torch.tensor(float(n_rows), device=device), group)
-        batch = Batch(out, sample, n_rows, total_rows, group)
+        total_rows = sum_over_ranks(torch.full((), float(n_rows), device=device), group)
+        batch = Batch(out, sample, n_rows, total_rows, group, getattr(self.task, "training_batch_size", None))
 
         total: Any = 0.0
         log: dict[str, Any] = {}
@@ -115,9 +123,17 @@ class PretrainingCriterion(host.Criterion):
 
 
 def gathered(batch: Batch, *rows: Tensor) -> tuple[list[Tensor], int]:
-    """Each of ``rows`` from all ranks, and the column at which this rank's own begin."""
+    """Each of ``rows`` from all ranks, and the column at which this rank's own begin.
+
+    Where the size of the largest batch is known, smaller ones are filled up with zeros: their real sizes would have to
+    be asked for, and the CPU would wait for the answer.
+    """
     if batch.group is None:
         return list(rows), 0
-    counts = row_counts(len(rows[0]), rows[0].device, batch.group)
     rank = torch.distributed.get_rank(batch.group)
+    if batch.most_rows is None:
+        counts = row_counts(len(rows[0]), rows[0].device, batch.group)
+    else:
+        counts = [batch.most_rows] * torch.distributed.get_world_size(batch.group)
+        rows = tuple(filled_up(row, batch.most_rows) for row in rows)
     return [gather_rows(row, counts, batch.group) for row in rows], sum(counts[:rank])

@@ -19,5 +19,5 @@ class CompositeCriterion(PretrainingCriterion):
             "mlm": (cfg.mlm_weight, mlm_part),
             "mem": (cfg.mem_weight, lambda batch: mem_part(batch, cfg.mem_target)),
             "etm": (cfg.etm_weight, etm_part),
-            "siglep": (cfg.siglep_weight, lambda batch: siglep_part(batch, cfg.duplicates)),
+            "siglep": (cfg.siglep_weight, lambda batch: siglep_part(batch, cfg.duplicates, cfg.siglep_chunk)),
         }

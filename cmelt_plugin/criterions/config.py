@@ -22,3 +22,10 @@ class CriterionConfig(host.Dataclass):
     mem_weight: float = field(default=1.0, metadata={"help": "weight in cmelt of masked ECG modelling; 0: left out"})
     etm_weight: float = field(default=1.0, metadata={"help": "weight in cmelt of ECG–text matching; 0: left out"})
     siglep_weight: float = field(default=1.0, metadata={"help": "weight in cmelt of the contrastive loss; 0: left out"})
+    siglep_chunk: int = field(
+        default=0,
+        metadata={
+            "help": "ECGs of a rank at a time in the contrastive loss: less memory where batches of many ranks make the matrix "
+            "of similarities large, which is then computed twice; 0: all at once"
+        },
+    )

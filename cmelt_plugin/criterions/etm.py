@@ -12,7 +12,8 @@ def etm_part(batch: Batch) -> Part:
     """Mean over pairs; ``etm_accuracy`` at the threshold 0."""
     logits, aligned = batch.out["etm_logits"], batch.sample["aligned"]
     correct = ((logits > 0) == aligned).sum()
-    return Part(etm_loss(logits, aligned), {"etm_accuracy": (correct, torch.tensor(float(len(aligned))))})
+    pairs = torch.full((), float(len(aligned)), device=logits.device)
+    return Part(etm_loss(logits, aligned), {"etm_accuracy": (correct, pairs)})
 
 
 @host.register_criterion("cmelt_etm", dataclass=CriterionConfig)

@@ -15,7 +15,7 @@ from cmelt_plugin.losses import mlm_loss
 def mlm_part(batch: Batch) -> Part:
     """Mean over the masked words of all ranks; ``mlm_accuracy``."""
     logits, target = batch.out["mlm_logits"], batch.sample["mlm_target"]
-    count = torch.tensor(float(len(target) if batch.n_rows else 0), device=logits.device)
+    count = torch.full((), float(len(target) if batch.n_rows else 0), device=logits.device)
     loss = batch.mean_over_ranks(mlm_loss(logits, target), count)
     return Part(loss, {"mlm_accuracy": ((logits.argmax(-1) == target).sum(), count)})
 

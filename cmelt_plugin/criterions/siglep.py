@@ -5,18 +5,29 @@ import torch
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import Batch, Part, PretrainingCriterion, gathered
 from cmelt_plugin.criterions.config import CriterionConfig
-from cmelt_plugin.losses import pair_labels, siglep_loss
+from cmelt_plugin.losses import siglep_loss_in_rows
 
 
-def siglep_part(batch: Batch, duplicates: str = "ignore") -> Part:
-    """Equation 4: this rank's ECGs against the texts of all ranks."""
+def siglep_part(batch: Batch, duplicates: str = "ignore", rows: int = 0) -> Part:
+    """Equation 4: this rank's ECGs, ``rows`` at a time (0: all), against the texts of all ranks."""
     out, sample = batch.out, batch.sample
     counted = torch.full_like(sample["text_report_id"], 1 if batch.n_rows else 0)
     (text, text_report, column_counts), offset = gathered(batch, out["text_embedding"], sample["text_report_id"], counted)
     ecg = out["ecg_embedding"]
     own_column = torch.arange(len(ecg), device=ecg.device) + offset
-    labels = pair_labels(sample["report_id"], text_report, own_column, sample["aligned"], duplicates)
-    loss = siglep_loss(ecg, text, labels * column_counts[None, :], out["logit_scale"], out["logit_bias"])
+    loss = siglep_loss_in_rows(
+        ecg,
+        text,
+        sample["report_id"],
+        text_report,
+        own_column,
+        sample["aligned"],
+        column_counts,
+        duplicates,
+        out["logit_scale"],
+        out["logit_bias"],
+        rows,
+    )
     one = torch.ones((), device=ecg.device)
     return Part(loss, {"logit_scale": (out["logit_scale"], one)})
 
@@ -26,4 +37,4 @@ class SiglepCriterion(PretrainingCriterion):
     """Equation 4 of the paper."""
 
     def parts(self):
-        return {"siglep": (1.0, lambda batch: siglep_part(batch, self.cfg.duplicates))}
+        return {"siglep": (1.0, lambda batch: siglep_part(batch, self.cfg.duplicates, self.cfg.siglep_chunk))}

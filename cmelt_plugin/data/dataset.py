@@ -152,7 +152,7 @@ class ECGTextDataset(ECGDataset):
             )
         if self.report_ids.max(initial=-1) >= len(tokens):
             raise DataError(f"{manifest.directory}: reports without token ids; run preprocess/tokenizer.py again")
-        if negatives is None and len(np.unique(self.report_ids)) < 2:
+        if negatives is None and (self.report_ids == self.report_ids[:1]).all():
             raise DataError(f"{manifest.directory}/{manifest.split}.tsv: one report only, there is nothing to swap it for")
         self.mask_words = WordMasker(
             options.mlm_probability, tokens.info["mask_id"], tokens.info["vocab_size"], tokens.info["special_ids"]

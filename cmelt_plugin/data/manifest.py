@@ -8,7 +8,8 @@ manifest's own folder), then one line per record, ``records-00003.npy:17<TAB>500
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -24,6 +25,7 @@ from cmelt_plugin.data.store import N_SAMPLES, RecordStore
 from cmelt_plugin.errors import DataError
 
 LABELS_FILE = "labels.json"
+BLOCK_BYTES = 1 << 20
 
 META_SCHEMA = pa.schema(
     [
@@ -47,17 +49,17 @@ def available_splits(directory: str | os.PathLike) -> list[str]:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One split, as arrays with one entry per record."""
+    """One split, as arrays with one entry per record, in the smallest of int16 and int32 that holds the store's numbers."""
 
     directory: Path
     split: str
     store_root: Path
     shard: np.ndarray
-    """int32 [n], number of the shard in the store's ``store.json``."""
+    """int16 or int32 [n], number of the shard in the store's ``store.json``."""
     row: np.ndarray
-    """int32 [n], row within the shard."""
+    """int16 or int32 [n], row within the shard."""
     n_samples: np.ndarray
-    """int32 [n], real samples; the rest of the row is zero."""
+    """int16 [n], real samples; the rest of the row is zero."""
 
     @classmethod
     def open(cls, directory: str | os.PathLike, split: str) -> Manifest:
@@ -82,6 +84,7 @@ class Manifest:
         except DataError as error:
             raise DataError(f"{path}, line 1: {error}") from None
         shard, row, n_samples = _parse(path, store)
+        pa.default_memory_pool().release_unused()
         try:
             store.check(np.unique(shard))
         except DataError as error:
@@ -97,24 +100,38 @@ class Manifest:
         Raises:
             DataError: the file is missing, lacks a column, or has not one row per record.
         """
+        with self._open_meta(columns) as file:
+            return file.read() if columns is None else file.read(columns=list(columns)).select(list(columns))
+
+    def report_ids(self) -> np.ndarray:
+        """int32 [n]: row of ``reports.parquet`` of each record, -1 = no report. Raises DataError like :meth:`meta`."""
+        ids, start = np.empty(len(self), dtype=np.int32), 0
+        with self._open_meta(["report_id"]) as file:
+            for group in range(file.num_row_groups):
+                values = file.read_row_group(group, columns=["report_id"], use_threads=False)["report_id"].to_numpy()
+                ids[start : start + len(values)] = values
+                start += len(values)
+                del values
+        pa.default_memory_pool().release_unused()
+        return ids
+
+    @contextmanager
+    def _open_meta(self, columns: Sequence[str] | None) -> Iterator[pq.ParquetFile]:
+        """The meta file, if it has these columns and one row per record."""
         path = self.directory / f"{self.split}.meta.parquet"
         if not path.is_file():
             raise DataError(f"{path}: no such file; it belongs beside {self.split}.tsv")
         try:
-            known = pq.read_schema(path).names
-            missing = sorted(set(columns or ()) - set(known))
-            if missing:
-                raise DataError(f"{path}: no column {', '.join(missing)}; it has {', '.join(known)}")
-            table = pq.read_table(path, columns=list(columns) if columns is not None else None)
+            with pq.ParquetFile(path) as file:
+                known, rows = file.schema_arrow.names, file.metadata.num_rows
+                missing = sorted(set(columns or ()) - set(known))
+                if missing:
+                    raise DataError(f"{path}: no column {', '.join(missing)}; it has {', '.join(known)}")
+                if rows != len(self):
+                    raise DataError(f"{path}: {rows} rows, but {self.split}.tsv lists {len(self)} records")
+                yield file
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path}: unreadable ({error}); write it again with the command that made it") from None
-        if len(table) != len(self):
-            raise DataError(f"{path}: {len(table)} rows, but {self.split}.tsv lists {len(self)} records")
-        return table
-
-    def report_ids(self) -> np.ndarray:
-        """int32 [n]: row of ``reports.parquet`` of each record, -1 = no report. Raises DataError like :meth:`meta`."""
-        return self.meta(["report_id"])["report_id"].to_numpy().astype(np.int32, copy=False)
 
     def labels(self) -> tuple[np.ndarray, list[str]] | None:
         """Labels of the split, uint8 or float32 [n, classes] with NaN = unknown, and the class names; None without.
@@ -172,30 +189,49 @@ def write_split(
 
 
 def _parse(path: Path, store: RecordStore) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shard number, row and real samples of every line, without a Python object per line."""
+    """Shard number, row and real samples of every line, without a Python object per line, a few megabytes at a time."""
+    limits = (len(store.files), store.rows.max(initial=0), N_SAMPLES)
+    types = [np.int16 if limit <= np.iinfo(np.int16).max else np.int32 for limit in limits]
+    files = pa.array(store.files, pa.string())
+    # Pages of these arrays that no line is written to take no memory.
+    columns = [np.empty(_count_lines(path), dtype=dtype) for dtype in types]
+    start = 0
     try:
-        table = pyarrow.csv.read_csv(
+        lines = pyarrow.csv.open_csv(
             path,
-            read_options=pyarrow.csv.ReadOptions(skip_rows=1, column_names=["place", "n_samples"]),
+            read_options=pyarrow.csv.ReadOptions(
+                skip_rows=1, column_names=["place", "n_samples"], block_size=BLOCK_BYTES, use_threads=False
+            ),
             parse_options=pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False, ignore_empty_lines=False),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types={"place": pa.string(), "n_samples": pa.int32()}, null_values=[], strings_can_be_null=False
             ),
         )
-        parts = pc.split_pattern(table["place"].combine_chunks(), ":")
-        pieces = pc.list_flatten(parts)
-        if len(pieces) != 2 * len(table):
-            _explain(path, store)
-        name = pieces.take(pa.array(np.arange(0, len(pieces), 2)))
-        row = pieces.take(pa.array(np.arange(1, len(pieces), 2))).cast(pa.int32()).to_numpy()
-        shard = pc.index_in(name, pa.array(store.files, pa.string())).fill_null(-1).to_numpy()
-        n_samples = table["n_samples"].to_numpy()
+        for block in lines:
+            pieces = pc.list_flatten(pc.split_pattern(block.column(0), ":"))
+            if len(pieces) != 2 * len(block):
+                _explain(path, store)
+            name = pieces.take(pa.array(np.arange(0, len(pieces), 2)))
+            row = pieces.take(pa.array(np.arange(1, len(pieces), 2))).cast(pa.int32()).to_numpy()
+            shard = pc.index_in(name, files).fill_null(-1).to_numpy()
+            n_samples = block.column(1).to_numpy()
+            outside = (shard < 0) | (row < 0) | (row >= store.rows[shard]) | (n_samples < 1) | (n_samples > N_SAMPLES)
+            if outside.any():
+                _explain(path, store)
+            for column, values in zip(columns, (shard, row, n_samples)):
+                column[start : start + len(block)] = values
+            start += len(block)
     except pa.ArrowException:
         _explain(path, store)
-    outside = (shard < 0) | (row < 0) | (row >= store.rows[shard]) | (n_samples < 1) | (n_samples > N_SAMPLES)
-    if len(row) == 0 or outside.any():
+    if start == 0:
         _explain(path, store)
-    return shard, row, n_samples.astype(np.int32, copy=False)
+    return columns[0][:start], columns[1][:start], columns[2][:start]
+
+
+def _count_lines(path: Path) -> int:
+    """As many lines as the file can have at most."""
+    with open(path, "rb") as handle:
+        return 1 + sum(block.count(b"\n") + block.count(b"\r") for block in iter(lambda: handle.read(1 << 20), b""))
 
 
 def _explain(path: Path, store: RecordStore) -> NoReturn:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
+from cmelt_plugin.data.mapped import MappedArray, blocks, map_npy
 from cmelt_plugin.errors import DataError
 
 FORMAT = 1
@@ -48,24 +49,37 @@ class NegativeTable:
         info: the description (embedder, strategy, metric, fingerprints, diagnostics).
     """
 
-    def __init__(self, neighbours: np.ndarray, info: dict[str, Any]) -> None:
+    def __init__(self, neighbours: np.ndarray | MappedArray, info: dict[str, Any]) -> None:
         """Check the array.
 
         Raises:
             DataError: wrong shape or type, ids out of range, a partly empty row, or a report among its own negatives.
         """
+        mapped = neighbours if isinstance(neighbours, MappedArray) else None
+        if isinstance(neighbours, MappedArray):
+            neighbours = neighbours.array
         if neighbours.ndim != 2 or neighbours.shape[1] == 0 or neighbours.dtype != np.int32:
             raise DataError(f"negatives: expected int32 [reports, k], got {neighbours.dtype} {neighbours.shape}")
         n = len(neighbours)
-        if n and (neighbours.min() < -1 or neighbours.max() >= n):
-            raise DataError(f"negatives: report ids outside 0..{n - 1}")
-        empty = neighbours < 0
-        if (empty.any(axis=1) != empty.all(axis=1)).any():
-            raise DataError("negatives: a row is partly empty")
-        if (neighbours == np.arange(n, dtype=np.int32)[:, None]).any():
-            raise DataError("negatives: a report is listed as its own negative")
+        for start, part in blocks(neighbours, mapped):
+            if part.min() < -1 or part.max() >= n:
+                raise DataError(f"negatives: report ids outside 0..{n - 1}")
+            empty = part < 0
+            if (empty.any(axis=1) != empty.all(axis=1)).any():
+                raise DataError("negatives: a row is partly empty")
+            if (part == np.arange(start, start + len(part), dtype=np.int32)[:, None]).any():
+                raise DataError("negatives: a report is listed as its own negative")
         self.neighbours = neighbours
         self.info = dict(info)
+        self._mapped = mapped
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "neighbours": self.neighbours if self._mapped is None else None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._mapped is not None:
+            self.neighbours = self._mapped.array
 
     def __len__(self) -> int:
         return len(self.neighbours)
@@ -93,7 +107,10 @@ class NegativeTable:
             raise DataError(f"negatives: asked for report ids outside 0..{len(self) - 1}")
         # float32 numbers just below 1 can round up to k.
         column = np.minimum((np.asarray(u) * self.k).astype(np.int64), self.k - 1)
-        drawn = self.neighbours[report_ids, column]
+        if self._mapped is None:
+            drawn = self.neighbours[report_ids, column]
+        else:
+            drawn = self._mapped.take(report_ids.astype(np.int64) * self.k + column)
         if drawn.size and drawn.min() < 0:
             absent = int(report_ids[drawn < 0][0])
             raise DataError(f"negatives: report {absent} does not occur in split {self.info.get('split', '?')}")
@@ -136,8 +153,8 @@ class NegativeTable:
         if fingerprint(array_path) != info.get("neighbours_fingerprint"):
             raise DataError(f"{array_path}: damaged, or not the array {info_path.name} describes; {rerun}")
         try:
-            neighbours = np.load(array_path, mmap_mode="r", allow_pickle=False)
-            table = cls(neighbours, info)
+            mapped = map_npy(array_path)
+            table = cls(np.load(array_path, allow_pickle=False) if mapped is None else mapped, info)
         except (ValueError, EOFError, DataError) as error:
             raise DataError(f"{array_path}: {error}; {rerun}") from None
         n_reports = pq.read_metadata(Path(directory) / "reports.parquet").num_rows

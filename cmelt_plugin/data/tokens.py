@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cmelt_plugin.data.files import atomic_path, fingerprint
+from cmelt_plugin.data.mapped import MappedArray, blocks, check_npz, map_npz
 from cmelt_plugin.errors import DataError
 
 FORMAT = 1
@@ -35,7 +36,8 @@ class TokenTable:
     """Token ids of ``n`` texts, stored flat.
 
     Attributes:
-        ids: int32 ``[total tokens]``, every text's ids one after the other, the tokenizer's special tokens included.
+        ids: int32 ``[total tokens]``, every text's ids one after the other, the tokenizer's special tokens included;
+            memory-mapped in a table that was loaded.
         offsets: int64 ``[n + 1]``; text ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
         info: ``format, tokenizer, fingerprint, source_fingerprint, vocab_size, pad_id, mask_id, special_ids, max_tokens``
             (``fingerprint`` is the tokenizer's, ``source_fingerprint`` that of the file the texts came from).
@@ -43,14 +45,19 @@ class TokenTable:
     """
 
     def __init__(
-        self, ids: np.ndarray, offsets: np.ndarray, info: dict[str, Any], class_index: np.ndarray | None = None
+        self,
+        ids: np.ndarray | MappedArray,
+        offsets: np.ndarray,
+        info: dict[str, Any],
+        class_index: np.ndarray | None = None,
     ) -> None:
         """Check that the arrays and ``info`` belong together.
 
         Raises:
             DataError: an ``info`` key is missing, or offsets, ids or class indices are out of range.
         """
-        self.ids = np.ascontiguousarray(ids, dtype=np.int32)
+        self._mapped = ids if isinstance(ids, MappedArray) else None
+        self.ids = ids.array if isinstance(ids, MappedArray) else np.ascontiguousarray(ids, dtype=np.int32)
         self.offsets = np.ascontiguousarray(offsets, dtype=np.int64)
         self.info = dict(info)
         self.class_index = None if class_index is None else np.ascontiguousarray(class_index, dtype=np.int32)
@@ -67,19 +74,29 @@ class TokenTable:
             raise DataError("token table: offsets do not span the ids")
         if (np.diff(offsets) < 0).any():
             raise DataError("token table: offsets decrease")
-        if len(self.ids) and (self.ids.min() < 0 or self.ids.max() >= self.info["vocab_size"]):
-            raise DataError(f"token table: ids outside 0..{self.info['vocab_size'] - 1}")
+        for _, ids in blocks(self.ids, self._mapped):
+            if ids.min() < 0 or ids.max() >= self.info["vocab_size"]:
+                raise DataError(f"token table: ids outside 0..{self.info['vocab_size'] - 1}")
         if self.class_index is not None and self.class_index.shape != (len(self),):
             raise DataError(f"token table: {self.class_index.size} class indices for {len(self)} texts")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "ids": self.ids if self._mapped is None else None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._mapped is not None:
+            self.ids = self._mapped.array
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Ids of one text, int32 ``[tokens]`` (a view). Negative indices raise: -1 means "no report" in manifests."""
+        """Ids of one text, int32 ``[tokens]`` (a copy). Negative indices raise: -1 means "no report" in manifests."""
         if not 0 <= index < len(self):
             raise IndexError(f"text {index} of {len(self)}")
-        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+        start, stop = int(self.offsets[index]), int(self.offsets[index + 1])
+        return self.ids[start:stop].copy() if self._mapped is None else self._mapped.slice(start, stop)
 
     def lengths(self) -> np.ndarray:
         """Tokens per text, int64 ``[n]``."""
@@ -98,6 +115,8 @@ class TokenTable:
     def load(cls, path: str | os.PathLike, source_path: str | os.PathLike | None = None) -> TokenTable:
         """Read a table; with ``source_path`` also check that it was made from that very file.
 
+        The ids stay in the file, checked once from beginning to end; processes share what they read of them.
+
         Args:
             path: the ``.npz`` file.
             source_path: ``reports.parquet`` or ``prompts.json`` whose texts it should hold.
@@ -108,10 +127,14 @@ class TokenTable:
         path = Path(path)
         rerun = f"make it with `python preprocess/tokenizer.py --manifest {path.parent} … --overwrite`"
         try:
+            ids = map_npz(path, "ids")
+            mapped = ids is not None and ids.array.dtype == np.int32 and ids.array.ndim == 1
+            if mapped:
+                check_npz(path, "ids")
             with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
+                arrays = {name: archive[name] for name in archive.files if not (mapped and name == "ids")}
             info = json.loads(arrays["info"].tobytes().decode("utf-8"))
-            table = cls(arrays["ids"], arrays["offsets"], info, arrays.get("class_index"))
+            table = cls(ids if mapped else arrays["ids"], arrays["offsets"], info, arrays.get("class_index"))
         except FileNotFoundError:
             raise DataError(f"{path}: no such file; {rerun}") from None
         except DataError as error:

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from cmelt_plugin.data.files import atomic_path, fingerprint
 from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.store import STORE_FILE, RecordStore
+from cmelt_plugin.data.store import STORE_FILE
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.record_batches import gather_rows, record_batches
 from cmelt_plugin.modules.pooling import ECG_POOLS, pool_ecg_states
 
 FORMAT = 1
@@ -45,7 +45,7 @@ def extract_features(
         leads: the leads to use, the others are zero as in lead masking; None: all twelve.
         batch_size: records at a time.
         device: where to compute; the encoder is moved back afterwards.
-        num_workers: processes that read ahead.
+        num_workers: processes that read ahead; 0: a thread does.
         progress: show a bar on stderr.
 
     Returns:
@@ -60,21 +60,20 @@ def extract_features(
     keep = torch.from_numpy(lead_keep_mask(LEADS if leads is None else leads)).to(device)
     encoder: nn.Module = model.ecg_encoder
     was_training, home = encoder.training, next(encoder.parameters()).device
-    loader = DataLoader(_Batches(manifest, batch_size), batch_size=None, num_workers=num_workers)
-    parts: list[Tensor] = []
+
+    def pooled(ecg: Tensor, n_samples: Tensor | None) -> Tensor:
+        encoded = encoder(ecg * keep[:, None], n_samples)
+        return pool_ecg_states(encoded.states, encoded.padding_mask, pool)
+
     encoder.eval().to(device)
     try:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            bar = tqdm(total=len(manifest), desc=f"features of {manifest.split}", unit=" records", disable=not progress)
-            with bar:
-                for ecg, n_samples in loader:
-                    ecg = ecg.to(device) * keep[:, None]
-                    encoded = encoder(ecg, None if n_samples is None else n_samples.to(device))
-                    parts.append(pool_ecg_states(encoded.states, encoded.padding_mask, pool).float().cpu())
-                    bar.update(len(ecg))
+            name = f"features of {manifest.split}"
+            with tqdm(total=len(manifest), desc=name, unit=" records", disable=not progress) as bar:
+                batches = record_batches(manifest, batch_size, device, num_workers)
+                features = gather_rows((pooled(*batch) for batch in batches), bar.update)
     finally:
         encoder.train(was_training).to(home)
-    features = torch.cat(parts).numpy()
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
         raise DataError(
@@ -136,26 +135,6 @@ def encoder_fingerprint(encoder: nn.Module) -> str:
         settings = sorted((key, value) for key, value in plain.items() if not key.startswith("_") and key != "training")
         digest.update(f"{name} {type(module).__name__} {settings}\n".encode())
     return "sha256:" + digest.hexdigest()
-
-
-class _Batches(Dataset):
-    """Batches of consecutive records: ``ecg [B, 12, 5000]`` mV and real samples ``[B]``, None where none is padded."""
-
-    def __init__(self, manifest: Manifest, batch_size: int) -> None:
-        self.manifest, self.batch_size = manifest, batch_size
-        self.store = RecordStore(manifest.store_root)
-
-    def __len__(self) -> int:
-        return -(-len(self.manifest) // self.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor | None]:
-        if index >= len(self):
-            raise IndexError(index)
-        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        ecg = self.store.read(self.manifest.shard[rows], self.manifest.row[rows])
-        n_samples = self.manifest.n_samples[rows]
-        padded = (n_samples < ecg.shape[-1]).any()
-        return torch.from_numpy(ecg), torch.from_numpy(n_samples.astype(np.int64)) if padded else None
 
 
 def _read(path: Path, info: dict[str, Any]) -> np.ndarray:

@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from cmelt_plugin.data.files import atomic_path, fingerprint
 from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.store import STORE_FILE, RecordStore
+from cmelt_plugin.data.store import STORE_FILE
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.record_batches import gather_rows, record_batches
 
 FORMAT = 1
 WEIGHT_FILES = (".safetensors", ".pt", ".bin", ".json")
@@ -28,23 +29,17 @@ def embed_records(model: Any, manifest: Manifest, batch_size: int = 64, device: 
     Args:
         model: anything with ``embed_ecg(ecg [B, 12, 5000] mV, n_samples [B] or None)`` → ``[B, D]``, on ``device``.
         manifest: the split; what lies beyond a record's real samples reaches no token.
-        batch_size: records at once.
+        batch_size: records at once; the next ones are read meanwhile.
         device: of the model.
 
     Raises:
-        DataError: the model gives NaN or infinity; the message names the first such record.
+        DataError: unreadable records, or the model gives NaN or infinity; the message names the first such record.
     """
-    store = RecordStore(manifest.store_root)
-    parts = []
-    steps = range(0, len(manifest), batch_size)
-    for start in tqdm(steps, desc=f"{manifest.directory.name}/{manifest.split}", unit="batch", disable=len(steps) < 8):
-        part = slice(start, start + batch_size)
-        ecg = torch.from_numpy(store.read(manifest.shard[part], manifest.row[part]))
-        n_samples = torch.from_numpy(manifest.n_samples[part].astype(np.int64))
-        padded = bool((n_samples < ecg.shape[-1]).any())
-        embedded = model.embed_ecg(ecg.to(device), n_samples.to(device) if padded else None)
-        parts.append(embedded.float().cpu().numpy())
-    embeddings = np.concatenate(parts)
+    steps = -(-len(manifest) // batch_size)
+    name = f"{manifest.directory.name}/{manifest.split}"
+    with tqdm(total=steps, desc=name, unit="batch", disable=steps < 8) as bar:
+        batches = record_batches(manifest, batch_size, device)
+        embeddings = gather_rows((model.embed_ecg(*batch) for batch in batches), lambda rows: bar.update())
     odd = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(odd):
         first = manifest.meta(["record_id"])["record_id"][int(odd[0])].as_py()

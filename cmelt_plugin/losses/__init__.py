@@ -3,6 +3,6 @@
 from cmelt_plugin.losses.etm import etm_loss
 from cmelt_plugin.losses.mem import mem_loss
 from cmelt_plugin.losses.mlm import mlm_loss
-from cmelt_plugin.losses.siglep import pair_labels, siglep_loss
+from cmelt_plugin.losses.siglep import pair_labels, siglep_loss, siglep_loss_in_rows
 
-__all__ = ["etm_loss", "mem_loss", "mlm_loss", "pair_labels", "siglep_loss"]
+__all__ = ["etm_loss", "mem_loss", "mlm_loss", "pair_labels", "siglep_loss", "siglep_loss_in_rows"]

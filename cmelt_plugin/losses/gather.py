@@ -47,6 +47,17 @@ def gather_rows(rows: Tensor, counts: list[int], group: Any) -> Tensor:
     return _AllGatherRows.apply(rows, counts, group)
 
 
+def filled_up(rows: Tensor, n_rows: int) -> Tensor:
+    """``rows [B, …]`` and zeros → ``[n_rows, …]``, differentiable.
+
+    Raises:
+        ValueError: there are more rows.
+    """
+    if len(rows) > n_rows:
+        raise ValueError(f"a batch of {len(rows)} rows, but none may have more than {n_rows}")
+    return torch.cat([rows, rows.new_zeros((n_rows - len(rows), *rows.shape[1:]))])
+
+
 def sum_over_ranks(values: Tensor, group: Any | None) -> Tensor:
     """Element-wise sum over ranks without gradient; ``values`` itself in a single process."""
     if group is None:

@@ -26,10 +26,12 @@ from cmelt_plugin import host
 from cmelt_plugin.config_strings import parse_conv_layers
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.models.cmelt_config import CMELTConfig
+from cmelt_plugin.modules.compiling import compile_in_training
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder, EncodedECG
 from cmelt_plugin.modules.ecg_init import load_ecg_encoder
 from cmelt_plugin.modules.fusion import Fusion
 from cmelt_plugin.modules.heads import ETMHead, MEMHead, MLMHead
+from cmelt_plugin.modules.masking import masked_states
 from cmelt_plugin.modules.pooling import Pooler
 from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
 from cmelt_plugin.modules.transformer import init_bert_weights
@@ -61,6 +63,7 @@ class CMELT(host.Model):
             conv_pos=cfg.conv_pos,
             conv_pos_groups=cfg.conv_pos_groups,
             feature_grad_mult=cfg.feature_grad_mult,
+            recompute=cfg.checkpoint_activations,
         )
         self.text_encoder = text_encoder
         self.ecg_projection = Pooler(cfg.encoder_embed_dim, cfg.fusion_dim, "first")
@@ -74,6 +77,7 @@ class CMELT(host.Model):
             cfg.fusion_ffn_dim,
             cfg.dropout,
             cfg.mem_layer,
+            cfg.checkpoint_activations,
         )
         self.fused_text_pooler = Pooler(cfg.fusion_dim, cfg.fusion_dim, cfg.text_pool)
         self.fused_ecg_pooler = Pooler(cfg.fusion_dim, cfg.fusion_dim, "first")
@@ -87,6 +91,7 @@ class CMELT(host.Model):
             cfg.mem_decoder_layers,
             cfg.mem_decoder_heads,
             cfg.mem_decoder_activation,
+            cfg.checkpoint_activations,
         )
         self.etm_head = ETMHead(cfg.fusion_dim)
         for pooler in (self.ecg_projection, self.text_projection, self.fused_text_pooler, self.fused_ecg_pooler):
@@ -95,6 +100,9 @@ class CMELT(host.Model):
         bias = cfg.logit_bias_init if cfg.learn_logit_scale else 0.0
         self.log_logit_scale = nn.Parameter(torch.tensor(log_scale), requires_grad=cfg.learn_logit_scale)
         self.logit_bias = nn.Parameter(torch.tensor(bias), requires_grad=cfg.learn_logit_scale)
+        if cfg.compile:
+            ecg = self.ecg_encoder
+            compile_in_training(ecg.feature_extractor, ecg.encoder, self.text_encoder.model, self.fusion, self.mem_head.decoder)
 
     @classmethod
     def prepare_config(cls, cfg: CMELTConfig) -> None:
@@ -150,6 +158,7 @@ class CMELT(host.Model):
         mem_noise: Tensor | None = None,
         mlm_mask: Tensor | None = None,
         objectives: Collection[str] = OBJECTIVES,
+        n_masked_words: int | None = None,
     ) -> dict[str, Any]:
         """
         Args:
@@ -161,6 +170,8 @@ class CMELT(host.Model):
             mem_noise: ``[B, N]`` random integers that decide which ECG tokens are dropped; None: none.
             mlm_mask: ``[B, L]`` bool, True = a position whose word is to be recovered.
             objectives: which outputs are wanted; fusion is skipped when only ``siglep`` is.
+            n_masked_words: how many positions ``mlm_mask`` marks, where the caller knows (the length of the targets):
+                a GPU need not be waited for then.
 
         Returns:
             ``ecg_embedding``, ``text_embedding`` ``[B, D]`` float32; ``logit_scale``, ``logit_bias`` scalars;
@@ -181,7 +192,7 @@ class CMELT(host.Model):
             return out
         fused = self.fusion(text_states, encoded.states, text_padding_mask, encoded.padding_mask)
         if "mlm" in objectives and mlm_mask is not None:
-            out["mlm_logits"] = self.mlm_head(fused.text[mlm_mask])
+            out["mlm_logits"] = self.mlm_head(masked_states(fused.text, mlm_mask, n_masked_words))
         if "mem" in objectives and encoded.mask is not None:
             out["mem_prediction"] = self.mem_head(fused.ecg_for_mem, encoded.mask, encoded.token_padding_mask)
             dropped = encoded.mask.dropped

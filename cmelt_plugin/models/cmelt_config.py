@@ -66,3 +66,17 @@ class CMELTConfig(host.Dataclass):
     ecg_encoder_init_partial: bool = field(
         default=False, metadata={"help": "accept an ecg_encoder_init that leaves weights unset (they are listed)"}
     )
+    checkpoint_activations: bool = field(
+        default=False,
+        metadata={
+            "help": "keep no activations inside the layers of ECG encoder, fusion module and MEM decoder and compute them "
+            "again in the backward pass: less memory, slower"
+        },
+    )
+    compile: bool = field(
+        default=False,
+        metadata={
+            "help": "torch.compile for encoders, fusion module and MEM decoder in training; set task.pad_text_to=8 with it, "
+            "for every text length is compiled anew"
+        },
+    )

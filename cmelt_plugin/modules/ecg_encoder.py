@@ -58,6 +58,7 @@ class ECGEncoder(nn.Module):
         dim, layers, heads, ffn_dim: transformer sizes.
         conv_pos, conv_pos_groups: kernel and groups of the convolutional position embedding.
         feature_grad_mult: factor on the gradient that reaches the convolutions; 0 freezes them.
+        recompute: keep no activations inside transformer layers (:func:`cmelt_plugin.modules.transformer.run_layer`).
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class ECGEncoder(nn.Module):
         conv_pos: int = 128,
         conv_pos_groups: int = 16,
         feature_grad_mult: float = 1.0,
+        recompute: bool = False,
     ):
         super().__init__()
         self.conv_layers = list(conv_layers)
@@ -85,7 +87,7 @@ class ECGEncoder(nn.Module):
         self.dropout_input = nn.Dropout(dropout)
         self.conv_pos = ConvPositionalEncoding(dim, conv_pos, conv_pos_groups)
         self.class_embedding = nn.Parameter(torch.empty(dim).uniform_())
-        self.encoder = Encoder(layers, dim, heads, ffn_dim, dropout, attention_dropout)
+        self.encoder = Encoder(layers, dim, heads, ffn_dim, dropout, attention_dropout, recompute=recompute)
 
     @property
     def samples_per_token(self) -> int:

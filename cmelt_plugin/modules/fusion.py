@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from cmelt_plugin.modules.transformer import CrossModalLayer, init_bert_weights
+from cmelt_plugin.modules.transformer import CrossModalLayer, init_bert_weights, run_layer
 
 TEXT, ECG = 0, 1  # rows of the modality-type embedding
 
@@ -32,6 +32,7 @@ class Fusion(nn.Module):
         ecg_dim, text_dim: widths of the two encoders.
         dim, layers, heads, ffn_dim: sizes of the fusion layers.
         mem_layer: the MEM head reads the ECG stream before this layer (0-based); -1: after the last one.
+        recompute: keep no activations inside the layers (:func:`cmelt_plugin.modules.transformer.run_layer`).
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class Fusion(nn.Module):
         ffn_dim: int = 3072,
         dropout: float = 0.1,
         mem_layer: int = 3,
+        recompute: bool = False,
     ):
         super().__init__()
         if not -1 <= mem_layer < layers:
             raise ValueError(f"mem_layer must be -1 or one of the {layers} fusion layers (0-based), not {mem_layer}")
         self.mem_layer = mem_layer
+        self.recompute = recompute
         self.text_proj = nn.Linear(text_dim, dim)
         self.ecg_proj = nn.Linear(ecg_dim, dim)
         self.modality_type = nn.Embedding(2, dim)
@@ -71,7 +74,7 @@ class Fusion(nn.Module):
             if index == self.mem_layer:
                 ecg_for_mem = ecg
             text, ecg = (
-                text_layer(text, ecg, text_padding_mask, ecg_padding_mask),
-                ecg_layer(ecg, text, ecg_padding_mask, text_padding_mask),
+                run_layer(text_layer, text, ecg, text_padding_mask, ecg_padding_mask, recompute=self.recompute),
+                run_layer(ecg_layer, ecg, text, ecg_padding_mask, text_padding_mask, recompute=self.recompute),
             )
         return Fused(text, ecg, ecg if self.mem_layer == -1 else ecg_for_mem)

@@ -34,6 +34,7 @@ class MEMHead(nn.Module):
         out_dim: values per token = samples per token × leads (16 × 12 = 192), lead-major.
         decoder_dim, layers, heads: sizes of the decoder.
         activation: of its feed-forward layers, a key of :data:`cmelt_plugin.modules.transformer.ACTIVATIONS`.
+        recompute: keep no activations inside its layers (:func:`cmelt_plugin.modules.transformer.run_layer`).
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class MEMHead(nn.Module):
         layers: int = 4,
         heads: int = 6,
         activation: str = "gelu",
+        recompute: bool = False,
     ):
         super().__init__()
         self.embed = nn.Linear(dim, decoder_dim)
@@ -60,6 +62,7 @@ class MEMHead(nn.Module):
             attention_dropout=0.0,
             norm_first=True,
             activation=activation,
+            recompute=recompute,
         )
         self.predict = nn.Linear(decoder_dim, out_dim)
         # As in MAE: N(0, 0.02²) is too small for narrow decoders, whose input would then be positions alone.

@@ -44,3 +44,15 @@ def mask_tokens(noise: Tensor, ratio: float, padding_mask: Tensor | None = None)
 def gather_tokens(states: Tensor, ids: Tensor) -> Tensor:
     """``states [B, N, D]`` at ``ids [B, K]`` → ``[B, K, D]``."""
     return states.gather(1, ids.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+
+
+def masked_states(states: Tensor, mask: Tensor, n_masked: int | None = None) -> Tensor:
+    """``states [B, L, D]`` where ``mask [B, L]`` is True, in reading order → ``[n_masked, D]``.
+
+    Args:
+        n_masked: how many places are True. None: they are counted, for which the CPU waits for a GPU.
+    """
+    if n_masked is None:
+        return states[mask]
+    places = mask.flatten().to(torch.uint8).argsort(descending=True, stable=True)[:n_masked]
+    return states.flatten(0, 1).index_select(0, places)

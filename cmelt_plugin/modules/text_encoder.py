@@ -7,7 +7,9 @@ Hugging Face configuration, so that a checkpoint can be opened where that folder
 from __future__ import annotations
 
 import json
+import sys
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -16,6 +18,8 @@ from cmelt_plugin.huggingface import import_transformers
 
 # Encoder-decoder families of which only the encoder is wanted.
 _T5_FAMILY = ("t5", "mt5", "umt5")
+# Families whose every layer reads one and the same mask, which transformers 5 takes ready-made.
+_ONE_MASK = (*_T5_FAMILY, "bert")
 
 
 def _encoder_class(model_type: str):
@@ -84,5 +88,24 @@ class TextEncoder(nn.Module):
 
     def forward(self, text: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """``text [B, L]`` int64 ids, ``padding_mask [B, L]`` True = padding → ``[B, L, D]``."""
-        attend = None if padding_mask is None else (~padding_mask).long()
-        return self.model(input_ids=text, attention_mask=attend).last_hidden_state
+        return self.model(input_ids=text, attention_mask=self.attention_mask(padding_mask)).last_hidden_state
+
+    def attention_mask(self, padding_mask: Tensor | None) -> Tensor | None:
+        """What the Hugging Face model is told of ``padding_mask [B, L]``.
+
+        From one row per text, transformers 5 makes a mask only after asking whether any text is padded, and that question
+        halts the CPU until the GPU has answered. Where it takes a ready-made mask it gets ``[B, 1, 1, L]``: bool (True =
+        attend) for fused attention, else added to the logits. Elsewhere int64 ``[B, L]``, 1 = attend.
+        """
+        if padding_mask is None:
+            return None
+        attend = ~padding_mask
+        makes_masks = hasattr(sys.modules[type(self.model).__module__], "create_bidirectional_mask")
+        attention = getattr(self.model.config, "_attn_implementation", None)
+        if self.model_type not in _ONE_MASK or not makes_masks or attention not in ("sdpa", "eager"):
+            return attend.long()
+        attend = attend[:, None, None, :]
+        if attention == "sdpa":
+            return attend
+        dtype = self.model.get_input_embeddings().weight.dtype
+        return torch.zeros(attend.shape, dtype=dtype, device=attend.device).masked_fill(~attend, torch.finfo(dtype).min)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 # The fusion layers and the MLM head are BERT's, and with them its epsilon (Devlin et al. 2019).
 BERT_NORM_EPSILON = 1e-12
@@ -125,6 +126,16 @@ class CrossModalLayer(EncoderLayer):
         return self.final_layer_norm(x + self.feed_forward(x))
 
 
+def run_layer(layer: nn.Module, *inputs: Tensor | None, recompute: bool = False) -> Tensor:
+    """``layer(*inputs)``; with ``recompute`` nothing inside it is kept for the backward pass, which runs it once more.
+
+    The second run draws the same dropout.
+    """
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(layer, *inputs, use_reentrant=False)
+    return layer(*inputs)
+
+
 class Encoder(nn.Module):
     """LayerNorm in front (post-norm stacks, as fairseq does) or behind (pre-norm stacks), dropout, and the layers."""
 
@@ -138,9 +149,11 @@ class Encoder(nn.Module):
         attention_dropout: float = 0.1,
         norm_first: bool = False,
         activation: str = "gelu",
+        recompute: bool = False,
     ):
         super().__init__()
         self.norm_first = norm_first
+        self.recompute = recompute
         self.layer_norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
@@ -153,7 +166,7 @@ class Encoder(nn.Module):
         """``[B, L, D]`` → ``[B, L, D]``; ``padding_mask [B, L]``: True = padding."""
         x = self.dropout(x if self.norm_first else self.layer_norm(x))
         for layer in self.layers:
-            x = layer(x, padding_mask)
+            x = run_layer(layer, x, padding_mask, recompute=self.recompute)
         return self.layer_norm(x) if self.norm_first else x
 
 

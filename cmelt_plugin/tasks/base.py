@@ -32,6 +32,7 @@ class ECGTask(host.Task):
         self.state = host.task_state()
         self.loading_checkpoint = False
         self.evaluation: Optional[GatheredSubset] = None
+        self.training_batch_size: Optional[int] = None
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> "ECGTask":
@@ -87,6 +88,8 @@ class ECGTask(host.Task):
         if not size:
             raise DataError("set dataset.batch_size: records are batched by number, not by tokens")
         training = self.is_training_set(dataset)
+        if training:
+            self.training_batch_size = size
         reusable = dataset.can_reuse_epoch_itr_across_epochs and not disable_iterator_cache
         iterator = self.dataset_to_epoch_iter.get(dataset) if reusable else None
         if iterator is None:

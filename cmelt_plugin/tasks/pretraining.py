@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from omegaconf import II
+from torch.nn import functional as F
 
 from cmelt_plugin import host
 from cmelt_plugin.data.dataset import ECGDataset, ECGTextDataset, PairingOptions
@@ -41,6 +42,10 @@ class PretrainingConfig(host.Dataclass):
     )
     mlm_probability: float = field(default=0.25, metadata={"help": "share of words masked"})
     max_text_tokens: int = field(default=256, metadata={"help": "longer reports are cut"})
+    pad_text_to: int = field(
+        default=1,
+        metadata={"help": "training texts are padded to multiples of so many tokens; 8: few lengths for model.compile"},
+    )
     seed: int = II("common.seed")
 
 
@@ -50,6 +55,8 @@ class CMELTPretrainingTask(ECGTask):
 
     def __init__(self, cfg: PretrainingConfig):
         super().__init__(cfg)
+        if cfg.pad_text_to < 1:
+            raise DataError(f"task.pad_text_to={cfg.pad_text_to}: must be at least 1 (1: no more padding than needed)")
         self.n_ecg_tokens = 0
         self.vocab_size = 0
         self.prompts = {}
@@ -103,6 +110,27 @@ class CMELTPretrainingTask(ECGTask):
             len(dataset),
             f", {len(names)} classes" if prompts is not None else "",
         )
+
+    def train_step(self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any):
+        return super().train_step(
+            sample=self.with_padded_texts(sample),
+            model=model,
+            criterion=criterion,
+            optimizer=optimizer,
+            update_num=update_num,
+            **kwargs,
+        )
+
+    def with_padded_texts(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """A batch whose texts ``[B, L]`` have a length that ``task.pad_text_to`` divides, or ``task.max_text_tokens``."""
+        inputs = sample["net_input"]
+        length = inputs["text"].shape[1]
+        wanted = min(-(-length // self.cfg.pad_text_to) * self.cfg.pad_text_to, max(length, self.cfg.max_text_tokens))
+        if wanted == length:
+            return sample
+        fillers = {"text": 0, "text_padding_mask": True, "mlm_mask": False}  # which token stands there is never read
+        padded = {name: F.pad(inputs[name], (0, wanted - length), value=filler) for name, filler in fillers.items()}
+        return {**sample, "net_input": {**inputs, **padded}}
 
     def is_training_set(self, dataset: ECGDataset) -> bool:
         return isinstance(dataset, ECGTextDataset) and dataset.options.train

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -22,10 +23,16 @@ def filled(**changes: Any) -> nn.Module:
     return model
 
 
-def train_step(sample: dict[str, Any], model_changes: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Loss, sample size, log and gradients of a model in training mode; a marked batch counts nothing, as in the hosts."""
+def train_step(
+    sample: dict[str, Any], model_changes: dict[str, Any], options: dict[str, Any], batch_size: int | None = None
+) -> dict[str, Any]:
+    """Loss, sample size, log and gradients of a model in training mode; a marked batch counts nothing, as in the hosts.
+
+    ``batch_size``: the largest of all ranks, as tasks know it.
+    """
+    task = SimpleNamespace(target_dictionary=None, training_batch_size=batch_size)
     model = filled(**model_changes).train()
-    criterion = CompositeCriterion(CriterionConfig(**options), None).train()
+    criterion = CompositeCriterion(CriterionConfig(**options), task).train()
     loss, sample_size, log = criterion(model, sample)
     counts = 0 if sample.get("ignore_grad") else 1
     (loss * counts).backward()

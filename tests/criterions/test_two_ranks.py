@@ -19,6 +19,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"normalise_embeddings": False, "learn_logit_scale": False},
         {"duplicates": "negative", "mem_target": "masked_input"},
     ),
+    "chunks": ({}, {"siglep_chunk": 2}),
     "weighted": ({}, {"duplicates": "positive", "mlm_weight": 0.5, "mem_weight": 3.0, "etm_weight": 0.0}),
 }
 
@@ -60,6 +61,13 @@ def test_two_ranks_equal_one_process_with_both_batches(batches, variant: str) ->
             torch.testing.assert_close(together, alone["log"][f"loss_{name}"])
     largest = max(gradient.abs().max() for gradient in alone["gradients"].values() if gradient is not None)
     assert largest > 0.1  # the tolerance above is small beside it
+
+
+@pytest.mark.parametrize("batch_size", [5, 9])
+def test_batches_filled_up_to_a_known_size_change_nothing(batches, batch_size: int) -> None:
+    """What spares the question how many rows the other ranks have."""
+    steps = two_ranks()(train_step, [(sample, without_dropout(), {}, batch_size) for sample in batches])
+    assert_same_step(steps, train_step(joined(*batches), without_dropout(), {}))
 
 
 @pytest.mark.parametrize("repeating", [0, 1])

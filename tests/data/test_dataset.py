@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -165,3 +166,23 @@ def test_one_report_alone_has_no_negatives(tmp_path):
     one = manifest_of_one(**{field.name: getattr(manifest, field.name) for field in dataclasses.fields(manifest)})
     with pytest.raises(DataError, match="one report only"):
         ECGTextDataset(one, TokenTable.load(directory / "reports.tiny.npz"), PairingOptions(), None)
+
+
+def test_spawned_workers_make_the_same_batches(directory):
+    """Both hosts can spawn their workers, which then get the data set pickled."""
+    data = dataset(directory)
+    batches = np.split(data.ordered_indices(), 4)
+    loader = torch.utils.data.DataLoader(
+        data, batch_sampler=batches, collate_fn=data.collater, num_workers=1, multiprocessing_context="spawn"
+    )
+    for batch, rows in zip(loader, batches):
+        equal(batch, data.collater(list(rows)))
+
+
+def test_a_pickled_data_set_has_ten_bytes_per_record(directory):
+    data = dataset(directory)
+    few, n = len(pickle.dumps(data)), len(data)
+    many = {key: np.tile(getattr(data.manifest, key), 1000) for key in ("shard", "row", "n_samples")}
+    data.manifest = dataclasses.replace(data.manifest, **many)
+    data.report_ids = np.tile(data.report_ids, 1000)
+    assert len(pickle.dumps(data)) - few <= 10 * 999 * n + 100

@@ -1,13 +1,16 @@
 """Manifests are read as they were written, and every bad line is named."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cmelt_plugin.data.files import write_json
-from cmelt_plugin.data.manifest import META_SCHEMA, Manifest, available_splits, write_split
+from cmelt_plugin.data.manifest import META_SCHEMA, Manifest, _parse, available_splits, write_split
 from cmelt_plugin.data.store import shard_name, write_records
 from cmelt_plugin.errors import DataError
 
@@ -58,7 +61,7 @@ def test_round_trip(tmp_path, store_folder, places):
     manifest = Manifest.open(tmp_path, "train")
     assert len(manifest) == len(places)
     assert list(zip(manifest.shard.tolist(), manifest.row.tolist(), manifest.n_samples.tolist())) == places
-    assert {manifest.shard.dtype, manifest.row.dtype, manifest.n_samples.dtype} == {np.dtype(np.int32)}
+    assert {manifest.shard.dtype, manifest.row.dtype, manifest.n_samples.dtype} == {np.dtype(np.int16)}
     assert manifest.report_ids().tolist() == list(range(-1, len(places) - 1))
     assert manifest.meta().schema.names == META_SCHEMA.names
 
@@ -191,3 +194,41 @@ def test_unequal_lengths_are_refused(tmp_path):
     one = np.array([0])
     with pytest.raises(ValueError, match="unequal"):
         write_split(tmp_path, "train", FILES, one, one, one, make_meta(2))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_blocks_of_lines_make_one_manifest(tmp_path, store_folder, monkeypatch, end):
+    monkeypatch.setattr("cmelt_plugin.data.manifest.BLOCK_BYTES", 64)
+    places = [(i % 2, i % 3, 1 + i) for i in range(200)]
+    lines = [str(store_folder), *(f"{FILES[s]}:{r}\t{n}" for s, r, n in places)]
+    for last in ("", end):
+        (tmp_path / "train.tsv").write_bytes((end.join(lines) + last).encode())
+        manifest = Manifest.open(tmp_path, "train")
+        assert list(zip(manifest.shard.tolist(), manifest.row.tolist(), manifest.n_samples.tolist())) == places
+    lines[150] = f"{FILES[1]}:3\t5000"
+    (tmp_path / "train.tsv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match="line 151: row 3 of records-00001.npy"):
+        Manifest.open(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    "files, rows, types", [(32767, 32767, "int16 int16"), (32768, 5, "int32 int16"), (5, 32768, "int16 int32")]
+)
+def test_numbers_are_held_in_the_smallest_type_that_fits(tmp_path, files, rows, types):
+    store = SimpleNamespace(root=tmp_path, files=[shard_name(i) for i in range(files)], rows=np.full(files, rows, np.int32))
+    (tmp_path / "train.tsv").write_text(f".\n{shard_name(files - 1)}:{rows - 1}\t5000\n{shard_name(0)}:0\t1\n")
+    columns = _parse(tmp_path / "train.tsv", store)
+    assert [column.tolist() for column in columns] == [[files - 1, 0], [rows - 1, 0], [5000, 1]]
+    assert [column.dtype.name for column in columns] == [*types.split(), "int16"]
+
+
+def test_columns_of_the_meta_file_come_in_the_order_asked_for(tmp_path, store_folder):
+    write(tmp_path, store_folder, [(0, 0, 5000), (0, 1, 5000)])
+    assert Manifest.open(tmp_path, "train").meta(["source", "record_id"]).column_names == ["source", "record_id"]
+
+
+def test_report_ids_of_a_meta_file_in_several_parts(tmp_path, store_folder):
+    write(tmp_path, store_folder, [(0, 0, 5000)] * 7)
+    pq.write_table(make_meta(7), tmp_path / "train.meta.parquet", row_group_size=3)
+    ids = Manifest.open(tmp_path, "train").report_ids()
+    assert ids.dtype == np.int32 and ids.tolist() == [-1, 0, 1, 2, 3, 4, 5]

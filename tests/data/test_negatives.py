@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,35 @@ def test_array_of_another_run_is_refused(directory: Path) -> None:
 def test_impossible_tables_are_refused(change, message: str) -> None:
     with pytest.raises(DataError, match=message):
         NegativeTable(change(neighbours()), {})
+
+
+def test_a_loaded_table_draws_like_one_in_memory_in_any_process(directory: Path) -> None:
+    rng = np.random.default_rng(0)
+    ids, u = rng.integers(4, N, 200), rng.random(200)
+    expected = NegativeTable(neighbours(), {}).draw(ids, u)
+    loaded = NegativeTable.load(directory, "train")
+    pickled = pickle.dumps(loaded)
+    assert len(pickled) < 2000  # the place of the file, not its contents
+    for table in (loaded, pickle.loads(pickled)):
+        for asked in (ids, ids.astype(np.int32)):
+            drawn = table.draw(asked, u)
+            assert drawn.dtype == np.int32 and (drawn == expected).all()
+        assert table.draw(ids[:0], u[:0]).dtype == np.int32
+        assert (table.neighbours == neighbours()).all() and table.info == loaded.info
+        with pytest.raises(DataError, match="report 3 does not occur in split train"):
+            table.draw(np.array([3]), np.array([0.5]))
+
+
+def test_an_array_in_fortran_order_is_read_too(directory: Path) -> None:
+    NegativeTable(np.asfortranarray(neighbours()), {}).save(directory, "train")
+    assert (NegativeTable.load(directory, "train").neighbours == neighbours()).all()
+
+
+def test_every_block_of_a_large_table_is_checked() -> None:
+    large = (np.arange(40_000, dtype=np.int32)[:, None] + 1 + np.arange(64, dtype=np.int32)) % 40_000
+    assert len(NegativeTable(large, {})) == 40_000
+    for value, message in ((40_000, "outside"), (-1, "partly empty"), (39_999, "own negative")):
+        changed = large.copy()
+        changed[39_999, 7] = value
+        with pytest.raises(DataError, match=message):
+            NegativeTable(changed, {})

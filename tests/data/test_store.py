@@ -1,6 +1,7 @@
 """The record store gives back what was put in, and refuses damaged shards."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -170,3 +171,29 @@ def test_header_fits_any_number_of_rows(tmp_path_factory, rows):
     write_store_json(path.parent, [describe_shard(path, rows)])
     read = RecordStore(path.parent).read_steps(np.zeros(rows, int), np.arange(rows))
     assert np.array_equal(read[:, 0, 0], np.arange(rows))
+
+
+def test_rows_are_asked_for_ahead_until_reads_stay_quiet(stored, monkeypatch):
+    root, shard, row = stored
+    usage, asked = SimpleNamespace(ru_majflt=3, ru_inblock=100), []
+    fake = SimpleNamespace(RUSAGE_THREAD=1, getrusage=lambda who: usage)
+    monkeypatch.setattr("cmelt_plugin.data.store.resource", fake)
+    monkeypatch.setattr("cmelt_plugin.data.store._Shard.prefetch", lambda self, r: asked.append(r))
+    store = RecordStore(root)
+    expected = store.read_steps(shard, row)
+
+    def asks():
+        asked.clear()
+        assert np.array_equal(store.read_steps(shard, row), expected)
+        return len(asked)
+
+    for counter in ("ru_majflt", "ru_inblock"):
+        assert [asks() for _ in range(6)] == [7, 7, 7, 0, 0, 0]
+        setattr(usage, counter, getattr(usage, counter) + 1)  # the last read waited
+        asked.clear()
+        store.read_steps(shard, row)
+        assert len(asked) == 7
+    store = pickle.loads(pickle.dumps(store))  # another process knows nothing of this one's reads
+    assert [asks() for _ in range(5)] == [7, 7, 7, 7, 0]
+    monkeypatch.setattr("cmelt_plugin.data.store.resource", None)
+    assert asks() == 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,33 @@ def test_missing_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None
     np.savez(path, info=np.array([json.dumps(INFO)], dtype=object))
     with pytest.raises(DataError, match="not a token table"):
         TokenTable.load(path)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint16, np.int64, ">i4"])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_files_of_any_integer_type_are_read(tmp_path: Path, dtype, save) -> None:
+    path = tmp_path / "reports.tiny.npz"
+    info = np.frombuffer(json.dumps(INFO).encode(), dtype=np.uint8)
+    save(path, ids=np.array([3, 49, 7], dtype=dtype), offsets=np.array([0, 1, 3]), info=info)
+    table = TokenTable.load(path)
+    assert [table[0].tolist(), table[1].tolist()] == [[3], [49, 7]]
+    assert table[1].dtype == table.ids.dtype == np.int32
+    save(path, ids=np.array([3, 50, 7], dtype=dtype), offsets=np.array([0, 1, 3]), info=info)
+    with pytest.raises(DataError, match="outside"):
+        TokenTable.load(path)
+
+
+def test_a_loaded_table_goes_to_workers_as_a_file_name(tmp_path: Path) -> None:
+    path = tmp_path / "reports.tiny.npz"
+    made = TokenTable(np.arange(50_000) % 50, np.array([0, 3, 3, 50_000]), INFO, np.array([2, 1, 0]))
+    made.save(path)
+    pickled = pickle.dumps(TokenTable.load(path))
+    assert len(pickled) < 2000
+    for table in (pickle.loads(pickled), pickle.loads(pickle.dumps(made))):
+        assert [table[i].tolist() for i in range(3)] == [made[i].tolist() for i in range(3)]
+        assert table.ids.tolist() == made.ids.tolist() and table.class_index.tolist() == [2, 1, 0]
+    table = pickle.loads(pickled)
+    table[0][:] = 9  # a copy
+    assert table[0].tolist() == [0, 1, 2]
+    table.save(tmp_path / "copy.npz")
+    assert TokenTable.load(tmp_path / "copy.npz").ids.tolist() == made.ids.tolist()

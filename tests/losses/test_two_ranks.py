@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cmelt_plugin.losses import pair_labels, siglep_loss
-from cmelt_plugin.losses.gather import sum_over_ranks
+from cmelt_plugin.losses.gather import filled_up, sum_over_ranks
 from tests.losses import rank_work
 from tests.losses.ranks import two_ranks
 
@@ -100,3 +100,13 @@ def test_other_ranks_texts_are_negatives() -> None:
     right, wrong = (-F.logsigmoid(labels * logits).sum() / 4 for labels in (one_diagonal, every_blocks_diagonal))
     assert abs(right - wrong) > 0.1
     torch.testing.assert_close(ours, right)
+
+
+def test_rows_are_filled_up_with_zeros() -> None:
+    rows = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    filled = filled_up(rows, 3)
+    assert filled.tolist() == [[1, 2], [3, 4], [0, 0]]
+    filled.square().sum().backward()
+    assert rows.grad.tolist() == [[2, 4], [6, 8]]
+    with pytest.raises(ValueError, match="2 rows"):
+        filled_up(rows, 1)

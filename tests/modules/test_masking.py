@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmelt_plugin.modules.masking import gather_tokens, mask_tokens
+from cmelt_plugin.modules.masking import gather_tokens, mask_tokens, masked_states
 
 
 @st.composite
@@ -61,3 +61,12 @@ def test_paper_sizes() -> None:
 def test_impossible_ratio_raises(ratio: float) -> None:
     with pytest.raises(ValueError, match="mask ratio"):
         mask_tokens(torch.zeros(1, 4, dtype=torch.long), ratio)
+
+
+def test_masked_states_are_those_of_boolean_indexing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(4, 9, 5, generator=generator)
+    for share in (0.0, 0.3, 1.0):
+        mask = torch.rand(4, 9, generator=generator) < share
+        assert torch.equal(masked_states(states, mask, int(mask.sum())), states[mask])
+        assert torch.equal(masked_states(states, mask), states[mask])

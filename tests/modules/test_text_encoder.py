@@ -165,3 +165,30 @@ def test_a_folder_without_configuration_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing here", encoding="utf-8")
     with pytest.raises(DataError, match=str(tmp_path)):
         describe_text_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("name", ["t5", "mt5", "bert"])
+def test_a_ready_made_mask_gives_the_states_of_one_row_per_text(name: str, attention: str) -> None:
+    """The mask that asks the GPU nothing, against the row of zeros and ones the models otherwise make theirs from."""
+    description = json.dumps({**json.loads(DESCRIPTIONS["bert" if name == "bert" else "t5"]), "model_type": name})
+    encoder = TextEncoder(description).eval()
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    try:
+        encoder.model.set_attn_implementation(attention)
+    except AttributeError:
+        pass  # an older transformers has one kind of attention
+    text = ids()
+    for padding in (PADDING, torch.zeros_like(PADDING)):
+        expected = encoder.model(input_ids=text, attention_mask=(~padding).long()).last_hidden_state
+        torch.testing.assert_close(encoder(text, padding)[~padding], expected[~padding], rtol=1e-6, atol=1e-6)
+
+
+def test_no_family_but_the_first_deberta_reads_a_number_back() -> None:
+    """DeBERTa (not V2 and V3) computes its scales as numbers on the CPU in transformers 5; none comes from the GPU."""
+    from benchmarks.waits import WaitCounter
+
+    for name in sorted(set(DESCRIPTIONS) - {"deberta"}):
+        encoder, text = TextEncoder(DESCRIPTIONS[name]), ids()
+        assert WaitCounter.count(lambda: encoder(text, PADDING).sum().backward()) == 0, name  # noqa: B023

@@ -243,3 +243,16 @@ def test_command_line_prints_one_line_and_no_traceback(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_an_approximate_index_is_described_and_replaced(tmp_path: Path, capsys) -> None:
+    write_directory(tmp_path, 120)
+    assert run(tmp_path, "--k", "5", "--index", "ivf", "--nlist", "8", "--nprobe", "8") == 0
+    info = NegativeTable.load(tmp_path, "train").info
+    assert info["index"] == "ivf" and info["recall"] == 1.0 and info["nprobe"] == 8  # every list is looked through
+    assert "recall of the farthest  1.000" in capsys.readouterr().out
+    assert run(tmp_path, "--k", "5") == 0
+    assert "done again with other settings (metric)" in capsys.readouterr().out
+    assert NegativeTable.load(tmp_path, "train").info["metric"] == "cosine distance"
+    with pytest.raises(DataError, match="of the farthest strategy"):
+        run(tmp_path, "--index", "ivf", strategy="balanced")

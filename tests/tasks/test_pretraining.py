@@ -232,3 +232,38 @@ def test_class_texts_are_cut_as_reports_are(directory):
     the_task.load_dataset("valid")
     _, prompts = the_task.prompts[the_task.dataset("valid")]
     assert [prompts[index].tolist() for index in range(3)] == [[5, 1], [7, 1], [9, 1]]
+
+
+@pytest.mark.parametrize(("multiple", "limit", "length"), [(1, 256, 6), (8, 256, 8), (4, 256, 8), (3, 256, 6), (8, 7, 7)])
+def test_texts_are_padded_to_few_lengths_and_the_loss_stays(directory, model, multiple, limit, length):
+    the_task = task(directory, pad_text_to=multiple, max_text_tokens=limit)
+    the_task.load_dataset("train", combine=True)
+    batch = the_task.dataset("train").collater([0, 1, 2, 5])
+    assert batch["net_input"]["text"].shape == (4, 6)
+    seen = []
+
+    class Spy(CompositeCriterion):
+        def forward(self, model, sample, reduce=True):
+            seen.append(sample["net_input"]["text"].shape[1])
+            return super().forward(model, sample, reduce)
+
+    class Optimizer:
+        def backward(self, loss):
+            loss.backward()
+
+    criterion = Spy(CriterionConfig(), the_task).train()
+    with torch.random.fork_rng():
+        results = []
+        for sample in (batch, the_task.with_padded_texts(batch)):
+            results.append(criterion(model.eval(), sample)[0].item())
+        the_task.train_step(
+            sample=batch, model=model, criterion=criterion, optimizer=Optimizer(), update_num=0, ignore_grad=False
+        )
+    model.zero_grad()
+    assert seen == [6, length, length]
+    assert results[0] == pytest.approx(results[1], rel=1e-5)
+
+
+def test_a_multiple_below_one_is_refused(directory):
+    with pytest.raises(DataError, match="task.pad_text_to=0"):
+        task(directory, pad_text_to=0)

@@ -1,0 +1,95 @@
+"""``model.compile``: the same losses and gradients, under the same names, in training alone."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any
+
+import pytest
+import torch
+
+from cmelt_plugin.modules import compiling
+from tests.criterions.batches import dataset, without_dropout
+from tests.criterions.rank_work import filled, train_step
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory) -> dict[str, Any]:
+    return dataset(tmp_path_factory.mktemp("manifest"), short_row=2).collater([0, 1, 2, 3])
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Graphs that were compiled, each run as it is."""
+    seen: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        seen.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(compiling, "BACKEND", backend)
+    yield seen
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("changes", [{}, {"checkpoint_activations": True}])
+def test_loss_and_gradients_are_the_same(sample, graphs, changes: dict[str, Any]) -> None:
+    changes = {**without_dropout(), **changes}
+    expected = train_step(sample, changes, {})
+    assert not graphs
+    got = train_step(sample, {**changes, "compile": True}, {})
+    assert len(graphs) >= 5  # convolutions, two encoders, fusion, MEM decoder
+    torch.testing.assert_close(got["loss"], expected["loss"])
+    for name, gradient in expected["gradients"].items():
+        torch.testing.assert_close(
+            got["gradients"][name], gradient, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_names_of_weights_are_the_same(graphs) -> None:
+    assert list(filled(compile=True).state_dict()) == list(filled().state_dict())
+    assert [name for name, _ in filled(compile=True).named_modules()] == [name for name, _ in filled().named_modules()]
+
+
+def test_evaluation_is_not_compiled(sample, graphs) -> None:
+    model = filled(compile=True).eval()
+    model(**sample["net_input"])
+    with torch.no_grad():
+        model.train()(**sample["net_input"])
+    assert not graphs
+
+
+def test_a_copy_runs_its_own_weights(sample, graphs) -> None:
+    model = filled(**without_dropout(), compile=True).train()
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in twin.fusion.parameters():
+            parameter.mul_(0.5)
+    first, second = (m(**sample["net_input"])["etm_logits"] for m in (model, twin))
+    assert not torch.allclose(first, second, atol=1e-3)
+
+
+def test_a_pytorch_that_cannot_compile_trains_without(sample, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    def unavailable(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("Dynamo is not supported on Python 3.12+")
+
+    monkeypatch.setattr(torch, "compile", unavailable)
+    with caplog.at_level(logging.WARNING):
+        got = train_step(sample, {**without_dropout(), "compile": True}, {})
+    assert "Dynamo is not supported" in caplog.text and "goes on without" in caplog.text
+    assert torch.equal(got["loss"], train_step(sample, without_dropout(), {})["loss"])
+
+
+def test_a_failing_compiler_is_given_up(sample, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    def failing(graph: Any, inputs: Any) -> Any:
+        raise RuntimeError("no C++ compiler")
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(compiling, "BACKEND", failing)
+    with caplog.at_level(logging.WARNING):
+        got = train_step(sample, {**without_dropout(), "compile": True}, {})
+    assert "no C++ compiler" in caplog.text
+    torch.testing.assert_close(got["loss"], train_step(sample, without_dropout(), {})["loss"])
+    torch._dynamo.reset()
