@@ -62,6 +62,7 @@ def _host(module: str) -> Any:
 
 # fairseq's speech tasks ask for tensorboardX whenever fairseq is imported; nothing here uses them.
 logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
+logging.getLogger("fsspec").setLevel(logging.WARNING)  # the host turns on debugging output of every library
 _host("")
 if IS_SIGNALS:
     Dataclass = _host("dataclass").Dataclass
