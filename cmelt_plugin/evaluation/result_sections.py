@@ -136,6 +136,8 @@ def table_section(comparison: Comparison, published_source: str) -> page.Section
     if comparison.has_own:
         known = ", ".join(f"{column.label} {n}" for column, n in zip(table.columns, sizes) if n != DASH)
         text = f"▸ measured here; records evaluated: {known}. The other rows: {published_source}."
+        if table.grid:
+            text += " ± of ours: standard deviation over seeds; of the published rows: over tasks."
         if len(shown) < len(table.columns):
             text += f" {len(table.columns) - len(shown)} columns without a result of yours are left out; tables/ has them."
         blocks.append(page.paragraph(text))
