@@ -16,12 +16,10 @@ import numpy as np
 from cmelt_plugin.data.leads import LEADS, LeadError, lead_indices, lead_keep_mask
 from cmelt_plugin.data.resampling import RATES, resample
 from cmelt_plugin.data.store import N_SAMPLES, SAMPLE_RATE, to_steps
+from cmelt_plugin.data.wfdb_record import MILLIVOLTS
 
 SECONDS = N_SAMPLES / SAMPLE_RATE
 REJECT, ZERO = "reject", "zero"
-
-# Millivolts per unit, by the lower-case unit. Both of Unicode's micro signs occur.
-_MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "nv": 1e-6}
 
 
 class Rejected(Exception):
@@ -123,7 +121,7 @@ def _all_leads(recording: Recording, missing_leads: str) -> tuple[Recording, np.
 
 
 def _millivolts(recording: Recording) -> np.ndarray:
-    factors = [_MILLIVOLTS.get(str(unit).strip().lower()) for unit in recording.units]
+    factors = [MILLIVOLTS.get(str(unit).strip().lower()) for unit in recording.units]
     for lead, unit, factor in zip(recording.leads, recording.units, factors):
         if factor is None:
             raise Rejected("units", f"lead {lead} is in {unit!r}, not in V, mV, uV or nV")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import wfdb
 
+from cmelt_plugin.data.wfdb_record import repair_units
 from preprocess.recording import Recording, Rejected
 
 # Trouble of the machine, not of the recording: the run must stop (and resume later) instead of rejecting good records.
@@ -50,7 +50,7 @@ def read_wfdb(path: str) -> Recording:
         raise
     except Exception as error:  # damaged files raise a dozen kinds of exception
         raise _diagnose(path, error) from None
-    return Recording(signal, leads, _repair_units(path, units), float(record.fs))
+    return Recording(signal, leads, repair_units(path, units), float(record.fs))
 
 
 def _read_format_16(path: str) -> Recording | None:
@@ -111,15 +111,3 @@ def _check_size(path: Path, needed: int) -> None:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
-
-
-def _repair_units(path: str, units: Sequence[str]) -> Sequence[str]:
-    """Restore the micro signs which the reader drops: it would take a lead in microvolts for one in volts."""
-    if "V" not in units:
-        return units
-    data = Path(f"{path}.hea").read_bytes()
-    if data.isascii():
-        return units
-    lines = [line for line in data.decode("latin-1").splitlines() if line.strip() and not line.startswith("#")]
-    # As Latin-1, the micro sign of either encoding ends in byte B5 or BC.
-    return ["uV" if re.search("/\\S{0,2}[\xb5\xbc]V", line) else unit for line, unit in zip(lines[1:], units)]

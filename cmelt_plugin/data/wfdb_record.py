@@ -13,7 +13,7 @@ import numpy as np
 from cmelt_plugin.errors import DataError
 
 # Millivolts per unit, by the lower-case unit. Both of Unicode's micro signs occur.
-_MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "nv": 1e-6}
+MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "nv": 1e-6}
 _SUFFIXES = (".hea", ".dat", ".mat")
 
 
@@ -61,15 +61,15 @@ def read_record(path: str | os.PathLike) -> WFDBRecord:
         raise DataError(f"{path}: unreadable WFDB record ({type(error).__name__}: {detail})") from None
     if record.p_signal is None or not len(record.p_signal):
         raise DataError(f"{path}: the record holds no signal of a fixed rate")
-    leads, units = list(record.sig_name), _units(stem, list(record.units))
-    factors = [_MILLIVOLTS.get(str(unit).strip().lower()) for unit in units]
+    leads, units = list(record.sig_name), repair_units(stem, record.units)
+    factors = [MILLIVOLTS.get(str(unit).strip().lower()) for unit in units]
     for lead, unit, factor in zip(leads, units, factors):
         if factor is None:
             raise DataError(f"{path}: lead {lead} is in {unit!r}, not in V, mV, uV or nV")
     return WFDBRecord(record.p_signal.T * np.array(factors)[:, None], leads, float(record.fs))
 
 
-def _units(stem: str, units: list[str]) -> list[str]:
+def repair_units(stem: str, units: Sequence[str]) -> Sequence[str]:
     """Restore the micro signs which wfdb drops: it would take a lead in microvolts for one in volts."""
     if "V" not in units:
         return units
