@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--full", action="store_true", help="whole tasks where the default extrapolates")
     result.add_argument("--rounds", type=int, help="timed rounds (each benchmark's own number)")
     result.add_argument("--compile", action="store_true", help="also time models through torch.compile")
-    result.add_argument("--profile", type=Path, help="step: write where our step spends its time to this file")
+    result.add_argument("--profile", type=Path, help="step: write where both ways spend their time to this file")
     result.add_argument("--folder", type=Path, help="folder for large temporary files (the system's)")
     result.add_argument("--table", type=Path, nargs="+", metavar="JSON", help="write results into benchmarks/README.md")
     result.add_argument("--readme", type=Path, default=README, help="file that --table writes into (benchmarks/README.md)")

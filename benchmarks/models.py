@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor
 
 from benchmarks.machine import REPOSITORY
+from benchmarks.profiling import BACKWARD, FORWARD, OPTIMISER, part
 from cmelt_plugin import host, register
 from cmelt_plugin.criterions.composite import CompositeCriterion
 from cmelt_plugin.criterions.config import CriterionConfig
@@ -163,10 +164,12 @@ def training_step(loss: Callable[[], Tensor], optimiser: Any, device: str, bf16:
     """Forward, backward and optimiser as one function."""
 
     def step() -> None:
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+        with part(FORWARD), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
             value = loss()
-        value.backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        with part(BACKWARD):
+            value.backward()
+        with part(OPTIMISER):
+            optimiser.step()
+            optimiser.zero_grad()
 
     return step

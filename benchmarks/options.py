@@ -21,7 +21,7 @@ class Options:
         full: the whole task where the default measures a part and extrapolates.
         rounds: instead of each benchmark's own number.
         compile: also models through ``torch.compile``.
-        profile: file for a profile of our training step; None: none is made.
+        profile: file for a profile of a naive and of our training step; None: none is made.
         folder: where large temporary files go; None: the system's choice.
     """
 

@@ -91,8 +91,9 @@ def run(options: Options) -> Outcome:
             outcome.figures += cpu_peaks(steps, rows)
     outcome.figures.insert(0, limit)
     if options.profile is not None:
-        write_profile(options.profile, model, steps["ours bf16" if options.on_gpu else "ours"], options)
-        outcome.notes.append(f"profile of our step in {options.profile}")
+        compared = ("naive bf16", "ours bf16") if options.on_gpu else ("naive", "ours")
+        write_profile(options.profile, {name: steps[name] for name in compared}, model, options)
+        outcome.notes.append(f"profile of both steps in {options.profile}")
     return outcome
 
 

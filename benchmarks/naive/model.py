@@ -16,6 +16,7 @@ from benchmarks.naive.attention import Mode, Weights
 from benchmarks.naive.ecg_encoder import encode_ecg
 from benchmarks.naive.heads import fuse, pool, reconstruct, vocabulary_logits
 from benchmarks.naive.text_encoder import encode_text
+from benchmarks.profiling import part
 from cmelt_plugin.config_strings import parse_conv_layers
 
 IGNORE = -100
@@ -49,17 +50,20 @@ class NaiveCMELT:
         weights = Weights(dict(self.model.named_parameters()))
         text_padding = inputs["text_padding_mask"]
         ecg = inputs["ecg"] * (~inputs["lead_mask"]).to(inputs["ecg"].dtype)[..., None]
-        encoded = encode_ecg(weights.below("ecg_encoder"), cfg, self.conv_layers, ecg, inputs["mem_noise"], mode)
-        text_states = encode_text(weights.below("text_encoder.model"), self.sizes, inputs["text"], text_padding, mode)
+        with part("ecg_encoder"):
+            encoded = encode_ecg(weights.below("ecg_encoder"), cfg, self.conv_layers, ecg, inputs["mem_noise"], mode)
+        with part("text_encoder"):
+            text_states = encode_text(weights.below("text_encoder.model"), self.sizes, inputs["text"], text_padding, mode)
         ecg_vector = pool(weights.below("ecg_projection"), encoded.states, None, "first")
         text_vector = pool(weights.below("text_projection"), text_states, text_padding, cfg.text_pool)
-        text, fused_ecg, for_mem = fuse(weights.below("fusion"), cfg, text_states, encoded.states, text_padding, mode)
+        with part("fusion"):
+            text, fused_ecg, for_mem = fuse(weights.below("fusion"), cfg, text_states, encoded.states, text_padding, mode)
+        with part("mem_head"):
+            prediction = reconstruct(weights.below("mem_head"), cfg, for_mem, encoded, mode.eager)
 
         losses = {
             "mlm": self._mlm(weights.below("mlm_head"), text, sample),
-            "mem": self._mem(
-                reconstruct(weights.below("mem_head"), cfg, for_mem, encoded, mode.eager), encoded.dropped, sample
-            ),
+            "mem": self._mem(prediction, encoded.dropped, sample),
         }
         pooled = [
             pool(weights.below("fused_text_pooler"), text, text_padding, cfg.text_pool),
@@ -75,10 +79,13 @@ class NaiveCMELT:
         """Mean cross-entropy over masked words."""
         mask = sample["net_input"]["mlm_mask"]
         if not self.mode.full_vocabulary:
-            return F.cross_entropy(vocabulary_logits(weights, states[mask]).float(), sample["mlm_target"])
+            with part("mlm_head"):
+                logits = vocabulary_logits(weights, states[mask])
+            return F.cross_entropy(logits.float(), sample["mlm_target"])
         target = torch.full(mask.shape, IGNORE, device=mask.device)
         target[mask] = sample["mlm_target"]
-        logits = vocabulary_logits(weights, states)
+        with part("mlm_head"):
+            logits = vocabulary_logits(weights, states)
         return F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=IGNORE)
 
     def _mem(self, prediction: Tensor, dropped: Tensor, sample: dict[str, Any]) -> Tensor:
