@@ -97,9 +97,8 @@ class Farthest:
         embeddings: np.ndarray,
         k: int,
         block: int = 4096,
-        gpu: bool = True,
         *,
-        device: str | None = None,
+        device: str = "auto",
         index: str = EXACT,
         nlist: int | None = None,
         nprobe: int | None = None,
@@ -111,8 +110,7 @@ class Farthest:
             embeddings: float32 ``[n, d]``, rows of unit norm (or zero).
             k: negatives per report, cut to ``n - 1``.
             block: queries searched at once.
-            gpu: use a GPU where there is one; of no effect where ``device`` is given.
-            device: ``cpu``, ``auto``, ``cuda``, …, of the exact search; None: as ``gpu`` says.
+            device: of the exact search: ``cpu``, ``cuda``, …, or ``auto``, a GPU where there is one.
             index: ``exact`` or ``ivf``.
             nlist: inverted lists, cut to ``n``; None: four times the root of ``n``.
             nprobe: inverted lists looked through per report, cut to all of them; None: a sixteenth, at least 64.
@@ -130,7 +128,6 @@ class Farthest:
         self.k = usable_k(k, n)
         self.blocks = [np.arange(start, min(start + block, n)) for start in range(0, n, block)]
         self.info: dict[str, Any] = {"index": index}
-        device = device or ("auto" if gpu else "cpu")
         if index == EXACT:
             self._search: Search = exact_search(self.embeddings, device)
             return

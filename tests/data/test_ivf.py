@@ -79,7 +79,7 @@ def test_a_gpu_without_a_faiss_for_it_is_searched_through_torch(monkeypatch) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "zeros", lambda *size, device=None: zeros(*size))
     found = find_negatives(Farthest(vectors, 8, block=16))
-    expected = find_negatives(Farthest(vectors, 8, block=16, gpu=False))
+    expected = find_negatives(Farthest(vectors, 8, block=16, device="cpu"))
     asked = find_negatives(Farthest(vectors, 8, block=16, device="cuda:1"))
     assert made == ["cuda", "cuda"]
     for table in (found, asked):
