@@ -39,8 +39,9 @@ gpu: install  ## replaces faiss-cpu by faiss-gpu (CUDA 12); torch on Linux has C
 	$(BIN)/python -m pip uninstall -q -y faiss-cpu
 	$(PIP) --force-reinstall --no-deps faiss-gpu
 
+# Tests in a few processes at once: more would only repeat the trainings that several of them share.
 test: lint  ## lint and tests
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 lint: install  ## ruff, rules and format
 	$(BIN)/ruff check .
