@@ -202,8 +202,9 @@ class ECGTextDataset(ECGDataset):
         swapped = swapped_places(len(order), size)
         report[swapped] = self.draw_negatives(report[swapped], rng.random(np.count_nonzero(swapped)))
         lengths = np.minimum(self.tokens.lengths(), self.options.max_text_tokens).astype(np.int32)[report]
-        items = np.stack([order, report], axis=1)
-        return [items[places] for places in length_groups(lengths, report, size, n_ranks, rng)]
+        places = length_groups(lengths, report, size, n_ranks, rng)
+        items = np.stack([order[places], report[places]], axis=1)
+        return [items[start : start + size] for start in range(0, len(items), size)]
 
     def draw_negatives(self, report_ids: np.ndarray, u: np.ndarray) -> np.ndarray:
         """A negative report for each of ``report_ids``, chosen by ``u`` in [0, 1)."""

@@ -34,10 +34,8 @@ def swapped_places(n: int, size: int) -> np.ndarray:
     return swapped
 
 
-def length_groups(
-    lengths: np.ndarray, texts: np.ndarray, size: int, n_ranks: int, rng: np.random.Generator
-) -> list[np.ndarray]:
-    """Batches of places in an epoch's order, in the order they are to be dealt to the ranks.
+def length_groups(lengths: np.ndarray, texts: np.ndarray, size: int, n_ranks: int, rng: np.random.Generator) -> np.ndarray:
+    """Places in an epoch's order, batch after batch, in the order in which these are to be dealt to the ranks.
 
     Which places make a batch depends on the texts and ``size`` alone. Each run of ``n_ranks`` batches, which the ranks
     compute at the same time and wait for each other in, is of similar length; the runs come in random order. Batches that
@@ -51,24 +49,22 @@ def length_groups(
         rng: source of the order.
 
     Returns:
-        int32 ``[size]`` each, the last one ``[n % size]`` where that is not 0.
+        int32 ``[n]``: a permutation.
     """
     n, half = len(lengths), size // 2
-    batches: list[np.ndarray] = []
-    for number, (first, n_batches) in enumerate(_chunks(n // size)):
+    batches = np.empty((n // size, size), dtype=np.int32)
+    for number, (first, n_batches) in enumerate(_chunks(len(batches))):
         start, middle, end = (first * size + part for part in (0, n_batches * half, n_batches * size))
-        rows = [
+        dealt = [
             part.start + deal_by_length(lengths[part], texts[part], n_batches)
             for part in (slice(start, middle), slice(middle, end))
         ]
-        dealt = np.concatenate(rows, axis=1).astype(np.int32)
         # Up and down in turn, so that a run across two chunks is of similar length, too.
-        batches.extend(dealt[:: 1 if number % 2 == 0 else -1])
+        batches[first : first + n_batches] = np.concatenate(dealt, axis=1)[:: 1 if number % 2 == 0 else -1]
     n_runs = len(batches) // n_ranks
-    order = rng.permutation(n_runs)[:, None] * n_ranks + np.arange(n_ranks)[None, :]
-    ordered = [batches[index] for index in order.ravel().tolist()] + batches[n_runs * n_ranks :]
-    rest = np.arange(n - n % size, n, dtype=np.int32)
-    return ordered + [rest] if len(rest) else ordered
+    order = np.arange(len(batches))
+    order[: n_runs * n_ranks] = (rng.permutation(n_runs)[:, None] * n_ranks + np.arange(n_ranks)).ravel()
+    return np.concatenate([batches[order].ravel(), np.arange(n - n % size, n, dtype=np.int32)])
 
 
 def deal_by_length(lengths: np.ndarray, texts: np.ndarray, n_batches: int) -> np.ndarray:

@@ -25,6 +25,11 @@ def zipf_texts(n, n_texts=300, seed=0):
     return np.sort(rng.geometric(0.05, n_texts) + 3)[texts], texts
 
 
+def groups(lengths, texts, size, n_ranks, seed=0):
+    places = length_groups(lengths, texts, size, n_ranks, np.random.default_rng(seed))
+    return [places[start : start + size] for start in range(0, len(places), size)]
+
+
 def padding(lengths, batches):
     return 1 - lengths.sum() / sum(len(batch) * lengths[batch].max() for batch in batches)
 
@@ -42,8 +47,8 @@ def test_every_place_is_in_one_batch_and_half_of_each_batch_is_swapped(n, size, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "CHUNK", chunk)
         swapped = swapped_places(n, size)
-        batches = length_groups(lengths, texts, size, n_ranks, np.random.default_rng(seed))
-        other_ranks = length_groups(lengths, texts, size, n_ranks + 1, np.random.default_rng(seed + 1))
+        batches = groups(lengths, texts, size, n_ranks, seed)
+        other_ranks = groups(lengths, texts, size, n_ranks + 1, seed + 1)
     assert sorted(np.concatenate(batches)) == list(range(n))
     assert [len(batch) for batch in batches] == [size] * (n // size) + [n % size] * (n % size > 0)
     assert [int(swapped[batch].sum()) for batch in batches] == [len(batch) // 2 for batch in batches]
@@ -53,7 +58,7 @@ def test_every_place_is_in_one_batch_and_half_of_each_batch_is_swapped(n, size, 
 
 def test_padding_becomes_a_fraction_of_what_it_was():
     lengths, texts = zipf_texts(128 * 100 + 7)
-    batches = length_groups(lengths, texts, 128, 1, np.random.default_rng(0))
+    batches = groups(lengths, texts, 128, 1)
     random_batches = np.array_split(np.arange(len(lengths)), 101)
     assert padding(lengths, random_batches) > 0.7
     assert padding(lengths, batches) < 0.2
@@ -61,7 +66,7 @@ def test_padding_becomes_a_fraction_of_what_it_was():
 
 def test_batches_that_ranks_compute_together_are_of_similar_length():
     lengths, texts = zipf_texts(16 * 256)
-    batches = length_groups(lengths, texts, 16, 4, np.random.default_rng(0))
+    batches = groups(lengths, texts, 16, 4)
     longest = np.array([lengths[batch].max() for batch in batches])
     runs, shuffled = longest.reshape(-1, 4), np.random.default_rng(1).permutation(longest).reshape(-1, 4)
     assert runs.max(axis=1).mean() < 0.7 * shuffled.max(axis=1).mean()
