@@ -12,6 +12,7 @@ from benchmarks.outcome import Outcome
 NAMES = (
     "record_reading",
     "collation",
+    "text_padding",
     "startup",
     "step",
     "n3s",

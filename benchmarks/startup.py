@@ -8,7 +8,8 @@ modules is subtracted. The baseline reads the TSV line by line into Python lists
 
 ``loading`` is what a command waits for: manifest, report ids, token ids, negatives (their checksums included) and the data
 set. ``worker`` is a data-loader worker that has made a batch: what it shares with no other process. ``resident`` counts
-memory-mapped files too, which the system may drop.
+memory-mapped files too, which the system may drop. ``length groups`` is what ``task.group_by_length`` adds at the beginning of
+each epoch.
 
 Physical limit: the bytes that have to be read, 0.8 GB, at the speed of the page cache; and 4 bytes a record and column.
 """
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import material
-from benchmarks.memory import read_memory, run_fresh, unshared
+from benchmarks.memory import read_memory, reset_peak, run_fresh, unshared
 from benchmarks.options import Options
 from benchmarks.outcome import LOWER, Outcome
 from benchmarks.timing import figure_of
@@ -51,7 +52,7 @@ def run(options: Options) -> Outcome:
     for name, key in (("loading / list of lines", "seconds"), ("resident / list of lines", "resident")):
         # Both are seconds or megabytes: how many times as much the lists need.
         ratios.append(figure_of(name, [b[key] / a[key] for a, b in zip(ours, naive)], "x", "higher"))
-    units = {"seconds": "s", "batch_seconds": "s"}
+    units = {"seconds": "s", "batch_seconds": "s", "groups_seconds": "s"}
     names = {
         "seconds": "loading",
         "batch_seconds": "iterator and first batch",
@@ -59,6 +60,9 @@ def run(options: Options) -> Outcome:
         "anonymous": "resident, without mapped files",
         "peak": "peak while loading",
         "worker": "worker, unshared",
+        "groups_seconds": "length groups of an epoch",
+        "groups": "length groups, memory kept",
+        "groups_peak": "length groups, peak while made",
     }
     figures = [
         figure_of(name, [answer[key] for answer in ours], units.get(key, "MB"), LOWER)
@@ -120,7 +124,15 @@ def load_ours(folder: Path) -> dict[str, Any]:
     iterator = iter(loader)
     worker = next(iterator)["worker"]
     batch_seconds = time.perf_counter() - start
-    del iterator
+    del iterator, loader, batches, order
+    dataset.options.group_by_length = True
+    counted = reset_peak()
+    before_groups = read_memory()
+    start = time.perf_counter()
+    groups = dataset.batches(128)
+    groups_seconds = time.perf_counter() - start
+    after_groups = read_memory()
+    assert len(groups) == -(-len(dataset) // 128)
     return {
         "seconds": seconds,
         "batch_seconds": batch_seconds,
@@ -129,6 +141,9 @@ def load_ours(folder: Path) -> dict[str, Any]:
         "anonymous": after.anonymous - before.anonymous,
         "peak": max(after.peak - before.resident, 0.0),
         "worker": worker,
+        "groups_seconds": groups_seconds,
+        "groups": max(after_groups.resident - before_groups.resident, 0.0),
+        **({"groups_peak": max(after_groups.peak - before_groups.resident, 0.0)} if counted else {}),
     }
 
 

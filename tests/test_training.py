@@ -128,7 +128,8 @@ def test_another_tokenizer_is_refused(trained, data, tmp_path):
 def test_two_processes_train_and_validate_as_one(data, text_encoder, tmp_path):
     """torchrun on two CPU processes: one model, and validation figures that do not depend on the number of ranks."""
     name = "fairseq"
-    arguments = train_command(name, data, text_encoder, tmp_path / "ck", "optimization.max_update=4", processes=2)
+    options = ("optimization.max_update=4", "task.group_by_length=true")
+    arguments = train_command(name, data, text_encoder, tmp_path / "ck", *options, processes=2)
     output = run(arguments, name, tmp_path)
     assert "distributed init (rank 1)" in output
     by_update = {}

@@ -1,6 +1,7 @@
 """Paired ECGs and reports as mini-batches.
 
-An item of the data set is a row number; all work is done in :meth:`ECGTextDataset.collater`, on whole batches, inside
+An item of the data set is a row number, or where the texts were chosen together with the batches a row number and the
+report whose text it is shown with; all work is done in :meth:`ECGTextDataset.collater`, on whole batches, inside
 the data-loader workers. Batches hold NumPy-born tensors only and depend on (seed, epoch, row numbers) alone.
 """
 
@@ -15,9 +16,10 @@ import torch
 
 from cmelt_plugin import host
 from cmelt_plugin.data.augmentation import random_lead_mask
+from cmelt_plugin.data.length_groups import length_groups, swapped_places
 from cmelt_plugin.data.manifest import Manifest
 from cmelt_plugin.data.negatives import NegativeTable
-from cmelt_plugin.data.randomness import epoch_order, record_generators
+from cmelt_plugin.data.randomness import epoch_generator, epoch_order, record_generators
 from cmelt_plugin.data.store import RecordStore
 from cmelt_plugin.data.text_masking import WordMasker
 from cmelt_plugin.data.tokens import TokenTable
@@ -35,6 +37,7 @@ class PairingOptions:
         mlm_probability: share of ordinary tokens masked.
         n_ecg_tokens: tokens of a record in the ECG encoder, for the MEM noise.
         max_text_tokens: longer texts are cut; their last token (T5's ``</s>``, BERT's ``[SEP]``) is kept.
+        group_by_length: batches of texts of similar length, training only.
     """
 
     seed: int = 1
@@ -43,6 +46,7 @@ class PairingOptions:
     mlm_probability: float = 0.25
     n_ecg_tokens: int = 312
     max_text_tokens: int = 256
+    group_by_length: bool = False
 
 
 class ECGDataset(host.Dataset):
@@ -89,6 +93,16 @@ class ECGDataset(host.Dataset):
     def ordered_indices(self) -> np.ndarray:
         return np.arange(len(self))
 
+    @property
+    def keeps_order_of_batches(self) -> bool:
+        """Whether the host must not shuffle :meth:`batches`."""
+        return False
+
+    def batches(self, size: int, n_ranks: int = 1) -> list[np.ndarray]:
+        """Items of each batch of this epoch, the last of which may have fewer; the host deals them to the ranks in turn."""
+        order = self.ordered_indices()
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
     def read_ecg(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
         """``[B, 12, 5000]`` float32 mV, and real samples ``[B]`` where any record is padded, else None."""
         ecg = self.store.read(self.manifest.shard[rows], self.manifest.row[rows])
@@ -96,7 +110,7 @@ class ECGDataset(host.Dataset):
         padded = (n_samples < ecg.shape[-1]).any()
         return torch.from_numpy(ecg), torch.from_numpy(n_samples.astype(np.int64)) if padded else None
 
-    def collater(self, samples: list[int]) -> dict[str, Any]:
+    def collater(self, samples: Sequence[int]) -> dict[str, Any]:
         """Row numbers → mini-batch; see :class:`ECGTextDataset`."""
         if len(samples) == 0:
             return {}
@@ -158,6 +172,9 @@ class ECGTextDataset(ECGDataset):
             options.mlm_probability, tokens.info["mask_id"], tokens.info["vocab_size"], tokens.info["special_ids"]
         )
 
+    def __getitem__(self, index: Any) -> Any:
+        return index if np.ndim(index) else int(index)
+
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
         return not self.options.train  # batches are put together anew every epoch
@@ -166,6 +183,28 @@ class ECGTextDataset(ECGDataset):
         if self.options.train:
             return epoch_order(self.options.seed, self.epoch, len(self))
         return np.arange(len(self))
+
+    @property
+    def keeps_order_of_batches(self) -> bool:
+        return self.options.train and self.options.group_by_length
+
+    def batches(self, size: int, n_ranks: int = 1) -> list[np.ndarray]:
+        """See :meth:`ECGDataset.batches`; with ``group_by_length`` an item is (row, report of its text): int32 ``[B, 2]``.
+
+        Which records are in a batch and which reports they are shown with depends on (seed, epoch) and ``size`` alone, the
+        order of the batches also on ``n_ranks``.
+        """
+        if not self.keeps_order_of_batches:
+            return super().batches(size, n_ranks)
+        order = self.ordered_indices().astype(np.int32)
+        rng = epoch_generator(self.options.seed, self.epoch)
+        report = self.report_ids[order].astype(np.int32)
+        swapped = swapped_places(len(order), size)
+        report[swapped] = self.draw_negatives(report[swapped], rng.random(np.count_nonzero(swapped)))
+        lengths = np.minimum(self.tokens.lengths(), self.options.max_text_tokens).astype(np.int32)[report]
+        places = length_groups(lengths, report, size, n_ranks, rng)
+        items = np.stack([order[places], report[places]], axis=1)
+        return [items[start : start + size] for start in range(0, len(items), size)]
 
     def draw_negatives(self, report_ids: np.ndarray, u: np.ndarray) -> np.ndarray:
         """A negative report for each of ``report_ids``, chosen by ``u`` in [0, 1)."""
@@ -189,11 +228,12 @@ class ECGTextDataset(ECGDataset):
         ids[~padding] = np.concatenate(texts)
         return ids, padding
 
-    def collater(self, samples: list[int]) -> dict[str, Any]:
-        batch = super().collater(samples)
-        if not batch:
-            return batch
-        options, rows = self.options, np.asarray(samples, dtype=np.int64)
+    def collater(self, samples: Sequence[Any]) -> dict[str, Any]:
+        if len(samples) == 0:
+            return {}
+        items = np.asarray(samples, dtype=np.int64)
+        options, rows = self.options, items if items.ndim == 1 else items[:, 0]
+        batch = super().collater(rows)
         own = self.report_ids[rows]
         # Fixed-size draws come first, so that no record's numbers depend on its neighbours' texts.
         generators = record_generators(options.seed, self.epoch if options.train else 0, rows)
@@ -201,10 +241,14 @@ class ECGTextDataset(ECGDataset):
         swap_key, negative_key, lead_keys = fixed[:, 0], fixed[:, 1], fixed[:, 2:]
         mem_noise = np.stack([g.integers(0, 2**31, options.n_ecg_tokens, dtype=np.int64) for g in generators])
 
-        swapped = np.zeros(len(rows), dtype=bool)
-        swapped[swap_key.argsort(kind="stable")[: len(rows) // 2]] = True
-        used = own.copy()
-        used[swapped] = self.draw_negatives(own[swapped], negative_key[swapped])
+        if items.ndim == 1:
+            swapped = np.zeros(len(rows), dtype=bool)
+            swapped[swap_key.argsort(kind="stable")[: len(rows) // 2]] = True
+            used = own.copy()
+            used[swapped] = self.draw_negatives(own[swapped], negative_key[swapped])
+        else:
+            used = items[:, 1]
+            swapped = used != own  # no report is its own negative
         ids, padding = self.pad_texts(used)
         uniforms = np.zeros((3, *ids.shape))  # zeros under padding are never looked at
         for row, generator in enumerate(generators):

@@ -72,8 +72,27 @@ class MappedArray:
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Elements of the flattened array at int ``indices [m]``, a copy. Raises DataError like :meth:`slice`."""
-        data = b"".join([self._read(index, index + 1) for index in np.asarray(indices).tolist()])
-        return np.frombuffer(data, self._place[1]).copy()
+        indices = np.asarray(indices)
+        _, dtype, shape, _ = self._place
+        size = int(np.prod(shape))
+        if len(indices) * mmap.PAGESIZE >= size * dtype.itemsize:  # nearly every page is needed: one after the other
+            return self._take_in_passing(indices, size)
+        data = b"".join([self._read(index, index + 1) for index in indices.tolist()])
+        return np.frombuffer(data, dtype).copy()
+
+    def _take_in_passing(self, indices: np.ndarray, size: int) -> np.ndarray:
+        """Read the whole array in parts of a few megabytes, keeping what is asked for."""
+        dtype = self._place[1]
+        order = np.argsort(indices)
+        taken = np.empty(len(indices), dtype)
+        part = max(1, BLOCK_BYTES // dtype.itemsize)
+        bounds = np.searchsorted(indices, np.arange(0, size + part, part), sorter=order)
+        for number, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:])):
+            if begin < end:
+                places, start = order[begin:end], number * part
+                values = np.frombuffer(self._read(start, min(start + part, size)), dtype)
+                taken[places] = values[indices[places] - start]
+        return taken
 
     def _read(self, start: int, stop: int) -> bytes:
         path, dtype, _, offset = self._place

@@ -20,3 +20,8 @@ def record_generators(seed: int, epoch: int, indices: np.ndarray) -> list[np.ran
 def epoch_order(seed: int, epoch: int, n_records: int) -> np.ndarray:
     """A permutation of the records for one epoch, int64 ``[n]``."""
     return np.random.default_rng([seed, epoch]).permutation(n_records)
+
+
+def epoch_generator(seed: int, epoch: int) -> np.random.Generator:
+    """For what else is drawn once for a whole epoch; independent of its order and of the records' numbers."""
+    return np.random.default_rng([seed, epoch, 1])

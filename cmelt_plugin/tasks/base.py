@@ -94,8 +94,7 @@ class ECGTask(host.Task):
         iterator = self.dataset_to_epoch_iter.get(dataset) if reusable else None
         if iterator is None:
             dataset.set_epoch(epoch)
-            order = dataset.ordered_indices()
-            batches = [order[start : start + size] for start in range(0, len(order), size)]
+            batches = dataset.batches(size, num_shards)
             if training and len(batches) > 1 and len(batches[-1]) < self.smallest_training_batch:
                 batches.pop()
             iterator = host.epoch_batch_iterator(
@@ -108,6 +107,7 @@ class ECGTask(host.Task):
                 num_workers=num_workers,
                 epoch=epoch,
                 buffer_size=data_buffer_size,
+                disable_shuffling=dataset.keeps_order_of_batches,
                 skip_remainder_batch=skip_remainder_batch,
                 # Training gets a new iterator every epoch; workers that outlive theirs would pile up until memory ends.
                 persistent_workers=False,

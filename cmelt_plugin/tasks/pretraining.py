@@ -46,6 +46,10 @@ class PretrainingConfig(host.Dataclass):
         default=1,
         metadata={"help": "training texts are padded to multiples of so many tokens; 8: few lengths for model.compile"},
     )
+    group_by_length: bool = field(
+        default=False,
+        metadata={"help": "training batches of texts of similar length, so that less padding is computed"},
+    )
     seed: int = II("common.seed")
 
 
@@ -97,6 +101,7 @@ class CMELTPretrainingTask(ECGTask):
                     mlm_probability=self.cfg.mlm_probability,
                     n_ecg_tokens=self.n_ecg_tokens,
                     max_text_tokens=self.cfg.max_text_tokens,
+                    group_by_length=self.cfg.group_by_length,
                 ),
                 self._negatives(directory, split),
                 labels if prompts is not None else None,

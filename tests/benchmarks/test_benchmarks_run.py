@@ -19,6 +19,7 @@ from cmelt_plugin.evaluation.cli import run
 CONTESTANTS = {
     "record_reading": {"packed / mat", "packed / gather to mV", "packed int16 / gather", "packed / gather"},
     "collation": {"ours / released way"},
+    "text_padding": {"synthetic, operations a pair: random / grouped"},
     "startup": {"loading / list of lines", "resident / list of lines"},
     "step": {"ours / naive at 4", "naive, visible tokens / naive at 4"},
     "n3s": {"balanced / farthest, time at 400", "farthest / torch, speed at 400"},

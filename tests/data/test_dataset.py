@@ -13,6 +13,7 @@ from cmelt_plugin.data.negatives import NegativeTable
 from cmelt_plugin.data.store import RecordStore
 from cmelt_plugin.data.tokens import TokenTable
 from cmelt_plugin.errors import DataError
+from tests.data.paired import dataset, equal
 
 
 @pytest.fixture(scope="module")
@@ -20,28 +21,11 @@ def directory(tmp_path_factory):
     return write_manifest(tmp_path_factory.mktemp("data") / "m", short_row=5)
 
 
-def dataset(directory, split="train", n3s=True, **options):
-    tokens = TokenTable.load(directory / "reports.tiny.npz", directory / "reports.parquet")
-    negatives = NegativeTable.load(directory, split) if n3s else None
-    return ECGTextDataset(Manifest.open(directory, split), tokens, PairingOptions(**options), negatives)
-
-
 def words(batch, row):
     """Token ids of one row with the masked places filled from the target, padding and EOS cut."""
     ids, mask = batch["net_input"]["text"].clone(), batch["net_input"]["mlm_mask"]
     ids[mask] = batch["mlm_target"]
     return [int(i) for i in ids[row][~batch["net_input"]["text_padding_mask"][row]] if i != EOS]
-
-
-def equal(a, b):
-    if isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            equal(a[key], b[key])
-    elif torch.is_tensor(a):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
-    else:
-        assert a == b
 
 
 @pytest.mark.parametrize("n3s", [True, False])

@@ -55,6 +55,19 @@ def test_mapped_arrays_are_those_of_the_file(tmp_path_factory, array, data) -> N
         np.testing.assert_array_equal(again.slice(start, stop), array.ravel()[start:stop])
 
 
+@pytest.mark.parametrize(("n", "part"), [(5, 1 << 22), (3000, 1 << 22), (3000, 1000)])
+def test_few_and_many_elements_are_taken_in_the_order_asked_for(tmp_path: Path, monkeypatch, n: int, part: int) -> None:
+    monkeypatch.setattr("cmelt_plugin.data.mapped.BLOCK_BYTES", part)
+    array = np.random.default_rng(0).integers(0, 1000, (50, 1000))
+    np.save(tmp_path / "a.npy", array)
+    mapped = map_npy(tmp_path / "a.npy")
+    indices = np.random.default_rng(1).integers(0, array.size, n)
+    np.testing.assert_array_equal(mapped.take(indices), array.ravel()[indices])
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:300])
+    with pytest.raises(DataError, match="has changed while in use"):
+        mapped.take(indices)
+
+
 def test_what_cannot_be_mapped_is_left_to_numpy(tmp_path: Path) -> None:
     array = np.arange(6).reshape(2, 3)
     np.save(tmp_path / "fortran.npy", np.asfortranarray(array))

@@ -110,6 +110,35 @@ def test_a_last_batch_of_one_pair_is_left_out_of_training(directory):
     assert [len(batch) for batch in iterator.frozen_batches] == [23]
 
 
+def test_length_groups_reach_every_rank_once_and_a_resumed_epoch_goes_on(directory):
+    """The hosts shuffle batches themselves unless told not to, also when they restore an epoch."""
+
+    def iterator(shard, epoch=2):
+        the_task = task(directory, group_by_length=True)
+        the_task.load_dataset("train", combine=True)
+        options = {"max_sentences": 4, "num_shards": 2, "shard_id": shard, "epoch": epoch, "seed": 1}
+        return the_task.get_batch_iterator(the_task.dataset("train"), **options)
+
+    whole = [list(iterator(shard).next_epoch_itr(shuffle=True)) for shard in (0, 1)]
+    assert [len(batches) for batches in whole] == [3, 3]
+    assert sorted(sum((batch["id"].tolist() for batches in whole for batch in batches), [])) == list(range(24))
+    planned = [batch[:, 0].tolist() for batch in iterator(0).frozen_batches]
+    dealt = [batch["id"].tolist() for pair in zip(*whole) for batch in pair]
+    assert dealt == planned
+    assert {tuple(batch) for batch in planned} != {tuple(b[:, 0].tolist()) for b in iterator(0, epoch=3).frozen_batches}
+
+    interrupted = iterator(1)
+    first = next(interrupted.next_epoch_itr(shuffle=True))
+    resumed = iterator(1)
+    resumed.load_state_dict(interrupted.state_dict())
+    rest = list(resumed.next_epoch_itr(shuffle=True))
+    for expected, got in zip(whole[1], [first, *rest]):
+        for name in ("text", "mlm_mask", "mem_noise", "ecg"):
+            assert torch.equal(expected["net_input"][name], got["net_input"][name])
+    assert len(rest) == 2
+    assert iterator(0).first_batch["id"].tolist() == planned[0]
+
+
 def test_build_model_keeps_the_text_encoder_configuration(directory, tmp_path):
     """What a checkpoint needs in order to open without the folder is written into the host's own configuration."""
     from cmelt_plugin.huggingface import import_transformers
