@@ -259,8 +259,8 @@ def _register_in_spawned_workers() -> None:
 
 # Values of fairseq's distributed_training.ddp_backend that need fairscale: why not, in a few words.
 REFUSED_BACKENDS = {
-    "fully_sharded": "fairseq shards with fairscale, which cannot resume a training of this model, takes no frozen parameters "
-    "and, under fairseq, no bf16",
+    "fully_sharded": "fairseq shards with fairscale, cannot resume a training of this model then, and takes neither frozen "
+    "parameters nor bf16",
     "slowmo": "an experiment of fairscale's that was never tried with this model",
 }
 
