@@ -257,6 +257,31 @@ def _register_in_spawned_workers() -> None:
             module.pre_main = replacement
 
 
+# Values of fairseq's distributed_training.ddp_backend that need fairscale: why not, in a few words.
+REFUSED_BACKENDS = {
+    "fully_sharded": "fairseq shards with fairscale, cannot resume a training of this model then, and takes neither frozen "
+    "parameters nor bf16",
+    "slowmo": "an experiment of fairscale's that was never tried with this model",
+}
+
+
+def check_distributed(cfg: Any) -> None:
+    """Refuse what cannot be trained with, before anything is built.
+
+    Args:
+        cfg: the host's whole configuration.
+
+    Raises:
+        DataError: ``distributed_training.ddp_backend`` is one of :data:`REFUSED_BACKENDS`.
+    """
+    backend = str(getattr(cfg.distributed_training, "ddp_backend", None))
+    if backend in REFUSED_BACKENDS:
+        raise DataError(
+            f"distributed_training.ddp_backend={backend}: {REFUSED_BACKENDS[backend]}. Use pytorch_ddp (GPUs) or legacy_ddp; "
+            "docs/scale.md, 'Sharding the model', says what fits into which memory"
+        )
+
+
 def _leave_process_group() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -288,7 +313,8 @@ def _join_torchrun() -> None:
             torch.cuda.set_device(cfg.device_id)
         else:
             cfg.distributed_backend = "gloo"
-            cfg.ddp_backend = "legacy_ddp"  # fairseq hands device numbers to torch's own, which a CPU model refuses
+            if cfg.ddp_backend not in REFUSED_BACKENDS:
+                cfg.ddp_backend = "legacy_ddp"  # fairseq hands device numbers to torch's own, which a CPU model refuses
 
     utils.infer_init_method = infer_with_torchrun
 
@@ -333,8 +359,23 @@ def _gather_objects_on_cpu() -> None:
     _host("distributed.utils").all_gather_list = all_gather_list
 
 
+def _broadcast_objects_through_torch() -> None:
+    """Let several processes resume from a checkpoint, whose parts the hosts send from the first process to the others.
+
+    They read what arrives with ``torch.load``, which since torch 2.6 refuses the configuration in it.
+    """
+
+    def broadcast_object(obj: Any, src_rank: int, group: Any, dist_device: Any) -> Any:
+        held = [obj]
+        torch.distributed.broadcast_object_list(held, src=src_rank, group=group, device=dist_device)
+        return held[0]
+
+    _host("distributed.utils")._broadcast_object_slow = broadcast_object
+
+
 _allow_checkpoint_types()
 _register_in_spawned_workers()
 _join_torchrun()
 _gather_objects_on_cpu()
+_broadcast_objects_through_torch()
 _mend_cpu_gradient_clipping()

@@ -10,12 +10,19 @@ from typing import Any
 
 
 def train(cfg: Any, **arguments: Any) -> None:
-    """``fairseq_cli.train.main`` with the plugin registered."""
+    """``fairseq_cli.train.main`` with the plugin registered.
+
+    Raises:
+        DataError: the way of distributing that the configuration asks for is one that fails.
+    """
     from fairseq_cli import train as host_train
 
     import cmelt_plugin
 
     cmelt_plugin.register()
+    from cmelt_plugin import host
+
+    host.check_distributed(cfg)
     host_train.main(cfg, **arguments)
 
 

@@ -4,9 +4,14 @@ import json
 import pickle
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
+from host_ranks import received
 from hosts import HOSTS, REPOSITORY, environment, host_python
+
+from tests.losses.ranks import two_ranks
 
 FACTS = """
 import json, pickle, sys
@@ -99,6 +104,49 @@ def test_importing_the_package_loads_no_host():
     script = "import sys, cmelt_plugin, hydra_plugins.cmelt_plugin; print('fairseq' in sys.modules, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
     assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+@pytest.mark.parametrize("backend", ["fully_sharded", "slowmo"])
+def test_backends_that_fail_later_are_refused_before_the_host_begins(backend, monkeypatch):
+    import fairseq_cli.train
+
+    from cmelt_plugin import workers
+    from cmelt_plugin.errors import DataError
+
+    begun = []
+    monkeypatch.setattr(fairseq_cli.train, "main", begun.append)
+    with pytest.raises(DataError, match=f"ddp_backend={backend}: .*legacy_ddp"):
+        workers.train(SimpleNamespace(distributed_training=SimpleNamespace(ddp_backend=backend)))
+    assert not begun
+    for distributed in (SimpleNamespace(ddp_backend="pytorch_ddp"), SimpleNamespace()):  # fairseq-signals has no choice
+        workers.train(SimpleNamespace(distributed_training=distributed))
+    assert len(begun) == 2
+
+
+def test_a_backend_that_is_refused_is_not_replaced_on_a_machine_without_gpus(monkeypatch):
+    """Two processes of torchrun on a CPU get legacy_ddp, but not in place of what the user must hear about."""
+    configs = pytest.importorskip("fairseq.dataclass.configs", reason="fairseq is not installed; run 'make install'")
+    from cmelt_plugin import host
+
+    utils = host._host("distributed.utils")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("atexit.register", lambda function: None)
+    for name, value in {"MASTER_ADDR": "localhost", "MASTER_PORT": "1", "WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    for given, used in (("pytorch_ddp", "legacy_ddp"), ("fully_sharded", "fully_sharded")):
+        cfg = configs.DistributedTrainingConfig(ddp_backend=given)
+        utils.infer_init_method(cfg)
+        assert cfg.ddp_backend == used
+
+
+def test_a_checkpoint_reaches_the_other_processes_with_its_configuration():
+    """The hosts send it so when several processes resume; torch >= 2.6 refused to read the configuration."""
+    if not torch.distributed.is_available():
+        pytest.skip("this torch has no distributed package")
+    sent = {"cfg": {"model": {"dim": 3}}, "model": {"weight": torch.arange(5.0)}, "extra": [1, "x"]}
+    for cfg, weight, extra in two_ranks()(received, [(sent,), (None,)]):
+        assert (cfg, extra) == ({"model": {"dim": 3}}, [1, "x"])
+        assert torch.equal(weight, torch.arange(5.0))
 
 
 def test_checkpoints_that_hold_code_are_refused(tmp_path):

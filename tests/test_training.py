@@ -108,6 +108,25 @@ def test_validation_of_a_checkpoint_needs_no_text_encoder_folder(trained, data, 
     assert "valid_loss" not in zero_shot and "valid_ecg_to_text_r1" not in zero_shot
 
 
+@pytest.mark.parametrize("option, rounding", [("bf16", 2.0**-8), ("fp16", 2.0**-11)])
+def test_half_precision_of_the_host_trains_as_float32_does(trained, option, rounding, data, text_encoder, tmp_path):
+    """Weights in half precision and the optimiser's float32 copy; measured differences were a third of these or less."""
+    name, _, output = trained
+    if option == "bf16" and name == "fairseq_signals":
+        pytest.skip("fairseq-signals has no common.bf16")
+    fixed = [f"optimization.max_update={UPDATES}", "dataset.disable_validation=true", f"common.{option}=true"]
+    if option == "fp16":
+        fixed.append("common.fp16_no_flatten_grads=true")  # the hosts make a flat copy on a GPU alone
+    arguments = train_command(name, data, text_encoder, tmp_path / "ck", *fixed)
+    got = {line["num_updates"]: line for line in logged(run(arguments, name, tmp_path), "train_inner")}
+    expected = {line["num_updates"]: line for line in logged(output, "train_inner")}
+    assert list(got) == list(expected)
+    for update, line in got.items():
+        for part, factor in {"loss_mlm": 0.5, "loss_mem": 0.5, "loss_etm": 0.5, "loss_siglep": 10.0, "loss": 4.0}.items():
+            printed = float(expected[update][part])
+            assert float(line[part]) == pytest.approx(printed, rel=factor * rounding, abs=1e-4), (update, part)
+
+
 def test_another_tokenizer_is_refused(trained, data, tmp_path):
     import numpy as np
 

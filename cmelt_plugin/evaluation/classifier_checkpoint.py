@@ -33,14 +33,22 @@ class FinetunedModel(NamedTuple):
     leads: list[str]
     settings: dict[str, Any]
 
-    def features(self, manifest: Manifest, batch_size: int = 64, device: str = "cpu", workers: int = 0) -> np.ndarray:
-        """Pooled features of every record of a split with the leads of training: float32 ``[N, D]``."""
-        return extract_features(self.model, manifest, self.model.cfg.pool, self.leads, batch_size, device, workers)
+    def features(
+        self, manifest: Manifest, batch_size: int = 64, device: str = "cpu", workers: int = 0, bf16: bool = False
+    ) -> np.ndarray:
+        """Pooled features of every record of a split with the leads of training: float32 ``[N, D]``.
+
+        With ``bf16`` the encoder runs in bfloat16 autocast.
+        """
+        pool = self.model.cfg.pool
+        return extract_features(self.model, manifest, pool, self.leads, batch_size, device, workers, bf16=bf16)
 
     @torch.no_grad()
-    def logits(self, manifest: Manifest, batch_size: int = 64, device: str = "cpu", workers: int = 0) -> np.ndarray:
-        """Outputs for every record of a split: float32 ``[N, C]``."""
-        features = self.features(manifest, batch_size, device, workers)
+    def logits(
+        self, manifest: Manifest, batch_size: int = 64, device: str = "cpu", workers: int = 0, bf16: bool = False
+    ) -> np.ndarray:
+        """Outputs for every record of a split: float32 ``[N, C]``; arguments as :meth:`features`."""
+        features = self.features(manifest, batch_size, device, workers, bf16)
         return self.model.head.float()(torch.from_numpy(features)).numpy()
 
 

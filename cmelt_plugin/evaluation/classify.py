@@ -24,6 +24,7 @@ from cmelt_plugin.evaluation.classifier_checkpoint import FinetunedModel, load_f
 from cmelt_plugin.evaluation.classifier_figures import CincScoring, Judgement, judge_scores, probabilities
 from cmelt_plugin.evaluation.classifier_table import classifier_table
 from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.evaluation.encoder_precision import add_precision_argument, precision_name
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
 from cmelt_plugin.evaluation.results import Result, Scores, write_result
 from cmelt_plugin.evaluation.thresholds import choose_thresholds
@@ -63,6 +64,7 @@ def add_checkpoint_arguments(result: argparse.ArgumentParser) -> None:
     result.add_argument("--batch-size", type=int, default=64, help="records at a time (64)")
     result.add_argument("--workers", type=int, default=0, help="processes that read ahead (0)")
     result.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
+    add_precision_argument(result)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,6 +146,7 @@ def result_of(
             **finetuned.settings,
             "manifest": str(arguments.manifest),
             "thresholds": thresholds,
+            "precision": precision_name(arguments.bf16),
             "bootstrap": arguments.bootstrap,
         },
         metrics=judgement.metrics,
@@ -155,7 +158,7 @@ def result_of(
 
 
 def _scores(finetuned: FinetunedModel, manifest: Manifest, arguments: argparse.Namespace) -> np.ndarray:
-    logits = finetuned.logits(manifest, arguments.batch_size, arguments.device, arguments.workers)
+    logits = finetuned.logits(manifest, arguments.batch_size, arguments.device, arguments.workers, arguments.bf16)
     return probabilities(logits, finetuned.task.get("problem") == "multi_class")
 
 

@@ -20,6 +20,7 @@ from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.data.manifest import Manifest
 from cmelt_plugin.data.store import STORE_FILE
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.encoder_precision import BF16, encoder_precision
 from cmelt_plugin.evaluation.record_batches import gather_rows, record_batches
 from cmelt_plugin.modules.pooling import ECG_POOLS, pool_ecg_states
 
@@ -35,8 +36,9 @@ def extract_features(
     device: str | torch.device = "cpu",
     num_workers: int = 0,
     progress: bool = True,
+    bf16: bool = False,
 ) -> np.ndarray:
-    """Pooled states of the ECG encoder for every record of a split, in eval mode, without masking, in float32.
+    """Pooled states of the ECG encoder for every record of a split, in eval mode, without masking.
 
     Args:
         model: anything with an ``ecg_encoder`` (``cmelt_plugin.modules.ecg_encoder.ECGEncoder``).
@@ -47,6 +49,7 @@ def extract_features(
         device: where to compute; the encoder is moved back afterwards.
         num_workers: processes that read ahead; 0: a thread does.
         progress: show a bar on stderr.
+        bf16: the encoder runs in bfloat16 autocast, otherwise in float32; pooling is float32.
 
     Returns:
         float32 ``[N, D]``, rows in the manifest's order.
@@ -63,11 +66,11 @@ def extract_features(
 
     def pooled(ecg: Tensor, n_samples: Tensor | None) -> Tensor:
         encoded = encoder(ecg * keep[:, None], n_samples)
-        return pool_ecg_states(encoded.states, encoded.padding_mask, pool)
+        return pool_ecg_states(encoded.states.float(), encoded.padding_mask, pool)
 
     encoder.eval().to(device)
     try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        with torch.no_grad(), encoder_precision(device, bf16):
             name = f"features of {manifest.split}"
             with tqdm(total=len(manifest), desc=name, unit=" records", disable=not progress) as bar:
                 batches = record_batches(manifest, batch_size, device, num_workers)
@@ -89,28 +92,29 @@ def cached_features(
     manifest: Manifest,
     pool: str = "cls",
     leads: Sequence[str] | None = None,
+    bf16: bool = False,
     **options: Any,
 ) -> np.ndarray:
     """:func:`extract_features` that keeps what it computed in the folder ``cache``, as ``features.<key>.npz``.
 
-    The key covers the encoder's weights and sizes, the records, the pool and the leads, so a changed checkpoint or
-    manifest never meets old features.
+    The key covers the encoder's weights and sizes, the records, the pool, the leads and the precision, so a changed
+    checkpoint or manifest never meets old features.
 
     Raises:
         DataError: as :func:`extract_features`; or a file of that name is damaged or holds something else.
     """
-    info = feature_info(model, manifest, pool, leads)
+    info = feature_info(model, manifest, pool, leads, bf16)
     path = Path(cache) / f"features.{_digest(json.dumps(info, sort_keys=True).encode())[:16]}.npz"
     if path.is_file():
         return _read(path, info)
-    features = extract_features(model, manifest, pool, leads, **options)
+    features = extract_features(model, manifest, pool, leads, bf16=bf16, **options)
     with atomic_path(path) as temporary:
         np.savez(temporary, features=features, info=np.frombuffer(json.dumps(info).encode(), dtype=np.uint8))
     return features
 
 
-def feature_info(model: Any, manifest: Manifest, pool: str, leads: Sequence[str] | None) -> dict[str, Any]:
-    """All that decides the features of a split: encoder, records, pool and leads; JSON values."""
+def feature_info(model: Any, manifest: Manifest, pool: str, leads: Sequence[str] | None, bf16: bool = False) -> dict[str, Any]:
+    """All that decides the features of a split: encoder, records, pool, leads and precision; JSON values."""
     keep = lead_keep_mask(LEADS if leads is None else leads)
     return {
         "format": FORMAT,
@@ -120,6 +124,7 @@ def feature_info(model: Any, manifest: Manifest, pool: str, leads: Sequence[str]
         "n": len(manifest),
         "pool": pool,
         "leads": [lead for lead, kept in zip(LEADS, keep) if kept],
+        **({"precision": BF16} if bf16 else {}),  # without a word it is float32, as in older files
     }
 
 

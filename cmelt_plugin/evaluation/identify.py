@@ -20,6 +20,7 @@ from cmelt_plugin.evaluation.classifier_checkpoint import load_finetuned
 from cmelt_plugin.evaluation.classifier_figures import ratio_interval
 from cmelt_plugin.evaluation.classify import add_checkpoint_arguments
 from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.evaluation.encoder_precision import precision_name
 from cmelt_plugin.evaluation.identification import gallery_and_probe, identify
 from cmelt_plugin.evaluation.labelled_split import data_set_name
 from cmelt_plugin.evaluation.results import Result, write_result
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     subjects = subject_ids(manifest)
     if not len(gallery_and_probe(subjects)[0]):
         raise DataError(f"{arguments.manifest}/{arguments.split}.meta.parquet: no subject has two records to compare")
-    features = finetuned.features(manifest, arguments.batch_size, arguments.device, arguments.workers)
+    features = finetuned.features(manifest, arguments.batch_size, arguments.device, arguments.workers, arguments.bf16)
     found = identify(features, subjects.tolist())
     people = len(found.subjects)
     intervals = {}
@@ -76,7 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             split=arguments.split,
             n_records=2 * people,
             n_subjects=people,
-            settings={**finetuned.settings, "manifest": str(arguments.manifest), "bootstrap": arguments.bootstrap},
+            settings={
+                **finetuned.settings,
+                "manifest": str(arguments.manifest),
+                "precision": precision_name(arguments.bf16),
+                "bootstrap": arguments.bootstrap,
+            },
             metrics={"top1_accuracy": found.top1, "mean_rank": found.mean_rank},
             intervals=intervals,
             notes=["gallery: first record of a person, probe: second; further records of the split are not used"],

@@ -27,6 +27,7 @@ from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEAD_SETS, LEADS, lead_keep_mask
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.evaluation.encoder_precision import add_precision_argument, precision_name
 from cmelt_plugin.evaluation.labelled_split import folder_names, open_labelled
 from cmelt_plugin.evaluation.probe import SELECT, ProbeSettings, load_probe
 from cmelt_plugin.evaluation.probe_results import ReportOptions
@@ -80,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--batch-size", type=int, default=64, help="recordings at a time in the encoder (64)")
     result.add_argument("--workers", type=int, default=0, help="processes that read recordings ahead (0)")
     result.add_argument("--device", default="cpu", help="where the encoder runs, e.g. cuda (cpu)")
+    add_precision_argument(result)
     return result
 
 
@@ -102,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = ProbeSettings(
         args.learning_rate, args.weight_decay, args.probe_batch_size, args.epochs, args.standardise, args.select
     )
-    told = {"pool": args.pool, "leads": args.leads, "seed": args.seed, **(dataclasses.asdict(settings) if sets else {})}
+    features = {"pool": args.pool, "leads": args.leads, "precision": precision_name(args.bf16)}
+    told = {**features, "seed": args.seed, **(dataclasses.asdict(settings) if sets else {})}
     options = ReportOptions(args.model_name, str(args.checkpoint), command, args.bootstrap, args.seed, told)
     encoder = Encoder(args)
     rows = [] if kept is None else kept_probe_rows(kept, targets, encoder, options, args)

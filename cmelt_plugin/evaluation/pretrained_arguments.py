@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.encoder_precision import add_precision_argument
 from cmelt_plugin.pretrained import Pretrained, load_pretrained
 
 
@@ -26,6 +27,7 @@ def add_pretrained_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model-name", default="ours", help="how tables call the model (ours)")
     parser.add_argument("--batch-size", type=int, default=64, help="recordings at a time (64)")
     parser.add_argument("--device", default="cpu", help="e.g. cuda (cpu)")
+    add_precision_argument(parser)
 
 
 def check_numbers(args: argparse.Namespace) -> None:

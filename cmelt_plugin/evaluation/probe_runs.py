@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from cmelt_plugin.data.manifest import available_splits
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.encoder_precision import FLOAT32, precision_name
 from cmelt_plugin.evaluation.features import cached_features, encoder_fingerprint, extract_features
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
 from cmelt_plugin.evaluation.probe import Probe, ProbeSettings, save_probe, seeded_run, train_probes
@@ -53,7 +54,7 @@ class Encoder:
         args, manifest = self.args, split.manifest
         key = (manifest.directory.resolve(), manifest.split)
         if key not in self._known:
-            options = {"batch_size": args.batch_size, "device": args.device, "num_workers": args.workers}
+            options = {"batch_size": args.batch_size, "device": args.device, "num_workers": args.workers, "bf16": args.bf16}
             if args.cache is None:
                 self._known[key] = extract_features(self.model, manifest, args.pool, args.leads, **options)
             else:
@@ -62,7 +63,12 @@ class Encoder:
 
     def info(self) -> dict[str, str]:
         """What a kept probe must agree with."""
-        return {"encoder": self.fingerprint, "pool": self.args.pool, "leads": " ".join(self.args.leads)}
+        return {
+            "encoder": self.fingerprint,
+            "pool": self.args.pool,
+            "leads": " ".join(self.args.leads),
+            "precision": precision_name(self.args.bf16),
+        }
 
 
 def plan_set(name: str, directory: Path, args: argparse.Namespace) -> ProbedSet:
@@ -135,6 +141,7 @@ def kept_probe_rows(
         DataError: it was trained on features of another encoder, pool or leads.
     """
     probe, names, info = kept
+    info = {"precision": FLOAT32, **info}  # probes kept before there was a choice do not say it
     wrong = [name for name, value in encoder.info().items() if info.get(name) != value]
     if wrong:
         raise DataError(f"{args.probe}: trained on other features than these ({', '.join(wrong)}); give the same options")

@@ -16,6 +16,7 @@ from cmelt_plugin.data.files import atomic_path, fingerprint
 from cmelt_plugin.data.manifest import Manifest
 from cmelt_plugin.data.store import STORE_FILE
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.encoder_precision import BF16, encoder_precision
 from cmelt_plugin.evaluation.record_batches import gather_rows, record_batches
 
 FORMAT = 1
@@ -23,7 +24,7 @@ WEIGHT_FILES = (".safetensors", ".pt", ".bin", ".json")
 
 
 @torch.no_grad()
-def embed_records(model: Any, manifest: Manifest, batch_size: int = 64, device: str = "cpu") -> np.ndarray:
+def embed_records(model: Any, manifest: Manifest, batch_size: int = 64, device: str = "cpu", bf16: bool = False) -> np.ndarray:
     """Embeddings of all records of a split as they enter a dot product: float32 ``[N, D]``.
 
     Args:
@@ -31,13 +32,14 @@ def embed_records(model: Any, manifest: Manifest, batch_size: int = 64, device: 
         manifest: the split; what lies beyond a record's real samples reaches no token.
         batch_size: records at once; the next ones are read meanwhile.
         device: of the model.
+        bf16: ``embed_ecg`` runs in bfloat16 autocast, otherwise in float32.
 
     Raises:
         DataError: unreadable records, or the model gives NaN or infinity; the message names the first such record.
     """
     steps = -(-len(manifest) // batch_size)
     name = f"{manifest.directory.name}/{manifest.split}"
-    with tqdm(total=steps, desc=name, unit="batch", disable=steps < 8) as bar:
+    with tqdm(total=steps, desc=name, unit="batch", disable=steps < 8) as bar, encoder_precision(device, bf16):
         batches = record_batches(manifest, batch_size, device)
         embeddings = gather_rows((model.embed_ecg(*batch) for batch in batches), lambda rows: bar.update())
     odd = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
@@ -58,6 +60,7 @@ def cached_embeddings(
     batch_size: int = 64,
     device: str = "cpu",
     variant: str = "",
+    bf16: bool = False,
 ) -> np.ndarray:
     """:func:`embed_records`, read from ``cache`` where the same checkpoint has embedded the same records before.
 
@@ -65,13 +68,14 @@ def cached_embeddings(
         checkpoint: file or folder the model was loaded from.
         cache: folder for the embeddings; None: always compute.
         variant: what else tells models of the same checkpoint apart, e.g. the order of leads it was loaded with.
-        model, manifest, batch_size, device: as :func:`embed_records`.
+        model, manifest, batch_size, device, bf16: as :func:`embed_records`.
 
     Raises:
         DataError: as :func:`embed_records`, or the cached file is damaged.
     """
     if cache is None:
-        return embed_records(model, manifest, batch_size, device)
+        return embed_records(model, manifest, batch_size, device, bf16)
+    variant = f"{variant} {BF16}" if bf16 else variant
     path = Path(cache) / f"ecg-{_key(manifest, checkpoint, variant)}.npz"
     if path.is_file():
         try:
@@ -82,7 +86,7 @@ def cached_embeddings(
         if embeddings.ndim == 2 and len(embeddings) == len(manifest):
             return embeddings
         raise DataError(f"{path}: holds {embeddings.shape} for {len(manifest)} records; delete it")
-    embeddings = embed_records(model, manifest, batch_size, device)
+    embeddings = embed_records(model, manifest, batch_size, device, bf16)
     with atomic_path(path) as temporary:
         np.savez(temporary, ecg=embeddings)
     return embeddings

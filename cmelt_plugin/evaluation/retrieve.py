@@ -25,6 +25,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.cli import run
 from cmelt_plugin.evaluation.comparison import DASH
 from cmelt_plugin.evaluation.embeddings import pad_texts
+from cmelt_plugin.evaluation.encoder_precision import precision_name
 from cmelt_plugin.evaluation.labelled_split import count_subjects, data_set_name, folder_names
 from cmelt_plugin.evaluation.pretrained_arguments import (
     add_pretrained_arguments,
@@ -156,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = []
     for name, manifest, paired in zip(folder_names(args.manifest), manifests, pairs):
         text = embed_reports(pretrained, manifest.directory, paired.report_id, args.tokenizer is None)
-        options = (args.checkpoint, args.cache, args.batch_size, args.device, args.lead_order or "")
+        options = (args.checkpoint, args.cache, args.batch_size, args.device, args.lead_order or "", args.bf16)
         ecg = cached_embeddings(pretrained.model, manifest, *options)
         ecg_of_pairs = torch.from_numpy(np.ascontiguousarray(ecg[paired.rows]))
         directions = retrieval_directions(ecg_of_pairs, text, torch.from_numpy(paired.report.astype(np.int64)))
@@ -169,7 +170,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             split=args.split,
             n_records=len(paired.rows),
             n_subjects=count_subjects(paired.subject_id),
-            settings={"manifest": str(manifest.directory), "bootstrap": args.bootstrap, "seed": args.seed},
+            settings={
+                "manifest": str(manifest.directory),
+                "precision": precision_name(args.bf16),
+                "bootstrap": args.bootstrap,
+                "seed": args.seed,
+            },
             metrics=figures(directions),
             intervals=recall_intervals(directions, paired.subject_id, args.bootstrap, args.seed) if args.bootstrap else {},
             notes=[

@@ -20,6 +20,7 @@ from cmelt_plugin.data.manifest import available_splits
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.class_texts import ClassTexts, choose_class_texts, embed_class_texts
 from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.evaluation.encoder_precision import precision_name
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, folder_names, open_labelled
 from cmelt_plugin.evaluation.pretrained_arguments import (
     add_pretrained_arguments,
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.shift and not any(shift_sources(each.test.label_set) for each in planned):
         raise DataError("--shift: none of the manifests has one of the label sets of Table 11: ptb-xl-super, cpsc2018, csn")
     pretrained = load_contrastive(args)
-    shared = Run(args.model_name, str(args.checkpoint), command, args.bootstrap, args.seed)
+    shared = Run(args.model_name, str(args.checkpoint), command, args.bootstrap, args.seed, precision_name(args.bf16))
 
     named: list[tuple[str, Result]] = []
     shifted: list[Result] = []
@@ -157,7 +158,7 @@ def evaluate_set(
 ) -> tuple[list[Result], list[Result]]:
     """Evaluate one set and write its folders: a result per kind of text, and those of distribution shift (first kind)."""
     test, valid = planned.test, planned.valid
-    options = (args.checkpoint, args.cache, args.batch_size, args.device, args.lead_order or "")
+    options = (args.checkpoint, args.cache, args.batch_size, args.device, args.lead_order or "", args.bf16)
     ecg = cached_embeddings(pretrained.model, test.manifest, *options)
     valid_ecg = None if valid is None else cached_embeddings(pretrained.model, valid.manifest, *options)
     results, shifts = [], []

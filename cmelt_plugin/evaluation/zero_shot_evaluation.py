@@ -13,6 +13,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.bootstrap import bootstrap_intervals
 from cmelt_plugin.evaluation.class_texts import ClassTexts
 from cmelt_plugin.evaluation.classification import figures_of
+from cmelt_plugin.evaluation.encoder_precision import FLOAT32
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit
 from cmelt_plugin.evaluation.results import Result, Scores, write_result
 from cmelt_plugin.evaluation.same_classes import same_classes
@@ -32,6 +33,7 @@ class Run(NamedTuple):
         command: what was typed.
         bootstrap: resamples; 0: no intervals.
         seed: of the resamples.
+        precision: of the ECG encoder, ``float32`` or ``bf16``.
     """
 
     model: str
@@ -39,6 +41,7 @@ class Run(NamedTuple):
     command: str
     bootstrap: int = 1000
     seed: int = 0
+    precision: str = FLOAT32
 
 
 class Thresholds(NamedTuple):
@@ -196,7 +199,13 @@ def _evaluate(
         split=test.manifest.split,
         n_records=len(labels),
         n_subjects=test.n_subjects,
-        settings={**settings, "manifest": str(test.manifest.directory), "bootstrap": run.bootstrap, "seed": run.seed},
+        settings={
+            **settings,
+            "manifest": str(test.manifest.directory),
+            "precision": run.precision,
+            "bootstrap": run.bootstrap,
+            "seed": run.seed,
+        },
         metrics={name: value for name, value in metrics.items() if value is not None},
         intervals=intervals,
         per_class={name: {k: v for k, v in entry._asdict().items()} for name, entry in figures.per_class.items()},

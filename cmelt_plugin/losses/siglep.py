@@ -55,8 +55,10 @@ def siglep_loss(
         labels: ``[B, M]`` from :func:`pair_labels`; pairs labelled 0 are left out.
         scale, bias: 1 and 0 in the paper, learned in SigLIP.
     """
-    logits = scale * (ecg.float() @ text.float().T) + bias
-    return -(F.logsigmoid(labels * logits) * (labels != 0)).sum()
+    # Autocast would take the product in half precision; the scale multiplies its rounding errors.
+    with torch.autocast(ecg.device.type, enabled=False):
+        logits = scale * (ecg.float() @ text.float().T) + bias
+        return -(F.logsigmoid(labels * logits) * (labels != 0)).sum()
 
 
 def siglep_loss_in_rows(

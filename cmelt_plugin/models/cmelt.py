@@ -128,7 +128,7 @@ class CMELT(host.Model):
 
     @property
     def logit_scale(self) -> Tensor:
-        return self.log_logit_scale.exp()
+        return self.log_logit_scale.float().exp()
 
     def max_positions(self) -> None:
         return None
@@ -186,7 +186,7 @@ class CMELT(host.Model):
         if "siglep" in objectives:
             out["ecg_embedding"] = self.similarity_features(self.ecg_projection(encoded.states, encoded.padding_mask))
             out["text_embedding"] = self.similarity_features(self.text_projection(text_states, text_padding_mask))
-            out["logit_scale"] = self.logit_scale.float()
+            out["logit_scale"] = self.logit_scale
             out["logit_bias"] = self.logit_bias.float()
         if not {"mlm", "mem", "etm"} & set(objectives):
             return out

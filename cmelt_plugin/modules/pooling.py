@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
 def masked_mean(states: Tensor, padding_mask: Tensor | None) -> Tensor:
-    """Mean over real tokens: ``states [B, L, D]``, ``padding_mask [B, L]`` (True = padding) → ``[B, D]``."""
+    """Mean over real tokens: ``states [B, L, D]``, ``padding_mask [B, L]`` (True = padding) → ``[B, D]``.
+
+    Sums and counts are float32: bfloat16 counts to 256, and float16 ends at 65,504.
+    """
     if padding_mask is None:
         return states.mean(dim=1)
-    keep = (~padding_mask).unsqueeze(-1).to(states.dtype)
-    return (states * keep).sum(dim=1) / keep.sum(dim=1).clamp(min=1)
+    keep = ~padding_mask
+    total = (states * keep.unsqueeze(-1)).sum(dim=1, dtype=torch.promote_types(states.dtype, torch.float32))
+    return (total / keep.sum(dim=1, keepdim=True).clamp(min=1)).to(states.dtype)
 
 
 ECG_POOLS = ("cls", "mean")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import import_transformers
+from cmelt_plugin.modules.t5_range import widen_t5_range
 
 # Encoder-decoder families of which only the encoder is wanted.
 _T5_FAMILY = ("t5", "mt5", "umt5")
@@ -83,6 +84,8 @@ class TextEncoder(nn.Module):
             self.model.pooler = None  # a pooler nobody reads would stay without gradient
         self.model.float().train()  # folders may hold half precision; a host that wants it casts the whole model
         self.model_type = config.model_type
+        if self.model_type in _T5_FAMILY:
+            widen_t5_range(self.model)
         self.dim = int(getattr(config, "d_model", None) or config.hidden_size)
         self.vocab_size = int(config.vocab_size)
 

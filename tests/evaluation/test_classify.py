@@ -77,6 +77,11 @@ def test_figures_thresholds_and_scores(directory, tmp_path, capsys):
     assert kept.names == CLASSES and kept.record_id[0] == "r72" and kept.subject_id[0] == "s36"
     assert "macro AUROC" in capsys.readouterr().out
 
+    assert run(main, tmp_path / "c.pt", directory, "--results", tmp_path / "half", "--bf16") == 0
+    (half,) = read_results([tmp_path / "half"])
+    assert (result.settings["precision"], half.result.settings["precision"]) == ("float32", "bf16")
+    assert 0 < np.abs(half.scores().scores - scores).max() < 0.02
+
 
 def test_columns_are_matched_by_name(directory, tmp_path):
     """D-E1."""
@@ -166,6 +171,10 @@ def test_identification(directory, tmp_path, capsys):
     low, high = result.intervals["top1_accuracy"]
     assert low <= expected.top1 <= high
     assert "12 people, 24 records" in capsys.readouterr().out
+    assert run(identify, tmp_path / "c.pt", directory, "--results", tmp_path / "half", "--bf16") == 0
+    half = read_results([tmp_path / "half"])[0].result
+    assert (result.settings["precision"], half.settings["precision"]) == ("float32", "bf16")
+    assert half.metrics["mean_rank"] != result.metrics["mean_rank"]  # recordings look much alike to random weights
     with pytest.raises(DataError, match="no subject has two records"):
         run(identify, tmp_path / "c.pt", write_labelled(tmp_path / "m", {"test": 6}, records_per_subject=1))
 

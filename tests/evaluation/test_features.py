@@ -103,6 +103,22 @@ def test_the_cache_is_used_and_keyed_by_all_that_matters(model, manifest, tmp_pa
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.parametrize("pool", ["cls", "mean"])
+def test_bfloat16_features_are_float32_near_the_exact_ones_and_kept_apart(model, manifest, tmp_path, pool):
+    """A rounding to bfloat16 is off by 2⁻⁸; features, layer-normed, differed by that on average."""
+    exact = cached_features(tmp_path, model, manifest, pool, progress=False)
+    (old,) = tmp_path.iterdir()
+    assert "precision" not in feature_info(model, manifest, pool, None)  # files of earlier versions are still found
+    found = cached_features(tmp_path, model, manifest, pool, bf16=True, progress=False)
+    assert found.dtype == np.float32 and len(list(tmp_path.iterdir())) == 2
+    difference = np.linalg.norm(found - exact) / np.linalg.norm(exact)
+    assert 2.0**-12 < difference < 2.0**-6
+    assert (cached_features(tmp_path, model, manifest, pool, bf16=True, progress=False) == found).all()
+    assert (cached_features(tmp_path, model, manifest, pool, progress=False) == exact).all()
+    with torch.autocast("cpu", torch.bfloat16):  # what surrounds the call does not decide
+        assert (extract_features(model, manifest, pool, progress=False) == exact).all()
+
+
 def test_changed_recordings_are_not_met_by_old_features(model, tmp_path):
     infos = []
     for seed in (0, 1):

@@ -123,6 +123,17 @@ def test_the_test_split_takes_no_part_in_training_or_choice(checkpoint, tmp_path
         assert one.result.per_class[name]["auc"] == pytest.approx(1 - two.result.per_class[name]["auc"])
 
 
+def test_probes_on_bfloat16_features_say_so_and_score_as_those_on_float32(checkpoint, manifest, tmp_path):
+    found, cache = [], ("--cache", tmp_path / "cache")
+    for name, more in (("float32", ()), ("bf16", ("--bf16",))):
+        assert main(options(checkpoint, manifest, tmp_path / name, "--seeds", "1", "--select", "last", *cache, *more)) == 0
+        stored = read_result(tmp_path / name / "loud-100pct")
+        assert stored.result.settings["precision"] == name
+        found.append(stored.scores().scores)
+    assert len(list((tmp_path / "cache").iterdir())) == 6  # three splits twice
+    assert 0 < np.abs(found[0] - found[1]).max() < 0.02 * np.abs(found[0]).max()
+
+
 def test_classes_that_the_part_lacks_are_listed(checkpoint, tmp_path, capsys):
     data = write_labelled(tmp_path / "data", {"train": 40, "valid": 20, "test": 20})
     labels = np.load(data / "train.labels.npy")
@@ -176,6 +187,8 @@ def test_distribution_shift_scores_the_union_of_the_matching_classes(checkpoint,
     assert "kept probe" in capsys.readouterr().out
     with pytest.raises(DataError, match=r"other features than these \(leads\)"):
         main([*map(str, again), "--leads", "2"])
+    with pytest.raises(DataError, match=r"other features than these \(precision\)"):
+        main([*map(str, again), "--bf16"])
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,10 @@ def test_command_leaves_out_records_without_a_report(checkpoint, tokenizer, tmp_
     again = run(checkpoint, directory, tmp_path / "again", "--bootstrap", 0)
     assert again.metrics == pytest.approx(expected)
 
+    half = run(checkpoint, directory, tmp_path / "half", "--bootstrap", 0, "--bf16")
+    assert (again.settings["precision"], half.settings["precision"]) == ("float32", "bf16")
+    assert half.metrics["ecg_to_text_r5"] == pytest.approx(expected["ecg_to_text_r5"], abs=0.1)
+
 
 def test_command_names_what_is_missing(checkpoint, tmp_path):
     directory = with_reports(tmp_path / "m", without=range(24))

@@ -280,6 +280,20 @@ def test_kinds_of_text_side_by_side_with_one_pass_over_the_recordings(run, sets,
     assert read_result(again / "cpsc2018").result.metrics["macro_auc"] == results["name"].metrics["macro_auc"]
 
 
+def test_bfloat16_scores_are_near_those_of_float32_and_come_from_another_file(sets, run, tmp_path):
+    """Cosines; a rounding to bfloat16 is off by 2⁻⁸."""
+    found = {}
+    for name, more in (("float32", []), ("bf16", ["--bf16"]), ("again", [])):
+        out = run(sets["cpsc2018"], "--bootstrap", 0, "--cache", tmp_path / "cache", *more, results=name)
+        stored = read_result(out / "cpsc2018")
+        assert stored.result.settings["precision"] == ("bf16" if more else "float32")
+        found[name] = stored.scores().scores
+    assert len(list((tmp_path / "cache").iterdir())) == 2  # valid lists the recordings of test here
+    assert (found["again"] == found["float32"]).all()
+    difference = np.abs(found["bf16"] - found["float32"])
+    assert found["bf16"].dtype == np.float32 and 0 < difference.max() < 2.0**-6
+
+
 def test_another_checkpoint_or_other_records_do_not_meet_the_cache(sets, checkpoint, tokenizer, tmp_path):
     manifest = Manifest.open(sets["code"], "test")
     key = record_embeddings._key(manifest, checkpoint)
