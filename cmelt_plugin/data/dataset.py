@@ -18,9 +18,10 @@ from cmelt_plugin.data.augmentation import random_lead_mask
 from cmelt_plugin.data.manifest import Manifest
 from cmelt_plugin.data.negatives import NegativeTable
 from cmelt_plugin.data.randomness import epoch_order, record_generators
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.store import ROW_SHAPE, RecordStore
 from cmelt_plugin.data.text_masking import WordMasker
 from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.data.worker_memory import empty_batch
 from cmelt_plugin.errors import DataError
 
 
@@ -89,19 +90,25 @@ class ECGDataset(host.Dataset):
     def ordered_indices(self) -> np.ndarray:
         return np.arange(len(self))
 
-    def read_ecg(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """``[B, 12, 5000]`` float32 mV, and real samples ``[B]`` where any record is padded, else None."""
-        ecg = self.store.read(self.manifest.shard[rows], self.manifest.row[rows])
+    def read_ecg(self, rows: np.ndarray, steps: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """``[B, 12, 5000]`` float32 mV, or int16 as stored, and real samples ``[B]`` where any record is padded, else None."""
+        ecg = empty_batch((len(rows), *ROW_SHAPE), torch.int16 if steps else torch.float32)
+        read = self.store.read_steps if steps else self.store.read
+        read(self.manifest.shard[rows], self.manifest.row[rows], out=ecg.numpy())
         n_samples = self.manifest.n_samples[rows]
         padded = (n_samples < ecg.shape[-1]).any()
-        return torch.from_numpy(ecg), torch.from_numpy(n_samples.astype(np.int64)) if padded else None
+        return ecg, torch.from_numpy(n_samples.astype(np.int64)) if padded else None
 
-    def collater(self, samples: list[int]) -> dict[str, Any]:
-        """Row numbers → mini-batch; see :class:`ECGTextDataset`."""
+    def collater(self, samples: list[int], steps: bool = False) -> dict[str, Any]:
+        """Row numbers → mini-batch; see :class:`ECGTextDataset`.
+
+        With ``steps``, as the tasks want it, the ECGs are int16 as stored, half the bytes on the way to a GPU;
+        :func:`cmelt_plugin.data.millivolts.batch_in_mv` turns them into mV there, by ``mv_per_step`` of the batch.
+        """
         if len(samples) == 0:
             return {}
         rows = np.asarray(samples, dtype=np.int64)
-        ecg, n_samples = self.read_ecg(rows)
+        ecg, n_samples = self.read_ecg(rows, steps)
         batch: dict[str, Any] = {
             "id": torch.from_numpy(rows),
             "net_input": {"ecg": ecg, "n_samples": n_samples},
@@ -109,6 +116,8 @@ class ECGDataset(host.Dataset):
             "nsignals": len(rows),
             "ntokens": len(rows),
         }
+        if steps:
+            batch["mv_per_step"] = self.store.mv_per_step
         if self.labels is not None:
             batch["labels"] = torch.from_numpy(np.asarray(self.labels[rows], dtype=np.float32))
         return batch
@@ -119,9 +128,9 @@ class ECGDataset(host.Dataset):
 class ECGTextDataset(ECGDataset):
     """ECGs and their reports, half of each batch with a negative report in place of its own.
 
-    A batch holds ``id [B]``; ``net_input`` = ``ecg``, ``lead_mask`` (bool ``[B, 12]``, True = to be zeroed; None outside
-    training), ``n_samples``, ``text`` (masked ids ``[B, L]``), ``text_padding_mask``, ``mlm_mask``, ``mem_noise`` (int64
-    ``[B, N]``); ``mlm_target``; ``aligned`` (bool ``[B]``); ``report_id`` and ``text_report_id`` ``[B]``; and outside
+    A batch holds ``id [B]``; ``net_input`` = ``ecg`` (float32 mV), ``lead_mask`` (bool ``[B, 12]``, True = to be zeroed; None
+    outside training), ``n_samples``, ``text`` (masked ids ``[B, L]``), ``text_padding_mask``, ``mlm_mask``, ``mem_noise``
+    (int64 ``[B, N]``); ``mlm_target``; ``aligned`` (bool ``[B]``); ``report_id`` and ``text_report_id`` ``[B]``; and outside
     training the unmasked own reports, ``report_text`` and ``report_padding_mask``.
 
     Args:
@@ -189,8 +198,8 @@ class ECGTextDataset(ECGDataset):
         ids[~padding] = np.concatenate(texts)
         return ids, padding
 
-    def collater(self, samples: list[int]) -> dict[str, Any]:
-        batch = super().collater(samples)
+    def collater(self, samples: list[int], steps: bool = False) -> dict[str, Any]:
+        batch = super().collater(samples, steps)
         if not batch:
             return batch
         options, rows = self.options, np.asarray(samples, dtype=np.int64)
