@@ -8,6 +8,8 @@ training, and drawing one is a look-up; the cost of finding them is measured by 
 The weights of the small text encoder are random, which does not change its speed. Texts are synthetic reports of about
 50 tokens; beyond the first 200 the unique reports repeat them under other embeddings.
 
+Our batch is the one that training collates: ECGs in int16, as they are stored, which the task turns into mV on the device.
+
 Physical limit: reading. ``share of time spent reading`` says how much of a batch's time is the copy of its recordings, which
 ``record_reading`` compares with the memory's speed.
 """
@@ -29,6 +31,7 @@ from benchmarks.outcome import Outcome
 from benchmarks.timing import figure_of, race
 from cmelt_plugin.data.dataset import ECGTextDataset, PairingOptions
 from cmelt_plugin.data.manifest import Manifest, write_split
+from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.data.negatives import NegativeTable
 from cmelt_plugin.data.neighbours import Farthest
 from cmelt_plugin.data.store import ROW_SHAPE, RecordStore
@@ -77,8 +80,8 @@ class Pair:
         )
 
     def ours(self, rows: np.ndarray) -> dict[str, Any]:
-        """A batch of ours."""
-        return self.dataset.collater(rows.tolist())
+        """A batch of ours, as the tasks collate it."""
+        return self.dataset.collater(rows.tolist(), steps=True)
 
 
 def _sidecar(gallery: np.ndarray, n_used: int) -> np.ndarray:
@@ -91,7 +94,7 @@ def _sidecar(gallery: np.ndarray, n_used: int) -> np.ndarray:
 
 def check(pair: Pair, rows: np.ndarray, n_reports: int = 4) -> list[str]:
     """Assert that both ways make the same kind of batch, with negatives from the same farthest reports."""
-    ours, naive = pair.ours(rows), pair.naive(rows.tolist(), np.random.default_rng(0))
+    ours, naive = batch_in_mv(pair.ours(rows)), pair.naive(rows.tolist(), np.random.default_rng(0))
     torch.testing.assert_close(naive["net_input"]["ecg"], ours["net_input"]["ecg"], rtol=0, atol=0)
     for batch in (ours, naive):
         if int((~batch["aligned"]).sum()) != len(rows) // 2:
@@ -106,7 +109,7 @@ def check(pair: Pair, rows: np.ndarray, n_reports: int = 4) -> list[str]:
         # Two distances may be equal but for the last bit, and then either is the 64th.
         if len(searched & looked_up) < K - 1:
             raise AssertionError(f"report {report}: the sidecar and the search in the collator name other negatives")
-    return ["same recordings, half of the rows swapped, negatives from the same 64 reports"]
+    return ["same recordings in mV, half of the rows swapped, negatives from the same 64 reports"]
 
 
 def run(options: Options) -> Outcome:
@@ -125,10 +128,10 @@ def run(options: Options) -> Outcome:
             for _ in range(calls):
                 pair.ours(rows)
 
-        ecg = pair.dataset.read_ecg(rows)
+        ecg = pair.dataset.read_ecg(rows, steps=True)
 
         def ours_without_reading() -> None:
-            pair.dataset.read_ecg = lambda rows: ecg
+            pair.dataset.read_ecg = lambda rows, steps: ecg
             try:
                 ours()
             finally:

@@ -154,7 +154,7 @@ class _Watched:
         self.dataset = dataset
 
     def __call__(self, samples: list[int]) -> dict[str, Any]:
-        batch = self.dataset.collater(samples)
+        batch = self.dataset.collater(samples, steps=True)
         batch["worker"] = unshared()
         return batch
 

@@ -77,6 +77,63 @@ def test_conformance(name):
     assert ask(name, script).split() == ["cmelt_plugin.workers", "train"]
 
 
+EPOCHS = """
+import json, warnings
+import torch
+from cmelt_plugin import host
+
+class Numbers(torch.utils.data.Dataset):
+    def __getitem__(self, index):
+        return index
+    def __len__(self):
+        return 10
+
+def epoch_iterator(**options):
+    batches = [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+    return host.epoch_batch_iterator(dataset=Numbers(), collate_fn=lambda rows: rows, batch_sampler=batches, **options)
+
+def loader_of(iterator):  # the host's buffer holds the loader, or one that sets the GPU of the buffer's thread first
+    held = iterator._itr._iterable
+    return getattr(held, "iterable", held)
+
+facts = {"batches": [], "pinned": []}
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for options in ({"buffer_size": 3}, {"buffer_size": 0}, {"buffer_size": 0, "num_workers": 1}):
+        epochs = epoch_iterator(**options)
+        for _ in range(2):
+            facts["batches"].append(list(epochs.next_epoch_itr(shuffle=False)))
+        assert epochs.buffer_size == options["buffer_size"]
+        half_way = epoch_iterator(**options)
+        half_way.load_state_dict({"version": 2, "epoch": 1, "iterations_in_epoch": 3, "shuffle": False})
+        facts["batches"].append([[0, 1], [2, 3], [4, 5], *half_way.next_epoch_itr(shuffle=False)])
+facts["warnings"] = [str(warning.message) for warning in caught if "pin" in str(warning.message)]
+facts["pinned"].append(loader_of(epoch_iterator(buffer_size=3).next_epoch_itr(shuffle=False)).pin_memory)
+
+available, current, chosen = torch.cuda.is_available, torch.cuda.current_device, []
+torch.cuda.is_available, torch.cuda.current_device = (lambda: True), (lambda: 5)
+iterator = epoch_iterator(buffer_size=3).next_epoch_itr(shuffle=False)
+torch.cuda.is_available, torch.cuda.current_device = available, current
+facts["pinned"].append(loader_of(iterator).pin_memory)
+torch.cuda.set_device = chosen.append
+loader_of(iterator).pin_memory = False  # this machine may have none
+facts["batches"].append(list(iterator))
+facts["device"] = chosen
+print("FACTS" + json.dumps(facts))
+"""
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_batches_are_pinned_where_there_is_a_gpu_and_nowhere_else(name):
+    facts = json.loads(ask(name, EPOCHS).split("FACTS")[1])
+    assert facts["batches"] == [[[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]] * 10
+    assert facts["pinned"][1] is True and facts["device"] == [5]
+    import torch
+
+    if not torch.cuda.is_available():
+        assert facts["pinned"][0] is False and facts["warnings"] == []
+
+
 def test_choice_of_host(monkeypatch):
     from cmelt_plugin.host import choose_host
 

@@ -20,9 +20,10 @@ from cmelt_plugin.data.length_groups import length_groups, swapped_places
 from cmelt_plugin.data.manifest import Manifest
 from cmelt_plugin.data.negatives import NegativeTable
 from cmelt_plugin.data.randomness import epoch_generator, epoch_order, record_generators
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.store import ROW_SHAPE, RecordStore
 from cmelt_plugin.data.text_masking import WordMasker
 from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.data.worker_memory import empty_batch
 from cmelt_plugin.errors import DataError
 
 
@@ -103,19 +104,25 @@ class ECGDataset(host.Dataset):
         order = self.ordered_indices()
         return [order[start : start + size] for start in range(0, len(order), size)]
 
-    def read_ecg(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """``[B, 12, 5000]`` float32 mV, and real samples ``[B]`` where any record is padded, else None."""
-        ecg = self.store.read(self.manifest.shard[rows], self.manifest.row[rows])
+    def read_ecg(self, rows: np.ndarray, steps: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """``[B, 12, 5000]`` float32 mV, or int16 as stored, and real samples ``[B]`` where any record is padded, else None."""
+        ecg = empty_batch((len(rows), *ROW_SHAPE), torch.int16 if steps else torch.float32)
+        read = self.store.read_steps if steps else self.store.read
+        read(self.manifest.shard[rows], self.manifest.row[rows], out=ecg.numpy())
         n_samples = self.manifest.n_samples[rows]
         padded = (n_samples < ecg.shape[-1]).any()
-        return torch.from_numpy(ecg), torch.from_numpy(n_samples.astype(np.int64)) if padded else None
+        return ecg, torch.from_numpy(n_samples.astype(np.int64)) if padded else None
 
-    def collater(self, samples: Sequence[int]) -> dict[str, Any]:
-        """Row numbers → mini-batch; see :class:`ECGTextDataset`."""
+    def collater(self, samples: Sequence[int], steps: bool = False) -> dict[str, Any]:
+        """Row numbers → mini-batch; see :class:`ECGTextDataset`.
+
+        With ``steps``, as the tasks want it, the ECGs are int16 as stored, half the bytes on the way to a GPU;
+        :func:`cmelt_plugin.data.millivolts.batch_in_mv` turns them into mV there, by ``mv_per_step`` of the batch.
+        """
         if len(samples) == 0:
             return {}
         rows = np.asarray(samples, dtype=np.int64)
-        ecg, n_samples = self.read_ecg(rows)
+        ecg, n_samples = self.read_ecg(rows, steps)
         batch: dict[str, Any] = {
             "id": torch.from_numpy(rows),
             "net_input": {"ecg": ecg, "n_samples": n_samples},
@@ -123,6 +130,8 @@ class ECGDataset(host.Dataset):
             "nsignals": len(rows),
             "ntokens": len(rows),
         }
+        if steps:
+            batch["mv_per_step"] = self.store.mv_per_step
         if self.labels is not None:
             batch["labels"] = torch.from_numpy(np.asarray(self.labels[rows], dtype=np.float32))
         return batch
@@ -133,9 +142,9 @@ class ECGDataset(host.Dataset):
 class ECGTextDataset(ECGDataset):
     """ECGs and their reports, half of each batch with a negative report in place of its own.
 
-    A batch holds ``id [B]``; ``net_input`` = ``ecg``, ``lead_mask`` (bool ``[B, 12]``, True = to be zeroed; None outside
-    training), ``n_samples``, ``text`` (masked ids ``[B, L]``), ``text_padding_mask``, ``mlm_mask``, ``mem_noise`` (int64
-    ``[B, N]``); ``mlm_target``; ``aligned`` (bool ``[B]``); ``report_id`` and ``text_report_id`` ``[B]``; and outside
+    A batch holds ``id [B]``; ``net_input`` = ``ecg`` (float32 mV), ``lead_mask`` (bool ``[B, 12]``, True = to be zeroed; None
+    outside training), ``n_samples``, ``text`` (masked ids ``[B, L]``), ``text_padding_mask``, ``mlm_mask``, ``mem_noise``
+    (int64 ``[B, N]``); ``mlm_target``; ``aligned`` (bool ``[B]``); ``report_id`` and ``text_report_id`` ``[B]``; and outside
     training the unmasked own reports, ``report_text`` and ``report_padding_mask``.
 
     Args:
@@ -228,12 +237,12 @@ class ECGTextDataset(ECGDataset):
         ids[~padding] = np.concatenate(texts)
         return ids, padding
 
-    def collater(self, samples: Sequence[Any]) -> dict[str, Any]:
+    def collater(self, samples: Sequence[Any], steps: bool = False) -> dict[str, Any]:
         if len(samples) == 0:
             return {}
         items = np.asarray(samples, dtype=np.int64)
         options, rows = self.options, items if items.ndim == 1 else items[:, 0]
-        batch = super().collater(rows)
+        batch = super().collater(rows, steps)
         own = self.report_ids[rows]
         # Fixed-size draws come first, so that no record's numbers depend on its neighbours' texts.
         generators = record_generators(options.seed, self.epoch if options.train else 0, rows)

@@ -88,8 +88,8 @@ class LabelledECGDataset(ECGDataset):
             mask[:, options.keep] = random_lead_mask(uniforms, options.lead_mask_probability)
         return mask if mask.any() else None
 
-    def collater(self, samples: list[int]) -> dict[str, Any]:
-        batch = super().collater(samples)
+    def collater(self, samples: list[int], steps: bool = False) -> dict[str, Any]:
+        batch = super().collater(samples, steps)
         if not batch:
             return batch
         rows = np.asarray(samples, dtype=np.int64)

@@ -17,6 +17,7 @@ import numpy as np
 
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.shard_maps import MappedShard, ShardMaps, parts_of_few
 from cmelt_plugin.errors import DataError
 
 try:
@@ -147,21 +148,6 @@ def write_records(root: str | os.PathLike, ecg: np.ndarray, rows_per_shard: int 
     return index // rows_per_shard, index % rows_per_shard
 
 
-class _Shard:
-    """One memory-mapped shard."""
-
-    def __init__(self, data: mmap.mmap, offset: int) -> None:
-        self.rows = np.frombuffer(data, dtype="<i2", offset=offset).reshape(-1, *ROW_SHAPE)
-        self._data = data
-        self._offset = offset
-
-    def prefetch(self, row: int) -> None:
-        """Ask the system to read a row ahead."""
-        start = self._offset + row * ROW_BYTES
-        aligned = start - start % mmap.PAGESIZE
-        self._data.madvise(mmap.MADV_WILLNEED, aligned, start + ROW_BYTES - aligned)
-
-
 class _ReadAhead:
     """Decides whether rows are asked for ahead: from a cold disk that is ten times as fast, from memory a third slower.
 
@@ -187,7 +173,8 @@ class _ReadAhead:
 class RecordStore:
     """Random access to the recordings of a store.
 
-    Shards are memory-mapped when first read, in each process; an instance may be pickled or used after a fork.
+    Shards are memory-mapped when they are read, in each process, and a bounded number of them stays so
+    (:func:`cmelt_plugin.data.shard_maps.most_maps`); an instance may be pickled or used after a fork.
 
     Args:
         root: folder with ``store.json``.
@@ -220,11 +207,12 @@ class RecordStore:
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: incomplete ({error!r}); pack the records again") from None
         self.leads, self.sample_rate, self.n_samples = LEADS, SAMPLE_RATE, N_SAMPLES
-        self._maps: list[_Shard | None] = [None] * len(self.files)
+        self._maps = ShardMaps()
+        self._offsets: dict[int, int] = {}  # where the rows of shards that were checked begin
         self._read_ahead = _ReadAhead()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_maps": [None] * len(self.files), "_read_ahead": _ReadAhead()}
+        return {**self.__dict__, "_maps": ShardMaps(), "_offsets": {}, "_read_ahead": _ReadAhead()}
 
     def read(self, shard: np.ndarray, row: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Read records as millivolts.
@@ -258,30 +246,40 @@ class RecordStore:
             np.copyto(target, record)
         return out
 
-    def _records(self, shard: np.ndarray, row: np.ndarray) -> list[np.ndarray]:
+    def _records(self, shard: np.ndarray, row: np.ndarray) -> Iterator[np.ndarray]:
         shard, row = np.asarray(shard), np.asarray(row)
         if ((row < 0) | (row >= self.rows[shard])).any():
             raise IndexError(f"{self.root}: no such row")
-        places = list(zip(shard.tolist(), row.tolist()))
-        for s in {s for s, _ in places}:
-            if self._maps[s] is None:
-                self._maps[s] = self._open(s)
-        if len(places) > 1 and self._read_ahead.pays():
+        shards, rows = shard.tolist(), row.tolist()
+        ask = len(shards) > 1 and self._read_ahead.pays()
+        for part in parts_of_few(shards, self._maps.most):
+            yield from self._mapped(shards[part], rows[part], ask)
+
+    def _mapped(self, shards: list[int], rows: list[int], ask: bool) -> Iterator[np.ndarray]:
+        maps = self._maps.get(set(shards), self._open)
+        if ask:
             # All rows are asked for before the first is touched.
-            for s, r in places:
-                self._maps[s].prefetch(r)
-        return [self._maps[s].rows[r] for s, r in places]
+            for s, r in zip(shards, rows):
+                maps[s].prefetch(r)
+        for s, r in zip(shards, rows):
+            yield maps[s].rows[r]
 
     def check(self, shards: Sequence[int]) -> None:
         """Raise DataError when one of these shards is missing or is not as long as it should be."""
         for shard in shards:
             self._check(int(shard))
 
-    def _open(self, shard: int) -> _Shard:
-        offset = self._check(shard)
-        with open(self.root / self.files[shard], "rb") as handle:
-            data = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-        return _Shard(data, offset)
+    def _open(self, shard: int) -> MappedShard:
+        offset = self._offsets.get(shard)
+        if offset is None:
+            offset = self._offsets[shard] = self._check(shard)
+        try:
+            with open(self.root / self.files[shard], "rb") as handle:
+                data = mmap.mmap(handle.fileno(), offset + int(self.rows[shard]) * ROW_BYTES, access=mmap.ACCESS_READ)
+        except (FileNotFoundError, ValueError):  # it was there and long enough when it was checked
+            self._check(shard)
+            raise
+        return MappedShard(data, offset, ROW_SHAPE)
 
     def _check(self, shard: int) -> int:
         """Compare the shard's header and size with ``store.json``; return where its data begin, in bytes."""

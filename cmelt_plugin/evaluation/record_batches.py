@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cmelt_plugin.data.manifest import Manifest
+from cmelt_plugin.data.millivolts import to_mv
 from cmelt_plugin.data.read_ahead import read_ahead
 from cmelt_plugin.data.store import ROW_SHAPE, RecordStore
+from cmelt_plugin.data.worker_memory import empty_batch
 
 
 class RecordBatches(Dataset):
@@ -40,7 +42,8 @@ class RecordBatches(Dataset):
         n_samples = torch.from_numpy(self.manifest.n_samples[rows].astype(np.int64))
         padded = bool((n_samples < ROW_SHAPE[1]).any())
         dtype = torch.int16 if self.steps else torch.float32
-        ecg = torch.empty(len(n_samples), *ROW_SHAPE, dtype=dtype, pin_memory=self.pinned)
+        shape = (len(n_samples), *ROW_SHAPE)
+        ecg = torch.empty(shape, dtype=dtype, pin_memory=True) if self.pinned else empty_batch(shape, dtype)
         read = self.store.read_steps if self.steps else self.store.read
         read(self.manifest.shard[rows], self.manifest.row[rows], out=ecg.numpy())
         return ecg, n_samples if padded else None
@@ -73,14 +76,6 @@ def record_batches(
     for ecg, n_samples in source:
         ecg = to_mv(ecg.to(device, non_blocking=True), batches.store.mv_per_step)
         yield ecg, None if n_samples is None else n_samples.to(device)
-
-
-def to_mv(ecg: Tensor, mv_per_step: float) -> Tensor:
-    """Steps of a store as float32 mV, the same bits as ``RecordStore.read``; floating-point numbers are mV already."""
-    if ecg.is_floating_point():
-        return ecg
-    # A float32 factor, as in NumPy; a Python number would be a double on some devices.
-    return ecg.to(torch.float32) * torch.tensor(mv_per_step, dtype=torch.float32)
 
 
 def gather_rows(outputs: Iterator[Tensor], done: Callable[[int], object] = lambda rows: None) -> np.ndarray:

@@ -109,10 +109,17 @@ class ECGEncoder(nn.Module):
         return starts[None, :] >= n_samples[:, None]
 
     def embed(self, ecg: Tensor, n_samples: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """``ecg [B, leads, T]`` float32, mV → ``[B, N, D]`` with positions, and which tokens are padding ``[B, N]``.
+        """``ecg [B, leads, T]`` mV → ``[B, N, D]`` with positions, and which tokens are padding ``[B, N]``.
 
-        What stands beyond ``n_samples [B]`` reaches no real token, neither through group normalisation nor positions.
+        The signal is rounded to the precision of the weights here and nowhere before. What stands beyond ``n_samples [B]``
+        reaches no real token, neither through group normalisation nor positions.
+
+        Raises:
+            TypeError: integers, which are not mV (:func:`cmelt_plugin.data.millivolts.to_mv` makes mV of them).
         """
+        if not ecg.is_floating_point():
+            raise TypeError(f"an ECG in mV must be of floating-point numbers, not {ecg.dtype}")
+        ecg = ecg.to(self.post_extract_proj.weight.dtype)
         if n_samples is not None:
             real = torch.arange(ecg.shape[-1], device=ecg.device)[None, :] < n_samples[:, None]
             ecg = ecg.masked_fill(~real.unsqueeze(1), 0.0)
@@ -135,7 +142,7 @@ class ECGEncoder(nn.Module):
     ) -> EncodedECG:
         """
         Args:
-            ecg: ``[B, leads, T]`` float32, mV, padded at the end.
+            ecg: ``[B, leads, T]`` mV, padded at the end.
             n_samples: ``[B]`` real samples per record; None: no record is padded.
             mask_noise: ``[B, N]`` random integers that decide which tokens are dropped; None: none is.
             mask_ratio: share of tokens dropped.

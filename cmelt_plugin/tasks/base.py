@@ -1,5 +1,11 @@
-"""What every task of this plugin shares: batches of a fixed number of records, and figures over whole subsets."""
+"""What every task of this plugin shares: batches of a fixed number of records, and figures over whole subsets.
 
+Batches carry ECGs as they are stored, in int16, through the workers and to the device; there they become float32 mV before
+anything else sees them. fairseq's ``common.bf16`` and ``common.fp16`` round every float32 tensor of a batch on its way, but no
+integers: masked ECG modelling compares with the exact signal.
+"""
+
+import functools
 import logging
 import os
 from typing import Any, Optional
@@ -9,6 +15,7 @@ import torch
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import FIGURE
 from cmelt_plugin.data.dataset import ECGDataset
+from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.subset import GatheredSubset
 
@@ -99,7 +106,7 @@ class ECGTask(host.Task):
                 batches.pop()
             iterator = host.epoch_batch_iterator(
                 dataset=dataset,
-                collate_fn=dataset.collater,
+                collate_fn=functools.partial(dataset.collater, steps=True),
                 batch_sampler=batches,
                 seed=seed,
                 num_shards=num_shards,
@@ -121,6 +128,7 @@ class ECGTask(host.Task):
 
     def train_step(self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any):
         """The host's step; a repeated batch, whose gradient the host throws away, is marked so."""
+        sample = batch_in_mv(sample)
         if kwargs.get("ignore_grad"):
             sample = {**sample, "ignore_grad": True}
         return super().train_step(
@@ -130,13 +138,14 @@ class ECGTask(host.Task):
     def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any, *args: Any, **kwargs: Any):
         """Loss of one batch; the last batch of a subset carries the figures of the whole subset."""
         model.eval()
+        sample = batch_in_mv(sample) if sample else {}
         with torch.no_grad():
             out, loss, size = None, torch.zeros(()), 0
             log: dict[str, Any] = {"sample_size": 0, "nsentences": 0, "nsignals": 0, "ntokens": 0}
             if sample and self.has_loss(sample):
                 out, loss, size, log = self.judge(sample, model, criterion)
             if self.evaluation is not None:
-                figures = self.evaluation.add(unwrap(model), sample or {}, out)
+                figures = self.evaluation.add(unwrap(model), sample, out)
                 if figures is not None:
                     self.evaluated(self.evaluation)
                     log.update({f"{FIGURE}{name}": value for name, value in figures.items()}, figures=1)

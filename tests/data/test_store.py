@@ -178,7 +178,7 @@ def test_rows_are_asked_for_ahead_until_reads_stay_quiet(stored, monkeypatch):
     usage, asked = SimpleNamespace(ru_majflt=3, ru_inblock=100), []
     fake = SimpleNamespace(RUSAGE_THREAD=1, getrusage=lambda who: usage)
     monkeypatch.setattr("cmelt_plugin.data.store.resource", fake)
-    monkeypatch.setattr("cmelt_plugin.data.store._Shard.prefetch", lambda self, r: asked.append(r))
+    monkeypatch.setattr("cmelt_plugin.data.shard_maps.MappedShard.prefetch", lambda self, r: asked.append(r))
     store = RecordStore(root)
     expected = store.read_steps(shard, row)
 

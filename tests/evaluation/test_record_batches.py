@@ -10,10 +10,11 @@ import torch
 from tiny import tiny_model, write_manifest
 
 from cmelt_plugin.data.manifest import Manifest
+from cmelt_plugin.data.millivolts import to_mv
 from cmelt_plugin.data.store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.features import extract_features
-from cmelt_plugin.evaluation.record_batches import RecordBatches, gather_rows, record_batches, to_mv
+from cmelt_plugin.evaluation.record_batches import RecordBatches, gather_rows, record_batches
 from cmelt_plugin.evaluation.record_embeddings import embed_records
 from cmelt_plugin.modules.pooling import pool_ecg_states
 

@@ -178,3 +178,23 @@ def test_feature_grad_mult_zero_freezes_the_convolutions() -> None:
     encoder = tiny_encoder(feature_grad_mult=0.0)
     assert not any(parameter.requires_grad for parameter in encoder.feature_extractor.parameters())
     assert encoder.layer_norm.weight.requires_grad
+
+
+@torch.no_grad()
+def test_the_signal_takes_the_precision_of_the_weights() -> None:
+    encoder, ecg = tiny_encoder(), torch.randn(2, 12, 320)
+    expected = encoder(ecg).states
+    assert torch.equal(encoder(ecg.double()).states, expected)
+    with torch.autocast("cpu", torch.bfloat16):  # the weights are float32: autocast decides
+        mixed = encoder(ecg).states
+        assert mixed.dtype == encoder(ecg.bfloat16().float()).states.dtype
+    torch.testing.assert_close(mixed.float(), expected, rtol=0.1, atol=0.1)
+    for dtype in (torch.float64, torch.bfloat16):
+        encoder.to(dtype)
+        states = encoder(ecg).states
+        assert states.dtype == dtype and torch.equal(states, encoder(ecg.to(dtype)).states)
+
+
+def test_steps_in_place_of_millivolts_are_refused() -> None:
+    with pytest.raises(TypeError, match="floating-point numbers, not torch.int16"):
+        tiny_encoder()(torch.ones(1, 12, 320, dtype=torch.int16))
