@@ -87,7 +87,7 @@ class Pair:
 def _sidecar(gallery: np.ndarray, n_used: int) -> np.ndarray:
     """Negatives of the reports that occur in the split, rows of -1 for the others."""
     table = np.full((len(gallery), K), -1, dtype=np.int32)
-    search = Farthest(gallery, K, block=n_used, gpu=False)
+    search = Farthest(gallery, K, block=n_used, device="cpu")
     table[:n_used] = search.draw(0)
     return table
 

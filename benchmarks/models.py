@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, Callable
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.data.text_masking import WordMasker
 from cmelt_plugin.models.cmelt import CMELT
 from cmelt_plugin.models.cmelt_config import CMELTConfig
+from cmelt_plugin.modules import compiling
 
 CONFIGURATION = REPOSITORY / "examples" / "pretrain" / "cmelt_base.yaml"
 CHECKPOINTING = "checkpoint_activations"
@@ -69,6 +71,12 @@ def twin(model: CMELT, **changes: Any) -> CMELT:
     # Of the base class: the host's own knows no assignment.
     torch.nn.Module.load_state_dict(other, model.state_dict(keep_vars=True), assign=True)
     return other
+
+
+def compiled_twin(model: CMELT, backend: str) -> CMELT:
+    """A twin with ``model.compile``; backend ``eager`` traces the model and generates no code, which takes minutes."""
+    with patch.object(compiling, "BACKEND", backend):
+        return twin(model, compile=True)
 
 
 def synthetic_batch(model: CMELT, rows: int, length: int, device: str = "cpu", seed: int = 0) -> dict[str, Any]:

@@ -119,8 +119,7 @@ def contestants(
     if hasattr(model.cfg, models.CHECKPOINTING):
         steps[f"ours{suffix}, checkpointing"] = ours(models.twin(model, **{models.CHECKPOINTING: True}), gpu)
     if options.compile:
-        # Quick runs trace the model only: code generation takes minutes.
-        steps[f"ours{suffix}, compiled"] = ours(torch.compile(model, backend="eager" if options.quick else "inductor"), gpu)
+        steps[f"ours{suffix}, compiled"] = ours(models.compiled_twin(model, "eager" if options.quick else "inductor"), gpu)
     if options.full or options.quick:
         steps.update({f"naive{suffix}, {name}": naive(mode, gpu) for name, mode in VARIANTS.items()})
     return steps

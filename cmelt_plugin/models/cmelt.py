@@ -26,7 +26,7 @@ from cmelt_plugin import host
 from cmelt_plugin.config_strings import parse_conv_layers
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.models.cmelt_config import CMELTConfig
-from cmelt_plugin.modules.compiling import compile_in_training
+from cmelt_plugin.modules.compiling import compile_in_training, repeated_layers
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder, EncodedECG
 from cmelt_plugin.modules.ecg_init import load_ecg_encoder
 from cmelt_plugin.modules.fusion import Fusion
@@ -101,8 +101,9 @@ class CMELT(host.Model):
         self.log_logit_scale = nn.Parameter(torch.tensor(log_scale), requires_grad=cfg.learn_logit_scale)
         self.logit_bias = nn.Parameter(torch.tensor(bias), requires_grad=cfg.learn_logit_scale)
         if cfg.compile:
-            ecg = self.ecg_encoder
-            compile_in_training(ecg.feature_extractor, ecg.encoder, self.text_encoder.model, self.fusion, self.mem_head.decoder)
+            stacks = (self.ecg_encoder.encoder, self.text_encoder.model, self.fusion, self.mem_head.decoder)
+            layers = [layer for stack in stacks for layer in repeated_layers(stack)]
+            compile_in_training(self.ecg_encoder.feature_extractor, *layers)
 
     @classmethod
     def prepare_config(cls, cfg: CMELTConfig) -> None:

@@ -76,7 +76,7 @@ class CMELTConfig(host.Dataclass):
     compile: bool = field(
         default=False,
         metadata={
-            "help": "torch.compile for encoders, fusion module and MEM decoder in training; set task.pad_text_to=8 with it, "
-            "for every text length is compiled anew"
+            "help": "torch.compile for the layers of encoders, fusion module and MEM decoder in training; set "
+            "task.pad_text_to=8 with it, for every text length is compiled anew"
         },
     )

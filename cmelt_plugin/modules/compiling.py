@@ -1,9 +1,14 @@
-"""``torch.compile`` for parts of a model, in training alone and in place: names of modules and weights stay."""
+"""``torch.compile`` for the layers of a model, in training alone and in place: names of modules and weights stay.
+
+Layers of one kind share their compiled code, so that a new shape costs one layer's compilation and not that of a whole
+encoder (PyTorch calls this regional compilation). Before torch 2.5 layers cannot share code, and whole stacks are compiled.
+"""
 
 from __future__ import annotations
 
 import logging
 import types
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,13 +17,28 @@ from torch import nn
 logger = logging.getLogger(__name__)
 
 BACKEND = "inductor"
-# Texts padded to multiples of 8 come in 32 lengths up to 256 tokens, for several modules of one class.
-SHAPES, SHAPES_OF_ALL = 64, 512
+# Code kept per kind of module and in all. Texts padded to multiples of 8 come in 32 lengths up to 256 tokens, with and
+# without padded recordings, for several modules of one class.
+SHAPES, SHAPES_OF_ALL = 256, 1024
+LAYERS_SHARE_CODE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5)
 
 
 def _warn(error: BaseException) -> None:
     reason = " ".join(str(error).split("\n")[:2]).strip() or type(error).__name__  # the second line names the cause
     logger.warning("model.compile: torch.compile is not available here (%s); training goes on without it", reason)
+
+
+def repeated_layers(module: nn.Module) -> Iterator[nn.Module]:
+    """What is compiled of ``module``: the items of its outermost lists of modules of one class; itself where it has none."""
+    yield from (list(_stacked(module)) if LAYERS_SHARE_CODE else []) or [module]
+
+
+def _stacked(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if isinstance(child, nn.ModuleList) and len({type(item) for item in child}) == 1:
+            yield from child
+        else:
+            yield from _stacked(child)
 
 
 def compile_in_training(*modules: nn.Module) -> bool:
@@ -30,9 +50,12 @@ def compile_in_training(*modules: nn.Module) -> bool:
     Returns:
         False, after a warning, where this PyTorch cannot compile on this Python or system.
     """
+    kinds: dict[type, list[nn.Module]] = {}
+    for module in modules:
+        kinds.setdefault(type(module), []).append(module)
     try:
-        for module in modules:
-            _compile(module)
+        for kind in kinds.values():
+            _compile(kind)
     except (RuntimeError, ImportError) as error:
         for module in modules:
             module.__dict__.pop("forward", None)
@@ -44,8 +67,9 @@ def compile_in_training(*modules: nn.Module) -> bool:
     return True
 
 
-def _compile(module: nn.Module) -> None:
-    plain = type(module).forward
+def _compile(modules: list[nn.Module]) -> None:
+    """Compile the forward pass that ``modules``, all of one class, share."""
+    plain = type(modules[0]).forward
     compiled = torch.compile(plain, dynamic=False, backend=BACKEND)
     from torch._dynamo.exc import BackendCompilerFailed
 
@@ -60,4 +84,5 @@ def _compile(module: nn.Module) -> None:
             compiled = None
             return plain(self, *args, **kwargs)
 
-    module.forward = types.MethodType(forward, module)  # a method, so that a copied module runs its own weights
+    for module in modules:
+        module.forward = types.MethodType(forward, module)  # a method, so that a copied module runs its own weights

@@ -36,5 +36,13 @@ def _scale_up(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> 
 
 
 def _in_float16(values: Tensor) -> bool:
-    # Under a GPU's autocast the block hands over float32, which the layer then takes as float16.
-    return values.dtype == torch.float16 or (values.is_cuda and torch.is_autocast_enabled())
+    if values.dtype == torch.float16:
+        return True
+    # Under a GPU's float16 autocast the block hands over float32, which the layer then takes as float16.
+    return values.is_cuda and torch.is_autocast_enabled() and _autocast_dtype() == torch.float16
+
+
+def _autocast_dtype() -> torch.dtype:
+    if hasattr(torch, "get_autocast_dtype"):
+        return torch.get_autocast_dtype("cuda")
+    return torch.get_autocast_gpu_dtype()  # its name before torch 2.4

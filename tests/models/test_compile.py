@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cmelt_plugin.modules import compiling
+from cmelt_plugin.modules.compiling import repeated_layers
 from tests.criterions.batches import dataset, without_dropout
 from tests.criterions.rank_work import filled, train_step
 
@@ -40,12 +41,42 @@ def test_loss_and_gradients_are_the_same(sample, graphs, changes: dict[str, Any]
     expected = train_step(sample, changes, {})
     assert not graphs
     got = train_step(sample, {**changes, "compile": True}, {})
-    assert len(graphs) >= 5  # convolutions, two encoders, fusion, MEM decoder
+    assert len(graphs) >= 5  # convolutions, layers of two encoders, of the fusion module and of the MEM decoder
     torch.testing.assert_close(got["loss"], expected["loss"])
     for name, gradient in expected["gradients"].items():
         torch.testing.assert_close(
             got["gradients"][name], gradient, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def test_deeper_stacks_are_no_more_code(sample, graphs) -> None:
+    depths = ("encoder_layers", "fusion_layers", "mem_decoder_layers")
+    train_step(sample, {**without_dropout(), "compile": True, **dict.fromkeys(depths, 2)}, {})
+    shallow = len(graphs)
+    torch._dynamo.reset()
+    train_step(sample, {**without_dropout(), "compile": True, **dict.fromkeys(depths, 4)}, {})
+    assert len(graphs) - shallow == shallow
+
+
+def test_layers_are_the_items_of_the_outermost_lists_of_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "LAYERS_SHARE_CODE", True)
+
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
+
+    class Stack(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mixed = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.GELU()])
+            self.inner = torch.nn.ModuleDict({"blocks": torch.nn.ModuleList([Block(), Block()])})
+
+    stack = Stack()
+    assert list(repeated_layers(stack)) == list(stack.inner["blocks"])
+    assert list(repeated_layers(stack.mixed)) == [stack.mixed]
+    monkeypatch.setattr(compiling, "LAYERS_SHARE_CODE", False)
+    assert list(repeated_layers(stack)) == [stack]
 
 
 def test_names_of_weights_are_the_same(graphs) -> None:
