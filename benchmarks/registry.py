@@ -15,6 +15,7 @@ NAMES = (
     "text_padding",
     "startup",
     "step",
+    "activation_memory",
     "n3s",
     "ivf_recall",
     "preprocessing",

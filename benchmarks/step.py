@@ -93,7 +93,7 @@ def run(options: Options) -> Outcome:
     if options.profile is not None:
         compared = ("naive bf16", "ours bf16") if options.on_gpu else ("naive", "ours")
         write_profile(options.profile, {name: steps[name] for name in compared}, model, options)
-        outcome.notes.append(f"profile of both steps in {options.profile}")
+        outcome.notes.append(f"profile of both steps in {options.profile.name}")
     return outcome
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.bars import BARS
 from benchmarks.machine import one_line
-from benchmarks.outcome import Figure, Report
+from benchmarks.outcome import Figure, Outcome, Report
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import DataError
 
@@ -35,10 +35,10 @@ def render(reports: Sequence[Report]) -> str:
         ratios = _ratios(chosen)
         if ratios:
             parts.append(f"All ratios; in brackets the quartiles over the rounds.\n\n{ratios}")
-        notes = [
-            f"- {name}: {note}" for report in chosen for name, outcome in report.outcomes.items() for note in outcome.notes
-        ]
-        notes += [f"- {name}: {reason}" for report in chosen for name, reason in report.failures.items()]
+        latest = _latest(chosen)
+        notes = [f"- {name}: {note}" for name, outcome in latest.items() for note in outcome.notes]
+        failures = {name: reason for report in chosen for name, reason in report.failures.items() if name not in latest}
+        notes += [f"- {name}: {reason}" for name, reason in failures.items()]
         if notes:
             parts.append("\n".join(notes))
     return "\n\n".join(parts) + "\n"
@@ -67,15 +67,25 @@ def _on_gpu(report: Report) -> bool:
 def _origin(reports: Sequence[Report]) -> str:
     if not reports:
         return f"{NOT_YET.capitalize()}."
-    lines = [f"{report.date[:10]}: {one_line(report.machine)} ({', '.join(report.outcomes)})" for report in reports]
+    latest = _latest(reports)
+    lines = []
+    for report in reports:
+        counting = [name for name, outcome in report.outcomes.items() if latest[name] is outcome]
+        if counting:
+            lines.append(f"{report.date[:10]}: {one_line(report.machine)} ({', '.join(counting)})")
     return "\n".join(f"- {line}" for line in lines) if len(lines) > 1 else lines[0]
+
+
+def _latest(reports: Sequence[Report]) -> dict[str, Outcome]:
+    return {name: outcome for report in reports for name, outcome in report.outcomes.items()}
 
 
 def _bars(reports: Sequence[Report], on_gpu: bool) -> str:
     lines = ["| what | measured as | bar | measured | |", "|---|---|---|---|---|"]
+    latest = _latest(reports)
     for bar in (bar for bar in BARS if bar.on_gpu == on_gpu):
-        outcomes = [report.outcomes[bar.benchmark] for report in reports if bar.benchmark in report.outcomes]
-        figure = bar.figure(outcomes[-1]) if outcomes else None
+        outcome = latest.get(bar.benchmark)
+        figure = bar.figure(outcome) if outcome is not None else None
         measured = NOT_YET if figure is None else _cell(figure)
         verdict = "" if figure is None else "reached" if bar.reached(figure) else "**missed**"
         lines.append(f"| {bar.what} | {bar.measured_as} | {bar.text()} | {measured} | {verdict} |")
@@ -83,8 +93,8 @@ def _bars(reports: Sequence[Report], on_gpu: bool) -> str:
 
 
 def _ratios(reports: Sequence[Report]) -> str:
-    latest = {name: outcome for report in reports for name, outcome in report.outcomes.items()}
-    rows = [f"| {name} | {figure.name} | {_cell(figure)} |" for name, outcome in latest.items() for figure in outcome.ratios]
+    latest = _latest(reports)
+    rows = [f"| {name} | {figure.name} | {_cell(figure)} |" for name in latest for figure in latest[name].ratios]
     return "\n".join(["| benchmark | ratio | |", "|---|---|---|", *rows]) if rows else ""
 
 

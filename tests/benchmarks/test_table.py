@@ -40,6 +40,7 @@ def test_results_of_a_gpu_stand_apart_and_the_last_of_several_counts() -> None:
     text = render([report(1.0), report(9.0), gpu])
     cpu_part, gpu_part = text.split("### GPU")
     assert "9.00 ×" in cpu_part and "1.00 ×" not in cpu_part
+    assert cpu_part.count("a note") == 1 and cpu_part.count("2030-01-02") == 1
     assert "| 4.00 × [3.96, 4.04] | reached |" in gpu_part and "packed" not in gpu_part
 
 
@@ -77,5 +78,5 @@ def test_the_readme_explains_every_benchmark_and_lists_every_bar() -> None:
 
 
 def test_bars_belong_to_benchmarks() -> None:
-    without_demand = {"ivf_recall", "text_padding"}  # options, of which gain and cost are told
+    without_demand = {"ivf_recall", "text_padding", "activation_memory"}  # options, and what will be measured on a GPU
     assert {bar.benchmark for bar in BARS} == set(registry.NAMES) - without_demand
