@@ -55,7 +55,9 @@ class Report:
         except DataError as error:
             known = any(str(faulty) in str(error) for faulty in self.faulty)
             self.faulty.add(path) if known else self.finding(path, str(error))
-            return None
+        except OSError as error:
+            self.finding(path, f"{error.filename or path}: cannot be read ({error.strerror or error}); {COPY}")
+        return None
 
     def summary(self) -> str:
         """Counts in words."""
