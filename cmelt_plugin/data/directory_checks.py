@@ -73,7 +73,8 @@ def check_directory(directory: Path, progress: Any = None) -> Report:
         progress: an open progress bar of bytes, such as tqdm's; None: silent.
     """
     report = Report()
-    report.attempt(directory, lambda: check_whole(directory))
+    if report.attempt(directory, lambda: check_whole(directory) or True) is None:
+        return report
     listed = report.attempt(directory / CHECKSUMS_FILE, lambda: read_checksums(directory))
     stores = {os.path.realpath(directory): directory}
     jobs = _listed_files(directory, listed or {}, report)

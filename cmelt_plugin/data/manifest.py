@@ -52,7 +52,12 @@ NEVER_NULL = ("record_id", "subject_id", "report_id")
 
 
 def available_splits(directory: str | os.PathLike) -> list[str]:
-    """Names of the splits in a manifest directory: those with a TSV and a meta file."""
+    """Names of the splits in a manifest directory: those with a TSV and a meta file.
+
+    Raises:
+        DataError: its files are being replaced.
+    """
+    check_whole(directory)
     names = (path.name[: -len(".meta.parquet")] for path in Path(directory).glob("*.meta.parquet"))
     return sorted(name for name in names if (Path(directory) / f"{name}.tsv").is_file())
 
