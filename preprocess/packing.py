@@ -23,6 +23,8 @@ import pandas as pd
 import pyarrow as pa
 
 from cmelt_plugin.data.files import read_json, write_json
+from cmelt_plugin.data.readers.contract import with_reading
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.store import ROW_BYTES, RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess.blocks import PLAN_FILE, WORK_FOLDER, Block, pack_blocks
@@ -31,7 +33,6 @@ from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, finish, print_summar
 from preprocess.missing_leads import lead_notes
 from preprocess.recording import REJECT, Recording, SignalOptions
 from preprocess.splits import DEFAULT_FRACTIONS
-from preprocess.wfdb_files import read_wfdb
 
 _NOT_IN_PLAN = ("jobs", "backend", "scheduler", "overwrite")  # what has no influence on the files
 _OWN_FILES = (
@@ -78,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
     parser.add_argument("--min-seconds", type=float, default=5.0, help="reject shorter recordings (default 5)")
     parser.add_argument("--allow-flat-leads", type=int, default=0, help="constant leads tolerated (default 0; 11 with labels)")
     parser.add_argument("--allow-no-report", action="store_true", help="keep records without report text")
+    parser.add_argument("--accept-wrong-checksums", action="store_true", help="accept WFDB records that fail their checksums")
     parser.add_argument("--overwrite", action="store_true", help="replace what --dest holds")
     if splits:
         parser.add_argument("--seed", type=int, default=1, help="seed of the split by subject (default 1)")
@@ -115,6 +117,7 @@ def options_from(args: argparse.Namespace) -> PackingOptions:
             allow_flat_leads=args.allow_flat_leads,
             crop=getattr(args, "crop", SignalOptions.crop),
             missing_leads=getattr(args, "missing_leads", REJECT),
+            accept_wrong_checksums=args.accept_wrong_checksums,
         ),
     )
 
@@ -158,6 +161,8 @@ def pack(
     plan["fractions"] = list(plan["fractions"])
     if plan["signal"]["missing_leads"] == REJECT:  # directories made before the option existed stay valid
         del plan["signal"]["missing_leads"]
+    if not plan["signal"]["accept_wrong_checksums"]:
+        del plan["signal"]["accept_wrong_checksums"]
     dest.mkdir(parents=True, exist_ok=True)
     with only_run(dest):
         if claim(dest, plan, options.overwrite):
@@ -280,7 +285,7 @@ def _blocks(
             reasons=reasons[start : start + size],
             root=str(root),
             dest=str(dest),
-            reader=reader,
+            reader=with_reading(reader, options.signal.reading),
             options=options.signal,
         )
         for number, start in enumerate(range(0, len(paths), size))
