@@ -8,6 +8,7 @@ measured and stands in ``docs/data.md``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import combinations
 from typing import NamedTuple
 
@@ -52,6 +53,10 @@ _WAVES = np.stack(
 )
 
 
+class DoubtfulECG(UserWarning):
+    """A recording was used although something is doubtful about it."""
+
+
 class Measures(NamedTuple):
     """Numbers of one recording; NaN where something cannot be measured.
 
@@ -63,7 +68,8 @@ class Measures(NamedTuple):
         offset: mV, the largest mean of a lead.
         levels: different values of the lead of median amplitude, after rounding.
         clipped: samples beyond ±32.767 mV.
-        standing: the largest share of samples that a lead has at its largest, or at its smallest, value.
+        standing: the largest share of samples that a lead has at its largest, or at its smallest, value; of leads that
+            span more than 0.1 mV.
         residual: root mean square of what the relations between the limb leads leave over, as a share of the leads'.
         hum: share of the power around 50 or 60 Hz, whichever is more; of all that changes within a second.
         spread: variation of the leads' sizes: standard deviation over the leads, divided by the mean, of standard
@@ -99,6 +105,11 @@ class Plausibility(NamedTuple):
     reasons: tuple[Reason, ...]
 
 
+def describe_reasons(reasons: Iterable[Reason]) -> str:
+    """All reasons in one line."""
+    return "; ".join(map(str, reasons))
+
+
 def nothing_left(ecg: np.ndarray, steps: np.ndarray, clipped: int, kept: np.ndarray) -> Reason | None:
     """Why nothing usable is stored of a recording, if so: refused, whatever is done with doubtful ones.
 
@@ -109,7 +120,8 @@ def nothing_left(ecg: np.ndarray, steps: np.ndarray, clipped: int, kept: np.ndar
         kept: bool ``[12]``, the leads the recording has.
 
     Returns:
-        ``zero``: nothing remains after rounding; ``clipped``: more than a quarter of the samples lies beyond the range.
+        ``zero``: nothing remains after rounding; ``clipped``: more than a quarter of the samples lies beyond the range;
+        ``flat``: every lead is constant after both.
     """
     if not steps.any():
         return Reason("zero", f"every sample is zero after rounding to {MV_PER_STEP:g} mV, the largest is {_peak(ecg):.2g} mV")
@@ -121,7 +133,14 @@ def nothing_left(ecg: np.ndarray, steps: np.ndarray, clipped: int, kept: np.ndar
             "clipped",
             f"{100 * share:.0f} % of the samples are beyond ±{MAX_MV:g} mV, half of all above {middle:.4g} mV: {hint}",
         )
+    if not changing(steps).any():
+        return Reason("flat", f"every lead is constant after rounding to {MV_PER_STEP:g} mV")
     return None
+
+
+def changing(ecg: np.ndarray) -> np.ndarray:
+    """Which leads are not constant: bool ``[leads]``."""
+    return ecg.max(axis=1) > ecg.min(axis=1)
 
 
 def examine(ecg: np.ndarray, steps: np.ndarray, clipped: int = 0, kept: np.ndarray | None = None) -> Plausibility:
@@ -155,7 +174,7 @@ def _examine(ecg: np.ndarray, steps: np.ndarray, clipped: int, kept: np.ndarray)
     typical = np.flatnonzero(active)[np.argsort(spans[active], kind="stable")[(active.sum() - 1) // 2]]
     gram = ecg[:6] @ ecg[:6].T - ecg.shape[1] * np.outer(means[:6], means[:6])
     hum, hertz, deviations = _hum(ecg if active.all() else ecg[active])
-    standing = np.where(active, _standing(steps), 0.0)
+    standing = np.where(active & (high - low > LOW), _standing(steps), 0.0)  # smaller ones have few values to stand at
     measures = Measures(
         amplitude=float(np.median(spans[active])),
         stored=float(np.median(window_spans(steps)[active])) * MV_PER_STEP,
@@ -243,7 +262,7 @@ def _explanation(gram: np.ndarray, residual: float) -> str:
         exchanged = f"{LIMB_LEADS[one]} and {LIMB_LEADS[other]} exchanged"
         changes.append((relations_residual(gram[np.ix_(order, order)], every), exchanged))
     (best, change), (second, _) = sorted(changes)[:2]
-    return f"; with {change} they would agree" if best < min(RESIDUAL, residual / 2, second / 2) else ""
+    return f", with {change} they would agree" if best < min(RESIDUAL, residual / 2, second / 2) else ""
 
 
 def _hum(ecg: np.ndarray) -> tuple[float, int, np.ndarray]:
