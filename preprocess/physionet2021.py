@@ -245,6 +245,7 @@ def _table(segments: Sequence[Segment], split: Sequence[str], patients: dict[int
         age=[header.age for header in headers],
         time=[patient.time if patient else "" for patient in known],
         split=split,
+        source=[header.source for header in headers],
     )
 
 

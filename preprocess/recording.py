@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS, LeadError, lead_indices, lead_keep_mask
-from cmelt_plugin.data.plausibility import Plausibility, changing, describe_reasons, examine, nothing_left
+from cmelt_plugin.data.plausibility import Measures, Plausibility, Reason, changing, describe_reasons, examine, nothing_left
 from cmelt_plugin.data.resampling import RATES, resample
 from cmelt_plugin.data.store import N_SAMPLES, SAMPLE_RATE, to_steps
 from cmelt_plugin.data.wfdb_record import MILLIVOLTS
@@ -34,9 +34,9 @@ class Rejected(Exception):
 class Unusable(Rejected):
     """A recording that was read and measured, and of which nothing is left, or which is implausible."""
 
-    def __init__(self, code: str, detail: str, plausibility: Plausibility) -> None:
+    def __init__(self, code: str, detail: str, measures: Measures, reasons: tuple[Reason, ...] = ()) -> None:
         super().__init__(code, detail)
-        self.plausibility = plausibility
+        self.plausibility = Plausibility(measures, reasons)
 
 
 class Recording(NamedTuple):
@@ -114,21 +114,21 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
     plausibility = examine(ecg, real, clipped, kept)
     lost = nothing_left(ecg, real, clipped, kept)
     if lost is not None:
-        raise Unusable(*lost, plausibility)
-    _check_flat(~changing(real) & kept, kept, options, plausibility)
+        raise Unusable(*lost, plausibility.measures)
+    _check_flat(~changing(real) & kept, kept, options, plausibility.measures)
     if plausibility.reasons and options.implausible == REJECT:
-        raise Unusable("implausible", describe_reasons(plausibility.reasons), plausibility)
+        raise Unusable("implausible", describe_reasons(plausibility.reasons), *plausibility)
     return Row(steps, ecg.shape[1], clipped, recording.rate, plausibility)
 
 
-def _check_flat(flat: np.ndarray, kept: np.ndarray, options: SignalOptions, plausibility: Plausibility | None = None) -> None:
-    """Refuse too many constant leads; ``plausibility`` where they became so by rounding or clipping."""
+def _check_flat(flat: np.ndarray, kept: np.ndarray, options: SignalOptions, measures: Measures | None = None) -> None:
+    """Refuse too many constant leads; ``measures`` where they became so by rounding or clipping."""
     # 11 flat leads of 12 may be tolerated, all the leads that a device has may not.
     if flat.sum() <= options.allow_flat_leads and not flat.sum() == kept.sum() < len(LEADS):
         return
-    if plausibility is None:
+    if measures is None:
         raise Rejected("flat", f"constant in {_lead_names(flat)}")
-    raise Unusable("flat", f"constant in {_lead_names(flat)} after rounding to 0.001 mV and clipping", plausibility)
+    raise Unusable("flat", f"constant in {_lead_names(flat)} after rounding to 0.001 mV and clipping", measures)
 
 
 def _all_leads(recording: Recording, missing_leads: str) -> tuple[Recording, np.ndarray]:
