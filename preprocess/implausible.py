@@ -5,7 +5,9 @@ A single record may be odd; a whole source whose median record is too large or t
 
 from __future__ import annotations
 
+import csv
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,10 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cmelt_plugin.data.checksums import check_listed
+from cmelt_plugin.data.directory_files import IMPLAUSIBLE_FILE
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.plausibility import HIGH, LOW, RESIDUAL, Plausibility
 
-IMPLAUSIBLE_FILE = "implausible.tsv"
 COLUMNS = ("record_id", "path", "split", "source", "reasons")
 
 TYPICAL = 1.2
@@ -28,6 +31,8 @@ FEW = 10
 EQUAL_LEADS, SIMILAR_LEADS = 0.02, 0.15
 """Median variation of the leads' sizes where each lead was normalised for itself; the second where the relations fail, too (a
 part of a normalised recording). Real: 0.28 to 0.59."""
+NORMALISED = 30.0
+"""mV; normalised leads are of this size at most (in units of their standard deviation: 5 to 12), others of a wrong unit."""
 
 _CAUSES = (
     (1e6, ": volts and microvolts confused"),
@@ -58,6 +63,11 @@ class Measured(NamedTuple):
         """From rows of :func:`measured_row`."""
         columns = np.array(rows, dtype=np.float64).reshape(-1, len(cls._fields)).T
         return cls(columns[0].astype(np.int64), *columns[1:])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Measured]) -> Measured:
+        """All records of several, in their order."""
+        return cls(*(np.concatenate(columns) for columns in zip(*parts))) if parts else cls.of([])
 
     def take(self, chosen: np.ndarray) -> Measured:
         """Some of the records."""
@@ -99,14 +109,20 @@ def summarise(
     return {**whole, "sources": parts, "warnings": warnings or judge(measured, data_set)}
 
 
+def count_reasons(doubts: Iterable[tuple[int, Sequence[str]]]) -> dict[str, int]:
+    """Code → how many records have it."""
+    return dict(sorted(Counter(reason.split(":", 1)[0] for _, reasons in doubts for reason in reasons).items()))
+
+
 def judge(measured: Measured, name: str) -> list[str]:
     """A sentence if the median record is no ECG in millivolts."""
     count = len(measured.amplitude)
     if not count:
         return []
     records = f"{name}: the median of {count} recordings" if count > 1 else f"{name}: its one recording"
-    spread, residual = _median(measured.spread), _median(measured.residual)
-    if spread < EQUAL_LEADS or (spread < SIMILAR_LEADS and residual > RESIDUAL):
+    amplitude, spread, residual = _median(measured.amplitude), _median(measured.spread), _median(measured.residual)
+    equal = spread < EQUAL_LEADS or (spread < SIMILAR_LEADS and residual > RESIDUAL)
+    if equal and LOW <= amplitude <= NORMALISED:
         return [
             f"{records} has leads of one size (they vary by {100 * spread:.2g} %, ordinary is 40 %): each lead seems to be "
             "normalised by itself, so that amplitudes and what is between leads are lost; use the original recordings"
@@ -117,7 +133,6 @@ def judge(measured: Measured, name: str) -> list[str]:
             f"{records} has the largest deflection that nearly all have, {high:.4g} mV: each recording seems to be normalised "
             "by itself, so that amplitudes are lost; use the original recordings"
         ]
-    amplitude = _median(measured.amplitude)
     least, most = PLAUSIBLE if count >= FEW else (LOW, HIGH)
     if least <= amplitude <= most:
         return []
@@ -138,26 +153,26 @@ def _mistake(amplitude: float) -> str:
     return f"about {about} times too {'large' if ratio > 1 else 'small'}{likely}; {advice}"
 
 
-def lines(plausibility: dict[str, Any], listed: bool) -> list[str]:
-    """What the summary of a manifest directory says: medians, and how many records are doubtful for which reason."""
+def print_plausibility(plausibility: dict[str, Any]) -> None:
+    """Print what ``manifest.json`` says under ``plausibility``; warnings framed and on stderr, so that nobody misses them."""
+    for line in lines(plausibility):
+        print(line)
+    warnings = plausibility.get("warnings") or []
+    if warnings:
+        print("\n".join(["*" * 72, *(f"warning: {text}" for text in warnings), "*" * 72]), file=sys.stderr)
+
+
+def lines(plausibility: dict[str, Any]) -> list[str]:
+    """Medians, and how many records are doubtful for which reason."""
     result = []
     if plausibility.get("amplitude_mv") is not None:
         amplitude, peak = plausibility["amplitude_mv"], plausibility["peak_mv"]
         result.append(f"  median recording: amplitude {amplitude:.3g} mV, largest deflection {peak:.3g} mV")
-    place = f" (see {IMPLAUSIBLE_FILE})" if listed else ""
-    result += [f"  doubtful, {code}: {count}{place}" for code, count in plausibility.get("reasons", {}).items()]
+    result += [f"  doubtful, {code}: {count}" for code, count in plausibility.get("reasons", {}).items()]
     for name, part in plausibility.get("sources", {}).items():
         counts = ", ".join(f"{code} {count}" for code, count in part["reasons"].items()) or "nothing doubtful"
         result.append(f"    {name}: {part['records']} recordings, amplitude {part['amplitude_mv']:.3g} mV, {counts}")
     return result
-
-
-def warning_block(plausibility: dict[str, Any]) -> str:
-    """The warnings, framed so that nobody overlooks them; "" without one."""
-    warnings = plausibility.get("warnings") or []
-    if not warnings:
-        return ""
-    return "\n".join(["*" * 72, *(f"warning: {text}" for text in warnings), "*" * 72])
 
 
 def write_list(path: Path, rows: Iterable[Sequence[str]]) -> None:
@@ -168,13 +183,27 @@ def write_list(path: Path, rows: Iterable[Sequence[str]]) -> None:
             handle.writelines("\t".join(" ".join(text.split()) for text in row) + "\n" for row in rows)
 
 
+def read_list(directory: Path) -> dict[str, list[str]] | None:
+    """Record → its reasons, of a directory with implausible.tsv; None for one without.
+
+    Raises:
+        DataError: the file is not the one that was written.
+    """
+    path = directory / IMPLAUSIBLE_FILE
+    if not path.is_file():
+        return None
+    check_listed(path)
+    with open(path, encoding="utf-8", newline="") as handle:
+        rows = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return {row["record_id"]: row["reasons"].split("; ") for row in rows if row.get("record_id") and row.get("reasons")}
+
+
 def _part(measured: Measured, doubts: Sequence[tuple[int, Sequence[str]]]) -> dict[str, Any]:
-    counts = Counter(reason.split(":", 1)[0] for _, reasons in doubts for reason in reasons)
     return {
         "records": len(measured.number),
         "amplitude_mv": _rounded(measured.amplitude),
         "peak_mv": _rounded(measured.peak),
-        "reasons": dict(sorted(counts.items())),
+        "reasons": count_reasons(doubts),
     }
 
 

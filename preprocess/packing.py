@@ -29,7 +29,8 @@ from preprocess.destination import claim, refuse_overlap
 from preprocess.engines import Engine, add_engine_arguments, engine_from
 from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, finish, print_summary
 from preprocess.missing_leads import lead_notes
-from preprocess.recording import REJECT, Recording, SignalOptions
+from preprocess.recording import KEEP, LIST, REJECT, Recording, SignalOptions
+from preprocess.source import RECORDS_SCHEMA
 from preprocess.splits import DEFAULT_FRACTIONS
 from preprocess.swap import remove_products, remove_work, swap_in
 from preprocess.wfdb_files import read_wfdb
@@ -67,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
     parser.add_argument("--rows-per-shard", type=_positive, default=4096, help="input records per shard (default 4096)")
     parser.add_argument("--min-seconds", type=float, default=5.0, help="reject shorter recordings (default 5)")
     parser.add_argument("--allow-flat-leads", type=int, default=0, help="constant leads tolerated (default 0; 11 with labels)")
+    parser.add_argument(
+        "--implausible",
+        choices=(KEEP, REJECT, LIST),
+        default=LIST,
+        help="recordings with doubtful amplitude, clipping, limb leads or hum: keep and count them, keep them and list them in "
+        "implausible.tsv (default), or reject them",
+    )
     parser.add_argument("--allow-no-report", action="store_true", help="keep records without report text")
     parser.add_argument("--overwrite", action="store_true", help="replace what --dest holds")
     if splits:
@@ -107,6 +115,7 @@ def options_from(args: argparse.Namespace) -> PackingOptions:
             allow_flat_leads=args.allow_flat_leads,
             crop=getattr(args, "crop", SignalOptions.crop),
             missing_leads=getattr(args, "missing_leads", REJECT),
+            implausible=args.implausible,
         ),
     )
 
@@ -152,8 +161,9 @@ def pack(
         **{key: value for key, value in asdict(options).items() if key not in _NOT_IN_PLAN},
     }
     plan["fractions"] = list(plan["fractions"])
-    if plan["signal"]["missing_leads"] == REJECT:  # directories made before the option existed stay valid
-        del plan["signal"]["missing_leads"]
+    for name in ("missing_leads", "implausible"):  # directories made before the option existed stay valid
+        if plan["signal"][name] == getattr(SignalOptions, name):
+            del plan["signal"][name]
     work = dest / WORK_FOLDER
     with directory_lock(dest):
         if claim(dest, plan, options.overwrite):
@@ -207,9 +217,9 @@ def _reader_name(reader: Callable[[str], Recording]) -> str:
 
 
 def records_fingerprint(records: pa.Table) -> str:
-    """``sha256:`` and the digest of a table of records."""
+    """``sha256:`` and the digest of a table of records, without the sources, which directories made before had not."""
     digest = hashlib.sha256()
-    for batch in records.combine_chunks().to_batches(max_chunksize=65536):
+    for batch in records.select(RECORDS_SCHEMA.names).combine_chunks().to_batches(max_chunksize=65536):
         digest.update(batch.serialize())
     return "sha256:" + digest.hexdigest()
 

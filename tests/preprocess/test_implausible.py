@@ -11,7 +11,7 @@ import scipy.io
 
 from cmelt_plugin.data.plausibility import Measures, Plausibility, examine
 from cmelt_plugin.data.store import to_steps
-from preprocess.implausible import Measured, judge, lines, measured_row, summarise, warning_block, write_list
+from preprocess.implausible import Measured, judge, lines, measured_row, print_plausibility, summarise, write_list
 from preprocess.synthetic_ecg.challenge_records import draw, samples
 
 COUNT = 12
@@ -86,7 +86,7 @@ def test_recordings_normalised_one_by_one_are_recognised():
     assert judge(measured(lambda ecg: ecg / np.abs(ecg).max(), count=5), "x") == []  # too few to tell
 
 
-def test_counts_and_medians_by_source():
+def test_counts_and_medians_by_source(capsys):
     good, bad = measured(), measured(lambda ecg: 5 * ecg, start=COUNT)
     doubts = [(0, ["mains: a"]), (COUNT, ["amplitude-high: b", "mains: c"]), (COUNT + 1, ["amplitude-high: d"])]
     found = summarise(both(good, bad), doubts, ["georgia"] * COUNT + ["ptb"] * COUNT, "cinc")
@@ -100,9 +100,10 @@ def test_counts_and_medians_by_source():
     }
     (warning,) = found["warnings"]
     assert warning.startswith("source ptb: the median of 12") and "likely 5" in warning
-    text = "\n".join(lines(found, True))
-    assert "doubtful, mains: 2 (see implausible.tsv)" in text and "ptb: 12 recordings, amplitude" in text
-    block = warning_block(found).splitlines()
+    text = "\n".join(lines(found))
+    assert "doubtful, mains: 2" in text and "ptb: 12 recordings, amplitude" in text
+    print_plausibility(found)
+    block = capsys.readouterr().err.splitlines()
     assert len(block) == 3 and block[1] == f"warning: {warning}"
 
 
@@ -112,7 +113,7 @@ def test_one_source_is_the_whole_set_and_nothing_measured_says_nothing():
     assert summarise(measured(lambda ecg: ecg / 1000), [], None, "cinc")["warnings"][0].startswith("cinc: the median")
     nothing = summarise(Measured.of([]), [], ["a", "b"], "cinc")
     assert nothing == {"records": 0, "amplitude_mv": None, "peak_mv": None, "reasons": {}, "warnings": []}
-    assert lines(nothing, False) == [] and warning_block(nothing) == ""
+    assert lines(nothing) == []
 
 
 def test_a_whole_of_small_sources_is_judged_together():
