@@ -1,8 +1,8 @@
 """Packing one block of input records into one shard, so that a killed run loses one block and not the night.
 
 Input records in their order are cut into blocks of fixed size. Block ``b`` leaves the shard of its good rows and then,
-as the sign that it is finished, ``.packing/records-{b}.json`` with what the manifest needs to know. Neither depends on
-other blocks, so any number of processes gives the same files.
+as the sign that it is finished, ``records-{b}.json`` with what the manifest needs to know, both in the folder ``.packing``
+of the manifest directory. Neither depends on other blocks, so any number of processes gives the same files.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from typing import Any, Callable, NamedTuple
 
 from tqdm import tqdm
 
+from cmelt_plugin.data.checksums import WORK_FOLDER
 from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.data.store import describe_shard, shard_name, write_shard
 from cmelt_plugin.errors import DataError
 from preprocess.engines import Engine
-from preprocess.recording import Recording, Rejected, SignalOptions, to_row
+from preprocess.implausible import measured_row
+from preprocess.recording import Recording, Rejected, SignalOptions, Unusable, to_row
 
-WORK_FOLDER = ".packing"
+__all__ = ["PLAN_FILE", "WORK_FOLDER", "Block", "pack_block", "pack_blocks", "pack_shared_block"]
+
 PLAN_FILE = "plan.json"
 VISIBLE_SECONDS = 90.0  # Linux' NFS client trusts what it knows of a folder for up to 60 s (nfs(5), acdirmax)
 
@@ -39,49 +42,63 @@ class Block(NamedTuple):
     reasons: list[str]
     """Why a record is rejected before its signal is looked at; "" = it is not."""
     root: str
-    dest: str
+    work: str
+    """Folder for shard and result."""
     reader: Callable[[str], Recording]
     options: SignalOptions
 
     @property
     def shard_path(self) -> Path:
-        return Path(self.dest) / shard_name(self.number)
+        return Path(self.work) / shard_name(self.number)
 
     @property
     def result_path(self) -> Path:
-        return Path(self.dest) / WORK_FOLDER / self.shard_path.with_suffix(".json").name
+        return self.shard_path.with_suffix(".json")
 
     def is_done(self) -> bool:
         """Whether an earlier run finished this block and its shard is still there."""
         if not self.result_path.is_file():
             return False
-        return not read_json(self.result_path)["rows"] or self.shard_path.is_file()
+        result = read_json(self.result_path)
+        # Without "measured": from a version that did not measure, whose run was stopped.
+        return "measured" in result and (not result["rows"] or self.shard_path.is_file())
 
 
 def pack_block(block: Block, tick: Callable[[], Any] | None = None) -> int:
     """Read, check and write the records of a block; ``tick`` is called after each. Returns the number of records.
 
     The result file holds ``rows`` (input number, real samples, Hz of the original, clipped samples), ``rejected``
-    (input number, reason) and ``shard`` (entry of ``store.json``).
+    (input number, reason), ``shard`` (entry of ``store.json``), ``measured`` (see :func:`measured_row`) and ``doubts`` (input
+    number, reasons), the last two also of records that were rejected after they were measured.
     """
     rows: list[tuple[int, int, float, int]] = []
     rejected: list[tuple[int, str]] = []
+    measured: list[list[float | int | None]] = []
+    doubts: list[tuple[int, list[str]]] = []
     with write_shard(block.shard_path) as shard:
         for number, (path, reason) in enumerate(zip(block.paths, block.reasons), start=block.start):
+            found = None
             try:
                 if reason:
                     raise Rejected(*reason.split(": ", 1))
                 row = to_row(block.reader(os.path.join(block.root, path)), block.options)
                 shard.append(row.steps)
                 rows.append((number, row.n_samples, row.rate, row.clipped))
+                found = row.plausibility
             except Rejected as rejection:
                 rejected.append((number, str(rejection)))
+                found = rejection.plausibility if isinstance(rejection, Unusable) else None
+            if found is not None:
+                measured.append(measured_row(number, found))
+                if found.reasons:
+                    doubts.append((number, [str(doubt) for doubt in found.reasons]))
             if tick is not None:
                 tick()
     if not rows:
         block.shard_path.unlink(missing_ok=True)  # gone where a cluster ran this block twice at once
     entry = describe_shard(block.shard_path, len(rows)) if rows else None
-    write_json(block.result_path, {"rows": rows, "rejected": rejected, "shard": entry})
+    result = {"rows": rows, "rejected": rejected, "shard": entry, "measured": measured, "doubts": doubts}
+    write_json(block.result_path, result)
     return len(block.paths)
 
 
@@ -126,7 +143,7 @@ def pack_shared_block(block: Block, landmarks: Sequence[str], seconds: float) ->
 
 def _landmarks(block: Block) -> list[str]:
     """Paths that show whether input and output are in place; an entry of the root tells it from an empty mount point."""
-    found = [str(Path(block.dest) / WORK_FOLDER / PLAN_FILE), block.root]
+    found = [str(Path(block.work) / PLAN_FILE), block.root]
     with os.scandir(block.root) as entries:
         lasting = (entry.path for entry in entries if not entry.name.startswith("."))
         return found + list(itertools.islice(lasting, 1))

@@ -1,8 +1,8 @@
 """From one recording to one row of the store, or to the reason why it is left out.
 
-Every reason begins with a stable code: ``leads``, ``units``, ``rate``, ``short``, ``nan``, ``zero`` or ``flat``; the
-readers (:mod:`cmelt_plugin.data.readers`) add ``missing``, ``truncated``, ``header``, ``gain``, ``format``, ``checksum``,
-``unreadable``, ``large``, ``variable`` and ``row``.
+Every reason begins with a stable code: ``leads``, ``units``, ``rate``, ``short``, ``nan``, ``zero``, ``flat``, ``clipped``
+or ``implausible``; the readers (:mod:`cmelt_plugin.data.readers`) add ``missing``, ``truncated``, ``header``, ``gain``,
+``format``, ``checksum``, ``unreadable``, ``large``, ``variable`` and ``row``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,22 @@ from typing import NamedTuple
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS, LeadError, lead_indices, lead_keep_mask
+from cmelt_plugin.data.plausibility import Measures, Plausibility, Reason, changing, describe_reasons, examine, nothing_left
 from cmelt_plugin.data.readers.contract import MILLIVOLTS, Crop, Reading, Recording, Rejected
 from cmelt_plugin.data.resampling import RATES, resample
 from cmelt_plugin.data.store import N_SAMPLES, SAMPLE_RATE, to_steps
 
 SECONDS = N_SAMPLES / SAMPLE_RATE
 REJECT, ZERO = "reject", "zero"
+KEEP, LIST = "keep", "list"
+
+
+class Unusable(Rejected):
+    """A recording that was read and measured, and of which nothing is left, or which is implausible."""
+
+    def __init__(self, code: str, detail: str, measures: Measures, reasons: tuple[Reason, ...] = ()) -> None:
+        super().__init__(code, detail)
+        self.plausibility = Plausibility(measures, reasons)
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,8 @@ class SignalOptions:
     """"start" keeps the first 10 s, "centre" the middle 10 s."""
     missing_leads: str = REJECT
     """"reject", or "zero": recordings of fewer than 12 leads are accepted, their other leads are zero."""
+    implausible: str = LIST
+    """"keep", "reject", or "list": what becomes of recordings about which something is doubtful."""
     accept_wrong_checksums: bool = False
     """Whether a record whose header has other checksums than its samples is accepted."""
 
@@ -51,6 +63,8 @@ class Row(NamedTuple):
     """Samples beyond 32.767 mV."""
     rate: float
     """Hz of the original."""
+    plausibility: Plausibility
+    """What is doubtful about it, and the numbers behind that."""
     notes: tuple[str, ...] = ()
     """What the reader assumed or could not verify."""
 
@@ -65,6 +79,8 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
         Rejected: other than the 12 leads (some of them where ``missing_leads`` allows it), an unknown unit or rate,
             fewer than ``min_seconds``, missing values, all zero, or more than ``allow_flat_leads`` leads that are
             constant over the part kept; a lead the recording lacks does not count as constant.
+        Unusable: zero or constant after rounding, more than a quarter of it clipped; or ``implausible`` is "reject" and
+            something is doubtful.
     """
     recording, kept = _all_leads(recording, options.missing_leads)
     order = lead_indices(recording.leads)
@@ -77,14 +93,31 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
         raise Rejected("nan", f"{int(missing.sum())} samples without a value in {names}")
     if not ecg.any():
         raise Rejected("zero", "every sample is zero")
-    flat = (ecg.max(axis=1) == ecg.min(axis=1)) & kept
-    # 11 flat leads of 12 may be tolerated, all the leads that a device has may not.
-    if flat.sum() > options.allow_flat_leads or (flat.sum() == kept.sum() < len(LEADS)):
-        raise Rejected("flat", f"constant in {_lead_names(flat)}")
+    _check_flat(~changing(ecg) & kept, kept, options)
     ecg = resample(ecg, recording.rate)[:, :N_SAMPLES]
+    if not np.isfinite(ecg).all():
+        raise Rejected("clipped", "values too large to be resampled; are unit and gain right?")
     steps = np.zeros((len(LEADS), N_SAMPLES), dtype=np.int16)
-    steps[:, : ecg.shape[1]], clipped = to_steps(ecg)
-    return Row(steps, ecg.shape[1], clipped, recording.rate, recording.notes)
+    real = steps[:, : ecg.shape[1]]
+    real[:], clipped = to_steps(ecg)
+    plausibility = examine(ecg, real, clipped, kept)
+    lost = nothing_left(ecg, real, clipped, kept)
+    if lost is not None:
+        raise Unusable(*lost, plausibility.measures)
+    _check_flat(~changing(real) & kept, kept, options, plausibility.measures)
+    if plausibility.reasons and options.implausible == REJECT:
+        raise Unusable("implausible", describe_reasons(plausibility.reasons), *plausibility)
+    return Row(steps, ecg.shape[1], clipped, recording.rate, plausibility, recording.notes)
+
+
+def _check_flat(flat: np.ndarray, kept: np.ndarray, options: SignalOptions, measures: Measures | None = None) -> None:
+    """Refuse too many constant leads; ``measures`` where they became so by rounding or clipping."""
+    # 11 flat leads of 12 may be tolerated, all the leads that a device has may not.
+    if flat.sum() <= options.allow_flat_leads and not flat.sum() == kept.sum() < len(LEADS):
+        return
+    if measures is None:
+        raise Rejected("flat", f"constant in {_lead_names(flat)}")
+    raise Unusable("flat", f"constant in {_lead_names(flat)} after rounding to 0.001 mV and clipping", measures)
 
 
 def _all_leads(recording: Recording, missing_leads: str) -> tuple[Recording, np.ndarray]:

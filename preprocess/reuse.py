@@ -8,24 +8,39 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from cmelt_plugin.data.files import fingerprint, read_json, write_json
+from cmelt_plugin.data.checksums import CHECKSUMS_FILE, check_listed
+from cmelt_plugin.data.directory_files import STORE_FILE
+from cmelt_plugin.data.files import fingerprint, read_json, read_object, write_json
 from cmelt_plugin.data.manifest import Manifest, available_splits
+from cmelt_plugin.data.replacing import directory_lock
 from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.store_ties import REUSED_NOTE
 from cmelt_plugin.errors import DataError
 from preprocess.blocks import WORK_FOLDER
-from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, Places, print_summary, write_records_files, write_rejected
-from preprocess.packing import claim, only_run, records_fingerprint
+from preprocess.destination import claim
+from preprocess.finish import (
+    MANIFEST_FILE,
+    REJECTED_FILE,
+    Places,
+    print_summary,
+    write_doubtful,
+    write_records_files,
+    write_rejected,
+)
+from preprocess.implausible import count_reasons, read_list
+from preprocess.packing import records_fingerprint
+from preprocess.recording import LIST, REJECT
+from preprocess.swap import remove_products, swap_in
 
 if TYPE_CHECKING:
     from preprocess.packing import PackingOptions
@@ -40,6 +55,7 @@ def reuse_store(
     data_set: str,
     command: str,
     notes: Sequence[str] = (),
+    extend: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Write a manifest directory whose recordings lie in another one; print its summary.
 
@@ -51,8 +67,8 @@ def reuse_store(
         records: table of ``RECORDS_SCHEMA``.
         store: finished manifest directory of the same data set.
         dest: manifest directory to write.
-        options: seed, shares, crop and ``overwrite``.
-        data_set, command, notes: as :func:`preprocess.packing.pack`.
+        options: seed, shares, crop, ``overwrite``, and whether doubtful recordings are refused.
+        data_set, command, notes, extend: as :func:`preprocess.packing.pack`.
 
     Raises:
         DataError: ``store`` is unfinished, another data set's, was cropped in another way or holds none of the records,
@@ -60,10 +76,12 @@ def reuse_store(
     """
     source = _read_source(store, dest, options, data_set)
     root, place, ids = _places(store)
-    kept, position, rejected = _match(records["record_id"].to_pylist(), ids, store)
+    doubtful = read_list(store)
+    refused = _refused(store, source, doubtful, options)
+    kept, position, rejected = _match(records["record_id"].to_pylist(), ids, store, refused)
     if len(kept) == 0:
         raise DataError(f"{store}: holds none of the {len(records)} records")
-    plan = {
+    plan: dict[str, Any] = {
         "data_set": data_set,
         "store": fingerprint(store / MANIFEST_FILE),
         "records": records_fingerprint(records),
@@ -71,19 +89,23 @@ def reuse_store(
         "seed": options.seed,
         "fractions": list(options.fractions),
     }
-    dest.mkdir(parents=True, exist_ok=True)
-    with only_run(dest):
+    if refused:
+        plan["implausible"] = REJECT
+    work = dest / WORK_FOLDER
+    with directory_lock(dest):
         if claim(dest, plan, options.overwrite):
             print_summary(dest, read_json(dest / MANIFEST_FILE))
             print(f"{dest} was complete already; nothing to do (--overwrite makes it again)")
+            extend(dest)
             return
-        write_rejected(dest / REJECTED_FILE, records, rejected)
+        remove_products(work)
+        write_rejected(work / REJECTED_FILE, records, rejected)
         manifest = {
             "format": 1,
             "data_set": data_set,
             "command": command,
             "arguments": plan,
-            "notes": [*notes, "recordings: those of another manifest directory (--store)"],
+            "notes": [*notes, REUSED_NOTE],
             "recordings": {key: source[key] for key in ("command", "notes") if key in source},
             "counts": {
                 "in": len(records),
@@ -92,12 +114,23 @@ def reuse_store(
             },
             "clipped_records": source.get("clipped_records", 0),
         }
+        found = source.get("plausibility", {})  # medians of all its records
+        manifest["plausibility"] = {key: found[key] for key in ("amplitude_mv", "peak_mv", "warnings") if key in found}
+        if doubtful is not None:
+            wanted = records["record_id"].to_pylist()
+            doubts = [(int(number), doubtful[wanted[number]]) for number in kept if wanted[number] in doubtful]
+            manifest["plausibility"].update(doubtful=len(doubts), reasons=count_reasons(doubts))
+            if options.signal.implausible == LIST:
+                write_doubtful(work, records, doubts, data_set, options)
         part = Places(place.files, *(column[position] for column in place[1:]))
         # Resolved: through a symbolic link "../.." leads elsewhere.
         relative = os.path.relpath(root, dest.resolve())
-        manifest.update(write_records_files(dest, records.take(pa.array(kept)), part, data_set, options, relative))
-        write_json(dest / MANIFEST_FILE, manifest)
-        shutil.rmtree(dest / WORK_FOLDER)
+        manifest.update(write_records_files(work, records.take(pa.array(kept)), part, data_set, options, relative))
+        manifest["fingerprints"][STORE_FILE] = fingerprint(root / STORE_FILE)
+        manifest["checksums"] = CHECKSUMS_FILE
+        write_json(work / MANIFEST_FILE, manifest)
+        extend(work)
+        swap_in(dest)
     print_summary(dest, manifest)
     if rejected:
         print(f"warning: {store} lacks {len(rejected)} of {len(records)} records; rejected.tsv says why", file=sys.stderr)
@@ -109,7 +142,7 @@ def _read_source(store: Path, dest: Path, options: PackingOptions, data_set: str
         raise DataError(f"{store}: no {MANIFEST_FILE}; --store needs a manifest directory that a packing command finished")
     if dest.resolve() == store.resolve():
         raise DataError(f"{dest}: --dest and --store must be two folders")
-    source = read_json(store / MANIFEST_FILE)
+    source = read_object(store / MANIFEST_FILE)
     if source["data_set"] != data_set:
         raise DataError(f"{store}: holds recordings of {source['data_set']}, not of {data_set}")
     crop = (source["arguments"].get("signal") or {}).get("crop", options.signal.crop)
@@ -140,11 +173,32 @@ def _places(directory: Path) -> tuple[Path, Places, pd.Index]:
     return manifests[0].store_root.resolve(), place, ids
 
 
-def _match(wanted: Sequence[str], ids: pd.Index, store: Path) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
+def _refused(
+    store: Path, source: dict[str, Any], doubtful: dict[str, list[str]] | None, options: PackingOptions
+) -> dict[str, list[str]]:
+    """Records of the store that are refused as implausible, with their reasons.
+
+    Raises:
+        DataError: they are to be refused, and the store does not say which they are.
+    """
+    if options.signal.implausible != REJECT or (source["arguments"].get("signal") or {}).get("implausible") == REJECT:
+        return {}
+    if doubtful is None:
+        raise DataError(
+            f"{store}: does not list its doubtful recordings, as --implausible {REJECT} needs; pack it again, or "
+            "leave the option out"
+        )
+    return doubtful
+
+
+def _match(
+    wanted: Sequence[str], ids: pd.Index, store: Path, refused: dict[str, list[str]]
+) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
     """Numbers of the records that the store holds, their position in ``ids``, and why the others are left out."""
     position = ids.get_indexer(list(wanted))
+    position[[record in refused for record in wanted]] = -1
+    known = {**_known_reasons(store), **{record: f"implausible: {'; '.join(reasons)}" for record, reasons in refused.items()}}
     repeated = pd.Series(list(wanted)).duplicated().to_numpy()
-    known = _known_reasons(store)
     rejected = []
     for number in np.flatnonzero((position < 0) | repeated):
         if repeated[number]:
@@ -160,6 +214,7 @@ def _known_reasons(store: Path) -> dict[str, str]:
     path = store / REJECTED_FILE
     if not path.is_file():
         return {}
+    check_listed(path)
     with open(path, encoding="utf-8", newline="") as handle:
         rows = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
         return {row["record_id"]: row["reason"] for row in rows if row.get("record_id") and row.get("reason")}

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from cmelt_plugin.data.npy_files import read_header
 from cmelt_plugin.errors import DataError
 
 BLOCK_BYTES = 1 << 22
@@ -162,9 +163,7 @@ def check_npz(path: str | os.PathLike, name: str) -> None:
 
 
 def _map_here(handle: BinaryIO, path: str | os.PathLike) -> MappedArray | None:
-    if np.lib.format.read_magic(handle) != (1, 0):
+    header = read_header(handle)
+    if header.dtype.hasobject or (header.fortran and len(header.shape) > 1):
         return None
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(handle)
-    if dtype.hasobject or (fortran and len(shape) > 1):
-        return None
-    return MappedArray(path, dtype, shape, handle.tell())
+    return MappedArray(path, header.dtype, header.shape, handle.tell())
