@@ -1,9 +1,7 @@
 """Damaged files of every kind: each is read with the right shape, or refused in one line; nothing else, and in little memory."""
 
-import resource
 import struct
 import tracemalloc
-import zlib
 
 import h5py
 import numpy as np
@@ -12,7 +10,7 @@ from scipy.io import savemat
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.arrays import ArrayReader
-from cmelt_plugin.data.readers.contract import Crop, Reading, Rejected
+from cmelt_plugin.data.readers.contract import Rejected
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from preprocess.challenge_mat import read_cpsc_mat, read_cpsc_patient, read_header_patient
 from preprocess.code_test import read_tracing
@@ -21,7 +19,7 @@ from preprocess.recording import SignalOptions, to_row
 from tests.data.readers.test_wfdb_records import FORMATS, write_numbers
 
 MEMORY = 40 << 20  # bytes that reading a file of a few kB may take
-SAMPLES, SECONDS = 600, 1.2
+SAMPLES = 600
 OPTIONS = SignalOptions(min_seconds=0.5, allow_flat_leads=11)
 ARRAYS = ArrayReader(LEADS, rate=500.0)
 TRACING = f"#0;{','.join(LEADS)};1"
@@ -174,6 +172,20 @@ def damaged(data, random):
     return bytes(data)
 
 
+def measured(read, path):
+    """What ``read`` gives of ``path``, having taken little memory, be it read or refused."""
+    tracemalloc.start()
+    try:
+        return read(path)
+    except Rejected as reason:
+        assert str(reason).isprintable() and len(str(reason)) < 330
+        raise
+    finally:
+        taken = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert taken < MEMORY, f"took {taken:,} bytes"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files(battery, tmp_path, kind):
     write, name, read = KINDS[kind]
@@ -182,26 +194,20 @@ def test_damaged_files(battery, tmp_path, kind):
     good = file.read_bytes()
     intact = read(path).signal
     assert intact.shape == (12, SAMPLES) and np.isfinite(intact).all()
-    for attack in battery(f"damaged files: {kind}", inputs=30, long=2000, refusals=(Rejected,)):
+    for attack in battery(f"damaged files: {kind}", inputs=20, long=2000, refusals=(Rejected,)):
         with attack:
-            data = damaged(good, attack.random)
-            file.write_bytes(data)
-            tracemalloc.start()
-            try:
-                recording = read(path)
-                row = to_row(recording, OPTIONS)
-            except Rejected as reason:
-                assert str(reason).isprintable() and len(str(reason)) < 330
-                raise
-            finally:
-                taken = tracemalloc.get_traced_memory()[1]
-                tracemalloc.stop()
-                attack_memory = taken < MEMORY
-                file.write_bytes(good)
-                if not attack_memory:
-                    attack.expect(False, f"took {taken:,} bytes")
-            # Which numbers are right nobody can tell without a checksum; with one, they are those of the intact file.
-            same = np.array_equal(recording.signal, intact, equal_nan=True)
-            attack.expect(
-                row.steps.shape == (12, 5000) and (same or not kind.startswith("wfdb") or not recording.notes), "impossible"
-            )
+            file.write_bytes(damaged(good, attack.random))
+            recording = measured(read, path)
+            row = to_row(recording, OPTIONS)
+            right = row.steps.shape == (12, 5000)
+            if "samples" in kind:  # the checksums are the intact file's
+                right &= same_sums(recording.signal, intact)
+            attack.expect(right, "other numbers under the checksums of the header")
+
+
+def same_sums(signal, intact):
+    """Equal, or different by a damage to which the sum of all numbers modulo 2**16 is blind."""
+    if np.array_equal(signal, intact):
+        return True
+    sums = (np.rint(np.nan_to_num(values) * 200 + 3).astype(np.int64).sum(axis=1) & 0xFFFF for values in (signal, intact))
+    return not np.isnan(signal).any() and np.array_equal(*sums)
