@@ -21,6 +21,8 @@ import pandas as pd
 import pyarrow as pa
 
 from cmelt_plugin.data.files import atomic_path, read_json
+from cmelt_plugin.data.readers.contract import with_reading
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.replacing import directory_lock
 from cmelt_plugin.data.store import ROW_BYTES, RecordStore
 from cmelt_plugin.errors import DataError
@@ -29,10 +31,10 @@ from preprocess.destination import claim, refuse_overlap
 from preprocess.engines import Engine, add_engine_arguments, engine_from
 from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, finish, print_summary
 from preprocess.missing_leads import lead_notes
-from preprocess.recording import REJECT, Recording, SignalOptions
+from preprocess.recording import KEEP, LIST, REJECT, Recording, SignalOptions
+from preprocess.source import RECORDS_SCHEMA
 from preprocess.splits import DEFAULT_FRACTIONS
 from preprocess.swap import remove_products, remove_work, swap_in
-from preprocess.wfdb_files import read_wfdb
 
 _NOT_IN_PLAN = ("jobs", "backend", "scheduler", "overwrite")  # what has no influence on the files
 
@@ -67,7 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
     parser.add_argument("--rows-per-shard", type=_positive, default=4096, help="input records per shard (default 4096)")
     parser.add_argument("--min-seconds", type=float, default=5.0, help="reject shorter recordings (default 5)")
     parser.add_argument("--allow-flat-leads", type=int, default=0, help="constant leads tolerated (default 0; 11 with labels)")
+    parser.add_argument(
+        "--implausible",
+        choices=(KEEP, REJECT, LIST),
+        default=LIST,
+        help="recordings with doubtful amplitude, clipping, limb leads or hum: keep and count them, keep them and list them in "
+        "implausible.tsv (default), or reject them",
+    )
     parser.add_argument("--allow-no-report", action="store_true", help="keep records without report text")
+    parser.add_argument("--accept-wrong-checksums", action="store_true", help="accept WFDB records that fail their checksums")
     parser.add_argument("--overwrite", action="store_true", help="replace what --dest holds")
     if splits:
         parser.add_argument("--seed", type=int, default=1, help="seed of the split by subject (default 1)")
@@ -107,6 +117,8 @@ def options_from(args: argparse.Namespace) -> PackingOptions:
             allow_flat_leads=args.allow_flat_leads,
             crop=getattr(args, "crop", SignalOptions.crop),
             missing_leads=getattr(args, "missing_leads", REJECT),
+            implausible=args.implausible,
+            accept_wrong_checksums=args.accept_wrong_checksums,
         ),
     )
 
@@ -152,8 +164,9 @@ def pack(
         **{key: value for key, value in asdict(options).items() if key not in _NOT_IN_PLAN},
     }
     plan["fractions"] = list(plan["fractions"])
-    if plan["signal"]["missing_leads"] == REJECT:  # directories made before the option existed stay valid
-        del plan["signal"]["missing_leads"]
+    for name in ("missing_leads", "implausible", "accept_wrong_checksums"):  # directories made before stay valid
+        if plan["signal"][name] == getattr(SignalOptions, name):
+            del plan["signal"][name]
     work = dest / WORK_FOLDER
     with directory_lock(dest):
         if claim(dest, plan, options.overwrite):
@@ -207,9 +220,9 @@ def _reader_name(reader: Callable[[str], Recording]) -> str:
 
 
 def records_fingerprint(records: pa.Table) -> str:
-    """``sha256:`` and the digest of a table of records."""
+    """``sha256:`` and the digest of a table of records, without the sources, which directories made before had not."""
     digest = hashlib.sha256()
-    for batch in records.combine_chunks().to_batches(max_chunksize=65536):
+    for batch in records.select(RECORDS_SCHEMA.names).combine_chunks().to_batches(max_chunksize=65536):
         digest.update(batch.serialize())
     return "sha256:" + digest.hexdigest()
 
@@ -235,7 +248,7 @@ def _blocks(
             reasons=reasons[start : start + size],
             root=str(root),
             work=str(work),
-            reader=reader,
+            reader=with_reading(reader, options.signal.reading),
             options=options.signal,
         )
         for number, start in enumerate(range(0, len(paths), size))

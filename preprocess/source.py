@@ -28,6 +28,7 @@ RECORDS_SCHEMA = pa.schema(
         ("split", pa.string()),  # "" = by subject hash
     ]
 )
+SOURCE_COLUMN = "source"
 
 
 def read_csv(path: Path, columns: Sequence[str], expected: str, also: str | None = None) -> pd.DataFrame:
@@ -94,8 +95,12 @@ def records_table(
     age: Sequence[float] | None = None,
     time: Sequence[str] | None = None,
     split: Sequence[str] | None = None,
+    source: Sequence[str] | None = None,
 ) -> pa.Table:
-    """Table of :data:`RECORDS_SCHEMA`, one row per record in the order of the source; reports are normalised here."""
+    """Table of :data:`RECORDS_SCHEMA`, one row per record in the order of the source; reports are normalised here.
+
+    With ``source`` there is one column more, :data:`SOURCE_COLUMN`: the part of the data set each record comes from.
+    """
     n = len(record_id)
     empty = [""] * n
     columns = [
@@ -108,4 +113,5 @@ def records_table(
         pa.array(list(time) if time is not None else empty, pa.string()),
         pa.array(list(split) if split is not None else empty, pa.string()),
     ]
-    return pa.table(columns, schema=RECORDS_SCHEMA)
+    table = pa.table(columns, schema=RECORDS_SCHEMA)
+    return table if source is None else table.append_column(SOURCE_COLUMN, pa.array(list(source), pa.string()))

@@ -14,10 +14,22 @@ from cmelt_plugin.errors import DataError
 STORE_FILE = "store.json"
 REPORTS_FILE = "reports.parquet"
 REJECTED_FILE = "rejected.tsv"
+IMPLAUSIBLE_FILE = "implausible.tsv"
+FLAT_LEADS_FILE = "flat-leads.tsv"
 LABELS_FILE = "labels.json"
 PROMPTS_FILE = "prompts.json"
 REJECTED_HEADER = "record_id\tpath\treason"
-SINGLE = (MANIFEST_FILE, STORE_FILE, CHECKSUMS_FILE, REPORTS_FILE, REJECTED_FILE, "flat-leads.tsv", LABELS_FILE, PROMPTS_FILE)
+SINGLE = (
+    MANIFEST_FILE,
+    STORE_FILE,
+    CHECKSUMS_FILE,
+    REPORTS_FILE,
+    REJECTED_FILE,
+    IMPLAUSIBLE_FILE,
+    FLAT_LEADS_FILE,
+    LABELS_FILE,
+    PROMPTS_FILE,
+)
 OF_SPLIT = (".tsv", ".meta.parquet", ".labels.npy", ".n3s.npy", ".n3s.json")
 _SHARD = re.compile(r"records-\d{5,}\.npy")
 _TOKENS = re.compile(r"(reports|prompts)\.[^/]+\.npz")

@@ -135,9 +135,11 @@ mimic_iv_ecg.main(sys.argv[2:])
 """
 
 
-# What the run below needs: plan, 5 x 2 for blocks, rejected, store, reports, train x 2, manifest, checksums, journal;
-SWAP = 20  # then 4 shards, rejected, reports, store, train x 2, checksums and manifest are moved; clean-up
-LAST = 31
+# What the run below needs: plan, 5 x 2 for blocks, rejected, implausible, store, reports, train x 2, manifest, checksums,
+SWAP = (
+    21  # journal; then 4 shards, rejected, implausible, reports, store, train x 2, checksums and manifest are moved; clean-up
+)
+LAST = 33
 
 
 @pytest.mark.parametrize("rename", [1, 4, 5, 12, SWAP - 1, SWAP, SWAP + 1, 25, LAST - 1, LAST])
@@ -268,14 +270,19 @@ def test_no_records_listed(tmp_path):
 
 
 def test_clipped_records_are_reported(tmp_path, capsys):
-    records = [{"ecg": make_ecg(0) * 40, "gain": 100.0}, {}]
+    ecg = make_ecg(0)
+    ecg[3, :20] = 32
+    records = [{"ecg": ecg, "gain": 100.0}, {}]
     write_mimic_layout(tmp_path / "r", records)
     mimic_iv_ecg.main(arguments(tmp_path / "r", tmp_path / "m"))
     assert "clipped at 32.767 mV: 0" in capsys.readouterr().out
-    write_mimic_layout(tmp_path / "r", [{"ecg": make_ecg(0) * 100, "gain": 100.0}, {}])
+    ecg[3, :20] = 33
+    write_mimic_layout(tmp_path / "r", records)
     mimic_iv_ecg.main(arguments(tmp_path / "r", tmp_path / "m", "--overwrite"))
     assert "clipped at 32.767 mV: 1" in capsys.readouterr().out
     assert read_json(tmp_path / "m" / "store.json")["clipped_records"] == 1
+    listed = (tmp_path / "m" / "implausible.tsv").read_text(encoding="utf-8")
+    assert "\tclipped: 20 samples beyond ±32.767 mV in aVR, the largest 33 mV; " in listed
 
 
 def test_space_is_estimated(tmp_path, monkeypatch, capsys):
