@@ -180,7 +180,7 @@ def print_summary(dest: Path, manifest: dict[str, Any]) -> None:
         print(f"  {split}: {count} records" + ("" if count else " (no file written)"))
     if counts["out"]:
         print(f"  unique reports: {manifest['reports']}; records clipped at 32.767 mV: {manifest['clipped_records']}")
-    print_plausibility(manifest.get("plausibility") or {})
+    print_plausibility(dest, manifest.get("plausibility") or {})
 
 
 def write_rejected(path: Path, records: pa.Table, rejected: Sequence[tuple[int, str]]) -> None:

@@ -92,8 +92,8 @@ def summarise(
         data_set: name of the whole.
 
     Returns:
-        ``records``, ``amplitude_mv``, ``peak_mv`` (medians), ``reasons`` (code → records); ``sources``: the same for each,
-        where there are several; ``warnings``: sentences about medians that are off.
+        ``records``, ``amplitude_mv`` and ``peak_mv`` (medians), ``doubtful`` (records), ``reasons`` (code → records);
+        ``sources``: the same for each, where there are several; ``warnings``: sentences about medians that are off.
     """
     whole = _part(measured, doubts)
     names = np.array(sources)[measured.number] if sources is not None and len(measured.number) else np.array([], dtype=str)
@@ -149,14 +149,16 @@ def _mistake(amplitude: float) -> str:
     times = max(ratio, 1 / ratio)
     factor, cause = min(_CAUSES, key=lambda entry: abs(math.log(entry[0] / times)))
     likely = f" (likely {factor:,.0f}{cause})" if 1 / 1.8 < factor / times < 1.8 else ""
-    about = f"{times:.2g}" if times < 10 else f"{times:,.0f}"
+    about = f"{float(f'{times:.2g}'):,g}" if times < 1e5 else f"{times:.0g}"
     return f"about {about} times too {'large' if ratio > 1 else 'small'}{likely}; {advice}"
 
 
-def print_plausibility(plausibility: dict[str, Any]) -> None:
+def print_plausibility(directory: Path, plausibility: dict[str, Any]) -> None:
     """Print what ``manifest.json`` says under ``plausibility``; warnings framed and on stderr, so that nobody misses them."""
     for line in lines(plausibility):
         print(line)
+    if plausibility.get("doubtful") and (directory / IMPLAUSIBLE_FILE).is_file():
+        print(f"  the doubtful recordings are kept, see {directory / IMPLAUSIBLE_FILE}")
     warnings = plausibility.get("warnings") or []
     if warnings:
         print("\n".join(["*" * 72, *(f"warning: {text}" for text in warnings), "*" * 72]), file=sys.stderr)
@@ -203,6 +205,7 @@ def _part(measured: Measured, doubts: Sequence[tuple[int, Sequence[str]]]) -> di
         "records": len(measured.number),
         "amplitude_mv": _rounded(measured.amplitude),
         "peak_mv": _rounded(measured.peak),
+        "doubtful": len(doubts),
         "reasons": count_reasons(doubts),
     }
 

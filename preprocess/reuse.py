@@ -39,7 +39,7 @@ from preprocess.finish import (
 )
 from preprocess.implausible import count_reasons, read_list
 from preprocess.packing import records_fingerprint
-from preprocess.recording import REJECT
+from preprocess.recording import LIST, REJECT
 from preprocess.swap import remove_products, swap_in
 
 if TYPE_CHECKING:
@@ -114,12 +114,14 @@ def reuse_store(
             },
             "clipped_records": source.get("clipped_records", 0),
         }
+        found = source.get("plausibility", {})  # medians of all its records
+        manifest["plausibility"] = {key: found[key] for key in ("amplitude_mv", "peak_mv", "warnings") if key in found}
         if doubtful is not None:
             wanted = records["record_id"].to_pylist()
             doubts = [(int(number), doubtful[wanted[number]]) for number in kept if wanted[number] in doubtful]
-            manifest["plausibility"] = {**source.get("plausibility", {}), "reasons": count_reasons(doubts)}
-            manifest["plausibility"].pop("sources", None)  # counts of all the store's records
-            write_doubtful(work, records, doubts, data_set, options)
+            manifest["plausibility"].update(doubtful=len(doubts), reasons=count_reasons(doubts))
+            if options.signal.implausible == LIST:
+                write_doubtful(work, records, doubts, data_set, options)
         part = Places(place.files, *(column[position] for column in place[1:]))
         # Resolved: through a symbolic link "../.." leads elsewhere.
         relative = os.path.relpath(root, dest.resolve())

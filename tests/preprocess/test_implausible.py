@@ -86,7 +86,7 @@ def test_recordings_normalised_one_by_one_are_recognised():
     assert judge(measured(lambda ecg: ecg / np.abs(ecg).max(), count=5), "x") == []  # too few to tell
 
 
-def test_counts_and_medians_by_source(capsys):
+def test_counts_and_medians_by_source(tmp_path, capsys):
     good, bad = measured(), measured(lambda ecg: 5 * ecg, start=COUNT)
     doubts = [(0, ["mains: a"]), (COUNT, ["amplitude-high: b", "mains: c"]), (COUNT + 1, ["amplitude-high: d"])]
     found = summarise(both(good, bad), doubts, ["georgia"] * COUNT + ["ptb"] * COUNT, "cinc")
@@ -96,13 +96,14 @@ def test_counts_and_medians_by_source(capsys):
         "records": COUNT,
         "amplitude_mv": pytest.approx(5 * found["sources"]["georgia"]["amplitude_mv"], rel=1e-3),
         "peak_mv": pytest.approx(5 * np.median(good.peak), rel=1e-3),
+        "doubtful": 2,
         "reasons": {"amplitude-high": 2, "mains": 1},
     }
     (warning,) = found["warnings"]
     assert warning.startswith("source ptb: the median of 12") and "likely 5" in warning
     text = "\n".join(lines(found))
     assert "doubtful, mains: 2" in text and "ptb: 12 recordings, amplitude" in text
-    print_plausibility(found)
+    print_plausibility(tmp_path, found)
     block = capsys.readouterr().err.splitlines()
     assert len(block) == 3 and block[1] == f"warning: {warning}"
 
@@ -112,7 +113,7 @@ def test_one_source_is_the_whole_set_and_nothing_measured_says_nothing():
     assert "sources" not in found and found["warnings"][0].startswith("a: the median")
     assert summarise(measured(lambda ecg: ecg / 1000), [], None, "cinc")["warnings"][0].startswith("cinc: the median")
     nothing = summarise(Measured.of([]), [], ["a", "b"], "cinc")
-    assert nothing == {"records": 0, "amplitude_mv": None, "peak_mv": None, "reasons": {}, "warnings": []}
+    assert nothing == {"records": 0, "amplitude_mv": None, "peak_mv": None, "doubtful": 0, "reasons": {}, "warnings": []}
     assert lines(nothing) == []
 
 
