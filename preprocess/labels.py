@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from cmelt_plugin.data.directory_files import PROMPTS_FILE
 from cmelt_plugin.data.files import atomic_path, write_json
-from cmelt_plugin.data.manifest import LABELS_FILE, Manifest, available_splits, read_record_ids
+from cmelt_plugin.data.manifest import LABELS_FILE, Manifest, available_splits, read_meta_column
 from cmelt_plugin.data.replacing import replacing
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import load_prompts
@@ -46,6 +46,9 @@ def read_labels(path: Path, id_column: str) -> tuple[pd.Index, np.ndarray, list[
     ids = pd.Index(table.pop(id_column))
     if table.shape[1] == 0:
         raise DataError(f"{path}: no class column beside {id_column}")
+    unnamed = [number for number, name in enumerate(table) if not str(name).strip() or str(name).startswith("Unnamed: ")]
+    if unnamed:
+        raise DataError(f"{path}: class column {unnamed[0] + 1} has no name; give every class one, or delete the column")
     if ids.has_duplicates:
         raise DataError(f"{path}: {id_column} {ids[ids.duplicated()][0]} occurs more than once")
     values = np.empty(table.shape, dtype=np.float32)
@@ -102,18 +105,20 @@ def attach_labels(
         split → (row of ``values`` per record, -1 = none; labels float32 [records, C]).
 
     Raises:
-        DataError: the directory holds no split, or none of the ids.
+        DataError: the directory holds no split, none of the ids, or no known label.
     """
     splits = available_splits(directory)
     if not splits:
         raise DataError(f"{directory}: holds no split (train.tsv with train.meta.parquet)")
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for split in splits:
-        position = ids.get_indexer(read_record_ids(directory, split))
+        position = ids.get_indexer(read_meta_column(directory, split, "record_id").to_pylist())
         labels = np.where(position[:, None] >= 0, values[position], np.float32(np.nan))
         found[split] = position, labels
     if all((position < 0).all() for position, _ in found.values()):
         raise DataError(f"{source}: none of its {len(ids)} ids occurs in {directory}; is the id column right?")
+    if all(np.isnan(labels).all() for _, labels in found.values()):
+        raise DataError(f"{source}: says of no record of {directory} whether it has a class; every label would be unknown")
     # Arrays of an older label set must not be read with the new names, should the run be killed in between.
     arrays = {split: directory / f"{split}.labels.npy" for split in splits}
     with replacing(directory, [LABELS_FILE, PROMPTS_FILE, *(path.name for path in arrays.values())]):

@@ -8,6 +8,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
+from batteries import (  # noqa: E402, F401  (hooks and fixture of the reliability batteries)
+    battery,
+    pytest_addoption,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

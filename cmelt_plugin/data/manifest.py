@@ -32,7 +32,7 @@ from cmelt_plugin.data.store import N_SAMPLES, RecordStore
 from cmelt_plugin.data.store_ties import check_store_tie
 from cmelt_plugin.errors import DataError
 
-__all__ = ["LABELS_FILE", "META_SCHEMA", "Manifest", "available_splits", "read_class_names", "read_record_ids", "write_split"]
+__all__ = ["LABELS_FILE", "META_SCHEMA", "Manifest", "available_splits", "read_class_names", "read_meta_column", "write_split"]
 
 BLOCK_BYTES = 1 << 20
 
@@ -52,7 +52,12 @@ NEVER_NULL = ("record_id", "subject_id", "report_id")
 
 
 def available_splits(directory: str | os.PathLike) -> list[str]:
-    """Names of the splits in a manifest directory: those with a TSV and a meta file."""
+    """Names of the splits in a manifest directory: those with a TSV and a meta file.
+
+    Raises:
+        DataError: its files are being replaced.
+    """
+    check_whole(directory)
     names = (path.name[: -len(".meta.parquet")] for path in Path(directory).glob("*.meta.parquet"))
     return sorted(name for name in names if (Path(directory) / f"{name}.tsv").is_file())
 
@@ -246,21 +251,23 @@ def read_class_names(directory: str | os.PathLike) -> list[str]:
     return names
 
 
-def read_record_ids(directory: str | os.PathLike, split: str) -> list[str]:
-    """Record ids of a split, as its meta file lists them; the store is not looked at.
+def read_meta_column(directory: str | os.PathLike, split: str, name: str) -> pa.ChunkedArray:
+    """One column of a split's meta file, with the type of :data:`META_SCHEMA`; the store is not looked at.
 
     Raises:
-        DataError: the file is missing or unreadable.
+        DataError: the file is missing, unreadable or lacks the column.
     """
     path = Path(directory) / f"{split}.meta.parquet"
     check_listed(path)
     try:
-        table = pq.read_table(path, columns=["record_id"])
+        table = pq.read_table(path, columns=[name])
     except MemoryError:
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: unreadable ({error}); write it again with the command that made it") from None
-    return _checked_meta(table, path)["record_id"].to_pylist()
+    if name not in table.column_names:
+        raise DataError(f"{path}: no column {name}; write it again with the command that made it")
+    return _checked_meta(table, path)[name]
 
 
 def _checked_meta(table: pa.Table, file_path: Path) -> pa.Table:

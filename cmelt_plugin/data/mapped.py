@@ -144,6 +144,8 @@ def map_npz(path: str | os.PathLike, name: str) -> MappedArray | None:
         if member.compress_type != zipfile.ZIP_STORED:
             return None
     with open(path, "rb") as handle:
+        if not 0 <= member.header_offset < os.fstat(handle.fileno()).st_size:
+            raise ValueError("its directory names a place outside of it")
         # A local header: 30 bytes, of which the last four give the lengths of the name and of the extra field.
         handle.seek(member.header_offset + 26)
         name_length, extra_length = np.frombuffer(handle.read(4), dtype="<u2").tolist()

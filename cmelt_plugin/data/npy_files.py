@@ -1,8 +1,10 @@
-"""Headers of ``.npy`` files that may be damaged, checked before anything they announce is allocated."""
+"""``.npy`` and ``.npz`` files that may be damaged: headers are checked before anything they announce is allocated."""
 
 from __future__ import annotations
 
 import os
+import zipfile
+from collections.abc import Collection
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -63,3 +65,34 @@ def read_npy(path: str | os.PathLike) -> np.ndarray:
             raise ValueError(f"{size} bytes, its header announces {header.offset + header.bytes}")
         handle.seek(0)
         return np.load(handle, allow_pickle=False)
+
+
+def read_npz(path: str | os.PathLike, without: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file by name, compared with the file's own checksums.
+
+    Args:
+        path: the file.
+        without: names of arrays that are not read.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: not such a file, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".npy") and name[: -len(".npy")] not in without]
+            return {name[: -len(".npy")]: _read_member(archive, name) for name in names}
+    except (OSError, MemoryError, ValueError):
+        raise
+    except Exception as error:  # zipfile, zlib and struct each have errors of their own for a damaged file
+        raise ValueError(f"damaged: {' '.join(str(error).split())[:200]}") from None
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(name) as member:
+        header = read_header(member)
+        size = archive.getinfo(name).file_size
+        if header.dtype.hasobject or size != header.offset + header.bytes:
+            raise ValueError(f"{name}: {size} bytes, its header announces {header.offset + header.bytes}")
+    with archive.open(name) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)

@@ -43,8 +43,8 @@ def check_store_tie(directory: Path, store_root: Path) -> bool:
     if not other.is_file() or fingerprint(other) != noted:
         command = str(manifest.get("command") or "the command that made it").split("\n")[0]
         raise DataError(
-            f"{directory}: made over recordings of {store_root} that were packed again since, so its rows may be those of "
-            f"other records; make it again: python {command} … --store {_shown(store_root)} --dest {directory} --overwrite"
+            f"{directory}: made over recordings of {_shown(store_root)} that were packed again since, so its rows may be those "
+            f"of other records; make it again: python {command} … --store {_shown(store_root)} --dest {directory} --overwrite"
         )
     return True
 
