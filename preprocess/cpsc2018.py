@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
 from preprocess import cli, snomed
@@ -40,7 +41,6 @@ from preprocess.published_splits import first_of_each, print_label_differences, 
 from preprocess.recording import Recording
 from preprocess.snomed import code_labels
 from preprocess.source import read_csv, records_table
-from preprocess.wfdb_files import read_wfdb
 
 LABEL_SET = "cpsc2018"
 LAYOUT = "CPSC2018: A0001.mat, ... with REFERENCE.csv, or A0001.hea, A0001.mat, ..."

@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from cmelt_plugin.data.files import read_object
 from cmelt_plugin.data.manifest import LABELS_FILE
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import label_sets, load_prompts
 from preprocess.labels import attach_labels, print_class_counts
 from preprocess.packing import add_arguments, options_from, pack
 from preprocess.recording import Recording
 from preprocess.reuse import reuse_store
-from preprocess.wfdb_files import read_wfdb
 
 ALL_BUT_ONE_LEAD = 11
 

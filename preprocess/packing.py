@@ -21,6 +21,8 @@ import pandas as pd
 import pyarrow as pa
 
 from cmelt_plugin.data.files import atomic_path, read_json
+from cmelt_plugin.data.readers.contract import with_reading
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.replacing import directory_lock
 from cmelt_plugin.data.store import ROW_BYTES, RecordStore
 from cmelt_plugin.errors import DataError
@@ -33,7 +35,6 @@ from preprocess.recording import KEEP, LIST, REJECT, Recording, SignalOptions
 from preprocess.source import RECORDS_SCHEMA
 from preprocess.splits import DEFAULT_FRACTIONS
 from preprocess.swap import remove_products, remove_work, swap_in
-from preprocess.wfdb_files import read_wfdb
 
 _NOT_IN_PLAN = ("jobs", "backend", "scheduler", "overwrite")  # what has no influence on the files
 
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
         "implausible.tsv (default), or reject them",
     )
     parser.add_argument("--allow-no-report", action="store_true", help="keep records without report text")
+    parser.add_argument("--accept-wrong-checksums", action="store_true", help="accept WFDB records that fail their checksums")
     parser.add_argument("--overwrite", action="store_true", help="replace what --dest holds")
     if splits:
         parser.add_argument("--seed", type=int, default=1, help="seed of the split by subject (default 1)")
@@ -116,6 +118,7 @@ def options_from(args: argparse.Namespace) -> PackingOptions:
             crop=getattr(args, "crop", SignalOptions.crop),
             missing_leads=getattr(args, "missing_leads", REJECT),
             implausible=args.implausible,
+            accept_wrong_checksums=args.accept_wrong_checksums,
         ),
     )
 
@@ -161,8 +164,8 @@ def pack(
         **{key: value for key, value in asdict(options).items() if key not in _NOT_IN_PLAN},
     }
     plan["fractions"] = list(plan["fractions"])
-    for name in ("missing_leads", "implausible"):  # directories made before the option existed stay valid
-        if plan["signal"][name] == getattr(SignalOptions, name):
+    for name in ("missing_leads", "implausible", "accept_wrong_checksums"):
+        if plan["signal"][name] == getattr(SignalOptions, name):  # directories made before the option existed stay valid
             del plan["signal"][name]
     work = dest / WORK_FOLDER
     with directory_lock(dest):
@@ -245,7 +248,7 @@ def _blocks(
             reasons=reasons[start : start + size],
             root=str(root),
             work=str(work),
-            reader=reader,
+            reader=with_reading(reader, options.signal.reading),
             options=options.signal,
         )
         for number, start in enumerate(range(0, len(paths), size))

@@ -229,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _can_be_packed(segment: Segment, root: Path, options: SignalOptions) -> bool:
     try:
-        to_row(read_segment(os.path.join(root, segment.path)), options)
+        to_row(read_segment(os.path.join(root, segment.path), options.reading), options)
     except Rejected:
         return False
     return True

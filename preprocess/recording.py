@@ -1,13 +1,12 @@
 """From one recording to one row of the store, or to the reason why it is left out.
 
 Every reason begins with a stable code: ``leads``, ``units``, ``rate``, ``short``, ``nan``, ``zero``, ``flat``, ``clipped``
-or ``implausible``; the readers add ``missing``, ``truncated``, ``header``, ``unreadable``, ``variable`` and ``row``.
+or ``implausible``; the readers (:mod:`cmelt_plugin.data.readers`) add ``missing``, ``truncated``, ``header``, ``gain``,
+``format``, ``checksum``, ``unreadable``, ``large``, ``variable`` and ``row``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,20 +14,13 @@ import numpy as np
 
 from cmelt_plugin.data.leads import LEADS, LeadError, lead_indices, lead_keep_mask
 from cmelt_plugin.data.plausibility import Measures, Plausibility, Reason, changing, describe_reasons, examine, nothing_left
+from cmelt_plugin.data.readers.contract import MILLIVOLTS, Crop, Reading, Recording, Rejected
 from cmelt_plugin.data.resampling import RATES, resample
 from cmelt_plugin.data.store import N_SAMPLES, SAMPLE_RATE, to_steps
-from cmelt_plugin.data.wfdb_record import MILLIVOLTS
 
 SECONDS = N_SAMPLES / SAMPLE_RATE
 REJECT, ZERO = "reject", "zero"
 KEEP, LIST = "keep", "list"
-
-
-class Rejected(Exception):
-    """A recording that cannot be used; ``str()`` gives ``code: what is wrong``."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
 
 
 class Unusable(Rejected):
@@ -37,18 +29,6 @@ class Unusable(Rejected):
     def __init__(self, code: str, detail: str, measures: Measures, reasons: tuple[Reason, ...] = ()) -> None:
         super().__init__(code, detail)
         self.plausibility = Plausibility(measures, reasons)
-
-
-class Recording(NamedTuple):
-    """A recording as its file holds it."""
-
-    signal: np.ndarray
-    """float [leads, samples], in ``units``; NaN where the file has no value."""
-    leads: Sequence[str]
-    units: Sequence[str]
-    """One unit per lead."""
-    rate: float
-    """Hz."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +43,13 @@ class SignalOptions:
     """"reject", or "zero": recordings of fewer than 12 leads are accepted, their other leads are zero."""
     implausible: str = LIST
     """"keep", "reject", or "list": what becomes of recordings about which something is doubtful."""
+    accept_wrong_checksums: bool = False
+    """Whether a record whose header has other checksums than its samples is accepted."""
+
+    @property
+    def reading(self) -> Reading:
+        """What of a recording :func:`to_row` needs."""
+        return Reading(Crop(SECONDS, self.crop), self.accept_wrong_checksums)
 
 
 class Row(NamedTuple):
@@ -78,6 +65,8 @@ class Row(NamedTuple):
     """Hz of the original."""
     plausibility: Plausibility
     """What is doubtful about it, and the numbers behind that."""
+    notes: tuple[str, ...] = ()
+    """What the reader assumed or could not verify."""
 
 
 def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Row:
@@ -97,7 +86,7 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
     order = lead_indices(recording.leads)
     if not RATES[0] <= recording.rate <= RATES[1]:
         raise Rejected("rate", f"{recording.rate:g} Hz")
-    ecg = _crop(_millivolts(recording), recording.rate, options)[order]
+    ecg = _crop(_millivolts(recording), recording, options)[order]
     missing = ~np.isfinite(ecg)
     if missing.any():
         names = _lead_names(missing.any(axis=1))
@@ -118,7 +107,7 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
     _check_flat(~changing(real) & kept, kept, options, plausibility.measures)
     if plausibility.reasons and options.implausible == REJECT:
         raise Unusable("implausible", describe_reasons(plausibility.reasons), *plausibility)
-    return Row(steps, ecg.shape[1], clipped, recording.rate, plausibility)
+    return Row(steps, ecg.shape[1], clipped, recording.rate, plausibility, recording.notes)
 
 
 def _check_flat(flat: np.ndarray, kept: np.ndarray, options: SignalOptions, measures: Measures | None = None) -> None:
@@ -144,11 +133,10 @@ def _all_leads(recording: Recording, missing_leads: str) -> tuple[Recording, np.
     if not lacking:
         return recording, kept
     zeros = np.zeros((len(lacking), recording.signal.shape[1]), dtype=recording.signal.dtype)
-    whole = Recording(
-        np.concatenate([recording.signal, zeros]),
-        [*recording.leads, *lacking],
-        [*recording.units, *["mV"] * len(lacking)],
-        recording.rate,
+    whole = recording._replace(
+        signal=np.concatenate([recording.signal, zeros]),
+        leads=[*recording.leads, *lacking],
+        units=[*recording.units, *["mV"] * len(lacking)],
     )
     return whole, kept
 
@@ -163,13 +151,15 @@ def _millivolts(recording: Recording) -> np.ndarray:
     return recording.signal * np.array(factors)[:, None]
 
 
-def _crop(ecg: np.ndarray, rate: float, options: SignalOptions) -> np.ndarray:
-    samples = ecg.shape[1]
+def _crop(ecg: np.ndarray, recording: Recording, options: SignalOptions) -> np.ndarray:
+    """The part that is kept of all or, where ``recording.samples`` says so, of just that part."""
+    rate, samples = recording.rate, ecg.shape[1] if recording.samples is None else recording.samples
     if samples < options.min_seconds * rate or samples == 0:
         raise Rejected("short", f"{samples / rate:.2f} s, at least {options.min_seconds:g} s are needed")
-    keep = math.ceil(SECONDS * rate)
-    start = max(0, (samples - keep) // 2) if options.crop == "centre" else 0
-    return ecg[:, start : start + keep]
+    if recording.samples is not None:
+        return ecg
+    start, stop = Crop(SECONDS, options.crop).span(samples, rate)
+    return ecg[:, start:stop]
 
 
 def _lead_names(which: np.ndarray) -> str:

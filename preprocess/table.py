@@ -23,10 +23,10 @@ import pandas as pd
 import pyarrow as pa
 
 from cmelt_plugin.data.leads import LEADS, lead_keep_mask
+from cmelt_plugin.data.readers.arrays import TEXT, ArrayReader, Place, is_array
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names, label_sets
 from preprocess import cli
-from preprocess.array_files import TEXT, ArrayReader, Place, is_array
 from preprocess.labelled import LabelTable, pack_labelled, settle_defaults
 from preprocess.packing import options_from, pack
 from preprocess.recording import REJECT, ZERO

@@ -6,7 +6,6 @@ rates, padded with zeros at the end.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Union
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from cmelt_plugin.data.leads import LEADS, LeadError, lead_indices, lead_keep_mask
 from cmelt_plugin.data.plausibility import MAX_MV, Reason, examine, nothing_left
+from cmelt_plugin.data.readers.contract import Crop
 from cmelt_plugin.data.resampling import RATES, resample
 from cmelt_plugin.data.store import N_SAMPLES, SAMPLE_RATE, to_steps
 from cmelt_plugin.data.wfdb_record import read_record
@@ -114,7 +114,8 @@ def prepare_record(
     Raises:
         DataError: the record cannot be read or used.
     """
-    record = read_record(path)
+    _check_choice("crop", crop, CROPS)
+    record = read_record(path, Crop(SECONDS, crop))
     try:
         return prepare_ecg(record.signal, record.sample_rate, record.leads, crop, missing_leads, required)
     except DataError as error:
@@ -136,9 +137,8 @@ def _cut(array: np.ndarray, rate: float, crop: str) -> np.ndarray:
         raise DataError("the signal holds no recording")
     if samples < MIN_SECONDS * rate:
         raise DataError(f"{samples} samples at {rate:g} Hz are {samples / rate:.2f} s; at least {MIN_SECONDS:g} s are needed")
-    keep = math.ceil(SECONDS * rate)
-    start = max(0, (samples - keep) // 2) if crop == "centre" else 0
-    return array[..., start : start + keep]
+    start, stop = Crop(SECONDS, crop).span(samples, rate)
+    return array[..., start:stop]
 
 
 def _check_values(array: np.ndarray, names: Sequence[str]) -> None:

@@ -158,7 +158,7 @@ def test_records_that_cannot_be_read_say_why(tmp_path) -> None:
     with pytest.raises(DataError, match="r1.dat: No such file"):
         prepare_ecg(path)
     (tmp_path / "r2.hea").write_text("nonsense\n", encoding="utf-8")
-    with pytest.raises(DataError, match="r2: unreadable WFDB record"):
+    with pytest.raises(DataError, match="r2: header: r2.hea does not begin with a record line"):
         prepare_ecg(tmp_path / "r2")
     path = write_record(tmp_path, "r3", random_ecg(), unit="mmHg")
     with pytest.raises(DataError, match="r3: lead I is in 'mmHg'"):
