@@ -7,6 +7,8 @@ probabilities of a diagnosis. Records that cannot be read are reported and skipp
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import json
 import logging
@@ -26,7 +28,6 @@ from cmelt_plugin.data.record_paths import find_records
 from cmelt_plugin.data.signals import CROPS, MISSING_LEADS, PreparedECG
 from cmelt_plugin.data.store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import cli
 
 EPILOG = """examples:
   python -m cmelt_plugin.predict --checkpoint finetuned.pt 00001_hr.hea
@@ -302,4 +303,4 @@ def _rounded(scores: dict[str, float]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -6,6 +6,8 @@ where it stopped. The recordings are synthetic: this shows that the software lea
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import importlib.util
 import json
@@ -21,7 +23,6 @@ from typing import NamedTuple
 from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.training_log import INNER, parse_line
-from preprocess import cli
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIGURATIONS = REPOSITORY / "examples" / "pretrain"
@@ -284,4 +285,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

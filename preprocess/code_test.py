@@ -15,6 +15,8 @@ evaluations squeezed the 10.24 s into 10 s, which makes every heart 2.4 % faster
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import errno
 import os
@@ -30,7 +32,6 @@ import pyarrow as pa
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.human_readers import CLASSES, DATA_SET, GOLD, LABEL_SET, read_annotations, record_ids
-from preprocess import cli
 from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled
 from preprocess.lead_relations import describe_fit, fit_limb_leads
 from preprocess.recording import Recording, Rejected
@@ -242,4 +243,4 @@ def _amplitude(tracings: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -7,6 +7,8 @@ a JSON file of class texts for zero-shot classification, {"class name": ["text",
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -20,7 +22,6 @@ from cmelt_plugin.data.files import atomic_path, write_json
 from cmelt_plugin.data.manifest import LABELS_FILE, Manifest, available_splits
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import load_prompts
-from preprocess import cli
 from preprocess.source import read_csv
 
 PROMPTS_FILE = "prompts.json"
@@ -160,4 +161,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

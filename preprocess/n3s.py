@@ -6,6 +6,8 @@ SPLIT.n3s.npy and SPLIT.n3s.json into the manifest directory. A killed run goes 
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import functools
 import hashlib
@@ -28,7 +30,6 @@ from cmelt_plugin.data.negatives import NegativeTable, negatives_paths, source_f
 from cmelt_plugin.data.neighbours import EXACT, INDEXES, Farthest, find_negatives, metric_name
 from cmelt_plugin.data.reports import Reports, read_reports
 from cmelt_plugin.errors import DataError
-from preprocess import cli
 from preprocess.engines import Engine, add_engine_arguments, engine_from
 from preprocess.text_embedding import Embedder, embed_block, embedder_settings, load_embedder
 
@@ -254,4 +255,4 @@ def _cache(arguments: argparse.Namespace, key: list[Any], name: str) -> _Cache:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -27,6 +27,8 @@ of its own, because CinC does not say which recordings belong to one person.
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import os
 import re
@@ -42,7 +44,6 @@ from tqdm import tqdm
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.manifest import Manifest, available_splits
 from cmelt_plugin.errors import DataError
-from preprocess import cli
 from preprocess.identification import Patient, choose_pairs, divide_people, read_ptb_xl_patients
 from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled
 from preprocess.packing import options_from, pack
@@ -315,4 +316,4 @@ def _print(notes: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -5,6 +5,8 @@ It stands in for the real cohort, which only credentialed users may copy: ``prep
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import csv
 import shutil
@@ -16,7 +18,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cmelt_plugin.errors import DataError
-from preprocess import cli
 from preprocess.synthetic_ecg import files, reports
 from preprocess.synthetic_ecg.findings import CLASSES
 from preprocess.synthetic_ecg.record import plan_record, render
@@ -160,4 +161,4 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -12,6 +12,8 @@ divided by --split: 0.7 0.1 0.2 with labels, 0.95 0.025 0.025 without, unless yo
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import sys
 from collections import Counter
@@ -27,7 +29,6 @@ from cmelt_plugin.data.manifest import Manifest, available_splits
 from cmelt_plugin.data.store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names, label_sets
-from preprocess import cli
 from preprocess.array_files import TEXT, ArrayReader, Place, is_array
 from preprocess.labelled import LabelTable, pack_labelled, settle_defaults
 from preprocess.packing import options_from, pack
@@ -252,4 +253,4 @@ def _number(text: str, where: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -7,6 +7,8 @@ saved with a T5 encoder of random weights, for sites without access to pre-train
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import sys
 import tempfile
@@ -20,7 +22,6 @@ from cmelt_plugin.data.files import fingerprint, read_json, write_json
 from cmelt_plugin.data.reports import REPORTS_FILE, normalise_report, read_reports
 from cmelt_plugin.data.tokens import FORMAT, TokenTable
 from cmelt_plugin.errors import DataError
-from preprocess import cli
 from preprocess.hf_tokenizer import encode, load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
 from preprocess.t5_folder import ENCODERS, train_sentencepiece, write_encoder, write_tokenizer
 
@@ -176,4 +177,4 @@ def _train(arguments: argparse.Namespace, reports: Any) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

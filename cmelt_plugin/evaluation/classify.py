@@ -8,6 +8,8 @@ name. fairseq-hydra-validate prints the same figures.
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import shlex
 import sys
@@ -23,7 +25,6 @@ from cmelt_plugin.evaluation.cinc2021 import load_cinc_weights
 from cmelt_plugin.evaluation.classifier_checkpoint import FinetunedModel, load_finetuned
 from cmelt_plugin.evaluation.classifier_figures import CincScoring, Judgement, judge_scores, probabilities
 from cmelt_plugin.evaluation.classifier_table import classifier_table
-from cmelt_plugin.evaluation.cli import run
 from cmelt_plugin.evaluation.encoder_precision import add_precision_argument, precision_name
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
 from cmelt_plugin.evaluation.results import Result, Scores, write_result

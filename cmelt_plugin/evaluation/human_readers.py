@@ -8,6 +8,8 @@ scores, which no reader's row can be compared with, and its decisions at thresho
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import shlex
 import sys
@@ -20,7 +22,6 @@ import numpy as np
 import pandas as pd
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import cli
 from cmelt_plugin.evaluation.bootstrap import bootstrap_intervals
 from cmelt_plugin.evaluation.classification import decide, figures_of
 from cmelt_plugin.evaluation.results import Result, Scores, StoredResult, read_results, write_result
@@ -323,4 +324,4 @@ def _percent(value: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -14,6 +14,8 @@ With --target the probes of the largest fraction are also tested on other data s
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import dataclasses
 import shlex
@@ -26,7 +28,6 @@ import numpy as np
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEAD_SETS, LEADS, lead_keep_mask
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.cli import run
 from cmelt_plugin.evaluation.encoder_precision import add_precision_argument, precision_name
 from cmelt_plugin.evaluation.labelled_split import folder_names, open_labelled
 from cmelt_plugin.evaluation.probe import SELECT, ProbeSettings, load_probe

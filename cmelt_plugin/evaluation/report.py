@@ -7,6 +7,8 @@ the published ones, curves per class, confusion, t-SNE of kept embeddings, frequ
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import logging
 import sys
@@ -17,7 +19,6 @@ from tqdm import tqdm
 
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import cli
 from cmelt_plugin.evaluation import report_page as page
 from cmelt_plugin.evaluation import result_sections as sections
 from cmelt_plugin.evaluation import table_formats as formats
@@ -121,4 +122,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

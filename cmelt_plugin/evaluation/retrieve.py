@@ -7,6 +7,8 @@ and a wrong item that scores as high as the right one goes before it.
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -22,7 +24,6 @@ from cmelt_plugin.data.manifest import Manifest
 from cmelt_plugin.data.reports import REPORTS_FILE, read_reports
 from cmelt_plugin.data.tokens import TokenTable
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.cli import run
 from cmelt_plugin.evaluation.comparison import DASH
 from cmelt_plugin.evaluation.embeddings import pad_texts
 from cmelt_plugin.evaluation.encoder_precision import precision_name

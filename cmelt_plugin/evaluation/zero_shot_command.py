@@ -9,6 +9,8 @@ F1 and accuracy need thresholds, which are chosen on validation data, never on t
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -19,7 +21,6 @@ from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.manifest import available_splits
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.class_texts import ClassTexts, choose_class_texts, embed_class_texts
-from cmelt_plugin.evaluation.cli import run
 from cmelt_plugin.evaluation.encoder_precision import precision_name
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, folder_names, open_labelled
 from cmelt_plugin.evaluation.pretrained_arguments import (

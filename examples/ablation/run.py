@@ -7,6 +7,8 @@ mean over seeds and sets, ± the standard deviation over seeds; result folders f
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import importlib.util
 import os
@@ -28,7 +30,6 @@ from tqdm import tqdm
 from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.data.tokens import TokenTable
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import cli
 from cmelt_plugin.evaluation.results import Result, read_results, write_result
 from cmelt_plugin.evaluation.table_formats import markdown
 
@@ -267,4 +268,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

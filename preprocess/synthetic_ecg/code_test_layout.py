@@ -5,6 +5,8 @@ No patient is behind them. The readers' tables are the gold standard with random
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -16,7 +18,6 @@ import pandas as pd
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.human_readers import CLASSES, GOLD, READERS
-from preprocess import cli
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS
 from preprocess.synthetic_ecg.record import plan_record, render
 from preprocess.synthetic_ecg.subjects import draw_subject
@@ -89,4 +90,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -6,6 +6,8 @@ what :mod:`preprocess.synthetic_ecg.findings` put into the signal, in the challe
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import csv
 import dataclasses
@@ -20,7 +22,6 @@ import scipy.io
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
-from preprocess import cli
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS
 from preprocess.synthetic_ecg.record import plan_record, render
 from preprocess.synthetic_ecg.rhythm import SECONDS
@@ -147,4 +148,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))
