@@ -51,7 +51,7 @@ def write_tables(comparisons: Sequence[Comparison], dest: Path) -> list[Path]:
         for suffix, text in texts.items():
             paths.append(dest / f"table-{table.id}.{suffix}")
             with atomic_path(paths[-1]) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return paths
 
 
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = build_page(results, comparisons, args.manifest, args.log, args.min_records)
     paths = write_tables(comparisons, args.dest / "tables")
     with atomic_path(args.dest / "report.html") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     print(f"{len(results)} results, {len(comparisons)} tables ({len(paths)} files in {args.dest / 'tables'})")
     for comparison in comparisons:
         print(f"\nTable {comparison.table.number}: {comparison.table.title} ({comparison.table.unit})")
