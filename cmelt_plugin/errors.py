@@ -14,7 +14,7 @@ class DataError(Exception):
 
 def printable(text: str) -> str:
     """``text`` in one line: line breaks become blanks, and what a terminal would obey or cannot show its escape."""
-    line = re.sub(r"\s*[\r\n]+\s*", " ", text.strip())
+    line = re.sub(r"\s*[\r\n]+\s*", " ", text)
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
@@ -22,9 +22,9 @@ def explanation(error: BaseException) -> str | None:
     """What a user reads of an exception, in one line; None for a fault of the program, which keeps its traceback."""
     text = _original(error)
     if isinstance(error, DataError):
-        return printable(text)
+        return printable(text.strip())
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in text:
-        reason = f" ({printable(text)})" if text.strip() else ""
+        reason = f" ({printable(text.strip())})" if text.strip() else ""
         return f"not enough memory{reason}; fewer processes (--jobs, workers) or a smaller batch need less"
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename is not None else ""
