@@ -20,11 +20,11 @@ def printable(text: str) -> str:
 
 def explanation(error: BaseException) -> str | None:
     """What a user reads of an exception, in one line; None for a fault of the program, which keeps its traceback."""
-    text = _original(error)
+    text = _original(error).strip()
     if isinstance(error, DataError):
-        return printable(text.strip())
+        return printable(text)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in text:
-        reason = f" ({printable(text.strip())})" if text.strip() else ""
+        reason = f" ({printable(text)})" if text else ""
         return f"not enough memory{reason}; fewer processes (--jobs, workers) or a smaller batch need less"
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename is not None else ""

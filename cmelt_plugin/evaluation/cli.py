@@ -53,14 +53,13 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(INTERRUPTED)
 
 
-def _is_command() -> bool:
-    """Whether this process was started to run one of our files: not a notebook, a test, or a worker of a command."""
-    main = sys.modules.get("__main__")
+def _is_command(main: object) -> bool:
+    """Whether a main module is one of our files: not a notebook, nor a test."""
     path = getattr(main, "__file__", None)
-    if path is None or main.__name__ != "__main__":  # spawned workers call it __mp_main__
-        return False
-    return any(folder in Path(path).resolve().parents for folder in _COMMANDS)
+    return path is not None and any(folder in Path(path).resolve().parents for folder in _COMMANDS)
 
 
-if _is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+if _is_command(sys.modules.get("__mp_main__")):  # a process that a command spawned, which ends as silently with it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+elif _is_command(sys.modules.get("__main__")) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _leave)
