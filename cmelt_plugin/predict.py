@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.record_paths import find_records
@@ -147,13 +148,15 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--tokenizer", help="folder or name, where the model's own is not found")
     result.add_argument("--lead-order", help="authors' weights only: standard or mimic-iv-ecg")
     result.add_argument("--format", choices=("table", "jsonl"), default="table", help="jsonl: one object a record (table)")
-    result.add_argument("--top", type=int, default=5, metavar="N", help="classes a record shows in the table; 0: all (5)")
+    result.add_argument(
+        "--top", type=option_types.natural, default=5, metavar="N", help="classes a record shows in the table; 0: all (5)"
+    )
     result.add_argument("--figure", type=Path, metavar="DIR", help="also write a PNG per record: the ECG and its scores")
     result.add_argument("--crop", choices=CROPS, default="start", help="which 10 s of longer recordings (start)")
     result.add_argument(
         "--missing-leads", choices=MISSING_LEADS, default="refuse", help="zero: accept records without all leads"
     )
-    result.add_argument("--batch-size", type=int, default=16, help="records at once (16)")
+    result.add_argument("--batch-size", type=option_types.count, default=16, help="records at once (16)")
     result.add_argument("--device", default="cpu", help="e.g. cuda (cpu)")
     return result
 
@@ -161,8 +164,6 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 where at least one record was predicted, else 1."""
     arguments = parser().parse_args(argv)
-    if arguments.batch_size < 1:
-        raise DataError(f"--batch-size {arguments.batch_size}: at least 1")
     # Before the host is imported, which would otherwise print every library's messages.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     records = find_records(arguments.records)

@@ -41,6 +41,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.manifest import Manifest, available_splits
 from cmelt_plugin.errors import DataError
@@ -218,7 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="seed of the split (default 1)")
     parser.add_argument(
         "--split",
-        type=float,
+        type=option_types.non_negative_number,
         nargs=3,
         default=SHARES,
         metavar=("TRAIN", "VALID", "TEST"),

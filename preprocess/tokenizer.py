@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.files import fingerprint, read_json, write_json
 from cmelt_plugin.data.reports import REPORTS_FILE, normalise_report, read_reports
 from cmelt_plugin.data.tokens import FORMAT, TokenTable
@@ -39,11 +40,13 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--manifest", type=Path, required=True, help="manifest directory")
     source = result.add_mutually_exclusive_group(required=True)
     source.add_argument("--tokenizer", help="folder or name for AutoTokenizer.from_pretrained")
-    source.add_argument("--train-vocab", type=int, metavar="N", help="train a T5 tokenizer of up to N pieces instead")
+    source.add_argument(
+        "--train-vocab", type=option_types.count, metavar="N", help="train a T5 tokenizer of up to N pieces instead"
+    )
     result.add_argument("--encoder", choices=sorted(ENCODERS), default="base", help="size of the T5 encoder (base)")
     result.add_argument("--dest", type=Path, help="folder for both (MANIFEST/tokenizer)")
-    result.add_argument("--seed", type=int, default=1, help="of the encoder's weights (1)")
-    result.add_argument("--max-tokens", type=int, default=256, help="longer texts are cut (256)")
+    result.add_argument("--seed", type=option_types.seed, default=1, help="of the encoder's weights (1)")
+    result.add_argument("--max-tokens", type=option_types.count, default=256, help="longer texts are cut (256)")
     result.add_argument("--tag", help="names the files written (last part of the tokenizer's folder or name)")
     result.add_argument("--overwrite", action="store_true", help="replace what other settings or reports have left")
     return result

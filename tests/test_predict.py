@@ -174,8 +174,6 @@ def test_classes_are_asked_for_where_they_are_needed(folder, capsys) -> None:
         predict(folder, capsys, record, model="classifier.pt")
     with pytest.raises(DataError, match="none.json"):
         predict(folder, capsys, record, prompts="none.json")
-    with pytest.raises(DataError, match="batch-size 0"):
-        predict(folder, capsys, record, "--batch-size", 0)
     with pytest.raises(DataError, match="--device nowhere"):
         predict(folder, capsys, record, "--device", "nowhere")
 

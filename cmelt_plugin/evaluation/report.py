@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation import report_page as page
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--all-tables", action="store_true", help="also the published tables you have no result for")
     parser.add_argument(
         "--min-records",
-        type=int,
+        type=option_types.count,
         default=MIN_RECORDS,
         help=f"t-SNE leaves out classes with fewer records (default {MIN_RECORDS}, as the paper)",
     )

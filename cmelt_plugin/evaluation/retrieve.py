@@ -30,7 +30,6 @@ from cmelt_plugin.evaluation.encoder_precision import precision_name
 from cmelt_plugin.evaluation.labelled_split import count_subjects, data_set_name, folder_names
 from cmelt_plugin.evaluation.pretrained_arguments import (
     add_pretrained_arguments,
-    check_numbers,
     load_contrastive,
     typed_command,
 )
@@ -150,7 +149,6 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = parser().parse_args(argv)
-    check_numbers(args)
     command = typed_command("cmelt_plugin.evaluation.retrieve", argv)
     manifests = [Manifest.open(directory, args.split) for directory in args.manifest]
     pairs = [open_pairs(manifest) for manifest in manifests]
