@@ -1,8 +1,8 @@
 """Packing one block of input records into one shard, so that a killed run loses one block and not the night.
 
 Input records in their order are cut into blocks of fixed size. Block ``b`` leaves the shard of its good rows and then,
-as the sign that it is finished, ``.packing/records-{b}.json`` with what the manifest needs to know. Neither depends on
-other blocks, so any number of processes gives the same files.
+as the sign that it is finished, ``records-{b}.json`` with what the manifest needs to know, both in the folder ``.packing``
+of the manifest directory. Neither depends on other blocks, so any number of processes gives the same files.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from typing import Any, Callable, NamedTuple
 
 from tqdm import tqdm
 
+from cmelt_plugin.data.checksums import WORK_FOLDER
 from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.data.store import describe_shard, shard_name, write_shard
 from cmelt_plugin.errors import DataError
 from preprocess.engines import Engine
 from preprocess.recording import Recording, Rejected, SignalOptions, to_row
 
-WORK_FOLDER = ".packing"
+__all__ = ["PLAN_FILE", "WORK_FOLDER", "Block", "pack_block", "pack_blocks", "pack_shared_block"]
+
 PLAN_FILE = "plan.json"
 VISIBLE_SECONDS = 90.0  # Linux' NFS client trusts what it knows of a folder for up to 60 s (nfs(5), acdirmax)
 
@@ -39,17 +41,18 @@ class Block(NamedTuple):
     reasons: list[str]
     """Why a record is rejected before its signal is looked at; "" = it is not."""
     root: str
-    dest: str
+    work: str
+    """Folder for shard and result."""
     reader: Callable[[str], Recording]
     options: SignalOptions
 
     @property
     def shard_path(self) -> Path:
-        return Path(self.dest) / shard_name(self.number)
+        return Path(self.work) / shard_name(self.number)
 
     @property
     def result_path(self) -> Path:
-        return Path(self.dest) / WORK_FOLDER / self.shard_path.with_suffix(".json").name
+        return self.shard_path.with_suffix(".json")
 
     def is_done(self) -> bool:
         """Whether an earlier run finished this block and its shard is still there."""
@@ -126,7 +129,7 @@ def pack_shared_block(block: Block, landmarks: Sequence[str], seconds: float) ->
 
 def _landmarks(block: Block) -> list[str]:
     """Paths that show whether input and output are in place; an entry of the root tells it from an empty mount point."""
-    found = [str(Path(block.dest) / WORK_FOLDER / PLAN_FILE), block.root]
+    found = [str(Path(block.work) / PLAN_FILE), block.root]
     with os.scandir(block.root) as entries:
         lasting = (entry.path for entry in entries if not entry.name.startswith("."))
         return found + list(itertools.islice(lasting, 1))

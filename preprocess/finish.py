@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from cmelt_plugin.data.checksums import CHECKSUMS_FILE, MANIFEST_FILE
+from cmelt_plugin.data.directory_files import REJECTED_FILE, REJECTED_HEADER, STORE_FILE
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
 from cmelt_plugin.data.manifest import write_split
 from cmelt_plugin.data.reports import write_reports
@@ -20,14 +22,13 @@ from preprocess.splits import SPLITS, assign_splits
 if TYPE_CHECKING:
     from preprocess.packing import PackingOptions
 
-MANIFEST_FILE = "manifest.json"
-REJECTED_FILE = "rejected.tsv"
+__all__ = ["MANIFEST_FILE", "REJECTED_FILE", "Places", "finish", "print_summary", "write_records_files", "write_rejected"]
 
 
 def finish(
     records: pa.Table,
     blocks: Sequence[Block],
-    dest: Path,
+    work: Path,
     plan: dict[str, Any],
     options: PackingOptions,
     *,
@@ -36,6 +37,8 @@ def finish(
 ) -> dict[str, Any]:
     """Write store.json, reports.parquet, the splits, rejected.tsv and, last, manifest.json; return what it holds.
 
+    ``work`` is the folder of the shards; :func:`preprocess.swap.swap_in` makes it the directory.
+
     Without a single usable record only rejected.tsv is written. A split without records gets no files.
     """
     results = [read_json(block.result_path) for block in blocks]
@@ -43,7 +46,7 @@ def finish(
     rows = [entry for result in results for entry in result["rows"]]
     if len(rows) + len(rejected) != len(records):
         raise RuntimeError(f"{len(records)} records in, {len(rows)} packed, {len(rejected)} rejected")
-    write_rejected(dest / REJECTED_FILE, records, rejected)
+    write_rejected(work / REJECTED_FILE, records, rejected)
     counts = {
         "in": len(records),
         "out": len(rows),
@@ -65,11 +68,13 @@ def finish(
     shard = np.repeat(np.arange(len(shards)), [entry["rows"] for entry in shards])
     row = np.concatenate([np.arange(entry["rows"]) for entry in shards])
     clipped_records = int(np.count_nonzero(clipped))
-    write_store_json(dest, shards, clipped_records)
+    write_store_json(work, shards, clipped_records)
     place = Places([entry["file"] for entry in shards], shard, row, n_samples, rate.astype(np.float32))
     manifest.update(clipped_records=clipped_records)
-    manifest.update(write_records_files(dest, records.take(pa.array(number)), place, plan["data_set"], options))
-    write_json(dest / MANIFEST_FILE, manifest)
+    manifest.update(write_records_files(work, records.take(pa.array(number)), place, plan["data_set"], options))
+    manifest["fingerprints"][STORE_FILE] = fingerprint(work / STORE_FILE)
+    manifest["checksums"] = CHECKSUMS_FILE
+    write_json(work / MANIFEST_FILE, manifest)
     return manifest
 
 
@@ -146,7 +151,7 @@ def write_rejected(path: Path, records: pa.Table, rejected: Sequence[tuple[int, 
     chosen = records.select(["record_id", "path"]).take(pa.array([number for number, _ in rejected], pa.int64()))
     with atomic_path(path) as temporary:
         with open(temporary, "w", encoding="utf-8", newline="\n") as handle:
-            handle.write("record_id\tpath\treason\n")
+            handle.write(f"{REJECTED_HEADER}\n")
             for record_id, place, (_, reason) in zip(*(c.to_pylist() for c in chosen.columns), rejected):
                 handle.write("\t".join(" ".join(text.split()) for text in (record_id, place, reason)) + "\n")
 

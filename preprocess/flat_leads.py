@@ -12,6 +12,7 @@ from pathlib import Path
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.manifest import Manifest, available_splits
+from cmelt_plugin.data.replacing import replacing
 from cmelt_plugin.data.store import RecordStore
 
 FLAT_LEADS_FILE = "flat-leads.tsv"
@@ -37,7 +38,8 @@ def note_flat_leads(directory: Path) -> int:
                 flat = real.max(axis=1) == real.min(axis=1)
                 if flat.any():
                     found.append((record, split, ", ".join(lead for lead, chosen in zip(LEADS, flat) if chosen)))
-    _write(directory / FLAT_LEADS_FILE, found)
+    with replacing(directory, [FLAT_LEADS_FILE]):
+        _write(directory / FLAT_LEADS_FILE, found)
     print(f"{len(found)} recordings with flat leads are kept, see {FLAT_LEADS_FILE}")
     for record, split, leads in found[:SHOWN]:
         print(f"  {record} ({split}): {leads}")

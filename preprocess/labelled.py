@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from cmelt_plugin.data.files import read_json
+from cmelt_plugin.data.files import read_object
 from cmelt_plugin.data.manifest import LABELS_FILE
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import label_sets, load_prompts
-from preprocess.labels import PROMPTS_FILE, attach_labels, print_class_counts
+from preprocess.labels import attach_labels, print_class_counts
 from preprocess.packing import add_arguments, options_from, pack
 from preprocess.recording import Recording
 from preprocess.reuse import reuse_store
@@ -109,16 +109,20 @@ def pack_labelled(
     options = dataclasses.replace(options, signal=dataclasses.replace(options.signal, crop=crop))
     if not args.overwrite:
         _check_label_set(args.dest, labels)
-    if args.store is not None:
-        reuse_store(records, args.store, args.dest, options, data_set=data_set, command=command, notes=notes)
-    else:
-        pack(records, args.root, args.dest, options, data_set=data_set, command=command, notes=notes, reader=reader)
     ids = pd.Index([str(record) for record in labels.record_id])
     first = ~ids.duplicated()
+    found = {}
+
+    def attach(folder: Path) -> None:
+        found.update(attach_labels(folder, ids[first], labels.values[first], names, labels.label_set, prompts))
+
+    common = {"data_set": data_set, "command": command, "notes": notes, "extend": attach}
+    if args.store is not None:
+        reuse_store(records, args.store, args.dest, options, **common)
+    else:
+        pack(records, args.root, args.dest, options, reader=reader, **common)
     if prompts is None:
-        (args.dest / PROMPTS_FILE).unlink(missing_ok=True)  # texts of an earlier run
         print(f"no class texts for {labels.label_set}: zero-shot classification needs --prompts", file=sys.stderr)
-    found = attach_labels(args.dest, ids[first], labels.values[first], names, labels.label_set, prompts)
     print_class_counts(found, names, f"the labels of {data_set}")
     return 0
 
@@ -139,7 +143,7 @@ def class_texts(source: str, kind: str, names: Sequence[str]) -> dict[str, list[
 def _check_label_set(dest: Path, labels: LabelTable) -> None:
     if not (dest / LABELS_FILE).is_file():
         return
-    found = read_json(dest / LABELS_FILE)
+    found = read_object(dest / LABELS_FILE)
     if found.get("label_set") != labels.label_set or list(found.get("names", [])) != list(labels.names):
         raise DataError(
             f"{dest}: holds the labels of {found.get('label_set')} with {len(found.get('names', []))} classes; "

@@ -18,13 +18,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cmelt_plugin.data.directory_files import PROMPTS_FILE
 from cmelt_plugin.data.files import atomic_path, write_json
-from cmelt_plugin.data.manifest import LABELS_FILE, Manifest, available_splits
+from cmelt_plugin.data.manifest import LABELS_FILE, Manifest, available_splits, read_meta_column
+from cmelt_plugin.data.replacing import replacing
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import load_prompts
 from preprocess.source import read_csv
 
-PROMPTS_FILE = "prompts.json"
 VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": np.nan}
 
 EXAMPLE = """example:
@@ -46,6 +47,9 @@ def read_labels(path: Path, id_column: str) -> tuple[pd.Index, np.ndarray, list[
     ids = pd.Index(table.pop(id_column))
     if table.shape[1] == 0:
         raise DataError(f"{path}: no class column beside {id_column}")
+    unnamed = [number for number, name in enumerate(table) if not str(name).strip() or str(name).startswith("Unnamed: ")]
+    if unnamed:
+        raise DataError(f"{path}: class column {unnamed[0] + 1} has no name; give every class one, or delete the column")
     if ids.has_duplicates:
         raise DataError(f"{path}: {id_column} {ids[ids.duplicated()][0]} occurs more than once")
     values = np.empty(table.shape, dtype=np.float32)
@@ -95,34 +99,40 @@ def attach_labels(
         values: float32 [n, C], 1/0/NaN.
         names: the C classes.
         label_set: name of the label set.
-        prompts: class → texts.
+        prompts: class → texts in the order of the classes; None: texts of an earlier label set are deleted.
         source: where the labels come from, for the error message.
 
     Returns:
         split → (row of ``values`` per record, -1 = none; labels float32 [records, C]).
 
     Raises:
-        DataError: the directory holds no split, or none of the ids.
+        DataError: the directory holds no split, none of the ids, or no known label.
     """
     splits = available_splits(directory)
     if not splits:
         raise DataError(f"{directory}: holds no split (train.tsv with train.meta.parquet)")
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for split in splits:
-        position = ids.get_indexer(Manifest.open(directory, split).meta(["record_id"])["record_id"].to_pylist())
+        position = ids.get_indexer(read_meta_column(directory, split, "record_id").to_pylist())
         labels = np.where(position[:, None] >= 0, values[position], np.float32(np.nan))
         found[split] = position, labels
     if all((position < 0).all() for position, _ in found.values()):
         raise DataError(f"{source}: none of its {len(ids)} ids occurs in {directory}; is the id column right?")
+    if all(np.isnan(labels).all() for _, labels in found.values()):
+        raise DataError(f"{source}: says of no record of {directory} whether it has a class; every label would be unknown")
     # Arrays of an older label set must not be read with the new names, should the run be killed in between.
-    for split in splits:
-        (directory / f"{split}.labels.npy").unlink(missing_ok=True)
-    write_json(directory / LABELS_FILE, {"label_set": label_set, "names": list(names)})
-    if prompts is not None:
-        write_json(directory / PROMPTS_FILE, prompts)
-    for split in tqdm(splits, unit="split", desc="writing"):
-        with atomic_path(directory / f"{split}.labels.npy") as temporary:
-            np.save(temporary, found[split][1], allow_pickle=False)
+    arrays = {split: directory / f"{split}.labels.npy" for split in splits}
+    with replacing(directory, [LABELS_FILE, PROMPTS_FILE, *(path.name for path in arrays.values())]):
+        for path in arrays.values():
+            path.unlink(missing_ok=True)
+        write_json(directory / LABELS_FILE, {"label_set": label_set, "names": list(names)})
+        if prompts is None:
+            (directory / PROMPTS_FILE).unlink(missing_ok=True)
+        else:
+            write_json(directory / PROMPTS_FILE, prompts)
+        for split in tqdm(splits, unit="split", desc="writing"):
+            with atomic_path(arrays[split]) as temporary:
+                np.save(temporary, found[split][1], allow_pickle=False)
     return found
 
 
@@ -150,8 +160,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     ids, values, names = read_labels(args.labels, args.id_column)
     kept_prompts = args.manifest / PROMPTS_FILE
     prompts = check_prompts(args.prompts, names) if args.prompts else None
+    for split in splits:
+        Manifest.open(args.manifest, split)
     if prompts is None and kept_prompts.is_file():
-        check_prompts(kept_prompts, names)  # texts of another label set must not stay beside the new labels
+        # Texts of another label set must not stay beside the new labels, nor token ids made for another order of classes.
+        prompts = check_prompts(kept_prompts, names)
 
     found = attach_labels(args.manifest, ids, values, names, args.label_set or args.labels.stem, prompts, str(args.labels))
     print_class_counts(found, names, args.labels.name)

@@ -19,16 +19,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.balanced import Balanced
 from cmelt_plugin.data.files import atomic_path
-from cmelt_plugin.data.manifest import available_splits
+from cmelt_plugin.data.manifest import available_splits, read_meta_column
 from cmelt_plugin.data.negative_diagnostics import diagnose, example_pairs
 from cmelt_plugin.data.negatives import NegativeTable, negatives_paths, source_fingerprints
 from cmelt_plugin.data.neighbours import EXACT, INDEXES, Farthest, find_negatives, metric_name
+from cmelt_plugin.data.npy_files import read_npy
 from cmelt_plugin.data.reports import Reports, read_reports
 from cmelt_plugin.errors import DataError
 from preprocess.engines import Engine, add_engine_arguments, engine_from
@@ -81,6 +81,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if min(arguments.k, arguments.block, arguments.batch, arguments.jobs) < 1:
         raise DataError("--k, --block, --batch and --jobs must be at least 1")
+    if arguments.seed < 0:
+        raise DataError(f"--seed {arguments.seed}: must not be negative")
+    for option in ("nlist", "nprobe"):
+        if getattr(arguments, option) is not None and getattr(arguments, option) < 1:
+            raise DataError(f"--{option} {getattr(arguments, option)}: must be at least 1")
     if arguments.strategy != "farthest" and arguments.index != EXACT:
         raise DataError(f"--index {arguments.index} is of the farthest strategy; {arguments.strategy} searches no index")
     engine = engine_from(arguments)
@@ -139,13 +144,10 @@ def _up_to_date(manifest: Path, split: str, settings: dict[str, Any]) -> bool:
 
 def _split_reports(manifest: Path, split: str, n_reports: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids of the reports that occur in a split, ascending, and how many of its records carry each."""
-    path = manifest / f"{split}.meta.parquet"
-    try:
-        ids = pq.read_table(path, columns=["report_id"])["report_id"].to_numpy()
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise DataError(f"{path}: unreadable ({error}); write it again with the command that made it") from None
-    if len(ids) and ids.max() >= n_reports:
-        raise DataError(f"{path}: report_id {ids.max()}, but reports.parquet has {n_reports} reports")
+    ids = read_meta_column(manifest, split, "report_id").to_numpy()
+    if len(ids) and (ids.max() >= n_reports or ids.min() < -1):
+        path = manifest / f"{split}.meta.parquet"
+        raise DataError(f"{path}: report_id {ids.min()} to {ids.max()}, but reports.parquet has {n_reports} reports")
     return np.unique(ids[ids >= 0], return_counts=True)
 
 
@@ -240,8 +242,8 @@ class _Cache:
     def load(self, number: int) -> np.ndarray | None:
         """An array stored earlier; None when there is none or it is damaged."""
         try:
-            return np.load(self.folder / f"{number:05d}.npy", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            return read_npy(self.folder / f"{number:05d}.npy")
+        except (OSError, ValueError):
             return None
 
     def store(self, number: int, array: np.ndarray) -> None:

@@ -7,45 +7,35 @@ and writes everything described in ``manifests/README.md``, and can be killed an
 from __future__ import annotations
 
 import argparse
-import fcntl
 import functools
 import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 import pandas as pd
 import pyarrow as pa
 
 from cmelt_plugin import option_types
-from cmelt_plugin.data.files import read_json, write_json
+from cmelt_plugin.data.files import atomic_path, read_json
+from cmelt_plugin.data.replacing import directory_lock
 from cmelt_plugin.data.store import ROW_BYTES, RecordStore
 from cmelt_plugin.errors import DataError
-from preprocess.blocks import PLAN_FILE, WORK_FOLDER, Block, pack_blocks
+from preprocess.blocks import WORK_FOLDER, Block, pack_blocks
+from preprocess.destination import claim, refuse_overlap
 from preprocess.engines import Engine, add_engine_arguments, engine_from
 from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, finish, print_summary
 from preprocess.missing_leads import lead_notes
 from preprocess.recording import REJECT, Recording, SignalOptions
 from preprocess.splits import DEFAULT_FRACTIONS
+from preprocess.swap import remove_products, remove_work, swap_in
 from preprocess.wfdb_files import read_wfdb
 
 _NOT_IN_PLAN = ("jobs", "backend", "scheduler", "overwrite")  # what has no influence on the files
-_OWN_FILES = (
-    MANIFEST_FILE,  # first: without it the directory no longer counts as finished
-    "store.json",
-    "records-*.npy",
-    "*.tsv",
-    "*.meta.parquet",
-    "reports.parquet",
-    "*.labels.npy",
-    "labels.json",
-    ".*.tmp.*",
-)
 
 
 @dataclass(frozen=True)
@@ -102,10 +92,12 @@ def options_from(args: argparse.Namespace) -> PackingOptions:
     """Options from parsed arguments.
 
     Raises:
-        DataError: the shares of the splits are not a division of 1, or ``--scheduler`` does not fit ``--backend``.
+        DataError: the shares of the splits are not a division of 1, ``--scheduler`` does not fit ``--backend``, or the
+            folders of the command overlap.
     """
+    refuse_overlap(args)
     fractions = tuple(getattr(args, "split", DEFAULT_FRACTIONS))
-    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    if not (min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
         raise DataError(f"--split {' '.join(map(str, fractions))}: the shares must not be negative and must add up to 1")
     engine = engine_from(args)
     return PackingOptions(
@@ -136,8 +128,11 @@ def pack(
     command: str,
     notes: Sequence[str] = (),
     reader: Callable[[str], Recording] = read_wfdb,
+    extend: Callable[[Path], None] = lambda folder: None,
 ) -> int:
     """Pack all records, write the manifest directory and print a summary; return the exit code.
+
+    Until everything is done, an older content of ``dest`` stays as it is.
 
     Args:
         records: table of ``RECORDS_SCHEMA`` in the order of the source.
@@ -149,9 +144,10 @@ def pack(
         notes: sentences about the data for ``manifest.json``.
         reader: picklable callable from a path to a :class:`~preprocess.recording.Recording`: a top-level function, a
             partial of one, or an object whose ``repr`` names its settings.
+        extend: adds files to the folder before it takes the place of ``dest``, or to ``dest`` when that was complete already.
 
     Raises:
-        DataError: ``dest`` holds something else, is in use by another run, or ``records`` is empty.
+        DataError: ``dest`` holds something else, is in use by another run, ``records`` is empty, or none can be used.
         OSError: ``dest`` cannot be written.
     """
     if len(records) == 0:
@@ -165,27 +161,41 @@ def pack(
     plan["fractions"] = list(plan["fractions"])
     if plan["signal"]["missing_leads"] == REJECT:  # directories made before the option existed stay valid
         del plan["signal"]["missing_leads"]
-    dest.mkdir(parents=True, exist_ok=True)
-    with only_run(dest):
+    work = dest / WORK_FOLDER
+    with directory_lock(dest):
         if claim(dest, plan, options.overwrite):
             manifest = read_json(dest / MANIFEST_FILE)
             store = RecordStore(dest)
             store.check(range(len(store.files)))
             print_summary(dest, manifest)
             print(f"{dest} was complete already; nothing to do (--overwrite packs it again)")
+            extend(dest)
             return 0
-        blocks = _blocks(records, root, dest, options, reader)
+        blocks = _blocks(records, root, work, options, reader)
         _warn_about_space(dest, blocks)
         pack_blocks(blocks, options.engine, len(records))
         if options.signal.missing_leads != REJECT:
             notes = [*notes, *lead_notes(block.shard_path for block in blocks)]
-        manifest = finish(records, blocks, dest, plan, options, command=command, notes=notes)
-        _remove_leftovers(dest)
-        shutil.rmtree(dest / WORK_FOLDER)
-        print_summary(dest, manifest)
+        remove_products(work)
+        manifest = finish(records, blocks, work, plan, options, command=command, notes=notes)
         if manifest["counts"]["out"] == 0:
-            raise DataError(f"{dest}: no record could be used; rejected.tsv says why")
+            print_summary(dest, manifest)
+            raise DataError(f"{dest}: no record could be used; {_keep_reasons(dest)} says why")
+        extend(work)
+        swap_in(dest)
+    print_summary(dest, manifest)
     return 0
+
+
+def _keep_reasons(dest: Path) -> Path:
+    """Leave nothing of a packing that came to nothing but rejected.tsv, outside of a directory that is finished."""
+    work = dest / WORK_FOLDER
+    reasons = (work / REJECTED_FILE).read_bytes()
+    remove_work(work)
+    kept = (work if (dest / MANIFEST_FILE).exists() else dest) / REJECTED_FILE
+    with atomic_path(kept) as temporary:
+        temporary.write_bytes(reasons)
+    return kept
 
 
 def _reader_name(reader: Callable[[str], Recording]) -> str:
@@ -204,63 +214,8 @@ def records_fingerprint(records: pa.Table) -> str:
     return "sha256:" + digest.hexdigest()
 
 
-@contextmanager
-def only_run(dest: Path) -> Iterator[None]:
-    """Hold a lock on the directory itself; file systems without locks are trusted."""
-    descriptor = os.open(dest, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"{dest}: another run is writing here; wait for it or choose another --dest") from None
-        except OSError:
-            pass
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def claim(dest: Path, plan: dict[str, Any], overwrite: bool) -> bool:
-    """Make ``dest`` ready for this plan; True when it is finished already."""
-    plan_path = dest / WORK_FOLDER / PLAN_FILE
-    finished = (dest / MANIFEST_FILE).is_file()
-    begun = plan_path.is_file()
-    if overwrite:
-        clear(dest)
-    elif finished or begun:
-        found = read_json(dest / MANIFEST_FILE)["arguments"] if finished else read_json(plan_path)
-        changed = sorted(key for key in {**plan, **found} if plan.get(key) != found.get(key))
-        if changed:
-            raise DataError(
-                f"{dest}: made with other arguments or from other files (different: {', '.join(changed)}); "
-                "give --overwrite to replace it, or another --dest"
-            )
-        if finished:
-            shutil.rmtree(dest / WORK_FOLDER, ignore_errors=True)
-            return True
-        print(f"{dest}: going on where an earlier run stopped", file=sys.stderr)
-    elif any(path.name != REJECTED_FILE for pattern in ("*.tsv", "records-*.npy") for path in dest.glob(pattern)):
-        raise DataError(f"{dest}: holds records of unknown origin; give --overwrite to replace them, or another --dest")
-    _remove_leftovers(dest)
-    write_json(plan_path, plan)
-    return False
-
-
-def _remove_leftovers(dest: Path) -> None:
-    """Delete the temporary files of killed processes."""
-    for leftover in dest.glob(".*.tmp.*"):
-        leftover.unlink()
-
-
-def clear(dest: Path) -> None:
-    for pattern in _OWN_FILES:
-        for path in sorted(dest.glob(pattern)):
-            path.unlink()
-    shutil.rmtree(dest / WORK_FOLDER, ignore_errors=True)
-
-
 def _blocks(
-    records: pa.Table, root: Path, dest: Path, options: PackingOptions, reader: Callable[[str], Recording]
+    records: pa.Table, root: Path, work: Path, options: PackingOptions, reader: Callable[[str], Recording]
 ) -> list[Block]:
     paths = records["path"].to_pylist()
     reasons = [""] * len(paths)
@@ -271,7 +226,7 @@ def _blocks(
         reasons[number] = "duplicate: an earlier record has the same id"
     size = options.rows_per_shard
     if options.engine.remote:  # workers have working directories of their own
-        root, dest = root.absolute(), dest.absolute()
+        root, work = root.absolute(), work.absolute()
     return [
         Block(
             number=number,
@@ -279,7 +234,7 @@ def _blocks(
             paths=paths[start : start + size],
             reasons=reasons[start : start + size],
             root=str(root),
-            dest=str(dest),
+            work=str(work),
             reader=reader,
             options=options.signal,
         )
@@ -291,4 +246,5 @@ def _warn_about_space(dest: Path, blocks: Sequence[Block]) -> None:
     needed = sum(len(block.paths) for block in blocks if not block.is_done()) * ROW_BYTES
     free = shutil.disk_usage(dest).free
     if needed > free:
-        print(f"warning: {dest}: up to {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free", file=sys.stderr)
+        old = "; what is there now is kept until then" if (dest / MANIFEST_FILE).is_file() else ""
+        print(f"warning: {dest}: up to {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free{old}", file=sys.stderr)

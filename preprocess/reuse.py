@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from cmelt_plugin.data.files import fingerprint, read_json, write_json
+from cmelt_plugin.data.checksums import CHECKSUMS_FILE, check_listed
+from cmelt_plugin.data.directory_files import STORE_FILE
+from cmelt_plugin.data.files import fingerprint, read_json, read_object, write_json
 from cmelt_plugin.data.manifest import Manifest, available_splits
+from cmelt_plugin.data.replacing import directory_lock
 from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.store_ties import REUSED_NOTE
 from cmelt_plugin.errors import DataError
 from preprocess.blocks import WORK_FOLDER
+from preprocess.destination import claim
 from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, Places, print_summary, write_records_files, write_rejected
-from preprocess.packing import claim, only_run, records_fingerprint
+from preprocess.packing import records_fingerprint
+from preprocess.swap import remove_products, swap_in
 
 if TYPE_CHECKING:
     from preprocess.packing import PackingOptions
@@ -40,6 +45,7 @@ def reuse_store(
     data_set: str,
     command: str,
     notes: Sequence[str] = (),
+    extend: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Write a manifest directory whose recordings lie in another one; print its summary.
 
@@ -52,7 +58,7 @@ def reuse_store(
         store: finished manifest directory of the same data set.
         dest: manifest directory to write.
         options: seed, shares, crop and ``overwrite``.
-        data_set, command, notes: as :func:`preprocess.packing.pack`.
+        data_set, command, notes, extend: as :func:`preprocess.packing.pack`.
 
     Raises:
         DataError: ``store`` is unfinished, another data set's, was cropped in another way or holds none of the records,
@@ -71,19 +77,21 @@ def reuse_store(
         "seed": options.seed,
         "fractions": list(options.fractions),
     }
-    dest.mkdir(parents=True, exist_ok=True)
-    with only_run(dest):
+    work = dest / WORK_FOLDER
+    with directory_lock(dest):
         if claim(dest, plan, options.overwrite):
             print_summary(dest, read_json(dest / MANIFEST_FILE))
             print(f"{dest} was complete already; nothing to do (--overwrite makes it again)")
+            extend(dest)
             return
-        write_rejected(dest / REJECTED_FILE, records, rejected)
+        remove_products(work)
+        write_rejected(work / REJECTED_FILE, records, rejected)
         manifest = {
             "format": 1,
             "data_set": data_set,
             "command": command,
             "arguments": plan,
-            "notes": [*notes, "recordings: those of another manifest directory (--store)"],
+            "notes": [*notes, REUSED_NOTE],
             "recordings": {key: source[key] for key in ("command", "notes") if key in source},
             "counts": {
                 "in": len(records),
@@ -95,9 +103,12 @@ def reuse_store(
         part = Places(place.files, *(column[position] for column in place[1:]))
         # Resolved: through a symbolic link "../.." leads elsewhere.
         relative = os.path.relpath(root, dest.resolve())
-        manifest.update(write_records_files(dest, records.take(pa.array(kept)), part, data_set, options, relative))
-        write_json(dest / MANIFEST_FILE, manifest)
-        shutil.rmtree(dest / WORK_FOLDER)
+        manifest.update(write_records_files(work, records.take(pa.array(kept)), part, data_set, options, relative))
+        manifest["fingerprints"][STORE_FILE] = fingerprint(root / STORE_FILE)
+        manifest["checksums"] = CHECKSUMS_FILE
+        write_json(work / MANIFEST_FILE, manifest)
+        extend(work)
+        swap_in(dest)
     print_summary(dest, manifest)
     if rejected:
         print(f"warning: {store} lacks {len(rejected)} of {len(records)} records; rejected.tsv says why", file=sys.stderr)
@@ -109,7 +120,7 @@ def _read_source(store: Path, dest: Path, options: PackingOptions, data_set: str
         raise DataError(f"{store}: no {MANIFEST_FILE}; --store needs a manifest directory that a packing command finished")
     if dest.resolve() == store.resolve():
         raise DataError(f"{dest}: --dest and --store must be two folders")
-    source = read_json(store / MANIFEST_FILE)
+    source = read_object(store / MANIFEST_FILE)
     if source["data_set"] != data_set:
         raise DataError(f"{store}: holds recordings of {source['data_set']}, not of {data_set}")
     crop = (source["arguments"].get("signal") or {}).get("crop", options.signal.crop)
@@ -160,6 +171,7 @@ def _known_reasons(store: Path) -> dict[str, str]:
     path = store / REJECTED_FILE
     if not path.is_file():
         return {}
+    check_listed(path)
     with open(path, encoding="utf-8", newline="") as handle:
         rows = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
         return {row["record_id"]: row["reason"] for row in rows if row.get("record_id") and row.get("reason")}

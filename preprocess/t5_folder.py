@@ -15,6 +15,16 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import import_transformers
 
 EXTRA_IDS = 100
+FILES = (
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+)
+"""What may be in such a folder."""
 ENCODERS = {
     "tiny": {"d_model": 64, "num_layers": 2, "num_heads": 4, "d_kv": 16, "d_ff": 128},
     "small": {"d_model": 512, "num_layers": 8, "num_heads": 6, "d_kv": 64, "d_ff": 1024},

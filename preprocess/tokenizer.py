@@ -10,6 +10,8 @@ from __future__ import annotations
 from preprocess.cli import run
 
 import argparse
+import glob
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -19,12 +21,15 @@ import numpy as np
 from tqdm import tqdm
 
 from cmelt_plugin import option_types
-from cmelt_plugin.data.files import fingerprint, read_json, write_json
+from cmelt_plugin.data.directory_files import LABELS_FILE
+from cmelt_plugin.data.files import fingerprint, read_object, write_json
+from cmelt_plugin.data.manifest import read_class_names
+from cmelt_plugin.data.replacing import LOCK_SECONDS, directory_lock
 from cmelt_plugin.data.reports import REPORTS_FILE, normalise_report, read_reports
 from cmelt_plugin.data.tokens import FORMAT, TokenTable
 from cmelt_plugin.errors import DataError
 from preprocess.hf_tokenizer import encode, load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
-from preprocess.t5_folder import ENCODERS, train_sentencepiece, write_encoder, write_tokenizer
+from preprocess.t5_folder import ENCODERS, FILES, train_sentencepiece, write_encoder, write_tokenizer
 
 BATCH = 2048
 TRAINING_FILE = "training.json"
@@ -57,6 +62,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if arguments.max_tokens < 3:
         raise DataError(f"--max-tokens {arguments.max_tokens}: at least 3 are needed")
+    if arguments.train_vocab is not None and not 0 < arguments.train_vocab < 2**31:
+        raise DataError(f"--train-vocab {arguments.train_vocab}: must be at least 1, and below 2**31")
+    if not 0 <= arguments.seed < 2**63:
+        raise DataError(f"--seed {arguments.seed}: must not be negative, and below 2**63")
     prompts_path = arguments.manifest / "prompts.json"
     # Labelled test sets often have no reports: then class texts are all there is to do.
     without_reports = prompts_path.is_file() and not (arguments.manifest / REPORTS_FILE).is_file()
@@ -81,8 +90,9 @@ def main(argv: list[str] | None = None) -> int:
     else:
         print(f"{arguments.manifest}: no reports")
     if prompts_path.is_file():
-        prompts, class_index = _read_prompts(prompts_path, arguments.manifest / "labels.json")
-        source = {"source_fingerprint": fingerprint(prompts_path)}
+        names = read_class_names(arguments.manifest)
+        prompts, class_index = _read_prompts(prompts_path, names)
+        source = {"source_fingerprint": fingerprint(prompts_path), "class_names": names}
         _write(arguments, f"prompts.{tag}.npz", tokenizer, {**info, **source}, prompts, class_index)
     return 0
 
@@ -113,7 +123,8 @@ def _write(
     """Write one token table unless a matching one is there, and print what it holds."""
     path = arguments.manifest / file_name
     if path.exists() and not arguments.overwrite:
-        if TokenTable.load(path).info != info:
+        found = TokenTable.load(path).info
+        if found != {key: value for key, value in info.items() if key != "class_names" or key in found}:  # tables made before
             raise DataError(f"{path}: made with another tokenizer, other texts or settings; --overwrite replaces it")
         print(f"{path}: up to date")
         return
@@ -134,15 +145,16 @@ def _write(
     )
 
 
-def _read_prompts(prompts_path: Path, labels_path: Path) -> tuple[list[str], np.ndarray]:
+def _read_prompts(prompts_path: Path, names: list[str]) -> tuple[list[str], np.ndarray]:
     """Class texts, normalised as reports are, and the class of each as an index into the names of ``labels.json``."""
-    prompts, names = read_json(prompts_path), read_json(labels_path).get("names", [])
-    if not isinstance(prompts, dict) or set(prompts) != set(names):
+    prompts = read_object(prompts_path)
+    if set(prompts) != set(names):
         odd = sorted(set(prompts).symmetric_difference(names))
-        raise DataError(f"{prompts_path}: classes differ from {labels_path.name} in {', '.join(map(str, odd[:5]))}")
+        raise DataError(f"{prompts_path}: classes differ from {LABELS_FILE} in {', '.join(odd[:5])}")
     texts, class_index = [], []
     for index, name in enumerate(names):
-        if not isinstance(prompts[name], list) or not prompts[name]:
+        found = prompts[name]
+        if not isinstance(found, list) or not found or not all(isinstance(text, str) for text in found):
             raise DataError(f"{prompts_path}: class {name!r} needs a list of at least one text")
         texts += [normalise_report(text) for text in prompts[name]]
         class_index += [index] * len(prompts[name])
@@ -159,24 +171,33 @@ def _train(arguments: argparse.Namespace, reports: Any) -> Path:
         "reports_fingerprint": reports.fingerprint,
     }
     if dest.exists() and any(dest.iterdir()) and not arguments.overwrite:
-        trained = read_json(dest / TRAINING_FILE) if (dest / TRAINING_FILE).is_file() else {}
+        trained = read_object(dest / TRAINING_FILE) if (dest / TRAINING_FILE).is_file() else {}
         if any(trained.get(key) != value for key, value in plan.items()):
             raise DataError(f"{dest}: holds something else; use it with --tokenizer, or replace it with --overwrite")
         print(f"{dest}: up to date")
         return dest
     model = train_sentencepiece(reports.texts.to_pylist(), arguments.train_vocab)
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{dest.name}.", dir=dest.parent) as temporary:
-        vocab_size = write_tokenizer(Path(temporary), model)
-        parameters = write_encoder(Path(temporary), arguments.encoder, vocab_size, arguments.seed)
-        dest.mkdir(exist_ok=True)
-        for file in Path(temporary).iterdir():
-            file.replace(dest / file.name)
+    with directory_lock(dest.parent, LOCK_SECONDS):
+        _remove_leftovers(dest)
+        with tempfile.TemporaryDirectory(prefix=f".{dest.name}.", dir=dest.parent) as temporary:
+            vocab_size = write_tokenizer(Path(temporary), model)
+            parameters = write_encoder(Path(temporary), arguments.encoder, vocab_size, arguments.seed)
+            dest.mkdir(exist_ok=True)
+            (dest / TRAINING_FILE).unlink(missing_ok=True)
+            for file in Path(temporary).iterdir():
+                file.replace(dest / file.name)
     # Last, so that a folder left half written by a killed run is not taken for a finished one.
     write_json(dest / TRAINING_FILE, {**plan, "vocab_size": vocab_size, "parameters": parameters})
     print(f"{dest}: {vocab_size} ids ({arguments.train_vocab} pieces asked for, 100 <extra_id_i> added)")
     print(f"{dest}: {arguments.encoder} T5 encoder with random weights, {parameters:,} parameters")
     return dest
+
+
+def _remove_leftovers(dest: Path) -> None:
+    """Delete the temporary folders of killed runs for the same ``dest``; nobody else is at it while we hold the lock."""
+    for folder in dest.parent.glob(f".{glob.escape(dest.name)}.????????"):
+        if folder.is_dir() and not folder.is_symlink() and all(path.name in FILES for path in folder.iterdir()):
+            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -11,7 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cmelt_plugin.data.checksums import check_listed, fingerprint
 from cmelt_plugin.errors import DataError
+
+__all__ = ["atomic_path", "fingerprint", "read_json", "read_object", "sync_folder", "write_json"]
 
 
 @contextmanager
@@ -48,15 +50,6 @@ def _new_file_beside(path: Path) -> Path:
         return temporary
 
 
-def fingerprint(path: str | os.PathLike) -> str:
-    """``sha256:`` and the hex digest of the file's bytes."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        for block in iter(lambda: handle.read(1 << 20), b""):
-            digest.update(block)
-    return "sha256:" + digest.hexdigest()
-
-
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write ``value`` as indented UTF-8 JSON, atomically."""
     with atomic_path(path) as temporary:
@@ -64,14 +57,34 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file.
+    """Read a JSON file, checked where its folder has a list of checksums.
 
     Raises:
-        DataError: the file is missing or is not JSON.
+        DataError: the file is missing, is not JSON, or has changed since it was written.
     """
     try:
+        check_listed(path)
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number of thousands of digits, nested too deep
         raise DataError(f"{path}: not a JSON file ({error}); write it again with the command that made it") from None
+
+
+def read_object(path: str | os.PathLike) -> dict[str, Any]:
+    """:func:`read_json` of a file that must hold a JSON object. Raises DataError also where it holds anything else."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: holds a {type(value).__name__}, not an object; write it again with the command that made it")
+    return value
+
+
+def sync_folder(folder: str | os.PathLike) -> None:
+    """Let the names in a folder reach the disk; file systems that cannot are trusted."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)

@@ -12,7 +12,7 @@ import torch
 from cmelt_plugin.data.augmentation import random_lead_mask
 from cmelt_plugin.data.dataset import ECGDataset
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.manifest import LABELS_FILE, Manifest
+from cmelt_plugin.data.manifest import LABELS_FILE, Manifest, read_class_names
 from cmelt_plugin.data.randomness import epoch_order, record_generators
 from cmelt_plugin.errors import DataError
 
@@ -65,6 +65,8 @@ class LabelledECGDataset(ECGDataset):
         self.options = options
         self.person = person
         self.rows = np.arange(len(manifest)) if rows is None else np.asarray(rows, dtype=np.int64)
+        if options.train and labels is not None:
+            check_known(manifest, labels, self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -102,6 +104,31 @@ class LabelledECGDataset(ECGDataset):
     collator = collater  # fairseq-signals' spelling
 
 
+def check_known(manifest: Manifest, labels: np.ndarray, rows: np.ndarray) -> None:
+    """Refuse labels from which nothing, or nothing about one of the classes, can be learnt.
+
+    Args:
+        manifest: the training split, for the message.
+        labels: ``[n, C]`` of all its records, NaN = unknown.
+        rows: those that are trained on.
+
+    Raises:
+        DataError: a class is unknown for every record of the split, or every label of ``rows`` is.
+    """
+    path = manifest.directory / f"{manifest.split}.labels.npy"
+    mend = "write the labels again with preprocess/labels.py"
+    never = [column for column in range(labels.shape[1]) if np.isnan(labels[:, column]).all()]
+    if never:
+        names = read_class_names(manifest.directory) if (manifest.directory / LABELS_FILE).is_file() else []
+        shown = ", ".join(names[column] if len(names) == labels.shape[1] else str(column) for column in never[:10])
+        raise DataError(
+            f"{path}: whether a record has the class is unknown for all {len(labels)} records: {shown}; nothing can be learnt "
+            f"about it. Leave the class out, or {mend}"
+        )
+    if len(rows) and np.isnan(labels[rows]).all():
+        raise DataError(f"{path}: every label of the {len(rows)} records to be trained on is unknown; {mend}")
+
+
 def subject_ids(manifest: Manifest) -> np.ndarray:
     """Subject id of every record, str ``[n]``, empty = unknown."""
     return np.asarray(manifest.meta(["subject_id"])["subject_id"].to_pylist(), dtype=np.str_)
@@ -119,8 +146,6 @@ def labels_by_name(manifest: Manifest, names: Sequence[str]) -> np.ndarray:
         raise DataError(f"{path}: no such file; attach labels with preprocess/labels.py")
     values, found = labelled
     path = manifest.directory / LABELS_FILE
-    if len(set(found)) < len(found):
-        raise DataError(f"{path}: a class is named twice")
     if set(found) != set(names):
         missing = sorted(set(names) - set(found))
         foreign = sorted(set(found) - set(names))

@@ -7,6 +7,7 @@ manifest's own folder), then one line per record, ``records-00003.npy:17<TAB>500
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +21,19 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from cmelt_plugin.data.files import atomic_path, read_json
+from cmelt_plugin.data.checksums import check_listed, check_whole, is_listed
+from cmelt_plugin.data.directory_files import LABELS_FILE
+from cmelt_plugin.data.files import atomic_path, read_object
+from cmelt_plugin.data.mapped import blocks
+from cmelt_plugin.data.npy_files import read_npy
+from cmelt_plugin.data.replacing import replacing
+from cmelt_plugin.data.reports import REPORTS_FILE, count_reports
 from cmelt_plugin.data.store import N_SAMPLES, RecordStore
+from cmelt_plugin.data.store_ties import check_store_tie
 from cmelt_plugin.errors import DataError
 
-LABELS_FILE = "labels.json"
+__all__ = ["LABELS_FILE", "META_SCHEMA", "Manifest", "available_splits", "read_class_names", "read_meta_column", "write_split"]
+
 BLOCK_BYTES = 1 << 20
 
 META_SCHEMA = pa.schema(
@@ -39,10 +48,16 @@ META_SCHEMA = pa.schema(
         ("source_rate", pa.float32()),  # Hz of the original file
     ]
 )
+NEVER_NULL = ("record_id", "subject_id", "report_id")
 
 
 def available_splits(directory: str | os.PathLike) -> list[str]:
-    """Names of the splits in a manifest directory: those with a TSV and a meta file."""
+    """Names of the splits in a manifest directory: those with a TSV and a meta file.
+
+    Raises:
+        DataError: its files are being replaced.
+    """
+    check_whole(directory)
     names = (path.name[: -len(".meta.parquet")] for path in Path(directory).glob("*.meta.parquet"))
     return sorted(name for name in names if (Path(directory) / f"{name}.tsv").is_file())
 
@@ -66,24 +81,24 @@ class Manifest:
         """Read ``SPLIT.tsv`` and check it against the store it points to.
 
         Raises:
-            DataError: the file or its store is missing, a line is malformed or points outside the store, or a shard it
-                needs is missing or truncated. The message names the file and the line.
+            DataError: the file or its store is missing or has changed since it was written, the store is not the one the
+                directory was made over, a line is malformed or points outside the store, or a shard it needs is missing
+                or truncated. The message names the file and the line.
         """
         directory = Path(directory)
+        check_whole(directory)
         path = directory / f"{split}.tsv"
         if not path.is_file():
             known = ", ".join(available_splits(directory)) or "none"
             raise DataError(f"{path}: no such file (splits in this folder: {known})")
-        with open(path, encoding="utf-8") as handle:
-            root = handle.readline().rstrip("\r\n")
-        if not root or "\t" in root:
-            raise DataError(f"{path}, line 1: expected the root folder of the store")
-        store_root = directory if root == "." else directory / root
+        lines = _count_lines(path)
+        store_root = directory / _read_root(path)
         try:
             store = RecordStore(store_root)
-        except DataError as error:
+        except (DataError, OSError) as error:
             raise DataError(f"{path}, line 1: {error}") from None
-        shard, row, n_samples = _parse(path, store)
+        check_store_tie(directory, store_root)
+        shard, row, n_samples = _parse(path, store, lines)
         pa.default_memory_pool().release_unused()
         try:
             store.check(np.unique(shard))
@@ -101,26 +116,44 @@ class Manifest:
             DataError: the file is missing, lacks a column, or has not one row per record.
         """
         with self._open_meta(columns) as file:
-            return file.read() if columns is None else file.read(columns=list(columns)).select(list(columns))
+            table = file.read() if columns is None else file.read(columns=list(columns)).select(list(columns))
+            return _checked_meta(table, file_path=self._meta_path)
 
     def report_ids(self) -> np.ndarray:
-        """int32 [n]: row of ``reports.parquet`` of each record, -1 = no report. Raises DataError like :meth:`meta`."""
+        """int32 [n]: row of ``reports.parquet`` of each record, -1 = no report.
+
+        Raises:
+            DataError: like :meth:`meta`, or there is no such report.
+        """
         ids, start = np.empty(len(self), dtype=np.int32), 0
         with self._open_meta(["report_id"]) as file:
             for group in range(file.num_row_groups):
-                values = file.read_row_group(group, columns=["report_id"], use_threads=False)["report_id"].to_numpy()
+                part = file.read_row_group(group, columns=["report_id"], use_threads=False)
+                values = _checked_meta(part, self._meta_path)["report_id"].to_numpy()
                 ids[start : start + len(values)] = values
                 start += len(values)
-                del values
+                del part, values
         pa.default_memory_pool().release_unused()
+        reports = self.directory / REPORTS_FILE
+        limit = count_reports(reports) if reports.is_file() else np.iinfo(np.int32).max
+        if len(ids) and not (ids.min() >= -1 and ids.max() < limit):
+            odd = int(((ids < -1) | (ids >= limit)).argmax())
+            raise DataError(
+                f"{self._meta_path}, row {odd}: report_id {ids[odd]}, but there are {limit} reports; write it again"
+            )
         return ids
+
+    @property
+    def _meta_path(self) -> Path:
+        return self.directory / f"{self.split}.meta.parquet"
 
     @contextmanager
     def _open_meta(self, columns: Sequence[str] | None) -> Iterator[pq.ParquetFile]:
         """The meta file, if it has these columns and one row per record."""
-        path = self.directory / f"{self.split}.meta.parquet"
+        path = self._meta_path
         if not path.is_file():
             raise DataError(f"{path}: no such file; it belongs beside {self.split}.tsv")
+        check_listed(path)
         try:
             with pq.ParquetFile(path) as file:
                 known, rows = file.schema_arrow.names, file.metadata.num_rows
@@ -130,29 +163,41 @@ class Manifest:
                 if rows != len(self):
                     raise DataError(f"{path}: {rows} rows, but {self.split}.tsv lists {len(self)} records")
                 yield file
-        except (pa.ArrowException, OSError) as error:
+        except MemoryError:
+            raise
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise DataError(f"{path}: unreadable ({error}); write it again with the command that made it") from None
 
     def labels(self) -> tuple[np.ndarray, list[str]] | None:
         """Labels of the split, uint8 or float32 [n, classes] with NaN = unknown, and the class names; None without.
 
         Raises:
-            DataError: the array is unreadable or does not match the split or ``labels.json``.
+            DataError: the array is missing though listed, unreadable, does not match the split or ``labels.json``, or holds
+                another value than 0, 1 and NaN.
         """
         path = self.directory / f"{self.split}.labels.npy"
-        if not path.is_file():
+        if not path.is_file() and not is_listed(path):
             return None
-        names = read_json(self.directory / LABELS_FILE).get("names", [])
+        names = read_class_names(self.directory)
+        check_listed(path)
         try:
-            values = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+            values = read_npy(path)
+        except (ValueError, OSError) as error:
             raise DataError(f"{path}: unreadable ({error}); write it again with preprocess/labels.py") from None
         if values.shape != (len(self), len(names)) or values.dtype not in (np.uint8, np.float32):
             raise DataError(
                 f"{path}: {values.dtype} {values.shape}, expected uint8 or float32 ({len(self)} records of "
                 f"{self.split}.tsv, {len(names)} classes of {LABELS_FILE})"
             )
-        return values, list(names)
+        for start, part in blocks(values):
+            wrong = ~((part == 0) | (part == 1) | (part != part))
+            if wrong.any():
+                row, column = (int(index[0]) for index in np.nonzero(wrong))
+                raise DataError(
+                    f"{path}, row {start + row}, class {names[column]}: {part[row, column]:g}; labels are 1 (present), "
+                    "0 (absent) or NaN (unknown). Write them again with preprocess/labels.py"
+                )
+        return values, names
 
 
 def write_split(
@@ -179,22 +224,90 @@ def write_split(
     """
     if not len(shard) == len(row) == len(n_samples) == len(meta):
         raise ValueError(f"unequal lengths: {len(shard)}, {len(row)}, {len(n_samples)}, {len(meta)}")
-    with atomic_path(Path(directory) / f"{split}.meta.parquet") as temporary:
-        pq.write_table(meta.select(META_SCHEMA.names).cast(META_SCHEMA), temporary)
-    with atomic_path(Path(directory) / f"{split}.tsv") as temporary:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as handle:
-            handle.write(f"{root}\n")
-            columns = (np.asarray(values).tolist() for values in (shard, row, n_samples))
-            handle.writelines(f"{files[s]}:{r}\t{n}\n" for s, r, n in zip(*columns))
+    tsv, parquet = Path(directory) / f"{split}.tsv", Path(directory) / f"{split}.meta.parquet"
+    with replacing(directory, [tsv.name, parquet.name]):
+        with atomic_path(parquet) as temporary:
+            pq.write_table(meta.select(META_SCHEMA.names).cast(META_SCHEMA), temporary)
+        with atomic_path(tsv) as temporary:
+            with open(temporary, "w", encoding="utf-8", newline="\n") as handle:
+                handle.write(f"{root}\n")
+                columns = (np.asarray(values).tolist() for values in (shard, row, n_samples))
+                handle.writelines(f"{files[s]}:{r}\t{n}\n" for s, r, n in zip(*columns))
 
 
-def _parse(path: Path, store: RecordStore) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_class_names(directory: str | os.PathLike) -> list[str]:
+    """The classes of a labelled directory, in the order of the labels' columns.
+
+    Raises:
+        DataError: ``labels.json`` is missing or unreadable, or its names are not different texts.
+    """
+    path = Path(directory) / LABELS_FILE
+    names = read_object(path).get("names")
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise DataError(f'{path}: "names" must be a list of class names; write it again with preprocess/labels.py')
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{path}: a class is named twice: {twice}; write it again with preprocess/labels.py")
+    return names
+
+
+def read_meta_column(directory: str | os.PathLike, split: str, name: str) -> pa.ChunkedArray:
+    """One column of a split's meta file, with the type of :data:`META_SCHEMA`; the store is not looked at.
+
+    Raises:
+        DataError: the file is missing, unreadable or lacks the column.
+    """
+    path = Path(directory) / f"{split}.meta.parquet"
+    check_listed(path)
+    try:
+        table = pq.read_table(path, columns=[name])
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: unreadable ({error}); write it again with the command that made it") from None
+    if name not in table.column_names:
+        raise DataError(f"{path}: no column {name}; write it again with the command that made it")
+    return _checked_meta(table, path)[name]
+
+
+def _checked_meta(table: pa.Table, file_path: Path) -> pa.Table:
+    """The table with the types of :data:`META_SCHEMA`.
+
+    Raises:
+        DataError: a column cannot be read as what it should be, or lacks values it must have.
+    """
+    for number, name in enumerate(table.column_names):
+        column = table[name]
+        if name in META_SCHEMA.names and column.type != META_SCHEMA.field(name).type:
+            try:
+                table = table.set_column(number, META_SCHEMA.field(name), column.cast(META_SCHEMA.field(name).type))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise DataError(f"{file_path}, column {name}: {error}; write it again with the command that made it") from None
+        if name in NEVER_NULL and column.null_count:
+            raise DataError(f"{file_path}, column {name}: {column.null_count} values are missing; write it again")
+    return table
+
+
+def _read_root(path: Path) -> str:
+    """First line of a TSV."""
+    with open(path, "rb") as handle:
+        line = handle.readline(1 << 16).rstrip(b"\r\n")
+    try:
+        root = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}, line 1: not UTF-8 ({error}); write it again with the command that made it") from None
+    if not root or "\t" in root or "\0" in root:
+        raise DataError(f"{path}, line 1: expected the root folder of the store")
+    return root
+
+
+def _parse(path: Path, store: RecordStore, lines: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shard number, row and real samples of every line, without a Python object per line, a few megabytes at a time."""
     limits = (len(store.files), store.rows.max(initial=0), N_SAMPLES)
     types = [np.int16 if limit <= np.iinfo(np.int16).max else np.int32 for limit in limits]
     files = pa.array(store.files, pa.string())
     # Pages of these arrays that no line is written to take no memory.
-    columns = [np.empty(_count_lines(path), dtype=dtype) for dtype in types]
+    columns = [np.empty(lines, dtype=dtype) for dtype in types]
     start = 0
     try:
         lines = pyarrow.csv.open_csv(
@@ -221,6 +334,8 @@ def _parse(path: Path, store: RecordStore) -> tuple[np.ndarray, np.ndarray, np.n
             for column, values in zip(columns, (shard, row, n_samples)):
                 column[start : start + len(block)] = values
             start += len(block)
+    except MemoryError:
+        raise
     except pa.ArrowException:
         _explain(path, store)
     if start == 0:
@@ -229,9 +344,16 @@ def _parse(path: Path, store: RecordStore) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def _count_lines(path: Path) -> int:
-    """As many lines as the file can have at most."""
+    """As many lines as the file can have at most; in the same pass it is compared with its checksum."""
+    digest, lines = hashlib.sha256() if is_listed(path) else None, 1
     with open(path, "rb") as handle:
-        return 1 + sum(block.count(b"\n") + block.count(b"\r") for block in iter(lambda: handle.read(1 << 20), b""))
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            lines += block.count(b"\n") + block.count(b"\r")
+            if digest is not None:
+                digest.update(block)
+    if digest is not None:
+        check_listed(path, "sha256:" + digest.hexdigest())
+    return lines
 
 
 def _explain(path: Path, store: RecordStore) -> NoReturn:
@@ -244,7 +366,7 @@ def _explain(path: Path, store: RecordStore) -> NoReturn:
             where = f"{path}, line {number}"
             place, tab, samples = line.rstrip("\r\n").partition("\t")
             name, colon, row = place.partition(":")
-            if not (tab and colon and row.isdigit() and samples.isdigit()):
+            if not (tab and colon and _is_number(row) and _is_number(samples)):
                 raise DataError(f"{where}: expected 'SHARD:ROW<TAB>SAMPLES', found {line.rstrip()[:80]!r}")
             if name not in rows:
                 raise DataError(f"{where}: shard {name} is not in {store.root / 'store.json'}")
@@ -255,3 +377,7 @@ def _explain(path: Path, store: RecordStore) -> NoReturn:
     if number == 1:
         raise DataError(f"{path}: lists no records")
     raise DataError(f"{path}: malformed")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from cmelt_plugin.data.npy_files import read_header
 from cmelt_plugin.errors import DataError
 
 BLOCK_BYTES = 1 << 22
@@ -143,6 +144,8 @@ def map_npz(path: str | os.PathLike, name: str) -> MappedArray | None:
         if member.compress_type != zipfile.ZIP_STORED:
             return None
     with open(path, "rb") as handle:
+        if not 0 <= member.header_offset < os.fstat(handle.fileno()).st_size:
+            raise ValueError("its directory names a place outside of it")
         # A local header: 30 bytes, of which the last four give the lengths of the name and of the extra field.
         handle.seek(member.header_offset + 26)
         name_length, extra_length = np.frombuffer(handle.read(4), dtype="<u2").tolist()
@@ -162,9 +165,7 @@ def check_npz(path: str | os.PathLike, name: str) -> None:
 
 
 def _map_here(handle: BinaryIO, path: str | os.PathLike) -> MappedArray | None:
-    if np.lib.format.read_magic(handle) != (1, 0):
+    header = read_header(handle)
+    if header.dtype.hasobject or (header.fortran and len(header.shape) > 1):
         return None
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(handle)
-    if dtype.hasobject or (fortran and len(shape) > 1):
-        return None
-    return MappedArray(path, dtype, shape, handle.tell())
+    return MappedArray(path, header.dtype, header.shape, handle.tell())

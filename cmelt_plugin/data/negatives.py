@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from cmelt_plugin.data.checksums import check_listed
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
 from cmelt_plugin.data.mapped import MappedArray, blocks, map_npy
+from cmelt_plugin.data.npy_files import read_npy
+from cmelt_plugin.data.replacing import replacing
+from cmelt_plugin.data.reports import count_reports
 from cmelt_plugin.errors import DataError
 
 FORMAT = 1
@@ -123,10 +126,11 @@ class NegativeTable:
         """
         array_path, info_path = negatives_paths(directory, split)
         info = {"format": FORMAT, "split": split, "k": self.k, **source_fingerprints(directory, split), **self.info}
-        with atomic_path(array_path) as temporary:
-            np.save(temporary, self.neighbours, allow_pickle=False)
-        info["neighbours_fingerprint"] = fingerprint(array_path)
-        write_json(info_path, info)
+        with replacing(directory, [array_path.name, info_path.name]):
+            with atomic_path(array_path) as temporary:
+                np.save(temporary, self.neighbours, allow_pickle=False)
+            info["neighbours_fingerprint"] = fingerprint(array_path)
+            write_json(info_path, info)
         self.info = info
 
     @classmethod
@@ -150,14 +154,15 @@ class NegativeTable:
         for key, value in source_fingerprints(directory, split).items():
             if info.get(key) != value:
                 raise DataError(f"{array_path}: stale, {sources[key]} has changed since it was made; {rerun}")
+        check_listed(array_path)
         if fingerprint(array_path) != info.get("neighbours_fingerprint"):
             raise DataError(f"{array_path}: damaged, or not the array {info_path.name} describes; {rerun}")
         try:
             mapped = map_npy(array_path)
-            table = cls(np.load(array_path, allow_pickle=False) if mapped is None else mapped, info)
+            table = cls(read_npy(array_path) if mapped is None else mapped, info)
         except (ValueError, EOFError, DataError) as error:
             raise DataError(f"{array_path}: {error}; {rerun}") from None
-        n_reports = pq.read_metadata(Path(directory) / "reports.parquet").num_rows
+        n_reports = count_reports(Path(directory) / "reports.parquet")
         if len(table) != n_reports:
             raise DataError(f"{array_path}: {len(table)} rows for {n_reports} reports; {rerun}")
         return table

@@ -13,10 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cmelt_plugin.data.checksums import check_listed
+from cmelt_plugin.data.directory_files import REPORTS_FILE
 from cmelt_plugin.data.files import atomic_path, fingerprint
+from cmelt_plugin.data.replacing import replacing
 from cmelt_plugin.errors import DataError
 
-REPORTS_FILE = "reports.parquet"
+__all__ = ["REPORTS_FILE", "Reports", "count_reports", "normalise_report", "read_reports", "write_reports"]
 
 # A mark between two digits belongs to a number ("0.2 mV", "2:1 block", "60-100"); any other separates words.
 _PUNCTUATION = re.compile(r"(?<!\d)[^\w\s]|[^\w\s](?!\d)|[^\w\s.,:/+\-]|_")
@@ -60,9 +63,20 @@ def write_reports(directory: str | os.PathLike, texts: Sequence[str] | pa.Array,
         }
     )
     path = Path(directory) / REPORTS_FILE
-    with atomic_path(path) as temporary:
+    with replacing(directory, [REPORTS_FILE]), atomic_path(path) as temporary:
         pq.write_table(table, temporary)
     return path
+
+
+def count_reports(path: Path) -> int:
+    """Rows of ``reports.parquet``. Raises DataError where it is unreadable or has changed since it was written."""
+    check_listed(path)
+    try:
+        return pq.read_metadata(path).num_rows
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path}: unreadable ({error}); write it again with the command that made it") from None
 
 
 def read_reports(directory: str | os.PathLike) -> Reports:
@@ -74,13 +88,18 @@ def read_reports(directory: str | os.PathLike) -> Reports:
     path = Path(directory) / REPORTS_FILE
     if not path.is_file():
         raise DataError(f"{path}: no such file; a manifest directory made by a command of preprocess/ has one")
+    check_listed(path)
     try:
         table = pq.read_table(path, columns=["report_id", "text", "count"]).combine_chunks()
         ids = table["report_id"].to_numpy()
         texts = pa.concat_arrays(table["text"].cast(pa.string()).chunks) if len(ids) else pa.array([], pa.string())
         counts = table["count"].to_numpy().astype(np.int64)
-    except (pa.ArrowException, OSError) as error:
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: unreadable ({error}); write it again with the command that made it") from None
+    if texts.null_count or table["report_id"].null_count or len(counts) and counts.min() < 0:
+        raise DataError(f"{path}: a text or count is missing; write it again with the command that made it")
     if not np.array_equal(ids, np.arange(len(ids))):
         raise DataError(f"{path}: report_id must count 0, 1, 2, ... in row order")
     return Reports(texts, counts, fingerprint(path), path)

@@ -6,6 +6,7 @@ of float32. The step of 1 microvolt is finer than the 4.88 microvolts of the usu
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from cmelt_plugin.data.directory_files import STORE_FILE
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.npy_files import read_header
+from cmelt_plugin.data.replacing import replacing
 from cmelt_plugin.data.shard_maps import MappedShard, ShardMaps, parts_of_few
 from cmelt_plugin.errors import DataError
 
@@ -25,7 +29,23 @@ try:
 except ImportError:  # not a Unix system
     resource = None
 
-STORE_FILE = "store.json"
+__all__ = [
+    "MAX_STEP",
+    "MV_PER_STEP",
+    "N_SAMPLES",
+    "ROW_BYTES",
+    "ROW_SHAPE",
+    "SAMPLE_RATE",
+    "STORE_FILE",
+    "RecordStore",
+    "describe_shard",
+    "shard_name",
+    "to_steps",
+    "write_records",
+    "write_shard",
+    "write_store_json",
+]
+
 FORMAT = 1
 SAMPLE_RATE = 500  # Hz
 N_SAMPLES = 5000  # 10 s
@@ -135,15 +155,16 @@ def write_records(root: str | os.PathLike, ecg: np.ndarray, rows_per_shard: int 
         shard int32 [n] and row int32 [n]: where each record lies.
     """
     shards, clipped_records = [], 0
-    for start in range(0, len(ecg), rows_per_shard):
-        path = Path(root) / shard_name(len(shards))
-        with write_shard(path) as shard:
-            for record in ecg[start : start + rows_per_shard]:
-                steps, clipped = to_steps(record)
-                shard.append(steps)
-                clipped_records += clipped > 0
-        shards.append(describe_shard(path, shard.rows))
-    write_store_json(root, shards, clipped_records)
+    names = [shard_name(number) for number in range(-(-len(ecg) // rows_per_shard))]
+    with replacing(root, [*names, STORE_FILE]):
+        for name, start in zip(names, range(0, len(ecg), rows_per_shard)):
+            with write_shard(Path(root) / name) as shard:
+                for record in ecg[start : start + rows_per_shard]:
+                    steps, clipped = to_steps(record)
+                    shard.append(steps)
+                    clipped_records += clipped > 0
+            shards.append(describe_shard(Path(root) / name, shard.rows))
+        write_store_json(root, shards, clipped_records)
     index = np.arange(len(ecg), dtype=np.int32)
     return index // rows_per_shard, index % rows_per_shard
 
@@ -201,10 +222,12 @@ class RecordStore:
                 found = info.get(key) if isinstance(info, dict) else info
                 raise DataError(f"{path}: {key} is {found!r}, this version reads {value!r}; pack the records again")
         try:
-            self.files = [str(shard["file"]) for shard in info["shards"]]
-            self.rows = np.array([int(shard["rows"]) for shard in info["shards"]], dtype=np.int32)
+            self.files, rows = _check_shards(info["shards"])
+            self.rows = np.array(rows, dtype=np.int32)
             self.mv_per_step = float(info["scale"])
-        except (KeyError, TypeError, ValueError) as error:
+            if type(info["scale"]) not in (int, float) or not 0 < self.mv_per_step < math.inf:
+                raise ValueError(f"scale {info['scale']!r}")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{path}: incomplete ({error!r}); pack the records again") from None
         self.leads, self.sample_rate, self.n_samples = LEADS, SAMPLE_RATE, N_SAMPLES
         self._maps = ShardMaps()
@@ -287,14 +310,13 @@ class RecordStore:
         expected = (int(self.rows[shard]), *ROW_SHAPE)
         try:
             with open(path, "rb") as handle:
-                version = np.lib.format.read_magic(handle)
-                shape, fortran, dtype = np.lib.format.read_array_header_1_0(handle)
-                offset, size = handle.tell(), os.fstat(handle.fileno()).st_size
+                shape, fortran, dtype, offset = read_header(handle)
+                size = os.fstat(handle.fileno()).st_size
         except FileNotFoundError:
             raise DataError(f"{path}: shard is missing; copy it here or pack the records again") from None
         except ValueError as error:
             raise DataError(f"{path}: not a shard ({error}); copy it again or pack the records again") from None
-        if version != (1, 0) or fortran or dtype != np.dtype("<i2") or shape != expected:
+        if fortran or dtype != np.dtype("<i2") or shape != expected:
             raise DataError(f"{path}: holds {dtype} {shape}, {STORE_FILE} says int16 {expected}; pack again")
         if size != offset + expected[0] * ROW_BYTES:
             raise DataError(
@@ -302,3 +324,19 @@ class RecordStore:
                 "copy it again or pack the records again"
             )
         return offset
+
+
+def _check_shards(shards: Any) -> tuple[list[str], list[int]]:
+    """File names and rows of the shards listed in ``store.json``. Raises ValueError where they make no sense."""
+    if not isinstance(shards, list):
+        raise ValueError(f"shards are a {type(shards).__name__}, not a list")
+    names = [shard["file"] for shard in shards]
+    rows = [shard["rows"] for shard in shards]
+    for name, count in zip(names, rows):
+        if not isinstance(name, str) or name in ("", ".", "..") or any(mark in name for mark in "/\\\0\t\n:"):
+            raise ValueError(f"shard {name!r:.80}: not a file name")
+        if type(count) is not int or not 0 <= count <= np.iinfo(np.int32).max:
+            raise ValueError(f"shard {name}: {count!r:.80} rows")
+    if len(set(names)) < len(names):
+        raise ValueError("a shard is listed twice")
+    return names, rows

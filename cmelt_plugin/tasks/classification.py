@@ -11,9 +11,8 @@ from typing import Any, Optional
 import numpy as np
 
 from cmelt_plugin import host
-from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.labelled_dataset import LabelledECGDataset, labels_by_name, subject_ids
-from cmelt_plugin.data.manifest import LABELS_FILE, Manifest
+from cmelt_plugin.data.manifest import Manifest, read_class_names
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.cinc2021 import load_cinc_weights
 from cmelt_plugin.evaluation.classification_subset import ClassificationSubset, JudgingOptions
@@ -62,9 +61,7 @@ class ClassificationTask(FinetuningTask):
 
     def outputs(self) -> tuple[int, list[str]]:
         directory = Path(self.data_directory(self.cfg.data))
-        names = read_json(directory / LABELS_FILE).get("names", [])
-        if not names:
-            raise DataError(f"{directory / LABELS_FILE}: names no classes")
+        names = read_class_names(directory)
         return len(names), names
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> None:

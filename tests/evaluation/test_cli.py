@@ -90,7 +90,7 @@ def test_every_command_begins_with_it() -> None:
             first = [ast.unparse(node) for node in imports if getattr(node, "module", "") != "__future__"][0]
             assert first in ("from preprocess.cli import run", "from cmelt_plugin.evaluation.cli import run"), path
             assert "sys.exit(run(main))" in text, path
-    assert len(found) >= 27
+    assert len(found) >= 28
 
 
 def test_names_that_are_no_text_can_be_printed(tmp_path: Path) -> None:

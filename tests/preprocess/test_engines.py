@@ -149,8 +149,8 @@ def test_a_worker_that_does_not_see_the_folders_packs_nothing(tmp_path: Path) ->
     (tmp_path / "root" / "entry").touch()
     write_json(tmp_path / "m" / blocks.WORK_FOLDER / blocks.PLAN_FILE, {})
     options = PackingOptions().signal
-    root, dest = str(tmp_path / "root"), str(tmp_path / "m")
-    block = blocks.Block(0, 0, ["a"], [""], root, dest, engine_work.read_or_die_once, options)
+    root, work = str(tmp_path / "root"), str(tmp_path / "m" / blocks.WORK_FOLDER)
+    block = blocks.Block(0, 0, ["a"], [""], root, work, engine_work.read_or_die_once, options)
     landmarks = blocks._landmarks(block)
     (tmp_path / "root" / "entry").unlink()  # as where the data set is not mounted
     with pytest.raises(DataError, match="entry: not seen on .*; every worker needs the same folders"):

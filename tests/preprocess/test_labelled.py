@@ -52,7 +52,7 @@ def parse(root, dest, *more, optional=False):
 
 def build(folder, *more, label_set="ptb-xl-super", names=SUPER, record_id="abcd", values=VALUES, table=None, **keywords):
     labels = LabelTable(label_set, names, list(record_id), values)
-    args = parse(folder, folder / "m", *more)
+    args = parse(folder / "root", folder / "m", *more)
     table = records() if table is None else table
     return pack_labelled(table, labels, args, data_set="made-up", command="test", reader=read_made_up, **keywords)
 

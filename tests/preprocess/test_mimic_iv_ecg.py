@@ -173,9 +173,9 @@ def test_files_that_are_no_csv(tmp_path, text):
 
 
 def test_shares_must_add_up(tmp_path):
-    write_mimic_layout(tmp_path, [{}])
+    write_mimic_layout(tmp_path / "data", [{}])
     with pytest.raises(DataError, match="must add up to 1"):
-        mimic_iv_ecg.main(["--root", str(tmp_path), "--dest", str(tmp_path / "m"), "--split", "0.9", "0.2", "0.1"])
+        mimic_iv_ecg.main(["--root", str(tmp_path / "data"), "--dest", str(tmp_path / "m"), "--split", "0.9", "0.2", "0.1"])
 
 
 def test_as_a_command(tmp_path):

@@ -133,7 +133,7 @@ def test_splits_without_two_reports_are_skipped_and_none_is_an_error(tmp_path: P
 def test_meta_that_names_unknown_reports_is_refused(tmp_path: Path) -> None:
     write_directory(tmp_path, 20)
     write_reports(tmp_path, make_reports(10), np.ones(10))
-    with pytest.raises(DataError, match="report_id 19, but reports.parquet has 10"):
+    with pytest.raises(DataError, match="report_id 0 to 19, but reports.parquet has 10"):
         run(tmp_path)
 
 

@@ -135,18 +135,20 @@ mimic_iv_ecg.main(sys.argv[2:])
 """
 
 
-LAST = 18  # what the run below needs: plan, 5 x 2 for blocks, rejected, store, reports, train x 2, manifest, clean-up
+# What the run below needs: plan, 5 x 2 for blocks, rejected, store, reports, train x 2, manifest, checksums, journal;
+SWAP = 20  # then 4 shards, rejected, reports, store, train x 2, checksums and manifest are moved; clean-up
+LAST = 31
 
 
-@pytest.mark.parametrize("rename", [1, 4, 5, 12, LAST - 1, LAST])
+@pytest.mark.parametrize("rename", [1, 4, 5, 12, SWAP - 1, SWAP, SWAP + 1, 25, LAST - 1, LAST])
 def test_killed_at_a_rename_and_run_again(layout, tmp_path, whole, capsys, rename):
-    """Before the plan, in and after block 1, in the final step, before the last file and before the clean-up."""
+    """Before the plan, in and after block 1, in the final step, before, in and after the swap, and before the clean-up."""
     command = [sys.executable, "-c", KILLED, str(rename), *arguments(layout, tmp_path / "m")]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert contents(tmp_path / "m") != whole
     assert mimic_iv_ecg.main(arguments(layout, tmp_path / "m")) == 0
-    assert ("going on where an earlier run stopped" in capsys.readouterr().err) == (1 < rename < LAST)
+    assert ("going on where an earlier run stopped" in capsys.readouterr().err) == (1 < rename < SWAP)
     assert contents(tmp_path / "m") == whole
 
 
@@ -167,9 +169,9 @@ def test_finished_blocks_are_not_packed_again(layout, tmp_path, whole, monkeypat
     monkeypatch.setattr(finish, "write_store_json", lambda *a: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space")))
     with pytest.raises(OSError):
         mimic_iv_ecg.main(arguments(layout, tmp_path))
-    times = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
+    times = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob(".packing/*.npy")}
     monkeypatch.undo()
-    (tmp_path / "records-00002.npy").unlink()
+    (tmp_path / ".packing" / "records-00002.npy").unlink()
     mimic_iv_ecg.main(arguments(layout, tmp_path))
     again = {path.name for path in tmp_path.glob("*.npy") if times.get(path.name) != path.stat().st_mtime_ns}
     assert again == {"records-00002.npy"}
@@ -253,7 +255,7 @@ def test_reports_may_be_missing_when_allowed(tmp_path):
 def test_nothing_usable_fails_and_says_where_to_look(tmp_path):
     records = made_up(3, report=["", "", ""])
     for _ in range(2):
-        with pytest.raises(DataError, match="no record could be used; rejected.tsv"):
+        with pytest.raises(DataError, match="no record could be used; .*/m/rejected.tsv says why"):
             pack_made_up(records, tmp_path)
         assert len((tmp_path / "m" / "rejected.tsv").read_text().splitlines()) == 4
     assert not (tmp_path / "m" / "train.tsv").exists()

@@ -78,9 +78,11 @@ def test_missing_column_and_file(tmp_path):
 
 
 def test_low_rate_is_resampled_and_said_so(tmp_path):
-    write_layout(tmp_path, [{}])
-    write_record(tmp_path / "records100" / "00001_lr", make_ecg(0, rate=100), rate=100, leads=LEADS)
-    arguments = ["--pretrain", "--root", str(tmp_path), "--dest", str(tmp_path / "m"), "--rate", "100", "--jobs", "1"]
+    root = tmp_path / "data"
+    root.mkdir()
+    write_layout(root, [{}])
+    write_record(root / "records100" / "00001_lr", make_ecg(0, rate=100), rate=100, leads=LEADS)
+    arguments = ["--pretrain", "--root", str(root), "--dest", str(tmp_path / "m"), "--rate", "100", "--jobs", "1"]
     assert ptb_xl.main(arguments) == 0
     manifest = Manifest.open(tmp_path / "m", "train")
     assert manifest.n_samples.tolist() == [5000]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmelt_plugin.data.files import fingerprint, read_json, write_json
+from cmelt_plugin.data.files import fingerprint, read_json
 from cmelt_plugin.data.manifest import Manifest, available_splits
 from cmelt_plugin.data.reports import read_reports
 from cmelt_plugin.data.store import RecordStore
@@ -44,7 +44,16 @@ def made_up(numbers=range(N), **columns):
 
 def pack_made_up(folder, records=None, data_set="made-up", **options):
     options = PackingOptions(rows_per_shard=4, **options)
-    pack(records or made_up(), folder, folder, options, data_set=data_set, command="pack", notes=["n"], reader=read_made_up)
+    pack(
+        records or made_up(),
+        folder.parent / "root",
+        folder,
+        options,
+        data_set=data_set,
+        command="pack",
+        notes=["n"],
+        reader=read_made_up,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +201,7 @@ def test_a_store_that_was_packed_anew_is_noticed(tmp_path):
     (tmp_path / "s").mkdir()
     pack_made_up(tmp_path / "s")
     reuse_made_up(tmp_path / "s", tmp_path / "m")
-    manifest = read_json(tmp_path / "s" / "manifest.json")
-    write_json(tmp_path / "s" / "manifest.json", {**manifest, "notes": ["packed anew"]})
+    pack_made_up(tmp_path / "s", made_up(range(N)[::-1]), overwrite=True)
     with pytest.raises(DataError, match="different: store"):
         reuse_made_up(tmp_path / "s", tmp_path / "m")
 
@@ -220,6 +228,6 @@ def test_directories_of_others_are_left_alone(store, tmp_path):
         reuse_made_up(store, tmp_path / "p")
     (tmp_path / "q").mkdir()
     (tmp_path / "q" / "train.tsv").write_text("mine\n")
-    with pytest.raises(DataError, match="holds records of unknown origin"):
+    with pytest.raises(DataError, match="holds files of unknown origin"):
         reuse_made_up(store, tmp_path / "q")
     assert contents(tmp_path / "p") == before and (tmp_path / "q" / "train.tsv").read_text() == "mine\n"

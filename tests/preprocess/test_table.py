@@ -40,7 +40,7 @@ def write_table(path, columns):
 
 def run(root, columns, *more, name="ours.csv"):
     path = write_table(root / name, columns)
-    arguments = ["--table", path, "--root", root, "--dest", root / "m", "--jobs", 1, *more]
+    arguments = ["--table", path, "--root", root, "--dest", root.parent / "m", "--jobs", 1, *more]
     return table.main([str(argument) for argument in arguments])
 
 
@@ -57,7 +57,8 @@ def by_id(directory):
 
 @pytest.fixture
 def root(tmp_path):
-    return tmp_path
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
 
 
 @pytest.mark.parametrize("name", ["ours.csv", "ours.tsv", "ours.parquet"])
@@ -74,21 +75,21 @@ def test_labels_splits_and_texts(root, name, capsys):
     }
     options = ["--id-column", "id", "--subject-column", "patient", "--split-column", "part", "--report-column", "text"]
     run(root, columns, *options, "--label-columns", "PVC,AF", "--sex-column", "sex", "--age-column", "age", name=name)
-    found = by_id(root / "m")
+    found = by_id(root.parent / "m")
     assert {key: value[0] for key, value in found.items()} == dict(zip(columns["id"], ["train"] * 2 + ["valid"] * 3 + ["test"]))
     for i in range(N):
         assert np.abs(found[f"id{i}"][1] - make_ecg(i)).max() <= 0.0011
         expected = [float(LABELS[label][i] or "nan") for label in ("PVC", "AF")]
         assert np.array_equal(found[f"id{i}"][2], expected, equal_nan=True)
-    assert read_json(root / "m" / "labels.json") == {"label_set": "ours", "names": ["PVC", "AF"]}
-    assert read_reports(root / "m").texts.to_pylist() == ["sinus rhythm", "vorhofflimmern", "ecg normal", "x"]
-    meta = Manifest.open(root / "m", "train").meta().to_pylist()
+    assert read_json(root.parent / "m" / "labels.json") == {"label_set": "ours", "names": ["PVC", "AF"]}
+    assert read_reports(root.parent / "m").texts.to_pylist() == ["sinus rhythm", "vorhofflimmern", "ecg normal", "x"]
+    meta = Manifest.open(root.parent / "m", "train").meta().to_pylist()
     assert [(row["subject_id"], row["sex"], row["age"]) for row in meta][0] == ("a", "F", 61.0)
     assert meta[1]["sex"] == "M" and np.isnan(meta[1]["age"]) and meta[0]["source"] == "ours"
     captured = capsys.readouterr()
     assert "PVC: 0 present, 1 absent, 0 unknown" in captured.out and "largest deflection of the median" in captured.out
-    assert "no class texts for ours" in captured.err and not (root / "m" / "prompts.json").exists()
-    assert read_json(root / "m" / "manifest.json")["notes"] == [f"table: {name}"]
+    assert "no class texts for ours" in captured.err and not (root.parent / "m" / "prompts.json").exists()
+    assert read_json(root.parent / "m" / "manifest.json")["notes"] == [f"table: {name}"]
 
 
 def test_shares_of_patients(root):
@@ -98,19 +99,19 @@ def test_shares_of_patients(root):
     for i in range(300):
         (root / f"r{i}.hea").write_text((root / "r.hea").read_text())
     run(root, columns, "--report-column", "t")
-    sizes = read_json(root / "m" / "manifest.json")["splits"]
+    sizes = read_json(root.parent / "m" / "manifest.json")["splits"]
     assert sizes["train"] > 270
     run(root, columns, "--label-columns", "AF", "--overwrite")
-    sizes = read_json(root / "m" / "manifest.json")["splits"]
+    sizes = read_json(root.parent / "m" / "manifest.json")["splits"]
     assert 190 < sizes["train"] < 230 and 15 < sizes["valid"] < 45 and 40 < sizes["test"] < 80
     run(root, columns, "--label-columns", "AF", "--overwrite", "--split", "0", "0", "1")
-    assert read_json(root / "m" / "manifest.json")["splits"] == {"train": 0, "valid": 0, "test": 300}
+    assert read_json(root.parent / "m" / "manifest.json")["splits"] == {"train": 0, "valid": 0, "test": 300}
 
 
 def test_class_texts(root):
     (root / "texts.json").write_text(json.dumps({"AF": ["a"], "PVC": ["b", "c"]}))
     run(root, {"path": wfdb_files(root), **LABELS}, "--label-columns", "AF,PVC", "--prompts", root / "texts.json")
-    assert read_json(root / "m" / "prompts.json") == {"AF": ["a"], "PVC": ["b", "c"]}
+    assert read_json(root.parent / "m" / "prompts.json") == {"AF": ["a"], "PVC": ["b", "c"]}
 
 
 def test_texts_alone_are_for_pre_training(root, capsys):
@@ -119,17 +120,17 @@ def test_texts_alone_are_for_pre_training(root, capsys):
     ecg[4] = 0
     write_record(root / "r5", ecg, leads=LEADS)
     run(root, columns, "--report-column", "text", "--split", "1", "0", "0")
-    assert read_json(root / "m" / "manifest.json")["counts"]["rejected"] == {"flat": 1, "report": 1}
-    assert by_id(root / "m").keys() == {"r0", "r1", "r3", "r4"}
+    assert read_json(root.parent / "m" / "manifest.json")["counts"]["rejected"] == {"flat": 1, "report": 1}
+    assert by_id(root.parent / "m").keys() == {"r0", "r1", "r3", "r4"}
     assert "6 of 6 recordings name no subject and count as subjects of their own" in capsys.readouterr().err
-    assert not (root / "m" / "labels.json").exists()
+    assert not (root.parent / "m" / "labels.json").exists()
 
 
 def test_recordings_alone(root):
     with pytest.raises(DataError, match="nothing to learn from: name labels"):
         run(root, {"path": wfdb_files(root)})
     run(root, {"path": wfdb_files(root)}, "--allow-no-report")
-    assert len(by_id(root / "m")) == N
+    assert len(by_id(root.parent / "m")) == N
 
 
 def array_files(root, form):
@@ -157,13 +158,13 @@ def test_array_files(root, form):
     paths = array_files(root, form)
     more = ["--units", "uV", "--sample-rate", 400] + ([] if form == "csv" else ["--leads", ALL_LEADS])
     run(root, {"path": paths, **LABELS}, "--label-columns", "AF,PVC", *more)
-    found = by_id(root / "m")
+    found = by_id(root.parent / "m")
     assert sorted(found) == sorted(paths)
     for i, path in enumerate(paths):
         error = np.abs(found[path][1][:, ::5] - make_ecg(i, rate=400)[:, ::4])[:, 20:-20]  # samples both rates have
         assert np.median(error) < 0.05 and error.max() < 0.3
         assert np.isnan(found[path][2][0]) == (LABELS["AF"][i] == "")
-    assert set(Manifest.open(root / "m", "train").meta(["source_rate"])["source_rate"].to_pylist()) == {400.0}
+    assert set(Manifest.open(root.parent / "m", "train").meta(["source_rate"])["source_rate"].to_pylist()) == {400.0}
 
 
 def test_places_in_columns_of_their_own(root):
@@ -178,17 +179,17 @@ def test_places_in_columns_of_their_own(root):
     }
     places = ["--path-column", "file", "--variable-column", "what", "--row-column", "number", "--rate-column", "hz"]
     run(root, columns, *places, "--label-columns", "AF", "--leads", ALL_LEADS, "--units", "mV", "--id-column", "what")
-    lines = (root / "m" / "rejected.tsv").read_text().splitlines()
+    lines = (root.parent / "m" / "rejected.tsv").read_text().splitlines()
     assert lines[1:] == ["x\ta.h5 variable=x row=1 rate=500.0\tduplicate: an earlier record has the same id"]
-    found = by_id(root / "m")
+    found = by_id(root.parent / "m")
     assert np.abs(found["x"][1] - make_ecg(0)).max() < 0.001
-    assert Manifest.open(root / "m", found["y"][0]).meta(["source_rate"])["source_rate"].to_pylist()[-1] == 250.0
+    assert Manifest.open(root.parent / "m", found["y"][0]).meta(["source_rate"])["source_rate"].to_pylist()[-1] == 250.0
 
 
 def test_several_recordings_of_a_file_have_ids_of_their_own(root):
     np.save(root / "a.npy", np.stack([make_ecg(0), make_ecg(1)]))
     run(root, {"path": ["a.npy"] * 2, "row": [0, 1]}, "--row-column", "row", "--allow-no-report", *NAMELESS)
-    assert by_id(root / "m").keys() == {"a.npy[0]", "a.npy[1]"}
+    assert by_id(root.parent / "m").keys() == {"a.npy[0]", "a.npy[1]"}
 
 
 def test_files_that_do_not_say_what_they_hold(root):
@@ -206,7 +207,7 @@ def test_files_that_do_not_say_what_they_hold(root):
         run(root, columns, "--label-columns", "AF")
     with pytest.raises(DataError, match="unknown lead VX"):
         run(root, columns, "--label-columns", "AF", *NAMELESS[2:], "--leads", "I,VX")
-    assert not (root / "m").exists()
+    assert not (root.parent / "m").exists()
 
 
 def test_devices_of_few_leads(root, capsys):
@@ -216,9 +217,9 @@ def test_devices_of_few_leads(root, capsys):
     with pytest.raises(DataError, match="--leads II,I: fewer than 12; accept that with --missing-leads zero"):
         run(root, columns, *two)
     run(root, columns, *two, "--missing-leads", "zero")
-    signal = by_id(root / "m")["a.npy"][1]
+    signal = by_id(root.parent / "m")["a.npy"][1]
     assert np.abs(signal[:2] - make_ecg(0, leads=2)).max() <= 0.0006 and not signal[2:].any()
-    notes = read_json(root / "m" / "manifest.json")["notes"]
+    notes = read_json(root.parent / "m" / "manifest.json")["notes"]
     assert notes[-2:] == ["leads a recording lacks are zero", "leads I, II: 1 records"]
     with pytest.raises(DataError, match="made with other arguments"):
         run(root, columns, "--label-columns", "AF", *NAMELESS[2:], "--leads", "I,II", "--missing-leads", "zero")
@@ -241,7 +242,7 @@ def test_bad_recordings_are_listed(root):
     (root / "junk.npy").write_bytes(b"junk")
     paths += ["short.npy", "shape.npy", "junk.npy", "gone.npy"]
     run(root, {"path": paths, "AF": ["1"] * len(paths)}, "--label-columns", "AF", *NAMELESS)
-    rejected = dict(line.split("\t")[::2] for line in (root / "m" / "rejected.tsv").read_text().splitlines()[1:])
+    rejected = dict(line.split("\t")[::2] for line in (root.parent / "m" / "rejected.tsv").read_text().splitlines()[1:])
     codes = {"r1": "missing", "short.npy": "short", "shape.npy": "leads", "junk.npy": "unreadable", "gone.npy": "missing"}
     assert {record: reason.split(":")[0] for record, reason in rejected.items()} == codes
 
@@ -250,9 +251,9 @@ def test_names_are_compared_whole(root, capsys):
     """D-E2: looking for a name in the text would give AF to AFIB, and VB to 1AVB."""
     cells = ["AFIB", "AF", "1AVB; AF ;", "VB", "", "1AVB"]
     run(root, {"path": wfdb_files(root), "dx": cells}, "--label-column", "dx")
-    names = Manifest.open(root / "m", "train").labels()[1]
+    names = Manifest.open(root.parent / "m", "train").labels()[1]
     assert names == ["1AVB", "AF", "AFIB", "VB"]
-    found = [by_id(root / "m")[f"r{i}"][2] for i in range(N)]
+    found = [by_id(root.parent / "m")[f"r{i}"][2] for i in range(N)]
     assert found[:4] == [[0, 0, 1, 0], [0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1]]
     assert np.isnan(found[4]).all() and found[5] == [1, 0, 0, 0]
 
@@ -261,7 +262,15 @@ def test_chosen_classes(root, capsys):
     cells = ["AFIB|SR", "AF", "SR", "", "SR|AFIB", "XX"]
     options = ["--label-column", "dx", "--separator", "|", "--classes", "SR,AFIB,LBBB", "--empty", "absent"]
     run(root, {"path": wfdb_files(root), "dx": cells}, *options)
-    assert [by_id(root / "m")[f"r{i}"][2] for i in range(N)] == [[1, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 0], [0] * 3]
+    found = by_id(root.parent / "m")
+    assert [found[f"r{i}"][2] for i in range(N)] == [
+        [1, 1, 0],
+        [0, 0, 0],
+        [1, 0, 0],
+        [0, 0, 0],
+        [1, 1, 0],
+        [0] * 3,
+    ]
     assert "2 names in dx are no classes and are ignored: AF (1), XX (1)" in capsys.readouterr().err
 
 
@@ -269,9 +278,9 @@ def test_a_label_set_of_ours(root):
     options = ["--label-column", "dx", "--label-set", "ptb-xl-super"]
     run(root, {"path": wfdb_files(root), "dx": ["MI"] * 3 + ["NORM;CD"] * 3}, *options)
     names = ["HYP", "NORM", "MI", "CD", "STTC"]
-    assert read_json(root / "m" / "labels.json") == {"label_set": "ptb-xl-super", "names": names}
-    assert list(read_json(root / "m" / "prompts.json")) == names
-    assert by_id(root / "m")["r5"][2] == [0, 1, 0, 1, 0]
+    assert read_json(root.parent / "m" / "labels.json") == {"label_set": "ptb-xl-super", "names": names}
+    assert list(read_json(root.parent / "m" / "prompts.json")) == names
+    assert by_id(root.parent / "m")["r5"][2] == [0, 1, 0, 1, 0]
 
 
 def test_lists_in_parquet(root):
@@ -282,20 +291,20 @@ def test_lists_in_parquet(root):
         "dx",
         name="t.parquet",
     )
-    assert by_id(root / "m")["r0"][2] == [1, 1] and np.isnan(by_id(root / "m")["r2"][2]).all()
+    assert by_id(root.parent / "m")["r0"][2] == [1, 1] and np.isnan(by_id(root.parent / "m")["r2"][2]).all()
 
 
 def test_booleans_and_numbers_in_parquet(root):
     columns = {"path": wfdb_files(root), "a": [True, False, None, True, False, True], "b": [1.0, 0.0, 1.0, np.nan, 0.0, 0.0]}
     run(root, columns, "--label-columns", "a,b", "--split", "1", "0", "0", name="t.parquet")
     expected = [[1, 1], [0, 0], [np.nan, 1], [1, np.nan], [0, 0], [1, 0]]
-    assert np.array_equal([by_id(root / "m")[f"r{i}"][2] for i in range(N)], expected, equal_nan=True)
+    assert np.array_equal([by_id(root.parent / "m")[f"r{i}"][2] for i in range(N)], expected, equal_nan=True)
 
 
 def test_exactly_one_class(root):
     files = wfdb_files(root)
     run(root, {"path": files, "dx": ["a;b", "c", "", "c", "c", "a;b"]}, "--label-column", "dx", "--multi-class")
-    assert Manifest.open(root / "m", "train").labels()[1] == ["a;b", "c"]  # such a cell is one name
+    assert Manifest.open(root.parent / "m", "train").labels()[1] == ["a;b", "c"]  # such a cell is one name
     with pytest.raises(DataError, match="record r0: 2 classes; .* exactly one for each record, and 3 have not"):
         run(
             root, {"path": files, "A": ["1"] * N, "B": list("100110")}, "--label-columns", "A,B", "--multi-class", "--overwrite"
@@ -332,7 +341,7 @@ def test_exactly_one_class(root):
 def test_tables_that_cannot_be_used(root, columns, options, message):
     with pytest.raises(DataError, match=message):
         run(root, columns, *options)
-    assert not (root / "m").exists()
+    assert not (root.parent / "m").exists()
 
 
 def test_subjects_in_two_splits_are_pointed_out(root, capsys):
@@ -345,10 +354,10 @@ def test_a_store_is_used_again(root):
     columns = {"path": wfdb_files(root), **LABELS}
     run(root, columns, "--label-columns", "AF,PVC", "--split", "0.5", "0", "0.5")
     path = root / "ours.csv"
-    more = ["--label-columns", "PVC", "--split", "0.5", "0", "0.5", "--store", str(root / "m"), "--jobs", "1"]
-    table.main(["--table", str(path), "--root", str(root), "--dest", str(root / "n"), *more])
-    first, second = by_id(root / "m"), by_id(root / "n")
-    assert first.keys() == second.keys() and not list((root / "n").glob("records-*"))
+    more = ["--label-columns", "PVC", "--split", "0.5", "0", "0.5", "--store", str(root.parent / "m"), "--jobs", "1"]
+    table.main(["--table", str(path), "--root", str(root), "--dest", str(root.parent / "n"), *more])
+    first, second = by_id(root.parent / "m"), by_id(root.parent / "n")
+    assert first.keys() == second.keys() and not list((root.parent / "n").glob("records-*"))
     for record, (split, signal, labels) in first.items():
         assert second[record][0] == split and np.array_equal(second[record][1], signal)
         assert second[record][2] == labels[1:]
@@ -370,15 +379,15 @@ def test_several_processes_give_the_same_files(root):
         "2",
     ]
     run(root, columns, *options)
-    one = (root / "m" / "store.json").read_bytes()
+    one = (root.parent / "m" / "store.json").read_bytes()
     run(root, columns, *options, "--jobs", "2", "--overwrite")
-    assert (root / "m" / "store.json").read_bytes() == one
+    assert (root.parent / "m" / "store.json").read_bytes() == one
 
 
 def test_the_centre_of_long_recordings(root):
     np.save(root / "a.npy", make_ecg(0, seconds=14))
     run(root, {"path": ["a.npy"], "t": ["x"]}, "--report-column", "t", *NAMELESS, "--crop", "centre")
-    assert np.abs(by_id(root / "m")["a.npy"][1] - make_ecg(0, seconds=14)[:, 1000:6000]).max() <= 0.0006
+    assert np.abs(by_id(root.parent / "m")["a.npy"][1] - make_ecg(0, seconds=14)[:, 1000:6000]).max() <= 0.0006
 
 
 def test_real_recordings_of_several_kinds(real_data, tmp_path):
