@@ -79,13 +79,6 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     arguments = parser().parse_args(argv)
-    if min(arguments.k, arguments.block, arguments.batch, arguments.jobs) < 1:
-        raise DataError("--k, --block, --batch and --jobs must be at least 1")
-    if arguments.seed < 0:
-        raise DataError(f"--seed {arguments.seed}: must not be negative")
-    for option in ("nlist", "nprobe"):
-        if getattr(arguments, option) is not None and getattr(arguments, option) < 1:
-            raise DataError(f"--{option} {getattr(arguments, option)}: must be at least 1")
     if arguments.strategy != "farthest" and arguments.index != EXACT:
         raise DataError(f"--index {arguments.index} is of the farthest strategy; {arguments.strategy} searches no index")
     engine = engine_from(arguments)

@@ -62,10 +62,6 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if arguments.max_tokens < 3:
         raise DataError(f"--max-tokens {arguments.max_tokens}: at least 3 are needed")
-    if arguments.train_vocab is not None and not 0 < arguments.train_vocab < 2**31:
-        raise DataError(f"--train-vocab {arguments.train_vocab}: must be at least 1, and below 2**31")
-    if not 0 <= arguments.seed < 2**63:
-        raise DataError(f"--seed {arguments.seed}: must not be negative, and below 2**63")
     prompts_path = arguments.manifest / "prompts.json"
     # Labelled test sets often have no reports: then class texts are all there is to do.
     without_reports = prompts_path.is_file() and not (arguments.manifest / REPORTS_FILE).is_file()
