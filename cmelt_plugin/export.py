@@ -6,6 +6,8 @@ Writes model.safetensors, config.json, the tokenizer and a model card (README.md
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import logging
 import os
@@ -18,7 +20,6 @@ from typing import Any
 
 from cmelt_plugin.data.files import atomic_path, read_json
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import cli
 
 EPILOG = """examples:
   python -m cmelt_plugin.export --checkpoint checkpoints/base/checkpoint_best.pt --manifest manifests/mimic-iv-ecg --dest base
@@ -225,4 +226,4 @@ def _parameters(module: Any) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

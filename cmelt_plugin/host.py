@@ -277,20 +277,52 @@ def data_parallel_group() -> Any | None:
     return _host("distributed.utils").get_data_parallel_group()
 
 
-def _register_in_spawned_workers() -> None:
-    """Make worker processes that the host spawns import this plugin.
+def _run_through_workers() -> None:
+    """Put the functions of ``cmelt_plugin.workers`` in place of those that the hosts' hydra commands run.
 
-    Workers do not run hydra: they unpickle the training function by its qualified name. Naming one of ours in its
-    place makes unpickling import this plugin first.
+    Worker processes that the host spawns do not run hydra: they unpickle the function by its qualified name. One of ours
+    makes unpickling import this plugin first. In every process they print errors in one line.
     """
     from cmelt_plugin import workers
 
-    replacements = {"fairseq_cli.train": workers.train, "fairseq_cli.validate": workers.validate}
+    replacements = {
+        ("pre_main", "fairseq_cli.train", "main"): workers.train,
+        ("pre_main", "fairseq_cli.validate", "main"): workers.validate,
+        ("validate", "fairseq_cli.hydra_validate", "validate"): workers.hydra_validate,
+    }
+    started = os.path.basename(getattr(sys.modules["__main__"], "__file__", None) or "")
+    if started == "hydra_validate.py":  # python -m fairseq_cli.hydra_validate
+        replacements["validate", "__main__", "validate"] = workers.hydra_validate
     for name in ("fairseq_cli.hydra_train", "fairseq_cli.hydra_validate", "__main__"):
         module = sys.modules.get(name)
-        replacement = replacements.get(getattr(getattr(module, "pre_main", None), "__module__", ""))
-        if replacement is not None:
-            module.pre_main = replacement
+        for attribute in ("pre_main", "validate"):
+            function = getattr(module, attribute, None)
+            where = (attribute, getattr(function, "__module__", ""), getattr(function, "__name__", ""))
+            if where in replacements:
+                setattr(module, workers.ORIGINAL, function)
+                setattr(module, attribute, replacements[where])
+
+
+def _leave_with_spawned_workers() -> None:
+    """Where a worker process has said in one line why it ended, end the command, too, without hydra's account of it."""
+    utils = _host("distributed.utils")
+    call_main = utils.call_main
+
+    def call_main_and_leave(cfg: Any, main: Any, **arguments: Any) -> None:
+        from cmelt_plugin import workers
+
+        try:
+            call_main(cfg, main, **arguments)
+        except torch.multiprocessing.ProcessExitedException as error:
+            # Exceptions of workers arrive as another class; these codes come from workers.errors_in_one_line.
+            if error.exit_code in (1, workers.INTERRUPTED):
+                raise SystemExit(error.exit_code) from None
+            raise
+        except KeyboardInterrupt:  # while waiting for workers
+            print("\ninterrupted", file=sys.stderr)
+            raise SystemExit(workers.INTERRUPTED) from None
+
+    utils.call_main = call_main_and_leave
 
 
 # Values of fairseq's distributed_training.ddp_backend that need fairscale: why not, in a few words.
@@ -410,7 +442,8 @@ def _broadcast_objects_through_torch() -> None:
 
 
 _allow_checkpoint_types()
-_register_in_spawned_workers()
+_run_through_workers()
+_leave_with_spawned_workers()
 _join_torchrun()
 _gather_objects_on_cpu()
 _broadcast_objects_through_torch()
