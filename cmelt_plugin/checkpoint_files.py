@@ -153,7 +153,11 @@ class CheckpointFile:
     def _read_legacy(self, file: BinaryIO) -> Any:
         size = os.fstat(file.fileno()).st_size
         reader = _Bounded(file, size)
-        if Unpickler(reader).load() != LEGACY_MAGIC or Unpickler(reader).load() != LEGACY_PROTOCOL:
+        try:
+            head = [Unpickler(reader).load() for _ in range(2)]
+        except ForbiddenPickle:
+            head = []
+        if head != [LEGACY_MAGIC, LEGACY_PROTOCOL]:
             raise pickle.UnpicklingError("no file of torch.save")
         system = Unpickler(reader).load()
         if system.get("little_endian") is not (sys.byteorder == "little"):

@@ -37,7 +37,7 @@ def is_exported(folder: str | os.PathLike) -> bool:
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         return False
-    values = _read_config(path)
+    values = read_config(path)
     return isinstance(values, dict) and values.get("library") == LIBRARY
 
 
@@ -49,7 +49,7 @@ def read_folder(folder: str | os.PathLike) -> LoadedModel:
     """
     folder = Path(folder)
     path = folder / CONFIG_FILE
-    values = _read_config(path)
+    values = read_config(path)
     if not isinstance(values, dict) or values.get("library") != LIBRARY:
         raise DataError(f"{path}: not the configuration of a model exported by cmelt_plugin")
     if values.get("format") != FORMAT:
@@ -77,8 +77,12 @@ def read_folder(folder: str | os.PathLike) -> LoadedModel:
     return LoadedModel(model, *check_settings(cfg, state, str(path)))
 
 
-def _read_config(path: Path) -> Any:
-    """config.json, whose numbers are numbers: JSON of Python's own knows NaN, too."""
+def read_config(path: Path) -> Any:
+    """The values of ``config.json``.
+
+    Raises:
+        DataError: no such file, or no JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

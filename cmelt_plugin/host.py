@@ -273,11 +273,10 @@ def load_checkpoint_state(path: str, entries: Collection[str] | None = None) -> 
 
 def _judge_checkpoint(tree: dict[str, Any], path: str) -> None:
     """Refuse a checkpoint of this plugin whose configuration describes another model than its weights."""
-    cfg = tree.get("cfg")
-    settings = cfg.get("model") if isinstance(cfg, dict) else None
-    if isinstance(settings, dict) and str(settings.get("_name")).startswith("cmelt"):
-        from cmelt_plugin.models.building import check_fits
+    from cmelt_plugin.models.building import check_fits, own_settings
 
+    settings = own_settings(tree)
+    if settings is not None:
         check_fits(settings, tree["model"], path)
 
 

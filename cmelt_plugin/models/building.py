@@ -90,6 +90,13 @@ def check_fits(values: Any, weights: Mapping[str, Any], source: str) -> tuple[An
     return model_class, cfg
 
 
+def own_settings(state: Any) -> dict[str, Any] | None:
+    """The model configuration of a host's checkpoint, where it is one of this plugin's; None for any other."""
+    cfg = state.get("cfg") if isinstance(state, dict) else None
+    settings = cfg.get("model") if isinstance(cfg, dict) else None
+    return settings if isinstance(settings, dict) and str(settings.get("_name")).startswith("cmelt") else None
+
+
 def _configuration(values: Any, source: str) -> tuple[Any, Any]:
     register()
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):

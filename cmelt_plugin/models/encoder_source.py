@@ -12,6 +12,7 @@ from torch import Tensor
 from cmelt_plugin import host
 from cmelt_plugin.checkpoint_files import open_state
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.building import own_settings
 
 SIZES = (
     "conv_feature_layers",
@@ -64,9 +65,8 @@ def read_encoder(path: str) -> EncoderSource:
 def _own_checkpoint(path: str) -> dict[str, Any] | None:
     """The state of a checkpoint that a host saved of one of this plugin's models; None for any other file."""
     try:
-        tree = open_state(path).tree
-        own = str(tree["cfg"]["model"]["_name"]).startswith("cmelt")
-    except (DataError, LookupError, TypeError, AttributeError):
+        own = own_settings(open_state(path).tree) is not None
+    except DataError:
         return None
     return host.load_checkpoint_state(path, ("cfg",)) if own else None
 

@@ -252,7 +252,7 @@ def load_released(path: str | os.PathLike, lead_order: str | Sequence[str] | Non
     Raises:
         DataError: unknown, missing or misshapen weights, or a configuration that makes another model.
     """
-    file = _weights_file(Path(path))
+    file = weights_file(Path(path))
     if lead_order is None:
         logger.warning(
             "%s: taken to expect leads as %s. Weights trained on MIMIC-IV-ECG in its stored order (aVF before aVL) need "
@@ -295,7 +295,12 @@ def is_released(path: str | os.PathLike) -> bool:
         return False
 
 
-def _weights_file(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
+    """The file itself, or the one file of published weights in a folder.
+
+    Raises:
+        DataError: the folder has none, or several.
+    """
     if not path.is_dir():
         return path
     found = [file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES and is_released(file)]
