@@ -22,10 +22,11 @@ import pyarrow as pa
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path, read_json
+from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.contract import with_reading
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.replacing import directory_lock
-from cmelt_plugin.data.store import ROW_BYTES, RecordStore
+from cmelt_plugin.data.store import N_SAMPLES, ROW_BYTES, SAMPLE_RATE, RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess.blocks import WORK_FOLDER, Block, pack_blocks
 from preprocess.destination import claim, refuse_overlap
@@ -37,6 +38,7 @@ from preprocess.source import RECORDS_SCHEMA
 from preprocess.splits import DEFAULT_FRACTIONS
 from preprocess.swap import remove_products, remove_work, swap_in
 
+SECONDS = N_SAMPLES / SAMPLE_RATE  # of a packed recording
 _NOT_IN_PLAN = ("jobs", "backend", "scheduler", "overwrite")  # what has no influence on the files
 
 
@@ -102,13 +104,17 @@ def options_from(args: argparse.Namespace) -> PackingOptions:
     """Options from parsed arguments.
 
     Raises:
-        DataError: the shares of the splits are not a division of 1, ``--scheduler`` does not fit ``--backend``, or the
-            folders of the command overlap.
+        DataError: the shares of the splits are not a division of 1, a number is out of range, ``--scheduler`` does not fit
+            ``--backend``, or the folders of the command overlap.
     """
     refuse_overlap(args)
     fractions = tuple(getattr(args, "split", DEFAULT_FRACTIONS))
     if not (min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
         raise DataError(f"--split {' '.join(map(str, fractions))}: the shares must not be negative and must add up to 1")
+    if not 0 <= args.min_seconds <= SECONDS:
+        raise DataError(f"--min-seconds {args.min_seconds:g}: must be between 0 and {SECONDS:g}")
+    if not 0 <= args.allow_flat_leads <= len(LEADS):
+        raise DataError(f"--allow-flat-leads {args.allow_flat_leads}: must be between 0 and {len(LEADS)}")
     engine = engine_from(args)
     return PackingOptions(
         jobs=engine.jobs,
