@@ -164,8 +164,13 @@ def pack(
         **{key: value for key, value in asdict(options).items() if key not in _NOT_IN_PLAN},
     }
     plan["fractions"] = list(plan["fractions"])
+<<<<<<< HEAD
     for name in ("missing_leads", "implausible", "accept_wrong_checksums"):  # directories made before stay valid
         if plan["signal"][name] == getattr(SignalOptions, name):
+=======
+    for name in ("missing_leads", "implausible", "accept_wrong_checksums"):
+        if plan["signal"][name] == getattr(SignalOptions, name):  # directories made before the option existed stay valid
+>>>>>>> plausible
             del plan["signal"][name]
     work = dest / WORK_FOLDER
     with directory_lock(dest):
