@@ -10,11 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmelt_plugin.data.leads import LEADS
-<<<<<<< HEAD
-from cmelt_plugin.data.plausibility import LIMB_LEADS, Measures, examine, nothing_left, relations_residual, window_spans
-=======
 from cmelt_plugin.data.plausibility import LIMB_LEADS, Measures, examine, nothing_left, relations_residual
->>>>>>> plausible
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.store import to_steps
 from preprocess.recording import resample

@@ -59,7 +59,9 @@ def test_a_column_that_is_there_twice(tmp_path, name):
         separator = "," if name.endswith("csv") else "\t"
         (tmp_path / name).write_text("\n" + "\n".join(separator.join(row) for row in rows) + "\n")
     for wanted in (["x"], ["b", "x", "a"]):
-        with pytest.raises(DataError, match=f"{name}: several columns of one name: x \\(2 times\\); rename or remove all but one"):
+        with pytest.raises(
+            DataError, match=f"{name}: several columns of one name: x \\(2 times\\); rename or remove all but one"
+        ):
             read_table(tmp_path / name, wanted)
     assert read_table(tmp_path / name, ["b", "a"]).to_numpy().tolist() == [["4", "1"], ["9", "6"]]
     assert read_table(tmp_path / name, ["x.1"]).to_numpy().tolist() == [["5"], ["10"]]
