@@ -6,6 +6,8 @@ Without --quick the CPU suite (all) takes up to 15 minutes on two idle cores.
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import datetime
 import logging
@@ -23,7 +25,6 @@ from benchmarks.options import Options
 from benchmarks.outcome import Report, read_report
 from benchmarks.table import README, render, write_into
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.cli import run
 
 ALL = "all"
 EXAMPLE = """examples:

@@ -6,6 +6,8 @@ Writes model.safetensors, config.json, the tokenizer and a model card (README.md
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import logging
 import os
@@ -18,7 +20,6 @@ from typing import Any
 
 from cmelt_plugin.data.files import atomic_path, read_json
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import cli
 
 EPILOG = """examples:
   python -m cmelt_plugin.export --checkpoint checkpoints/base/checkpoint_best.pt --manifest manifests/mimic-iv-ecg --dest base
@@ -167,14 +168,14 @@ def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
 
 
 def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokenizer: bool) -> str:
-    from cmelt_plugin import host
+    from cmelt_plugin.checkpoint_files import load_checkpoint
     from cmelt_plugin.model_card import CardFacts, render_card
     from cmelt_plugin.run_facts import run_facts, training_figures
 
     settings = model.cfg["model"]
     state: dict[str, Any] = {}
     if arguments.checkpoint is not None and arguments.checkpoint.is_file():
-        state = host.load_checkpoint_state(str(arguments.checkpoint))
+        state = load_checkpoint(arguments.checkpoint, ("cfg", "extra_state", "optimizer_history"))
     facts = CardFacts(
         name=arguments.name or arguments.dest.resolve().name,
         licence=arguments.licence,
@@ -225,4 +226,4 @@ def _parameters(module: Any) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -15,13 +15,15 @@ import importlib.util
 import inspect
 import logging
 import os
-import pickle
 import sys
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cmelt_plugin import host_checkpoints
+from cmelt_plugin.checkpoint_files import check_finite, open_state
 from cmelt_plugin.errors import DataError
 
 HOSTS = ("fairseq", "fairseq_signals")
@@ -232,7 +234,7 @@ _SAFE_CHECKPOINT_TYPES: list[Any] = []
 
 
 def _allow_checkpoint_types() -> None:
-    """Let ``torch.load(weights_only=True)``, the default since torch 2.6, read the hosts' checkpoints.
+    """Let ``torch.load(weights_only=True)``, the default since torch 2.6, read the hosts' checkpoints for users, too.
 
     Named types are allowed one by one; nothing that can run code is.
     """
@@ -250,21 +252,32 @@ def _allow_checkpoint_types() -> None:
     allow(_SAFE_CHECKPOINT_TYPES)
 
 
-def load_checkpoint_state(path: str) -> dict[str, Any]:
-    """A host's checkpoint on the CPU: ``model``, ``cfg``, ``task_state``, ….
+def load_checkpoint_state(path: str, entries: Collection[str] | None = None) -> dict[str, Any]:
+    """A host's checkpoint on the CPU: ``model``, ``cfg``, ``task_state``, …; every byte that is read is checked.
+
+    Args:
+        path: the file.
+        entries: what of it is wanted besides ``model``; None: everything. An optimiser's state is twice the weights.
 
     Raises:
-        DataError: no such file, not a checkpoint, or one that holds more than data.
+        DataError: no such file, not a checkpoint or a damaged one, one that holds more than data, or weights that are NaN.
     """
-    if not os.path.isfile(path):
-        raise DataError(f"{path}: no such checkpoint")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise DataError(f"{path}: not a readable checkpoint ({error})") from None
-    if not isinstance(state, dict) or "model" not in state:
-        raise DataError(f"{path}: a checkpoint of fairseq or fairseq-signals has an entry 'model', this file has none")
+    file = open_state(path)
+    tree = file.tree
+    if entries is not None:
+        tree = {name: value for name, value in tree.items() if name == "model" or name in entries}
+    state = file.load(tree)
+    check_finite(state["model"], path)
     return state
+
+
+def _judge_checkpoint(tree: dict[str, Any], path: str) -> None:
+    """Refuse a checkpoint of this plugin whose configuration describes another model than its weights."""
+    from cmelt_plugin.models.building import check_fits, own_settings
+
+    settings = own_settings(tree)
+    if settings is not None:
+        check_fits(settings, tree["model"], path)
 
 
 # -- Several processes ---------------------------------------------------------------------------------------------
@@ -277,20 +290,52 @@ def data_parallel_group() -> Any | None:
     return _host("distributed.utils").get_data_parallel_group()
 
 
-def _register_in_spawned_workers() -> None:
-    """Make worker processes that the host spawns import this plugin.
+def _run_through_workers() -> None:
+    """Put the functions of ``cmelt_plugin.workers`` in place of those that the hosts' hydra commands run.
 
-    Workers do not run hydra: they unpickle the training function by its qualified name. Naming one of ours in its
-    place makes unpickling import this plugin first.
+    Worker processes that the host spawns do not run hydra: they unpickle the function by its qualified name. One of ours
+    makes unpickling import this plugin first. In every process they print errors in one line.
     """
     from cmelt_plugin import workers
 
-    replacements = {"fairseq_cli.train": workers.train, "fairseq_cli.validate": workers.validate}
+    replacements = {
+        ("pre_main", "fairseq_cli.train", "main"): workers.train,
+        ("pre_main", "fairseq_cli.validate", "main"): workers.validate,
+        ("validate", "fairseq_cli.hydra_validate", "validate"): workers.hydra_validate,
+    }
+    started = os.path.basename(getattr(sys.modules["__main__"], "__file__", None) or "")
+    if started == "hydra_validate.py":  # python -m fairseq_cli.hydra_validate
+        replacements["validate", "__main__", "validate"] = workers.hydra_validate
     for name in ("fairseq_cli.hydra_train", "fairseq_cli.hydra_validate", "__main__"):
         module = sys.modules.get(name)
-        replacement = replacements.get(getattr(getattr(module, "pre_main", None), "__module__", ""))
-        if replacement is not None:
-            module.pre_main = replacement
+        for attribute in ("pre_main", "validate"):
+            function = getattr(module, attribute, None)
+            where = (attribute, getattr(function, "__module__", ""), getattr(function, "__name__", ""))
+            if where in replacements:
+                setattr(module, workers.ORIGINAL, function)
+                setattr(module, attribute, replacements[where])
+
+
+def _leave_with_spawned_workers() -> None:
+    """Where a worker process has said in one line why it ended, end the command, too, without hydra's account of it."""
+    utils = _host("distributed.utils")
+    call_main = utils.call_main
+
+    def call_main_and_leave(cfg: Any, main: Any, **arguments: Any) -> None:
+        from cmelt_plugin import workers
+
+        try:
+            call_main(cfg, main, **arguments)
+        except torch.multiprocessing.ProcessExitedException as error:
+            # Exceptions of workers arrive as another class; these codes come from workers.errors_in_one_line.
+            if error.exit_code in (1, workers.INTERRUPTED):
+                raise SystemExit(error.exit_code) from None
+            raise
+        except KeyboardInterrupt:  # while waiting for workers
+            print("\ninterrupted", file=sys.stderr)
+            raise SystemExit(workers.INTERRUPTED) from None
+
+    utils.call_main = call_main_and_leave
 
 
 # Values of fairseq's distributed_training.ddp_backend that need fairscale: why not, in a few words.
@@ -410,7 +455,9 @@ def _broadcast_objects_through_torch() -> None:
 
 
 _allow_checkpoint_types()
-_register_in_spawned_workers()
+host_checkpoints.install(_checkpoints, _host("utils.file_io" if IS_SIGNALS else "file_io").PathManager, _judge_checkpoint)
+_run_through_workers()
+_leave_with_spawned_workers()
 _join_torchrun()
 _gather_objects_on_cpu()
 _broadcast_objects_through_torch()

@@ -8,11 +8,15 @@ amplitude, range, limb leads or hum are no ordinary ECG's are predicted and name
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import json
 import logging
+import math
 import os
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,14 +26,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.plausibility import Reason, describe_reasons
 from cmelt_plugin.data.record_paths import find_records
 from cmelt_plugin.data.signals import CROPS, MISSING_LEADS, PreparedECG
 from cmelt_plugin.data.store import SAMPLE_RATE
-from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import cli
+from cmelt_plugin.errors import DataError, printable
 
 EPILOG = """examples:
   python -m cmelt_plugin.predict --checkpoint finetuned.pt 00001_hr.hea
@@ -43,6 +47,7 @@ MEANING = {
     SIMILARITY: "zero-shot: similarity of ECG and class text; not a probability",
 }
 ERROR_LENGTH = 300
+LONGEST_FILE_NAME = 200  # bytes; file systems allow 255, and a temporary name is longer
 
 
 class Prediction(NamedTuple):
@@ -142,22 +147,23 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    result.add_argument(
-        "records", nargs="+", metavar="RECORD", help="WFDB record, pattern, folder, or @FILE with one path a line"
-    )
+    names = "WFDB record, pattern, folder, or @FILE with one path a line; names that begin with - or @: ./NAME"
+    result.add_argument("records", nargs="+", metavar="RECORD", help=names)
     result.add_argument("--checkpoint", required=True, help="checkpoint, exported folder, or the authors' weights")
     result.add_argument("--prompts", help="classes of a pre-trained model: label set or JSON file")
     result.add_argument("--prompt-kind", default="description", help="name, abbreviation, description (default) or all")
     result.add_argument("--tokenizer", help="folder or name, where the model's own is not found")
     result.add_argument("--lead-order", help="authors' weights only: standard or mimic-iv-ecg")
     result.add_argument("--format", choices=("table", "jsonl"), default="table", help="jsonl: one object a record (table)")
-    result.add_argument("--top", type=int, default=5, metavar="N", help="classes a record shows in the table; 0: all (5)")
+    result.add_argument(
+        "--top", type=option_types.natural, default=5, metavar="N", help="classes a record shows in the table; 0: all (5)"
+    )
     result.add_argument("--figure", type=Path, metavar="DIR", help="also write a PNG per record: the ECG and its scores")
     result.add_argument("--crop", choices=CROPS, default="start", help="which 10 s of longer recordings (start)")
     result.add_argument(
         "--missing-leads", choices=MISSING_LEADS, default="refuse", help="zero: accept records without all leads"
     )
-    result.add_argument("--batch-size", type=int, default=16, help="records at once (16)")
+    result.add_argument("--batch-size", type=option_types.count, default=16, help="records at once (16)")
     result.add_argument("--device", default="cpu", help="e.g. cuda (cpu)")
     return result
 
@@ -165,15 +171,13 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 where at least one record was predicted, else 1."""
     arguments = parser().parse_args(argv)
-    if arguments.batch_size < 1:
-        raise DataError(f"--batch-size {arguments.batch_size}: at least 1")
     # Before the host is imported, which would otherwise print every library's messages.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     records = find_records(arguments.records)
     predictor = _predictor(arguments)
     print(f"{arguments.checkpoint}: {len(predictor.names)} classes; scores: {MEANING[predictor.kind]}", file=sys.stderr)
     write = _write_jsonl(predictor) if arguments.format == "jsonl" else _write_table(predictor, records, arguments.top)
-    figure_name = _figure_names(records)
+    figure_names = _figure_names(records)
     failed: list[tuple[str, str]] = []
     doubtful: list[tuple[str, str]] = []
     reasons: Counter[str] = Counter()
@@ -182,22 +186,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         for chunk, prepared, unreadable in _batches(predictor, records, arguments):
             if chunk:
                 for prediction in predictor.predict(chunk, prepared, arguments.batch_size):
+                    if not _is_finite(prediction):  # NaN is no JSON, and no score
+                        unreadable.append((prediction.record, "the model's scores for it are not finite (NaN or infinite)"))
+                        continue
+                    done += 1
                     write(prediction)
                     if prediction.doubts:
                         doubtful.append((prediction.record, describe_reasons(prediction.doubts)))
                         reasons.update(reason.code for reason in prediction.doubts)
                     if arguments.figure is not None:
-                        _write_figure(arguments.figure / figure_name(prediction.record), predictor, prediction)
+                        _write_figure(arguments.figure / figure_names[prediction.record], predictor, prediction)
             for record, reason in unreadable:
                 if arguments.format == "jsonl":
                     _print(json.dumps({"record": record, "error": reason}, ensure_ascii=False))
             failed += unreadable
-            done += len(chunk)
-            progress.update(len(chunk) + len(unreadable))
+            progress.update(min(arguments.batch_size, len(records) - progress.n))
     for record, reason in failed:
-        print(f"skipped {record}: {reason}", file=sys.stderr)
+        print(printable(f"skipped {record}: {reason}"), file=sys.stderr)
     for record, reason in doubtful:
-        print(f"warning: {record} is doubtful: {reason}", file=sys.stderr)
+        print(printable(f"warning: {record} is doubtful: {reason}"), file=sys.stderr)
     counts = ", ".join(f"{code} {count}" for code, count in sorted(reasons.items()))
     note = f", {len(doubtful)} doubtful ({counts})" if doubtful else ""
     print(f"{len(records)} records: {done} predicted, {len(failed)} skipped{note}", file=sys.stderr)
@@ -253,14 +260,14 @@ def _write_jsonl(predictor: Predictor) -> Callable[[Prediction], None]:
             values["flat_leads"] = prediction.flat_leads
         if prediction.doubts:
             values["warnings"] = [str(reason) for reason in prediction.doubts]
-        _print(json.dumps(values, ensure_ascii=False))
+        _print(json.dumps(values, ensure_ascii=False, allow_nan=False))
 
     return write
 
 
 def _write_table(predictor: Predictor, records: Sequence[str], top: int) -> Callable[[Prediction], None]:
-    first = max(len("record"), *map(len, records))
-    second = max(len("class"), *map(len, predictor.names))
+    first = max(len("record"), *(len(printable(record)) for record in records))
+    second = max(len("class"), *(len(printable(name)) for name in predictor.names))
     both = predictor.kind == PAIR
     columns = [f"{'record':<{first}}", f"{'class':<{second}}", *(["similarity"] if both else []), predictor.kind]
     _print("  ".join(columns))
@@ -271,7 +278,7 @@ def _write_table(predictor: Predictor, records: Sequence[str], top: int) -> Call
         # Whatever counts as present is never hidden.
         shown += [name for name in ranked[len(shown) :] if name in (prediction.positive or ())]
         for index, name in enumerate(shown):
-            cells = [f"{prediction.record if index == 0 else '':<{first}}", f"{name:<{second}}"]
+            cells = [f"{printable(prediction.record) if index == 0 else '':<{first}}", f"{printable(name):<{second}}"]
             cells += [f"{prediction.similarity[name]:>10.4f}"] if both and prediction.similarity else []
             mark = "  present" if name in (prediction.positive or ()) else ""
             _print("  ".join([*cells, f"{prediction.scores[name]:>{len(predictor.kind)}.4f}"]) + mark)
@@ -299,15 +306,25 @@ def _write_figure(path: Path, predictor: Predictor, prediction: Prediction) -> N
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def _figure_names(records: Sequence[str]) -> Callable[[str], str]:
-    """Names of figures: the record's, with its folders where records of several folders are drawn."""
-    folders = [os.path.dirname(os.path.abspath(record)) for record in records]
-    common = os.path.commonpath(folders)
+def _figure_names(records: Sequence[str]) -> dict[str, str]:
+    """Record → name of its figure: the record's, with its folders where records of several folders are drawn.
 
-    def name(record: str) -> str:
-        return os.path.relpath(os.path.abspath(record), common).replace(os.sep, "_") + ".png"
-
-    return name
+    No two are the same, also where a file system takes large and small letters, or ``é`` and ``e`` + accent, for one.
+    """
+    absolute = [os.path.abspath(record) for record in records]
+    common = os.path.commonpath([os.path.dirname(path) for path in absolute])
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for record, path in zip(records, absolute):
+        whole = os.path.relpath(path, common).replace(os.sep, "_")
+        stem = name = os.fsencode(whole)[:LONGEST_FILE_NAME].decode(errors="ignore")
+        number = 1
+        while (key := unicodedata.normalize("NFC", name).casefold()) in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(key)
+        names[record] = f"{name}.png"
+    return names
 
 
 def _print(line: str) -> None:
@@ -317,9 +334,13 @@ def _print(line: str) -> None:
         print(line)
 
 
+def _is_finite(prediction: Prediction) -> bool:
+    return all(map(math.isfinite, [*prediction.scores.values(), *(prediction.similarity or {}).values()]))
+
+
 def _rounded(scores: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 6) for name, value in scores.items()}
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

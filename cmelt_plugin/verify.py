@@ -7,6 +7,8 @@ cannot be checked, and ends with exit code 1 where there are findings. --accept 
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import fnmatch
 import sys
@@ -21,7 +23,6 @@ from cmelt_plugin.data.directory_files import STORE_FILE, file_names, is_part
 from cmelt_plugin.data.files import read_object
 from cmelt_plugin.data.replacing import LOCK_SECONDS, Entry, directory_lock, entry_of, write_checksums
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import cli
 
 UNCHECKED = "cannot be checked"  # in lines that are no findings
 EXAMPLE = """examples:
@@ -123,4 +124,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

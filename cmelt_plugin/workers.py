@@ -1,4 +1,4 @@
-"""What spawned worker processes run: the host's own functions, found through this plugin so that it is registered.
+"""What the hosts' commands run in place of their own functions, with this plugin registered and errors in one line.
 
 ``torch.multiprocessing.spawn`` pickles the function by name, ``cmelt_plugin.workers.train``; unpickling it in a worker
 imports this module, and :func:`cmelt_plugin.register` then puts tasks, models and criteria into the host's tables.
@@ -6,31 +6,87 @@ imports this module, and :func:`cmelt_plugin.register` then puts tasks, models a
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import os
+import sys
+import time
+from collections.abc import Iterator
 from typing import Any
+
+from cmelt_plugin.errors import explanation
+
+INTERRUPTED = 130  # what shells report of a process that Ctrl-C ended
+HEAD_START = 3.0  # seconds
+ORIGINAL = "_cmelt_original"
 
 
 def train(cfg: Any, **arguments: Any) -> None:
     """``fairseq_cli.train.main`` with the plugin registered.
 
     Raises:
-        DataError: the way of distributing that the configuration asks for is one that fails.
+        SystemExit: 1 after an error a user can mend, such as a way of distributing that fails; 130 after Ctrl-C.
     """
-    from fairseq_cli import train as host_train
-
-    import cmelt_plugin
-
-    cmelt_plugin.register()
-    from cmelt_plugin import host
-
-    host.check_distributed(cfg)
-    host_train.main(cfg, **arguments)
+    with errors_in_one_line():
+        host_train = importlib.import_module("fairseq_cli.train")
+        _host().check_distributed(cfg)
+        host_train.main(cfg, **arguments)
 
 
 def validate(cfg: Any, **arguments: Any) -> None:
-    """``fairseq_cli.validate.main`` with the plugin registered."""
-    from fairseq_cli import validate as host_validate
+    """``fairseq_cli.validate.main``, which fairseq-signals' ``hydra_validate`` calls, with the plugin registered."""
+    with errors_in_one_line():
+        host_validate = importlib.import_module("fairseq_cli.validate")
+        _host()
+        host_validate.main(cfg, **arguments)
 
+
+def hydra_validate(cfg: Any, **arguments: Any) -> None:
+    """``fairseq_cli.hydra_validate.validate``, fairseq's own, with the plugin registered."""
+    with errors_in_one_line():
+        host_validate = importlib.import_module("fairseq_cli.hydra_validate")
+        _host()
+        getattr(host_validate, ORIGINAL, host_validate.validate)(cfg, **arguments)
+
+
+def _host() -> Any:
     import cmelt_plugin
 
     cmelt_plugin.register()
-    host_validate.main(cfg, **arguments)
+    return importlib.import_module("cmelt_plugin.host")
+
+
+@contextlib.contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Print what a user can mend in one line and leave with exit code 1; other exceptions keep their traceback.
+
+    Hydra would print the whole way to the error. Of several processes that fail alike the first is given time to say so:
+    whatever started them then ends the others.
+
+    Raises:
+        SystemExit: 1, or 130 after Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        _leave("\ninterrupted", INTERRUPTED)
+    except Exception as error:
+        message = explanation(error)
+        if message is None:
+            raise
+        _leave(f"error: {message}", 1)
+
+
+def _leave(line: str, code: int) -> None:
+    if _rank() != 0:
+        time.sleep(HEAD_START)
+    sys.stdout.flush()
+    print(line, file=sys.stderr, flush=True)
+    raise SystemExit(code)
+
+
+def _rank() -> int:
+    distributed = getattr(sys.modules.get("torch"), "distributed", None)
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank()
+    return int(os.environ.get("RANK", 0))

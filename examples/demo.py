@@ -6,6 +6,8 @@ where it stopped. The recordings are synthetic: this shows that the software lea
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import importlib.util
 import json
@@ -18,10 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.training_log import INNER, parse_line
-from preprocess import cli
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIGURATIONS = REPOSITORY / "examples" / "pretrain"
@@ -57,10 +59,12 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--dest", type=Path, default=Path("demo"), help="folder for everything (demo)")
-    result.add_argument("--records", type=int, default=8000, help="size of the synthetic cohort (8000)")
-    result.add_argument("--noise", type=float, default=0.3, help="noise of the synthetic recordings, 1 = usual (0.3)")
-    result.add_argument("--updates", type=int, help="training updates (those of cmelt_tiny.yaml)")
-    result.add_argument("--seed", type=int, default=1, help="of cohort and training (1)")
+    result.add_argument("--records", type=option_types.count, default=8000, help="size of the synthetic cohort (8000)")
+    result.add_argument(
+        "--noise", type=option_types.non_negative_number, default=0.3, help="noise of the synthetic recordings, 1 = usual (0.3)"
+    )
+    result.add_argument("--updates", type=option_types.count, help="training updates (those of cmelt_tiny.yaml)")
+    result.add_argument("--seed", type=option_types.seed, default=1, help="of cohort and training (1)")
     result.add_argument("--quick", action="store_true", help="a few records and updates, no bars: does everything run at all?")
     return result
 
@@ -284,4 +288,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

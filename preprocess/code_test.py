@@ -15,6 +15,8 @@ evaluations squeezed the 10.24 s into 10 s, which makes every heart 2.4 % faster
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import math
 import os
@@ -32,7 +34,6 @@ from cmelt_plugin.data.readers.contract import check_array, reader
 from cmelt_plugin.data.readers.hdf5_files import dataset_of, open_hdf5
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.human_readers import CLASSES, DATA_SET, GOLD, LABEL_SET, read_annotations, record_ids
-from preprocess import cli
 from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled
 from preprocess.lead_relations import describe_fit, fit_limb_leads
 from preprocess.recording import Recording, Rejected
@@ -260,4 +261,4 @@ def _amplitude(tracings: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -12,6 +12,8 @@ With --splits, records, splits and labels are those of published files icbeb_tra
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ from tqdm import tqdm
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
-from preprocess import cli, snomed
+from preprocess import snomed
 from preprocess.challenge_mat import (
     Patient,
     find_records,
@@ -183,4 +185,4 @@ def labels_at_hand(
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

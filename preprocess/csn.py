@@ -15,6 +15,8 @@ Every recording is of another patient.
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import re
 import sys
@@ -26,7 +28,7 @@ from tqdm import tqdm
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
-from preprocess import cli, snomed
+from preprocess import snomed
 from preprocess.challenge_mat import Patient, find_records, read_header_patient
 from preprocess.csn_labels import (
     CONDITIONS_FILE,
@@ -169,4 +171,4 @@ def _published_labels(
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

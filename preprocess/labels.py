@@ -7,6 +7,8 @@ a JSON file of class texts for zero-shot classification, {"class name": ["text",
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -22,7 +24,6 @@ from cmelt_plugin.data.manifest import LABELS_FILE, Manifest, available_splits, 
 from cmelt_plugin.data.replacing import replacing
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import load_prompts
-from preprocess import cli
 from preprocess.source import read_csv
 
 VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": np.nan}
@@ -173,4 +174,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

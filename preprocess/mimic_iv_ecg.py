@@ -7,6 +7,8 @@ ECG module knows neither sex nor age.
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import re
 import sys
@@ -16,7 +18,6 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from preprocess import cli
 from preprocess.packing import add_arguments, options_from, pack
 from preprocess.source import read_csv, records_table
 
@@ -62,4 +63,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

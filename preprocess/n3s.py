@@ -6,6 +6,8 @@ SPLIT.n3s.npy and SPLIT.n3s.json into the manifest directory. A killed run goes 
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import functools
 import hashlib
@@ -19,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.balanced import Balanced
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.manifest import available_splits, read_meta_column
@@ -28,7 +31,6 @@ from cmelt_plugin.data.neighbours import EXACT, INDEXES, Farthest, find_negative
 from cmelt_plugin.data.npy_files import read_npy
 from cmelt_plugin.data.reports import Reports, read_reports
 from cmelt_plugin.errors import DataError
-from preprocess import cli
 from preprocess.engines import Engine, add_engine_arguments, engine_from
 from preprocess.text_embedding import Embedder, embed_block, embedder_settings, load_embedder
 
@@ -50,17 +52,25 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--manifest", type=Path, required=True, help="manifest directory")
     result.add_argument("--embedder", required=True, help="folder or name of a text encoder, or tfidf")
-    result.add_argument("--k", type=int, default=64, help="negatives per report (64)")
+    result.add_argument("--k", type=option_types.count, default=64, help="negatives per report (64)")
     result.add_argument("--strategy", choices=["farthest", "balanced"], required=True)
     result.add_argument("--splits", nargs="+", help="splits to do (all there are)")
-    result.add_argument("--seed", type=int, default=1, help="of the balanced strategy and of the printed numbers (1)")
-    result.add_argument("--block", type=int, default=4096, help="reports per cached block (4096)")
-    result.add_argument("--batch", type=int, default=256, help="texts per forward pass of the encoder (256)")
+    result.add_argument(
+        "--seed", type=option_types.seed, default=1, help="of the balanced strategy and of the printed numbers (1)"
+    )
+    result.add_argument("--block", type=option_types.count, default=4096, help="reports per cached block (4096)")
+    result.add_argument("--batch", type=option_types.count, default=256, help="texts per forward pass of the encoder (256)")
     result.add_argument("--device", default="auto", help="of the encoder and of the exact search (auto)")
     result.add_argument("--index", choices=INDEXES, default=EXACT, help="of the farthest strategy; ivf is approximate (exact)")
-    result.add_argument("--nlist", type=int, help="ivf: lists the reports are put into (4 times the root of their number)")
-    result.add_argument("--nprobe", type=int, help="ivf: lists looked through per report (a sixteenth of all, at least 64)")
-    result.add_argument("--jobs", type=int, default=1, help="processes for the embedding; on one GPU more gain nothing (1)")
+    result.add_argument(
+        "--nlist", type=option_types.count, help="ivf: lists the reports are put into (4 times the root of their number)"
+    )
+    result.add_argument(
+        "--nprobe", type=option_types.count, help="ivf: lists looked through per report (a sixteenth of all, at least 64)"
+    )
+    result.add_argument(
+        "--jobs", type=option_types.count, default=1, help="processes for the embedding; on one GPU more gain nothing (1)"
+    )
     add_engine_arguments(result)
     result.add_argument("--overwrite", action="store_true", help="compute again what is there already")
     return result
@@ -69,13 +79,6 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     arguments = parser().parse_args(argv)
-    if min(arguments.k, arguments.block, arguments.batch, arguments.jobs) < 1:
-        raise DataError("--k, --block, --batch and --jobs must be at least 1")
-    if arguments.seed < 0:
-        raise DataError(f"--seed {arguments.seed}: must not be negative")
-    for option in ("nlist", "nprobe"):
-        if getattr(arguments, option) is not None and getattr(arguments, option) < 1:
-            raise DataError(f"--{option} {getattr(arguments, option)}: must be at least 1")
     if arguments.strategy != "farthest" and arguments.index != EXACT:
         raise DataError(f"--index {arguments.index} is of the farthest strategy; {arguments.strategy} searches no index")
     engine = engine_from(arguments)
@@ -256,4 +259,4 @@ def _cache(arguments: argparse.Namespace, key: list[Any], name: str) -> _Cache:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -19,6 +19,7 @@ from typing import Any, Callable
 
 import pyarrow as pa
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path, read_json
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.contract import with_reading
@@ -65,12 +66,18 @@ def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
     """Add the options every packing command has; ``splits`` for data sets that come without splits of their own."""
     parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--dest", type=Path, required=True, help="manifest directory to write")
-    parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument("--jobs", type=option_types.count, default=os.cpu_count() or 1, help="processes (default: all cores)")
     add_engine_arguments(parser)
-    parser.add_argument("--limit", type=_positive, help="only the first LIMIT records")
-    parser.add_argument("--rows-per-shard", type=_positive, default=4096, help="input records per shard (default 4096)")
-    parser.add_argument("--min-seconds", type=float, default=5.0, help="reject shorter recordings (default 5)")
-    parser.add_argument("--allow-flat-leads", type=int, default=0, help="constant leads tolerated (default 0; 11 with labels)")
+    parser.add_argument("--limit", type=option_types.count, help="only the first LIMIT records")
+    parser.add_argument(
+        "--rows-per-shard", type=option_types.count, default=4096, help="input records per shard (default 4096)"
+    )
+    parser.add_argument(
+        "--min-seconds", type=option_types.non_negative_number, default=5.0, help="reject shorter recordings (default 5)"
+    )
+    parser.add_argument(
+        "--allow-flat-leads", type=option_types.natural, default=0, help="constant leads tolerated (default 0; 11 with labels)"
+    )
     parser.add_argument(
         "--implausible",
         choices=(KEEP, REJECT, LIST),
@@ -85,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
         parser.add_argument("--seed", type=int, default=1, help="seed of the split by subject (default 1)")
         parser.add_argument(
             "--split",
-            type=float,
+            type=option_types.non_negative_number,
             nargs=3,
             default=DEFAULT_FRACTIONS,
             metavar=("TRAIN", "VALID", "TEST"),
@@ -208,13 +215,6 @@ def _keep_reasons(dest: Path) -> Path:
     with atomic_path(kept) as temporary:
         temporary.write_bytes(reasons)
     return kept
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
 
 
 def _reader_name(reader: Callable[[str], Recording]) -> str:

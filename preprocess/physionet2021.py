@@ -27,6 +27,8 @@ of its own, because CinC does not say which recordings belong to one person.
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import os
 import re
@@ -39,10 +41,10 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.manifest import Manifest, available_splits
 from cmelt_plugin.errors import DataError
-from preprocess import cli
 from preprocess.identification import Patient, choose_pairs, divide_people, read_ptb_xl_patients
 from preprocess.implausible import read_list
 from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled
@@ -218,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="seed of the split (default 1)")
     parser.add_argument(
         "--split",
-        type=float,
+        type=option_types.non_negative_number,
         nargs=3,
         default=SHARES,
         metavar=("TRAIN", "VALID", "TEST"),
@@ -317,4 +319,4 @@ def _print(notes: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

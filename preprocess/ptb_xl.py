@@ -12,6 +12,8 @@ age order and in a mean.
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -23,7 +25,6 @@ import pyarrow as pa
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
-from preprocess import cli
 from preprocess.flat_leads import note_flat_leads
 from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled, settle_defaults
 from preprocess.packing import options_from, pack
@@ -228,4 +229,4 @@ def _adopt(
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

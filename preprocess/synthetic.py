@@ -5,6 +5,8 @@ It stands in for the real cohort, which only credentialed users may copy: ``prep
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import csv
 import shutil
@@ -15,8 +17,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from cmelt_plugin import option_types
 from cmelt_plugin.errors import DataError
-from preprocess import cli
 from preprocess.synthetic_ecg import files, reports
 from preprocess.synthetic_ecg.findings import CLASSES
 from preprocess.synthetic_ecg.record import plan_record, render
@@ -48,12 +50,16 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python preprocess/synthetic.py --records 4000 --seed 1 --dest data/synthetic",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    arguments.add_argument("--records", type=int, required=True, help="number of records")
+    arguments.add_argument("--records", type=option_types.count, required=True, help="number of records")
     arguments.add_argument("--dest", type=Path, required=True, help="folder to write; must be empty or missing")
-    arguments.add_argument("--seed", type=int, default=1, help="same seed, same files (default: 1)")
-    arguments.add_argument("--subjects", type=int, help=f"number of subjects (default: one for {RECORDS_PER_SUBJECT} records)")
-    arguments.add_argument("--rate", type=int, default=500, help="sample rate in Hz (default: 500)")
-    arguments.add_argument("--noise", type=float, default=1.0, help="times the usual noise; 0 for none (default: 1)")
+    arguments.add_argument("--seed", type=option_types.seed, default=1, help="same seed, same files (default: 1)")
+    arguments.add_argument(
+        "--subjects", type=option_types.count, help=f"number of subjects (default: one for {RECORDS_PER_SUBJECT} records)"
+    )
+    arguments.add_argument("--rate", type=option_types.count, default=500, help="sample rate in Hz (default: 500)")
+    arguments.add_argument(
+        "--noise", type=option_types.non_negative_number, default=1.0, help="times the usual noise; 0 for none (default: 1)"
+    )
     arguments.add_argument("--overwrite", action="store_true", help="replace a synthetic cohort that is there already")
     return arguments
 
@@ -65,17 +71,15 @@ def main(argv: list | None = None) -> int:
         DataError: arguments that make no sense, or a destination that must not be overwritten.
     """
     arguments = parser().parse_args(argv)
-    if arguments.records < 1 or arguments.records > 10_000_000:
+    if arguments.records > 10_000_000:
         raise DataError(f"--records {arguments.records}: between 1 and 10,000,000, please")
     if arguments.subjects is None:
         arguments.subjects = max(1, round(arguments.records / RECORDS_PER_SUBJECT))
-    if not 1 <= arguments.subjects <= arguments.records:
+    if arguments.subjects > arguments.records:
         raise DataError(f"--subjects {arguments.subjects}: between 1 and --records {arguments.records}, please")
-    if arguments.seed < 0:
-        raise DataError(f"--seed {arguments.seed}: must not be negative")
     if not 100 <= arguments.rate <= 2000:
         raise DataError(f"--rate {arguments.rate}: between 100 and 2000 Hz, please")
-    if not 0 <= arguments.noise <= 20:
+    if arguments.noise > 20:
         raise DataError(f"--noise {arguments.noise}: between 0 and 20, please")
     _check_destination(arguments.dest, arguments.overwrite)
 
@@ -160,4 +164,4 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

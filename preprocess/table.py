@@ -12,6 +12,8 @@ divided by --split: 0.7 0.1 0.2 with labels, 0.95 0.025 0.025 without, unless yo
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import sys
 from collections import Counter
@@ -26,7 +28,6 @@ from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.data.readers.arrays import TEXT, ArrayReader, Place, is_array
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names, label_sets
-from preprocess import cli
 from preprocess.labelled import LabelTable, pack_labelled, settle_defaults
 from preprocess.packing import options_from, pack
 from preprocess.recording import REJECT, ZERO
@@ -231,4 +232,4 @@ def _number(text: str, where: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cmelt_plugin import option_types
 from preprocess.labelled import add_labelled_arguments
 from preprocess.recording import REJECT, ZERO
 
@@ -52,8 +53,8 @@ def _add_labels(group: argparse._ArgumentGroup) -> None:
 def _add_files(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--leads", type=_names, metavar="I,II,...", help="leads in the order of the file")
     group.add_argument("--units", choices=("mV", "uV", "V", "nV"), help="unit of the numbers")
-    group.add_argument("--gain", type=_positive, default=1.0, help="numbers per unit (default 1)")
-    group.add_argument("--sample-rate", type=_positive, help="Hz")
+    group.add_argument("--gain", type=option_types.positive_number, default=1.0, help="numbers per unit (default 1)")
+    group.add_argument("--sample-rate", type=option_types.positive_number, help="Hz")
     group.add_argument("--variable", default="", help="variable of .mat and .npz files, data set of HDF5 files")
     group.add_argument(
         "--missing-leads",
@@ -77,10 +78,3 @@ def _separator(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("empty; give what stands between class names")
     return text
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
-    return value

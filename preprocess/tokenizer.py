@@ -7,6 +7,8 @@ saved with a T5 encoder of random weights, for sites without access to pre-train
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import glob
 import shutil
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.directory_files import LABELS_FILE
 from cmelt_plugin.data.files import fingerprint, read_object, write_json
 from cmelt_plugin.data.manifest import read_class_names
@@ -25,7 +28,6 @@ from cmelt_plugin.data.replacing import LOCK_SECONDS, directory_lock
 from cmelt_plugin.data.reports import REPORTS_FILE, normalise_report, read_reports
 from cmelt_plugin.data.tokens import FORMAT, TokenTable
 from cmelt_plugin.errors import DataError
-from preprocess import cli
 from preprocess.hf_tokenizer import encode, load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
 from preprocess.t5_folder import ENCODERS, FILES, train_sentencepiece, write_encoder, write_tokenizer
 
@@ -43,11 +45,13 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--manifest", type=Path, required=True, help="manifest directory")
     source = result.add_mutually_exclusive_group(required=True)
     source.add_argument("--tokenizer", help="folder or name for AutoTokenizer.from_pretrained")
-    source.add_argument("--train-vocab", type=int, metavar="N", help="train a T5 tokenizer of up to N pieces instead")
+    source.add_argument(
+        "--train-vocab", type=option_types.count, metavar="N", help="train a T5 tokenizer of up to N pieces instead"
+    )
     result.add_argument("--encoder", choices=sorted(ENCODERS), default="base", help="size of the T5 encoder (base)")
     result.add_argument("--dest", type=Path, help="folder for both (MANIFEST/tokenizer)")
-    result.add_argument("--seed", type=int, default=1, help="of the encoder's weights (1)")
-    result.add_argument("--max-tokens", type=int, default=256, help="longer texts are cut (256)")
+    result.add_argument("--seed", type=option_types.seed, default=1, help="of the encoder's weights (1)")
+    result.add_argument("--max-tokens", type=option_types.count, default=256, help="longer texts are cut (256)")
     result.add_argument("--tag", help="names the files written (last part of the tokenizer's folder or name)")
     result.add_argument("--overwrite", action="store_true", help="replace what other settings or reports have left")
     return result
@@ -58,10 +62,6 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if arguments.max_tokens < 3:
         raise DataError(f"--max-tokens {arguments.max_tokens}: at least 3 are needed")
-    if arguments.train_vocab is not None and not 0 < arguments.train_vocab < 2**31:
-        raise DataError(f"--train-vocab {arguments.train_vocab}: must be at least 1, and below 2**31")
-    if not 0 <= arguments.seed < 2**63:
-        raise DataError(f"--seed {arguments.seed}: must not be negative, and below 2**63")
     prompts_path = arguments.manifest / "prompts.json"
     # Labelled test sets often have no reports: then class texts are all there is to do.
     without_reports = prompts_path.is_file() and not (arguments.manifest / REPORTS_FILE).is_file()
@@ -197,4 +197,4 @@ def _remove_leftovers(dest: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

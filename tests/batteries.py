@@ -11,6 +11,8 @@ A test asks the fixture ``battery`` for a run and judges every input it tries::
 A ``DataError`` inside the block is the wanted refusal, and so is whatever ``refusals`` names. ``expect`` with a false condition
 is a silent loss, every other exception a traceback. The test fails at the end of the loop when there was one of either.
 
+One attack may count as several (``attack.weight``): a chain of kills is judged once, by what the last run leaves.
+
 ``--long`` tries the long number of inputs, ``--input N`` only the N-th one, which a failure names.
 """
 
@@ -34,11 +36,12 @@ COLUMNS = ("inputs", "refused", "identical", "lost", "tracebacks")
 class Attack:
     """One input: a generator of its own, and the verdict on what became of it.
 
-    ``random`` depends on the battery's name and the input's number only.
+    ``random`` depends on the battery's name and the input's number only; ``weight`` says how many inputs it counts as.
     """
 
     def __init__(self, battery: str, index: int, refusals: tuple[type[BaseException], ...]) -> None:
         self.index = index
+        self.weight = 1
         self.random = np.random.default_rng([zlib.crc32(battery.encode()), index])
         self.verdict = ""
         self.reason = ""
@@ -93,8 +96,8 @@ class Battery:
         for index in self._indices:
             attack = Attack(self.name, index, self._refusals)
             yield attack
-            self.counts["inputs"] += 1
-            self.counts[attack.verdict] += 1
+            self.counts["inputs"] += attack.weight
+            self.counts[attack.verdict] += attack.weight
             self.counts["seconds"] = time.perf_counter() - start
             if attack.verdict in ("lost", "tracebacks"):
                 failures.append(f"input {index}, {attack.verdict}: {attack.reason}")

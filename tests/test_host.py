@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -164,16 +165,17 @@ def test_importing_the_package_loads_no_host():
 
 
 @pytest.mark.parametrize("backend", ["fully_sharded", "slowmo"])
-def test_backends_that_fail_later_are_refused_before_the_host_begins(backend, monkeypatch):
+def test_backends_that_fail_later_are_refused_before_the_host_begins(backend, monkeypatch, capsys):
     import fairseq_cli.train
 
     from cmelt_plugin import workers
-    from cmelt_plugin.errors import DataError
 
     begun = []
     monkeypatch.setattr(fairseq_cli.train, "main", begun.append)
-    with pytest.raises(DataError, match=f"ddp_backend={backend}: .*legacy_ddp"):
+    with pytest.raises(SystemExit) as left:
         workers.train(SimpleNamespace(distributed_training=SimpleNamespace(ddp_backend=backend)))
+    assert left.value.code == 1
+    assert re.fullmatch(rf"error: .*ddp_backend={backend}: .*legacy_ddp.*\n", capsys.readouterr().err)
     assert not begun
     for distributed in (SimpleNamespace(ddp_backend="pytorch_ddp"), SimpleNamespace()):  # fairseq-signals has no choice
         workers.train(SimpleNamespace(distributed_training=distributed))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.record_paths import find_records
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation import cli
-from cmelt_plugin.predict import main
+from cmelt_plugin.predict import _figure_names, main
 from cmelt_plugin.pretrained import load_pretrained
 
 PROMPTS = {"AFIB": ["atrial fibrillation"], "SR": ["sinus rhythm"], "LBBB": ["left bundle branch block"]}
@@ -173,8 +175,6 @@ def test_classes_are_asked_for_where_they_are_needed(folder, capsys) -> None:
         predict(folder, capsys, record, model="classifier.pt")
     with pytest.raises(DataError, match="none.json"):
         predict(folder, capsys, record, prompts="none.json")
-    with pytest.raises(DataError, match="batch-size 0"):
-        predict(folder, capsys, record, "--batch-size", 0)
     with pytest.raises(DataError, match="--device nowhere"):
         predict(folder, capsys, record, "--device", "nowhere")
 
@@ -278,3 +278,63 @@ def test_the_table_names_doubts(folder, faulty, capsys) -> None:
     assert lines[-1].strip() == "(doubtful: amplitude-low, quantised)"
     _, lines, err = predict(folder, capsys, faulty / "good", "--top", 1)
     assert len(lines) == 2 and "doubtful" not in err
+
+
+ODD = [
+    "a[1]",
+    "a*?",
+    "100% %d",
+    "heart 😀",
+    " blanks ",
+    "-dash",
+    "@at",
+    "$x$ _y_",
+    "two\nlines",
+    "Gr\u00f6\u00dfe",
+    "Gro\u0308\u00dfe",
+]
+
+
+def odd_records(folder):
+    """A record under many odd names; the header names its signal file, which keeps its own."""
+    path = write_record(folder, "signal", random_ecg(seed=1))
+    header = (folder / "signal.hea").read_bytes()
+    for name in ODD:
+        (folder / f"{name}.hea").write_bytes(header)
+    (folder / "signal.hea").unlink()
+    return [str(path.with_name(name)) for name in ODD]
+
+
+def test_odd_names_are_predicted_and_drawn(folder, capsys, tmp_path) -> None:
+    pytest.importorskip("matplotlib", reason="pip install 'cmelt-plugin[viz]'")
+    names = odd_records(tmp_path / "odd")
+    code, lines, err = predict(folder, capsys, *names, "--format", "jsonl", "--figure", tmp_path / "png")
+    assert code == 0, err
+    assert [json.loads(line)["record"] for line in lines] == names
+    assert len(list((tmp_path / "png").glob("*.png"))) == len(names)
+    _, lines, _ = predict(folder, capsys, *names, "--top", 1)
+    assert len(lines) == 1 + len(names)  # one line each, whatever is in the name
+
+
+def test_figures_never_replace_each_other(tmp_path) -> None:
+    records = [
+        str(tmp_path / name) for name in ("a/b_c", "a_b/c", "a/B_C", "x" * 240, "x" * 239, "\u00e9", "e\u0301", "s/\udcff")
+    ]
+    names = _figure_names(records)
+    assert names[records[0]] == "a_b_c.png" and names[records[1]] == "a_b_c-2.png"
+    assert len({unicodedata.normalize("NFC", name).casefold() for name in names.values()}) == len(records)
+    assert all(len(name.encode()) <= 220 for name in names.values())
+
+
+def test_odd_names_are_packed_too(tmp_path, capsys) -> None:
+    """What can be packed can be predicted: the same names through the preparation of a table."""
+    from cmelt_plugin.data.manifest import Manifest
+    from preprocess import table
+
+    names = [name for name in ODD if name == name.strip() and "\n" not in name]  # cells of tables are stripped
+    odd_records(tmp_path / "odd")
+    with open(tmp_path / "table.csv", "w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle).writerows([["path", "subject"], *([f"{name}.hea", index] for index, name in enumerate(names))])
+    arguments = ["--table", tmp_path / "table.csv", "--root", tmp_path / "odd", "--dest", tmp_path / "m", "--jobs", 1]
+    assert table.main([*map(str, arguments), "--subject-column", "subject", "--allow-no-report", "--split", "1", "0", "0"]) == 0
+    assert len(Manifest.open(tmp_path / "m", "train")) == len(names)

@@ -8,6 +8,8 @@ name. fairseq-hydra-validate prints the same figures.
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import shlex
 import sys
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.labelled_dataset import labels_by_name
 from cmelt_plugin.data.manifest import Manifest, available_splits
 from cmelt_plugin.errors import DataError
@@ -23,7 +26,6 @@ from cmelt_plugin.evaluation.cinc2021 import load_cinc_weights
 from cmelt_plugin.evaluation.classifier_checkpoint import FinetunedModel, load_finetuned
 from cmelt_plugin.evaluation.classifier_figures import CincScoring, Judgement, judge_scores, probabilities
 from cmelt_plugin.evaluation.classifier_table import classifier_table
-from cmelt_plugin.evaluation.cli import run
 from cmelt_plugin.evaluation.encoder_precision import add_precision_argument, precision_name
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
 from cmelt_plugin.evaluation.results import Result, Scores, write_result
@@ -59,10 +61,12 @@ def add_checkpoint_arguments(result: argparse.ArgumentParser) -> None:
     result.add_argument("--split", default="test", help="split to evaluate (test)")
     result.add_argument("--results", type=Path, help="folder for result.json and scores.npz (default: only print)")
     result.add_argument("--model-name", default="ours", help="name of the model in tables (ours)")
-    result.add_argument("--bootstrap", type=int, default=1000, help="resamples for 95 %% intervals, 0 for none (1000)")
-    result.add_argument("--seed", type=int, default=0, help="of the resamples (0)")
-    result.add_argument("--batch-size", type=int, default=64, help="records at a time (64)")
-    result.add_argument("--workers", type=int, default=0, help="processes that read ahead (0)")
+    result.add_argument(
+        "--bootstrap", type=option_types.natural, default=1000, help="resamples for 95 %% intervals, 0 for none (1000)"
+    )
+    result.add_argument("--seed", type=option_types.seed, default=0, help="of the resamples (0)")
+    result.add_argument("--batch-size", type=option_types.count, default=64, help="records at a time (64)")
+    result.add_argument("--workers", type=option_types.natural, default=0, help="processes that read ahead (0)")
     result.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     add_precision_argument(result)
 

@@ -8,6 +8,8 @@ scores, which no reader's row can be compared with, and its decisions at thresho
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import shlex
 import sys
@@ -19,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from cmelt_plugin import option_types
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import cli
 from cmelt_plugin.evaluation.bootstrap import bootstrap_intervals
 from cmelt_plugin.evaluation.classification import decide, figures_of
 from cmelt_plugin.evaluation.results import Result, Scores, StoredResult, read_results, write_result
@@ -268,11 +270,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--annotations", type=Path, required=True, help="folder annotations/ of CODE-test")
     parser.add_argument("--result", type=Path, nargs="+", default=[], help="result folders of models evaluated on CODE-test")
     parser.add_argument("--results", type=Path, help="folder to write one result per row to")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help=f"of the intervals (default {RESAMPLES})")
-    parser.add_argument("--seed", type=int, default=0, help="of the intervals (default 0)")
+    parser.add_argument(
+        "--resamples", type=option_types.count, default=RESAMPLES, help=f"of the intervals (default {RESAMPLES})"
+    )
+    parser.add_argument("--seed", type=option_types.seed, default=0, help="of the intervals (default 0)")
     args = parser.parse_args(argv)
-    if args.resamples < 1:
-        parser.error("--resamples must be at least 1")
     rows = reader_rows(args.annotations)
     for stored in _on_code_test(args.result):
         rows += model_rows(stored, rows[0].labels)
@@ -323,4 +325,4 @@ def _percent(value: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -6,6 +6,8 @@ recognised when its own gallery record is more similar to it than everybody else
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import shlex
 import sys
@@ -19,7 +21,6 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.classifier_checkpoint import load_finetuned
 from cmelt_plugin.evaluation.classifier_figures import ratio_interval
 from cmelt_plugin.evaluation.classify import add_checkpoint_arguments
-from cmelt_plugin.evaluation.cli import run
 from cmelt_plugin.evaluation.encoder_precision import precision_name
 from cmelt_plugin.evaluation.identification import gallery_and_probe, identify
 from cmelt_plugin.evaluation.labelled_split import data_set_name

@@ -14,6 +14,8 @@ With --target the probes of the largest fraction are also tested on other data s
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import dataclasses
 import shlex
@@ -23,10 +25,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEAD_SETS, LEADS, lead_keep_mask
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.cli import run
 from cmelt_plugin.evaluation.encoder_precision import add_precision_argument, precision_name
 from cmelt_plugin.evaluation.labelled_split import folder_names, open_labelled
 from cmelt_plugin.evaluation.probe import SELECT, ProbeSettings, load_probe
@@ -59,27 +61,31 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--manifest", type=Path, nargs="+", default=[], help="labelled manifest directories to train on")
     result.add_argument("--target", type=Path, nargs="+", default=[], help="manifest directories for distribution shift")
     result.add_argument("--results", type=Path, required=True, help="folder for the results and the table")
-    result.add_argument("--fraction", type=float, nargs="+", default=[1.0], help="shares of the training records (1.0)")
-    result.add_argument("--seeds", type=int, default=5, help="how many probes per fraction (5)")
-    result.add_argument("--seed", type=int, default=0, help="the first seed, and that of the resamples (0)")
+    result.add_argument(
+        "--fraction", type=option_types.share, nargs="+", default=[1.0], help="shares of the training records (1.0)"
+    )
+    result.add_argument("--seeds", type=option_types.count, default=5, help="how many probes per fraction (5)")
+    result.add_argument("--seed", type=option_types.seed, default=0, help="the first seed, and that of the resamples (0)")
     result.add_argument("--subset", choices=RULES, default="merl", help="which records a fraction means (merl)")
     result.add_argument("--same-subset", action="store_true", help="the published part of the records for every seed")
     result.add_argument("--pool", choices=ECG_POOLS, default="cls", help="features from token states (cls)")
     result.add_argument("--leads", nargs="+", default=["12"], help="12, 6, 3, 2 or 1 (paper Table 1), or names: I II V2 (12)")
     result.add_argument("--select", choices=SELECT, default="best_valid", help="which epoch is tested (best_valid)")
-    result.add_argument("--epochs", type=int, default=200, help="of training (200)")
-    result.add_argument("--probe-batch-size", type=int, default=128, help="of training (128)")
-    result.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam (0.001)")
-    result.add_argument("--weight-decay", type=float, default=0.0, help="of Adam (0)")
+    result.add_argument("--epochs", type=option_types.count, default=200, help="of training (200)")
+    result.add_argument("--probe-batch-size", type=option_types.count, default=128, help="of training (128)")
+    result.add_argument("--learning-rate", type=option_types.positive_number, default=1e-3, help="of Adam (0.001)")
+    result.add_argument("--weight-decay", type=option_types.non_negative_number, default=0.0, help="of Adam (0)")
     result.add_argument("--standardise", action="store_true", help="features of zero mean and unit variance for training")
     result.add_argument("--save-probe", type=Path, metavar="FILE.npz", help="keep the first seed's probe, largest fraction")
     result.add_argument("--probe", type=Path, metavar="FILE.npz", help="test a kept probe on --target instead of training one")
     result.add_argument("--split", default="test", help="split to evaluate (test)")
     result.add_argument("--cache", type=Path, help="folder for features, used again by later runs")
-    result.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples for intervals; 0: none (1000)")
+    result.add_argument(
+        "--bootstrap", type=option_types.natural, default=1000, metavar="N", help="resamples for intervals; 0: none (1000)"
+    )
     result.add_argument("--model-name", default="ours", help="how tables call the model (ours)")
-    result.add_argument("--batch-size", type=int, default=64, help="recordings at a time in the encoder (64)")
-    result.add_argument("--workers", type=int, default=0, help="processes that read recordings ahead (0)")
+    result.add_argument("--batch-size", type=option_types.count, default=64, help="recordings at a time in the encoder (64)")
+    result.add_argument("--workers", type=option_types.natural, default=0, help="processes that read recordings ahead (0)")
     result.add_argument("--device", default="cpu", help="where the encoder runs, e.g. cuda (cpu)")
     add_precision_argument(result)
     return result
@@ -120,15 +126,8 @@ def check_arguments(args: argparse.Namespace) -> None:
     """Refuse what cannot be done before anything is read; ``args.leads`` becomes names.
 
     Raises:
-        DataError: the options contradict each other or are out of range.
+        DataError: the options contradict each other.
     """
-    counts = (args.seeds, args.epochs, args.probe_batch_size, args.batch_size)
-    if min(counts) < 1 or args.bootstrap < 0 or args.workers < 0 or args.seed < 0:
-        raise DataError("--seeds, --epochs and batch sizes must be at least 1; --bootstrap, --workers and --seed at least 0")
-    if args.learning_rate <= 0 or args.weight_decay < 0:
-        raise DataError("--learning-rate must be above 0 and --weight-decay at least 0")
-    if not all(0 < fraction <= 1 for fraction in args.fraction):
-        raise DataError("--fraction must be above 0 and at most 1, e.g. 0.01 0.1 1.0")
     if bool(args.manifest) == (args.probe is not None):
         raise DataError("give --manifest to train probes, or --probe to test a kept one on --target")
     if args.probe is not None and not args.target:

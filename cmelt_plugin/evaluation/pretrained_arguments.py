@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cmelt_plugin import option_types
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.encoder_precision import add_precision_argument
 from cmelt_plugin.pretrained import Pretrained, load_pretrained
@@ -22,18 +23,14 @@ def add_pretrained_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", help="folder or name of the text encoder's tokenizer, where it is not found by itself")
     parser.add_argument("--lead-order", help="published weights only: standard or mimic-iv-ecg")
     parser.add_argument("--cache", type=Path, help="folder for ECG embeddings, used again by later runs")
-    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples for intervals; 0: none (1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the resamples (0)")
+    parser.add_argument(
+        "--bootstrap", type=option_types.natural, default=1000, metavar="N", help="resamples for intervals; 0: none (1000)"
+    )
+    parser.add_argument("--seed", type=option_types.seed, default=0, help="of the resamples (0)")
     parser.add_argument("--model-name", default="ours", help="how tables call the model (ours)")
-    parser.add_argument("--batch-size", type=int, default=64, help="recordings at a time (64)")
+    parser.add_argument("--batch-size", type=option_types.count, default=64, help="recordings at a time (64)")
     parser.add_argument("--device", default="cpu", help="e.g. cuda (cpu)")
     add_precision_argument(parser)
-
-
-def check_numbers(args: argparse.Namespace) -> None:
-    """Raise DataError for sizes that make no sense."""
-    if args.batch_size < 1 or args.bootstrap < 0:
-        raise DataError("--batch-size must be at least 1, --bootstrap at least 0")
 
 
 def typed_command(module: str, argv: Sequence[str] | None) -> str:

@@ -7,6 +7,8 @@ the published ones, curves per class, confusion, t-SNE of kept embeddings, frequ
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import logging
 import sys
@@ -15,9 +17,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import cli
 from cmelt_plugin.evaluation import report_page as page
 from cmelt_plugin.evaluation import result_sections as sections
 from cmelt_plugin.evaluation import table_formats as formats
@@ -50,7 +52,7 @@ def write_tables(comparisons: Sequence[Comparison], dest: Path) -> list[Path]:
         for suffix, text in texts.items():
             paths.append(dest / f"table-{table.id}.{suffix}")
             with atomic_path(paths[-1]) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return paths
 
 
@@ -95,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--all-tables", action="store_true", help="also the published tables you have no result for")
     parser.add_argument(
         "--min-records",
-        type=int,
+        type=option_types.count,
         default=MIN_RECORDS,
         help=f"t-SNE leaves out classes with fewer records (default {MIN_RECORDS}, as the paper)",
     )
@@ -108,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = build_page(results, comparisons, args.manifest, args.log, args.min_records)
     paths = write_tables(comparisons, args.dest / "tables")
     with atomic_path(args.dest / "report.html") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     print(f"{len(results)} results, {len(comparisons)} tables ({len(paths)} files in {args.dest / 'tables'})")
     for comparison in comparisons:
         print(f"\nTable {comparison.table.number}: {comparison.table.title} ({comparison.table.unit})")
@@ -121,4 +123,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

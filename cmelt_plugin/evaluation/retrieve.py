@@ -7,6 +7,8 @@ and a wrong item that scores as high as the right one goes before it.
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -22,14 +24,12 @@ from cmelt_plugin.data.manifest import Manifest
 from cmelt_plugin.data.reports import REPORTS_FILE, read_reports
 from cmelt_plugin.data.tokens import TokenTable
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.cli import run
 from cmelt_plugin.evaluation.comparison import DASH
 from cmelt_plugin.evaluation.embeddings import pad_texts
 from cmelt_plugin.evaluation.encoder_precision import precision_name
 from cmelt_plugin.evaluation.labelled_split import count_subjects, data_set_name, folder_names
 from cmelt_plugin.evaluation.pretrained_arguments import (
     add_pretrained_arguments,
-    check_numbers,
     load_contrastive,
     typed_command,
 )
@@ -149,7 +149,6 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = parser().parse_args(argv)
-    check_numbers(args)
     command = typed_command("cmelt_plugin.evaluation.retrieve", argv)
     manifests = [Manifest.open(directory, args.split) for directory in args.manifest]
     pairs = [open_pairs(manifest) for manifest in manifests]

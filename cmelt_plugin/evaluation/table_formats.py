@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
+
+from cmelt_plugin.errors import printable
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -29,10 +32,15 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A pipe table; the first column is aligned left, the others right."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return "| " + " | ".join(map(markdown_text, cells)) + " |"
 
     rule = "|---|" + "---:|" * (len(head) - 1)
     return "\n".join([line(head), rule, *map(line, rows)]) + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """A cell of a pipe table: one line, without columns or HTML of its own."""
+    return re.sub(r"\||<(?=[A-Za-z/!?])", r"\\\g<0>", printable(str(text)))
 
 
 def comma_separated(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -69,4 +77,4 @@ def latex(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "",
 
 def latex_text(text: str) -> str:
     """Text with LaTeX's own characters escaped."""
-    return "".join(_LATEX.get(character, character) for character in str(text))
+    return "".join(_LATEX.get(character, character) for character in printable(str(text)))

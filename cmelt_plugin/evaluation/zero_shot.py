@@ -6,6 +6,8 @@ see :mod:`cmelt_plugin.evaluation.zero_shot_command`.
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 from typing import Any
 
 import numpy as np
@@ -61,9 +63,10 @@ def cut_texts(table: TokenTable, max_tokens: int) -> TokenTable:
 
 
 if __name__ == "__main__":
+    from cmelt_plugin.evaluation.cli import run
+
     import sys
 
-    from cmelt_plugin.evaluation.cli import run
     from cmelt_plugin.evaluation.zero_shot_command import main
 
     sys.exit(run(main))

@@ -9,6 +9,8 @@ F1 and accuracy need thresholds, which are chosen on validation data, never on t
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -19,12 +21,10 @@ from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.manifest import available_splits
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.class_texts import ClassTexts, choose_class_texts, embed_class_texts
-from cmelt_plugin.evaluation.cli import run
 from cmelt_plugin.evaluation.encoder_precision import precision_name
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, folder_names, open_labelled
 from cmelt_plugin.evaluation.pretrained_arguments import (
     add_pretrained_arguments,
-    check_numbers,
     load_contrastive,
     typed_command,
 )
@@ -96,7 +96,6 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = parser().parse_args(argv)
-    check_numbers(args)
     command = typed_command("cmelt_plugin.evaluation.zero_shot", argv)
     planned = [plan_set(name, directory, args) for name, directory in zip(folder_names(args.manifest), args.manifest)]
     if args.shift and not any(shift_sources(each.test.label_set) for each in planned):

@@ -7,6 +7,8 @@ mean over seeds and sets, ± the standard deviation over seeds; result folders f
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import argparse
 import importlib.util
 import os
@@ -25,10 +27,10 @@ from ablation_grid import Grid, Variant, grid_names, read_grid
 from tiny_encoders import write_tiny_encoder
 from tqdm import tqdm
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.data.tokens import TokenTable
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import cli
 from cmelt_plugin.evaluation.results import Result, read_results, write_result
 from cmelt_plugin.evaluation.table_formats import markdown
 
@@ -57,11 +59,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--dest", type=Path, required=True, help="folder for checkpoints, logs and results")
     result.add_argument("--config", help="configuration of examples/pretrain (default: the grid's base)")
     result.add_argument("--tiny-encoders", action="store_true", help="small random text encoders in place of pre-trained ones")
-    result.add_argument("--seeds", type=int, default=3, help="seeds per variant (3)")
+    result.add_argument("--seeds", type=option_types.count, default=3, help="seeds per variant (3)")
     result.add_argument("--variants", nargs="+", help="slugs of the variants to run (default: all)")
     result.add_argument("--tasks", nargs="+", choices=sorted(TASKS), default=list(TASKS), help="evaluations (all three)")
-    result.add_argument("--fraction", type=float, default=0.01, help="share of labels in linear probing (0.01)")
-    result.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
+    result.add_argument("--fraction", type=option_types.share, default=0.01, help="share of labels in linear probing (0.01)")
+    result.add_argument("--jobs", type=option_types.count, default=1, help="runs at a time (1)")
     result.add_argument("--pretrain", nargs="*", default=[], help="further settings of pre-training, key=value")
     result.add_argument("--finetune-config", default="ptb_xl_super", help="configuration of examples/finetune (ptb_xl_super)")
     result.add_argument("--finetune", nargs="*", default=[], help="further settings of fine-tuning, key=value")
@@ -267,4 +269,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

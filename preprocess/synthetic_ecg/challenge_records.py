@@ -13,6 +13,7 @@ from typing import Callable
 import numpy as np
 from scipy.io import savemat
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.errors import DataError
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS
@@ -96,13 +97,9 @@ def layout_arguments(
         description=description, epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dest", type=Path, required=True, help="folder to write; must be empty or missing")
-    parser.add_argument("--records", type=int, required=True, help="number of records")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same files (default 1)")
+    parser.add_argument("--records", type=option_types.count, required=True, help="number of records")
+    parser.add_argument("--seed", type=option_types.seed, default=1, help="same seed, same files (default 1)")
     if more is not None:
         more(parser)
     args = parser.parse_args(argv)
-    if args.records < 1:
-        raise DataError(f"--records {args.records}: at least 1, please")
-    if args.seed < 0:
-        raise DataError(f"--seed {args.seed}: must not be negative")
     return args

@@ -5,6 +5,8 @@ No patient is behind them. The readers' tables are the gold standard with random
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -13,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.human_readers import CLASSES, GOLD, READERS
-from preprocess import cli
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS
 from preprocess.synthetic_ecg.record import plan_record, render
 from preprocess.synthetic_ecg.subjects import draw_subject
@@ -77,11 +79,9 @@ def write_code_test_layout(
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dest", type=Path, required=True, help="folder to write")
-    parser.add_argument("--records", type=int, default=827, help="number of tracings (default 827)")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same files (default 1)")
+    parser.add_argument("--records", type=option_types.count, default=827, help="number of tracings (default 827)")
+    parser.add_argument("--seed", type=option_types.seed, default=1, help="same seed, same files (default 1)")
     args = parser.parse_args(argv)
-    if args.records < 1 or args.seed < 0:
-        raise DataError("--records must be at least 1, --seed not negative")
     gold = write_code_test_layout(args.dest, args.records, args.seed)
     counts = ", ".join(f"{name} {count}" for name, count in zip(CLASSES, gold.sum(axis=0)))
     print(f"{args.records} synthetic tracings in {args.dest}; positives: {counts}")
@@ -89,4 +89,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

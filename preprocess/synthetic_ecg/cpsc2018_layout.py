@@ -6,6 +6,8 @@ No patient is behind these files; they serve to try out software.
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import csv
 import sys
@@ -16,7 +18,6 @@ import numpy as np
 from scipy.io import savemat
 from tqdm import tqdm
 
-from preprocess import cli
 from preprocess.snomed import CPSC2018
 from preprocess.synthetic_ecg.challenge_records import (
     draw,
@@ -121,4 +122,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

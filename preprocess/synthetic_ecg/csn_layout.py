@@ -6,6 +6,8 @@ of conditions has several abbreviations for some codes. No patient is behind the
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import csv
 import sys
 from collections import Counter
@@ -15,7 +17,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cmelt_plugin.prompts import load_prompts
-from preprocess import cli
 from preprocess.csn_labels import CONDITIONS_FILE
 from preprocess.snomed import CSN
 from preprocess.synthetic_ecg.challenge_records import (
@@ -112,4 +113,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

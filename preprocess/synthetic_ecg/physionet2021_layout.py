@@ -6,6 +6,8 @@ what :mod:`preprocess.synthetic_ecg.findings` put into the signal, in the challe
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import argparse
 import csv
 import dataclasses
@@ -18,9 +20,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.io
 
+from cmelt_plugin import option_types
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.errors import DataError
-from preprocess import cli
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS
 from preprocess.synthetic_ecg.record import plan_record, render
 from preprocess.synthetic_ecg.rhythm import SECONDS
@@ -136,15 +137,13 @@ def _write_record(folder: Path, name: str, signal: np.ndarray, rate: int, age: i
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dest", type=Path, required=True, help="folder to write")
-    parser.add_argument("--records", type=int, required=True, help="number of recordings")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same files (default 1)")
+    parser.add_argument("--records", type=option_types.count, required=True, help="number of recordings")
+    parser.add_argument("--seed", type=option_types.seed, default=1, help="same seed, same files (default 1)")
     args = parser.parse_args(argv)
-    if args.records < 1 or args.seed < 0:
-        raise DataError("--records must be at least 1, --seed not negative")
     written = write_physionet2021_layout(args.dest, args.records, args.seed)
     print(f"{len(written)} synthetic recordings in {args.dest}, and {args.dest / DATABASE}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

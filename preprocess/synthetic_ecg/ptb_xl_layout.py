@@ -8,6 +8,8 @@ serve to try out software.
 
 from __future__ import annotations
 
+from preprocess.cli import run
+
 import csv
 import sys
 from collections import Counter
@@ -19,7 +21,6 @@ from scipy.signal import resample_poly
 from tqdm import tqdm
 
 from cmelt_plugin.data.leads import LEADS, lead_indices
-from preprocess import cli
 from preprocess.synthetic_ecg.challenge_records import layout_arguments, whole_folder
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS
 from preprocess.synthetic_ecg.record import Plan, plan_record, render
@@ -218,4 +219,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cmelt_plugin.evaluation.cli import run
+
 import math
 import re
 
@@ -14,7 +16,6 @@ from benchmarks.bars import BARS
 from benchmarks.options import Options
 from benchmarks.outcome import Outcome, read_report
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.cli import run
 
 CONTESTANTS = {
     "record_reading": {"packed / mat", "packed / gather to mV", "packed int16 / gather", "packed / gather"},

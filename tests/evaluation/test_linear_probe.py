@@ -194,9 +194,6 @@ def test_distribution_shift_scores_the_union_of_the_matching_classes(checkpoint,
 @pytest.mark.parametrize(
     "more, message",
     [
-        (["--fraction", "0"], "--fraction must be above 0"),
-        (["--seeds", "0"], "--seeds"),
-        (["--learning-rate", "-1"], "--learning-rate"),
         (["--leads", "X"], "unknown lead X"),
         (["--split", "valid"], "evaluate another split"),
         (["--probe", "p.npz"], "give --manifest to train probes"),

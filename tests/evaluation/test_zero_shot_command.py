@@ -372,8 +372,6 @@ def test_bad_input_is_named(run, sets, tokenizer, tmp_path):
     (unknown / "test.labels.npy").unlink()
     with pytest.raises(DataError, match="test.labels.npy"):
         run([sets["code"], unknown])
-    with pytest.raises(DataError, match="at least 1"):
-        run(sets["code"], "--batch-size", "0")
     with pytest.raises(DataError, match="--device nonsense"):
         run(sets["code"], "--device", "nonsense")
     assert not (tmp_path / "out").exists()  # all of it before the first recording was read

@@ -91,6 +91,6 @@ def test_a_folder_that_is_not_a_demo_is_left_alone(tmp_path):
 
 def test_a_failing_step_shows_the_end_of_its_output(tmp_path):
     dest = tmp_path / "demo"
-    code, output = demo(dest, "--quick", "--seed", "-1")
+    code, output = demo(dest, "--quick", "--noise", "50")
     assert code == 1
-    assert "step 'synthetic' failed" in output and "must not be negative" in output and "Traceback" not in output
+    assert "step 'synthetic' failed" in output and "between 0 and 20" in output and "Traceback" not in output

@@ -221,5 +221,3 @@ def test_twin_command(tmp_path, capsys):
     assert "5 synthetic tracings" in capsys.readouterr().out
     first = (tmp_path / "annotations" / "dnn.csv").read_text()
     assert first.startswith(",1dAVb") and len(first.splitlines()) == 6
-    with pytest.raises(DataError, match="--records"):
-        code_test_layout.main(["--dest", str(tmp_path), "--records", "0"])

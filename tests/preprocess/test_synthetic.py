@@ -229,7 +229,7 @@ def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--records", "0"], ["--subjects", "5"], ["--seed", "-1"], ["--rate", "10"], ["--noise", "nan"]],
+    [["--records", "10000001"], ["--subjects", "5"], ["--rate", "10"], ["--noise", "21"]],
     ids=lambda wrong: wrong[0],
 )
 def test_wrong_arguments_are_named(tmp_path, wrong):

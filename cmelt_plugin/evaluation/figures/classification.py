@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cmelt_plugin.evaluation.figures.style import BLUE, GREY, PALETTE, new_figure
+from cmelt_plugin.evaluation.figures.style import BLUE, GREY, PALETTE, new_figure, plain, plain_names
 
 
 def roc_points(target: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,14 +49,14 @@ def roc_figure(labels: np.ndarray, scores: np.ndarray, names: Sequence[str], auc
             color=PALETTE[index],
             linestyle="-" if index < 4 else "--",
             linewidth=1.5,
-            label=f"{name} {auc:.2f}",
+            label=f"{plain_names([name])[0]} {auc:.2f}",
         )
     axes.set_aspect("equal")
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     axes.set_xlabel("false positive rate (1 − specificity)")
     axes.set_ylabel("true positive rate (sensitivity)")
-    axes.set_title(title, loc="left")
+    axes.set_title(plain(title), loc="left")
     figure.legend(loc="outside lower center", title="class, AUC", ncols=3, columnspacing=1.2, handlelength=1.8)
     return figure
 
@@ -75,7 +75,7 @@ def auc_figure(aucs: dict[str, float], positives: dict[str, int], macro: float, 
     axes = figure.add_subplot()
     rows = np.arange(len(order))
     axes.barh(rows, [aucs[name] for name in order], color=BLUE, height=0.7)
-    axes.set_yticks(rows, [f"{name} (n = {positives[name]})" for name in order])
+    axes.set_yticks(rows, [f"{shown} (n = {positives[name]})" for name, shown in zip(order, plain_names(order))])
     for row, name in zip(rows, order):
         axes.text(aucs[name] - 0.01, row, f"{aucs[name]:.2f}", va="center", ha="right", fontsize=9, color="white")
     axes.axvline(macro, color="#111111", linewidth=1.6, label=f"macro {macro:.3f}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cmelt_plugin.evaluation.figures.style import new_figure
+from cmelt_plugin.evaluation.figures.style import new_figure, plain, plain_names
 
 
 def label_confusion(labels: np.ndarray, decisions: np.ndarray) -> np.ndarray:
@@ -39,8 +39,8 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str], title: str, x_lab
     axes = figure.add_subplot()
     image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     axes.grid(False)
-    axes.set_xticks(range(n), names, rotation=90)
-    axes.set_yticks(range(n), names)
+    axes.set_xticks(range(n), plain_names(names), rotation=90)
+    axes.set_yticks(range(n), plain_names(names))
     axes.tick_params(length=0, labelsize=8 if n > 15 else 10)
     if n <= 12:
         for i, j in np.argwhere(np.isfinite(matrix)):
@@ -48,7 +48,7 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str], title: str, x_lab
             axes.text(j, i, f"{matrix[i, j]:.2f}".lstrip("0"), ha="center", va="center", fontsize=8, color=colour)
     axes.set_xlabel(x_label)
     axes.set_ylabel("the record has")
-    axes.set_title(title, loc="left")
+    axes.set_title(plain(title), loc="left")
     bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=25, pad=0.02)
     bar.set_label("share of the row's records")
     return figure

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cmelt_plugin.evaluation.figures.style import BLUE, ORANGE, PALETTE, new_figure
+from cmelt_plugin.evaluation.figures.style import BLUE, ORANGE, PALETTE, new_figure, plain, plain_names
 
 Curve = tuple[np.ndarray, np.ndarray]  # updates [n], values [n]
 
@@ -39,9 +39,13 @@ def overlaid_curves(curves: dict[str, Curve], title: str, unit: str, logarithmic
     axes = figure.add_subplot()
     styles: Sequence[str] = ("-", "--", "-.", ":")
     for index, (name, curve) in enumerate(curves.items()):
-        axes.plot(*curve, color=PALETTE[index % 8], linestyle=styles[index % 4], linewidth=1.4, label=name)
+        axes.plot(*curve, color=PALETTE[index % 8], linestyle=styles[index % 4], linewidth=1.4, label=plain_names([name])[0])
     if logarithmic:
+        from matplotlib.ticker import LogFormatter
+
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(LogFormatter())  # the default writes powers as mathematics
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
     _label(axes, title, unit)
     if len(curves) > 1:
         axes.legend()
@@ -49,7 +53,7 @@ def overlaid_curves(curves: dict[str, Curve], title: str, unit: str, logarithmic
 
 
 def _label(axes: Any, title: str, unit: str) -> None:
-    axes.set_title(title, loc="left")
+    axes.set_title(plain(title), loc="left")
     axes.set_xlabel("update")
     axes.set_ylabel(unit)
     axes.set_xlim(left=0)

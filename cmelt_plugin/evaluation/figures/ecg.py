@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.evaluation.figures.style import BLUE, new_figure
+from cmelt_plugin.evaluation.figures.style import BLUE, new_figure, plain
 
 MM_PER_SECOND = 25.0
 MM_PER_MV = 10.0
@@ -92,7 +92,7 @@ def ecg_figure(
         if 0 < start:
             axes.plot([x[start]] * 2, [baseline - 4, baseline + 4], color=INK, linewidth=1.2, zorder=4)
     _legend(axes, masked is not None or masked_leads is not None, reconstruction is not None)
-    axes.set_title(title, loc="left", fontsize=12)
+    axes.set_title(plain(title), loc="left", fontsize=12)
     return figure
 
 

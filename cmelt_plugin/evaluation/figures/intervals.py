@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cmelt_plugin.evaluation.figures.style import BLUE, GREY, ORANGE, new_figure
+from cmelt_plugin.evaluation.figures.style import BLUE, GREY, ORANGE, new_figure, plain, plain_names
 
 FEW_POSITIVES = 10
 
@@ -40,12 +40,12 @@ def interval_figure(
     few, many = (axes.plot([], [], marker="o", markersize=4.5, color=colour, linewidth=1.6)[0] for colour in (ORANGE, BLUE))
     line = axes.axvline(macro, color="#111111", linewidth=1.2)
     chance = axes.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
-    axes.set_yticks(rows, [f"{name} (n = {positives.get(name, 0)})" for name in order])
+    axes.set_yticks(rows, [f"{shown} (n = {positives.get(name, 0)})" for name, shown in zip(order, plain_names(order))])
     axes.set_ylim(-0.7, len(order) - 0.3)
     lowest = min([0.45, *(low for low, _ in intervals.values() if np.isfinite(low)), *values.values()])
     axes.set_xlim(max(0.0, lowest - 0.02), 1.01)
     axes.set_xlabel(unit)
-    axes.set_title(title, loc="left")
+    axes.set_title(plain(title), loc="left")
     labels = [f"macro {macro:.3f}", "chance 0.5", "≥ 10 positives", "< 10 positives"]
     figure.legend([line, chance, many, few], labels, loc="outside lower center", ncols=2, handlelength=1.6)
     return figure

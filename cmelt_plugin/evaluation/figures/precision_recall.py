@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cmelt_plugin.evaluation.figures.style import PALETTE, new_figure
+from cmelt_plugin.evaluation.figures.style import PALETTE, new_figure, plain, plain_names
 
 
 def precision_recall_figure(
@@ -34,7 +34,7 @@ def precision_recall_figure(
         target = labels[known, column] > 0.5
         precision, recall, _ = precision_recall_curve(target, scores[known, column])
         style = "-" if index < 4 else "--"
-        label = f"{name} {area:.2f}"
+        label = f"{plain_names([name])[0]} {area:.2f}"
         axes.step(recall, precision, where="post", color=PALETTE[index], linestyle=style, linewidth=1.4, label=label)
         axes.axhline(target.mean(), color=PALETTE[index], linewidth=0.6, linestyle=":")
     axes.set_aspect("equal")
@@ -42,6 +42,6 @@ def precision_recall_figure(
     axes.set_ylim(-0.01, 1.01)
     axes.set_xlabel("recall (sensitivity)")
     axes.set_ylabel("precision (positive predictive value)")
-    axes.set_title(title, loc="left")
+    axes.set_title(plain(title), loc="left")
     figure.legend(loc="outside lower center", title="class, average precision (dotted: chance)", ncols=3, handlelength=1.8)
     return figure

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cmelt_plugin.evaluation.figures.ecg import ecg_figure
-from cmelt_plugin.evaluation.figures.style import BLUE, ORANGE
+from cmelt_plugin.evaluation.figures.style import BLUE, ORANGE, plain_names
 
 MOST_BARS = 15
 
@@ -43,7 +43,7 @@ def prediction_figure(
     rows = np.arange(len(shown))[::-1]
     values = [scores[name] for name in shown]
     axes.barh(rows, values, color=[ORANGE if name in positive else BLUE for name in shown], height=0.7)
-    axes.set_yticks(rows, shown)
+    axes.set_yticks(rows, plain_names(shown))
     low, high = (0.0, 1.0) if unit_interval else (min(0.0, *values), max(0.0, *values))
     room = 0.08 * ((high - low) or 1.0)
     for row, value in zip(rows, values):

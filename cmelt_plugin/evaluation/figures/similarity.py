@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cmelt_plugin.evaluation.figures.style import new_figure
+from cmelt_plugin.evaluation.figures.style import new_figure, plain_names
 
 
 def similarity_figure(similarity: np.ndarray, groups: Sequence[str], scale: str = "cosine similarity") -> Any:
@@ -32,8 +32,8 @@ def similarity_figure(similarity: np.ndarray, groups: Sequence[str], scale: str 
     for start in starts[1:]:
         axes.axhline(start - 0.5, color="#333333", linewidth=0.7)
         axes.axvline(start - 0.5, color="#333333", linewidth=0.7)
-    axes.set_xticks(middles, names, rotation=90)
-    axes.set_yticks(middles, names)
+    axes.set_xticks(middles, plain_names(names), rotation=90)
+    axes.set_yticks(middles, plain_names(names))
     axes.tick_params(length=0)
     axes.set_xlabel("report, by rhythm")
     axes.set_ylabel("ECG, by rhythm")

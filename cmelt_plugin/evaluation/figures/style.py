@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections.abc import Iterable
 from typing import Any
 
-from cmelt_plugin.errors import DataError
+from cmelt_plugin.errors import DataError, printable
 
 # Okabe and Ito (2008): distinguishable with any form of colour blindness.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, AMBER, YELLOW, BLACK, GREY = "#56B4E9", "#E69F00", "#B8A800", "#000000", "#767676"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, BLACK, YELLOW)
 
+LONGEST_NAME = 60  # characters
+
 _SETTINGS = {
+    "text.parse_math": False,  # names of classes and records may hold dollars
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.titlesize": 11,
@@ -45,6 +49,22 @@ def new_figure(width: float, height: float) -> Any:
         raise DataError("figures need matplotlib: pip install 'cmelt-plugin[viz]'") from None
     matplotlib.rcParams.update(_SETTINGS)
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def plain(text: str, most: int | None = None) -> str:
+    """Text of the user as a figure can draw it: names of classes and records, titles.
+
+    Characters that cannot be drawn become their escapes, ``most`` bounds the length, and a leading underscore, by which
+    matplotlib leaves entries out of legends, gets a blank before it.
+    """
+    text = "\n".join(map(printable, str(text).split("\n")))
+    text = text if most is None or len(text) <= most else f"{text[: most - 1]}…"
+    return f" {text}" if text.startswith("_") else text
+
+
+def plain_names(names: Iterable[str]) -> list[str]:
+    """:func:`plain` for names on an axis or in a legend, which leave room for the figure."""
+    return [plain(name, LONGEST_NAME) for name in names]
 
 
 def to_svg(figure: Any) -> str:

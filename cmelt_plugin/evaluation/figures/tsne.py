@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cmelt_plugin.evaluation.figures.style import PALETTE, new_figure
+from cmelt_plugin.evaluation.figures.style import PALETTE, new_figure, plain, plain_names
 
 MIN_RECORDS = 50  # paper Figure 3 leaves smaller classes out
 _MARKERS = "osD^v"
@@ -77,7 +77,7 @@ def tsne_figure(projection: Projection, title: str) -> Any:
     """The records as points, one colour and marker per class."""
     figure = new_figure(6.0, 6.2)
     axes = figure.add_subplot()
-    for index, name in enumerate(projection.names):
+    for index, shown in enumerate(plain_names(projection.names)):
         points = projection.points[projection.group == index]
         axes.scatter(
             *points.T,
@@ -86,11 +86,11 @@ def tsne_figure(projection: Projection, title: str) -> Any:
             marker=_MARKERS[index // len(PALETTE) % len(_MARKERS)],
             alpha=0.7,
             linewidths=0,
-            label=f"{name} ({len(points)})",
+            label=f"{shown} ({len(points)})",
         )
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
-    axes.set_title(title, loc="left")
+    axes.set_title(plain(title), loc="left")
     figure.legend(loc="outside lower center", ncols=4, markerscale=2, handletextpad=0.2, columnspacing=1.0)
     return figure

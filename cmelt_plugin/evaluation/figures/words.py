@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cmelt_plugin.evaluation.figures.style import BLUE, new_figure
+from cmelt_plugin.evaluation.figures.style import BLUE, new_figure, plain
 
 # Words that carry no finding.
 _STOP = frozenset("a an and are as at be by consider for from has in is it no not of on or the to was with".split())
@@ -37,7 +37,7 @@ def frequency_figure(entries: Sequence[tuple[str, int]], n_records: int, title: 
     rows = np.arange(len(entries))
     shares = [count / max(n_records, 1) for _, count in entries]
     axes.barh(rows, shares, color=BLUE, height=0.72)
-    names = [text if len(text) <= 46 else f"{text[:45]}…" for text, _ in entries]
+    names = [plain(text, 46) for text, _ in entries]
     axes.set_yticks(rows, names, fontsize=8)
     for row, (_, count) in zip(rows, entries):
         axes.text(shares[row], row, f" {count:,}", va="center", fontsize=8)
@@ -45,5 +45,5 @@ def frequency_figure(entries: Sequence[tuple[str, int]], n_records: int, title: 
     axes.set_ylim(-0.6, len(entries) - 0.4)
     axes.set_xlabel(unit)
     axes.grid(False)
-    axes.set_title(title, loc="left")
+    axes.set_title(plain(title), loc="left")
     return figure
