@@ -15,9 +15,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
-import pandas as pd
 import pyarrow as pa
 
 from cmelt_plugin import option_types
@@ -30,6 +29,7 @@ from cmelt_plugin.data.store import N_SAMPLES, ROW_BYTES, SAMPLE_RATE, RecordSto
 from cmelt_plugin.errors import DataError
 from preprocess.blocks import WORK_FOLDER, Block, pack_blocks
 from preprocess.destination import claim, refuse_overlap
+from preprocess.duplicates import Earlier, find_earlier
 from preprocess.engines import Engine, add_engine_arguments, engine_from
 from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, finish, print_summary
 from preprocess.missing_leads import lead_notes
@@ -240,9 +240,7 @@ def _blocks(
     reasons = [""] * len(paths)
     if options.require_report:
         reasons = ["" if text else "report: no report text" for text in records["report"].to_pylist()]
-    ids = pd.Series(records["record_id"].to_pylist())
-    for number in ids.index[ids.duplicated()]:
-        reasons[number] = "duplicate: an earlier record has the same id"
+    earlier = find_earlier(records["record_id"].to_pylist(), reasons)
     size = options.rows_per_shard
     if options.engine.remote:  # workers have working directories of their own
         root, work = root.absolute(), work.absolute()
@@ -256,9 +254,18 @@ def _blocks(
             work=str(work),
             reader=with_reading(reader, options.signal.reading),
             options=options.signal,
+            **_earlier_in(range(start, min(start + size, len(paths))), earlier, paths),
         )
         for number, start in enumerate(range(0, len(paths), size))
     ]
+
+
+def _earlier_in(numbers: range, earlier: Earlier, paths: Sequence[str]) -> dict[str, Any]:
+    """What a block has to know of records before it that have the ids of its own."""
+    found = {number: earlier[number] for number in numbers if number in earlier} if earlier else {}
+    lists = {id(others): others for others in found.values()}  # records of one id share theirs
+    outside = {other: paths[other] for others in lists.values() for other in others if other < numbers.start}
+    return {"earlier": found, "earlier_paths": outside}
 
 
 def _warn_about_space(dest: Path, blocks: Sequence[Block]) -> None:

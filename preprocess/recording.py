@@ -93,29 +93,35 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
         raise Rejected("nan", f"{int(missing.sum())} samples without a value in {names}")
     if not ecg.any():
         raise Rejected("zero", "every sample is zero")
-    _check_flat(~changing(ecg) & kept, kept, options)
-    ecg = resample(ecg, recording.rate)[:, :N_SAMPLES]
-    if not np.isfinite(ecg).all():
-        raise Rejected("clipped", "values too large to be resampled; are unit and gain right?")
+    original = ecg
+    if recording.rate != SAMPLE_RATE:
+        _check_flat(original, ~changing(original) & kept, kept, options)
+        ecg = resample(ecg, recording.rate)
+        if not np.isfinite(ecg).all():
+            raise Rejected("clipped", "values too large to be resampled; are unit and gain right?")
+    ecg = ecg[:, :N_SAMPLES]
     steps = np.zeros((len(LEADS), N_SAMPLES), dtype=np.int16)
     real = steps[:, : ecg.shape[1]]
     real[:], clipped = to_steps(ecg)
     plausibility = examine(ecg, real, clipped, kept)
     lost = nothing_left(ecg, real, clipped, kept)
+    if lost is None or lost.code == "flat":  # this names the leads
+        _check_flat(original, ~changing(real) & kept, kept, options, plausibility.measures)
     if lost is not None:
         raise Unusable(*lost, plausibility.measures)
-    _check_flat(~changing(real) & kept, kept, options, plausibility.measures)
     if plausibility.reasons and options.implausible == REJECT:
         raise Unusable("implausible", describe_reasons(plausibility.reasons), *plausibility)
     return Row(steps, ecg.shape[1], clipped, recording.rate, plausibility, recording.notes)
 
 
-def _check_flat(flat: np.ndarray, kept: np.ndarray, options: SignalOptions, measures: Measures | None = None) -> None:
-    """Refuse too many constant leads; ``measures`` where they became so by rounding or clipping."""
+def _check_flat(
+    original: np.ndarray, flat: np.ndarray, kept: np.ndarray, options: SignalOptions, measures: Measures | None = None
+) -> None:
+    """Refuse too many constant leads; ``measures`` where they may have become so by rounding or clipping."""
     # 11 flat leads of 12 may be tolerated, all the leads that a device has may not.
     if flat.sum() <= options.allow_flat_leads and not flat.sum() == kept.sum() < len(LEADS):
         return
-    if measures is None:
+    if measures is None or not changing(original)[flat].any():
         raise Rejected("flat", f"constant in {_lead_names(flat)}")
     raise Unusable("flat", f"constant in {_lead_names(flat)} after rounding to 0.001 mV and clipping", measures)
 

@@ -46,6 +46,7 @@ MOSTLY_CLIPPED = 0.25
 """Share of samples beyond the range from which on a recording is refused: as many as three of twelve leads have."""
 
 MAX_MV = MAX_STEP * MV_PER_STEP
+WINDOW = 2 * SAMPLE_RATE  # samples
 MAINS = (50, 60)  # Hz
 _CYCLE = SAMPLE_RATE // 10  # samples; both frequencies repeat after 0.1 s
 _WAVES = np.stack(
@@ -165,29 +166,39 @@ def examine(ecg: np.ndarray, steps: np.ndarray, clipped: int = 0, kept: np.ndarr
 
 
 def _examine(ecg: np.ndarray, steps: np.ndarray, clipped: int, kept: np.ndarray) -> Plausibility:
-    high, low, means = ecg.max(axis=1), ecg.min(axis=1), ecg.mean(axis=1)
+    # Few passes over the samples: this is a sizeable part of what packing a recording takes.
+    highs, lows = _window_extremes(ecg)
+    high, low = highs.max(axis=1), lows.min(axis=1)
+    seconds = _Seconds.of(ecg)
     active = kept & (high > low)
+    offset, peak = float(np.abs(seconds.means).max()), float(max(high.max(), -low.min()))
     if not active.any():
-        peak, offset = _peak(ecg), float(np.abs(means).max())
-        return _judge(Measures(0.0, 0.0, peak, offset, 1, clipped, 1.0, *[math.nan] * 3), ecg, means, active, None, 0)
-    spans = window_spans(ecg)
-    typical = np.flatnonzero(active)[np.argsort(spans[active], kind="stable")[(active.sum() - 1) // 2]]
-    gram = ecg[:6] @ ecg[:6].T - ecg.shape[1] * np.outer(means[:6], means[:6])
-    hum, hertz, deviations = _hum(ecg if active.all() else ecg[active])
-    standing = np.where(active & (high - low > LOW), _standing(steps), 0.0)  # smaller ones have few values to stand at
+        nothing = Measures(0.0, 0.0, peak, offset, 1, clipped, 1.0, *[math.nan] * 3)
+        return _judge(nothing, ecg, seconds.means, active, None, 0)
+    windows = slice(None, max(1, ecg.shape[1] // WINDOW))  # without what remains after the last whole one
+    spans = _middle(highs[:, windows] - lows[:, windows])
+    # Rounding and clipping keep the order of values, so that the extremes of the steps are those of the ECG.
+    tops, bottoms = _rounded(highs[:, windows]), _rounded(lows[:, windows])
+    chosen = np.flatnonzero(active)
+    typical = chosen[np.argsort(spans[active], kind="stable")[(len(chosen) - 1) // 2]]
+    limb = ecg[:6]
+    gram = limb @ limb.T - ecg.shape[1] * np.outer(seconds.means[:6], seconds.means[:6])
+    hum, hertz = seconds.hum(active)
+    large = active & (high - low > LOW)  # smaller ones have few values to stand at
+    standing = np.where(large, _standing(steps, _rounded(high), _rounded(low)), 0.0)
     measures = Measures(
-        amplitude=float(np.median(spans[active])),
-        stored=float(np.median(window_spans(steps)[active])) * MV_PER_STEP,
-        peak=float(max(high.max(), -low.min())),
-        offset=float(np.abs(means).max()),
+        amplitude=float(_middle(spans[active])),
+        stored=float(_middle(_middle(tops - bottoms)[active])) * MV_PER_STEP,
+        peak=peak,
+        offset=offset,
         levels=_levels(steps[typical]),
         clipped=clipped,
         standing=float(standing.max()),
         residual=relations_residual(gram, active[:6]),
         hum=hum,
-        spread=min(_variation(deviations), _variation((high - low)[active])),
+        spread=min(_variation(seconds.deviations(active)), _variation((high - low)[active])),
     )
-    return _judge(measures, ecg, means, standing > STANDING, gram if active[:6].all() else None, hertz)
+    return _judge(measures, ecg, seconds.means, standing > STANDING, gram if active[:6].all() else None, hertz)
 
 
 def _judge(
@@ -222,13 +233,22 @@ def _judge(
     return Plausibility(measures, tuple(reasons))
 
 
-def window_spans(ecg: np.ndarray) -> np.ndarray:
-    """Peak to peak of each lead within windows of about 2 s, median over the windows: ``[.., T]`` → ``[..]``."""
-    samples = ecg.shape[-1]
-    count = max(1, samples // (2 * SAMPLE_RATE))
-    windows = ecg[..., : samples // count * count].reshape(*ecg.shape[:-1], count, -1)
-    # In floating point: the range of int16 is wider than int16.
-    return np.median(windows.max(axis=-1).astype(np.float64) - windows.min(axis=-1), axis=-1)
+def _window_extremes(ecg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Largest and smallest value of each lead in windows of about 2 s, and in what remains: each ``[leads, windows (+ 1)]``."""
+    leads, samples = ecg.shape
+    count = max(1, samples // WINDOW)
+    whole = samples // count * count
+    windows = ecg[:, :whole].reshape(leads, count, -1)
+    highs, lows = windows.max(axis=2), windows.min(axis=2)
+    if whole == samples:
+        return highs, lows
+    rest = ecg[:, whole:]
+    return np.column_stack([highs, rest.max(axis=1)]), np.column_stack([lows, rest.min(axis=1)])
+
+
+def _rounded(ecg: np.ndarray) -> np.ndarray:
+    """Steps of the store, as floating-point numbers."""
+    return np.clip(np.rint(ecg / MV_PER_STEP), -MAX_STEP, MAX_STEP)
 
 
 def relations_residual(gram: np.ndarray, active: np.ndarray) -> float:
@@ -241,12 +261,14 @@ def relations_residual(gram: np.ndarray, active: np.ndarray) -> float:
     Returns:
         0 where the relations hold, about 1 for unrelated signals, NaN where none can be asked.
     """
-    asked = COEFFICIENTS[~(COEFFICIENTS != 0)[:, ~active].any(axis=1)]
-    involved = (asked != 0).any(axis=0)
-    size = np.diag(gram)[involved].mean() if len(asked) else 0.0
-    if not size > 0:
+    asked = COEFFICIENTS if active.all() else COEFFICIENTS[~(COEFFICIENTS != 0)[:, ~active].any(axis=1)]
+    if not len(asked):
         return math.nan
-    return float(np.sqrt(max(0.0, np.einsum("ra,ab,rb->r", asked, gram, asked).mean()) / size))
+    involved = (asked != 0).any(axis=0)
+    size = gram.diagonal()[involved].mean()
+    if not 0 < size < math.inf:
+        return math.nan
+    return math.sqrt(max(0.0, ((asked @ gram) * asked).sum() / len(asked)) / size)
 
 
 def _explanation(gram: np.ndarray, residual: float) -> str:
@@ -265,22 +287,47 @@ def _explanation(gram: np.ndarray, residual: float) -> str:
     return f", with {change} they would agree" if best < min(RESIDUAL, residual / 2, second / 2) else ""
 
 
-def _hum(ecg: np.ndarray) -> tuple[float, int, np.ndarray]:
-    """Share of the power that is hum, its frequency, and the standard deviation of each lead."""
-    seconds = ecg.shape[1] // SAMPLE_RATE
-    if not seconds:
-        return math.nan, 0, ecg.std(axis=1)
-    windows = ecg[:, : seconds * SAMPLE_RATE].reshape(len(ecg), seconds, SAMPLE_RATE)
-    # Ten cycles of each second are added up: what repeats after 0.1 s stays, and a tenth of the products is needed.
-    cycle = windows.reshape(len(ecg), seconds, -1, _CYCLE).sum(axis=2)
-    means = cycle.sum(axis=2) / SAMPLE_RATE
-    squares = np.einsum("lst,lst->ls", windows, windows)
-    power = (squares - SAMPLE_RATE * means**2).sum()
-    waves = ((cycle @ _WAVES) ** 2).sum(axis=(0, 1)) * (2 / SAMPLE_RATE)
-    each = waves.reshape(len(MAINS), 2).sum(axis=1)
-    variance = squares.sum(axis=1) / (seconds * SAMPLE_RATE) - means.mean(axis=1) ** 2
-    share = float(each.max() / power) if power > 0 else math.nan
-    return share, MAINS[int(each.argmax())], np.sqrt(np.maximum(variance, 0))
+class _Seconds(NamedTuple):
+    """Sums over the whole seconds of a recording, and its means.
+
+    Attributes:
+        cycle: ``[leads, seconds, 50]``: the ten cycles of 0.1 s of each second added up. What repeats after 0.1 s stays, and
+            a tenth of the products is needed to find it.
+        squares: ``[leads, seconds]``, sums of squares.
+        means: ``[leads]``, of all samples.
+    """
+
+    cycle: np.ndarray
+    squares: np.ndarray
+    means: np.ndarray
+
+    @classmethod
+    def of(cls, ecg: np.ndarray) -> _Seconds:
+        leads, samples = ecg.shape
+        seconds = samples // SAMPLE_RATE
+        whole = ecg[:, : seconds * SAMPLE_RATE]
+        cycle = whole.reshape(leads, seconds, -1, _CYCLE).sum(axis=2) if seconds else np.zeros((leads, 0, _CYCLE))
+        windows = whole.reshape(leads, seconds, SAMPLE_RATE)
+        total = cycle.sum(axis=(1, 2))
+        if seconds * SAMPLE_RATE < samples:
+            total = total + ecg[:, seconds * SAMPLE_RATE :].sum(axis=1)
+        return cls(cycle, np.einsum("lst,lst->ls", windows, windows), total / samples)
+
+    def hum(self, active: np.ndarray) -> tuple[float, int]:
+        """Share of the power that is hum, and its frequency; NaN for less than a second."""
+        cycle = self.cycle[active]
+        if not cycle.size:
+            return math.nan, 0
+        power = float(self.squares[active].sum() - (cycle.sum(axis=2) ** 2).sum() / SAMPLE_RATE)
+        waves = ((cycle.reshape(-1, _CYCLE) @ _WAVES) ** 2).sum(axis=0) * (2 / SAMPLE_RATE)
+        each = waves.reshape(len(MAINS), 2).sum(axis=1)
+        return float(each.max() / power) if power > 0 else math.nan, MAINS[int(each.argmax())]
+
+    def deviations(self, active: np.ndarray) -> np.ndarray:
+        """Standard deviation of each lead over the whole seconds."""
+        samples = max(1, self.cycle.shape[1]) * SAMPLE_RATE
+        means = self.cycle[active].sum(axis=(1, 2)) / samples
+        return np.sqrt(np.maximum(self.squares[active].sum(axis=1) / samples - means**2, 0))
 
 
 def _levels(steps: np.ndarray) -> int:
@@ -289,14 +336,28 @@ def _levels(steps: np.ndarray) -> int:
     return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1
 
 
-def _standing(steps: np.ndarray) -> np.ndarray:
+def _standing(steps: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
     """Share of samples at the largest, or the smallest, value of each lead."""
-    most = [np.count_nonzero(steps == end(axis=1, keepdims=True), axis=1) for end in (steps.max, steps.min)]
-    return np.maximum(*most) / steps.shape[1]
+    counts = [
+        np.add.reduce((steps == end.astype(np.int16)[:, None]).view(np.int8), axis=1, dtype=np.int32) for end in (high, low)
+    ]
+    return np.maximum(*counts) / steps.shape[1]
+
+
+def _middle(values: np.ndarray) -> np.ndarray:
+    """Median over the last dimension; ``np.median`` takes longer for few values than what it is to find."""
+    ordered = np.sort(values, axis=-1)
+    count = ordered.shape[-1]
+    return (ordered[..., (count - 1) // 2] + ordered[..., count // 2]) / 2
 
 
 def _variation(sizes: np.ndarray) -> float:
-    return float(sizes.std() / sizes.mean()) if len(sizes) > 1 and sizes.mean() > 0 else math.nan
+    """Standard deviation divided by the mean."""
+    values = sizes.tolist()
+    mean = sum(values) / len(values)
+    if len(values) < 2 or not mean > 0:
+        return math.nan
+    return math.sqrt(sum((value - mean) * (value - mean) for value in values) / len(values)) / mean
 
 
 def _peak(ecg: np.ndarray) -> float:

@@ -119,8 +119,9 @@ def _read(
 
 def _physical(numbers: np.ndarray, signals: Sequence[Signal], invalid: int | None) -> np.ndarray:
     gain = np.array([[signal.gain] for signal in signals])
-    baseline = np.array([[signal.baseline] for signal in signals])
-    values = (numbers - baseline) / gain
+    baseline = np.array([[float(signal.baseline)] for signal in signals])
+    values = numbers - baseline  # exact: all are below 2**53
+    values /= gain
     if invalid is not None:
         missing = numbers == invalid
         if missing.any():
