@@ -34,7 +34,7 @@ LOW, HIGH = 0.1, 5.0
 OFFSET = 5.0
 """mV between a lead's mean and zero. Devices filter it out (0.05 Hz); a raw one had 9."""
 LEVELS = 32
-"""Different values of the median lead, 5 bits: an 8-bit converter whose range is eight times the ECG. Real: 130 and more."""
+"""Different values of the median lead, 5 bits: an 8-bit converter whose range is eight times the ECG. Real: 107 and more."""
 STANDING = 0.05
 """Share of the time that a lead stands at its largest or smallest value: 0.5 s of 10 s. Real: up to 0.013."""
 RESIDUAL = 0.1
