@@ -207,7 +207,7 @@ def _judge(
     reasons = []
     if measures.clipped:
         leads = _names((np.abs(ecg) > MAX_MV).any(axis=1))
-        text = f"{measures.clipped} samples beyond ±{MAX_MV:g} mV in {leads}, the largest {measures.peak:.4g} mV"
+        text = f"{measures.clipped} sample{'s'[: measures.clipped > 1]} beyond ±{MAX_MV:g} mV in {leads}, the largest {measures.peak:.4g} mV"
         reasons.append(Reason("clipped", text))
     if not LOW <= measures.amplitude <= HIGH:
         code, limit = ("amplitude-low", LOW) if measures.amplitude < LOW else ("amplitude-high", HIGH)
@@ -215,7 +215,7 @@ def _judge(
         side = "below" if measures.amplitude < LOW else "above"
         reasons.append(Reason(code, f"the median lead spans {measures.amplitude:.3g} mV{stored}, {side} {limit:g} mV"))
     if measures.levels < LEVELS:
-        reasons.append(Reason("quantised", f"the median lead has {measures.levels} different values, fewer than {LEVELS}"))
+        reasons.append(Reason("quantised", f"different values of the median lead: {measures.levels}, fewer than {LEVELS}"))
     if measures.offset > OFFSET:
         far = _names(np.abs(means) > OFFSET)
         reasons.append(Reason("offset", f"mean beyond ±{OFFSET:g} mV in {far}, the largest {measures.offset:.4g} mV"))
