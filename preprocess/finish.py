@@ -22,6 +22,8 @@ from preprocess.recording import LIST
 from preprocess.source import SOURCE_COLUMN
 from preprocess.splits import SPLITS, assign_splits
 
+ABOUT_FILES = "files: "  # how notes of the readers begin
+
 if TYPE_CHECKING:
     from preprocess.packing import PackingOptions
 
@@ -62,7 +64,7 @@ def finish(
         "data_set": plan["data_set"],
         "command": command,
         "arguments": plan,
-        "notes": list(notes),
+        "notes": [*notes, *_reader_notes(results)],
         "counts": counts,
         "plausibility": summarise(measured, doubts, _sources(records), plan["data_set"]),
     }
@@ -134,6 +136,16 @@ def write_records_files(
     return {"splits": sizes, "reports": report_count, "fingerprints": prints}
 
 
+def _reader_notes(results: Sequence[dict[str, Any]]) -> list[str]:
+    """What readers assumed or could not verify, with the number of records it is true of, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for result in results:
+        counts.update(result.get("notes", {}))
+    return [
+        f"{ABOUT_FILES}{note}: {count} records" for note, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
 def write_doubtful(
     dest: Path, records: pa.Table, doubts: Sequence[tuple[int, Sequence[str]]], data_set: str, options: PackingOptions
 ) -> None:
@@ -180,6 +192,9 @@ def print_summary(dest: Path, manifest: dict[str, Any]) -> None:
         print(f"  {split}: {count} records" + ("" if count else " (no file written)"))
     if counts["out"]:
         print(f"  unique reports: {manifest['reports']}; records clipped at 32.767 mV: {manifest['clipped_records']}")
+    for note in manifest["notes"]:
+        if note.startswith(ABOUT_FILES):
+            print(f"  {note}")
     print_plausibility(dest, manifest.get("plausibility") or {})
 
 

@@ -15,19 +15,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
-import pandas as pd
 import pyarrow as pa
 
 from cmelt_plugin.data.files import atomic_path, read_json
+from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.contract import with_reading
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.replacing import directory_lock
-from cmelt_plugin.data.store import ROW_BYTES, RecordStore
+from cmelt_plugin.data.store import N_SAMPLES, ROW_BYTES, SAMPLE_RATE, RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess.blocks import WORK_FOLDER, Block, pack_blocks
 from preprocess.destination import claim, refuse_overlap
+from preprocess.duplicates import Earlier, find_earlier
 from preprocess.engines import Engine, add_engine_arguments, engine_from
 from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, finish, print_summary
 from preprocess.missing_leads import lead_notes
@@ -36,6 +37,7 @@ from preprocess.source import RECORDS_SCHEMA
 from preprocess.splits import DEFAULT_FRACTIONS
 from preprocess.swap import remove_products, remove_work, swap_in
 
+SECONDS = N_SAMPLES / SAMPLE_RATE  # of a packed recording
 _NOT_IN_PLAN = ("jobs", "backend", "scheduler", "overwrite")  # what has no influence on the files
 
 
@@ -95,13 +97,17 @@ def options_from(args: argparse.Namespace) -> PackingOptions:
     """Options from parsed arguments.
 
     Raises:
-        DataError: the shares of the splits are not a division of 1, ``--scheduler`` does not fit ``--backend``, or the
-            folders of the command overlap.
+        DataError: the shares of the splits are not a division of 1, a number is out of range, ``--scheduler`` does not fit
+            ``--backend``, or the folders of the command overlap.
     """
     refuse_overlap(args)
     fractions = tuple(getattr(args, "split", DEFAULT_FRACTIONS))
     if not (min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
         raise DataError(f"--split {' '.join(map(str, fractions))}: the shares must not be negative and must add up to 1")
+    if not 0 <= args.min_seconds <= SECONDS:
+        raise DataError(f"--min-seconds {args.min_seconds:g}: must be between 0 and {SECONDS:g}")
+    if not 0 <= args.allow_flat_leads <= len(LEADS):
+        raise DataError(f"--allow-flat-leads {args.allow_flat_leads}: must be between 0 and {len(LEADS)}")
     engine = engine_from(args)
     return PackingOptions(
         jobs=engine.jobs,
@@ -234,9 +240,7 @@ def _blocks(
     reasons = [""] * len(paths)
     if options.require_report:
         reasons = ["" if text else "report: no report text" for text in records["report"].to_pylist()]
-    ids = pd.Series(records["record_id"].to_pylist())
-    for number in ids.index[ids.duplicated()]:
-        reasons[number] = "duplicate: an earlier record has the same id"
+    earlier = find_earlier(records["record_id"].to_pylist(), reasons)
     size = options.rows_per_shard
     if options.engine.remote:  # workers have working directories of their own
         root, work = root.absolute(), work.absolute()
@@ -250,9 +254,18 @@ def _blocks(
             work=str(work),
             reader=with_reading(reader, options.signal.reading),
             options=options.signal,
+            **_earlier_in(range(start, min(start + size, len(paths))), earlier, paths),
         )
         for number, start in enumerate(range(0, len(paths), size))
     ]
+
+
+def _earlier_in(numbers: range, earlier: Earlier, paths: Sequence[str]) -> dict[str, Any]:
+    """What a block has to know of records before it that have the ids of its own."""
+    found = {number: earlier[number] for number in numbers if number in earlier} if earlier else {}
+    lists = {id(others): others for others in found.values()}  # records of one id share theirs
+    outside = {other: paths[other] for others in lists.values() for other in others if other < numbers.start}
+    return {"earlier": found, "earlier_paths": outside}
 
 
 def _warn_about_space(dest: Path, blocks: Sequence[Block]) -> None:

@@ -338,3 +338,20 @@ def test_splits_follow_the_subject():
 def test_splits_do_not_change_between_versions():
     names = ["valid", "test", "valid", "valid", "train", "valid", "train", "train"]
     assert [split_of(str(subject), 1, (0.4, 0.3, 0.3)) for subject in range(8)] == names
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--min-seconds", "nan"], "--min-seconds nan: must be between 0 and 10"),
+        (["--min-seconds", "-1"], "--min-seconds -1"),
+        (["--min-seconds", "inf"], "--min-seconds inf"),
+        (["--allow-flat-leads", "-1"], "--allow-flat-leads -1: must be between 0 and 12"),
+        (["--allow-flat-leads", "13"], "--allow-flat-leads 13"),
+        (["--split", "nan", "nan", "nan"], "must not be negative and must add up to 1"),
+    ],
+)
+def test_numbers_out_of_range_are_one_line(layout, tmp_path, options, message):
+    with pytest.raises(DataError, match=message):
+        mimic_iv_ecg.main(arguments(layout, tmp_path / "m", *options))
+    assert not (tmp_path / "m").exists()

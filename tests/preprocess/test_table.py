@@ -406,3 +406,9 @@ def test_real_recordings_of_several_kinds(real_data, tmp_path):
     assert table.main([*arguments, "--label-columns", "AF", *NAMELESS]) == 0
     assert read_json(tmp_path / "m" / "manifest.json")["counts"] == {"in": 3, "out": 3, "rejected": {}}
     assert by_id(tmp_path / "m").keys() == set(paths)
+
+
+def test_an_empty_separator_is_refused(root, capsys):
+    with pytest.raises(SystemExit):
+        run(root, {"path": wfdb_files(root), "dx": ["A"] * N}, "--label-column", "dx", "--separator", "")
+    assert "argument --separator: empty; give what stands between class names" in capsys.readouterr().err
