@@ -207,7 +207,8 @@ def _judge(
     reasons = []
     if measures.clipped:
         leads = _names((np.abs(ecg) > MAX_MV).any(axis=1))
-        text = f"{measures.clipped} sample{'s'[: measures.clipped > 1]} beyond ±{MAX_MV:g} mV in {leads}, the largest {measures.peak:.4g} mV"
+        samples = "1 sample" if measures.clipped == 1 else f"{measures.clipped} samples"
+        text = f"{samples} beyond ±{MAX_MV:g} mV in {leads}, the largest {measures.peak:.4g} mV"
         reasons.append(Reason("clipped", text))
     if not LOW <= measures.amplitude <= HIGH:
         code, limit = ("amplitude-low", LOW) if measures.amplitude < LOW else ("amplitude-high", HIGH)
