@@ -86,9 +86,11 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
     order = lead_indices(recording.leads)
     if not RATES[0] <= recording.rate <= RATES[1]:
         raise Rejected("rate", f"{recording.rate:g} Hz")
-    ecg = _crop(_millivolts(recording), recording, options)[order]
-    missing = ~np.isfinite(ecg)
-    if missing.any():
+    ecg = _crop(_millivolts(recording), recording, options)
+    if order != list(range(len(LEADS))):  # most files have this order, and copies take their time
+        ecg = ecg[order]
+    if not np.isfinite(ecg).all():
+        missing = ~np.isfinite(ecg)
         names = _lead_names(missing.any(axis=1))
         raise Rejected("nan", f"{int(missing.sum())} samples without a value in {names}")
     if not ecg.any():

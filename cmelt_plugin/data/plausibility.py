@@ -34,7 +34,7 @@ LOW, HIGH = 0.1, 5.0
 OFFSET = 5.0
 """mV between a lead's mean and zero. Devices filter it out (0.05 Hz); a raw one had 9."""
 LEVELS = 32
-"""Different values of the median lead, 5 bits: an 8-bit converter whose range is eight times the ECG. Real: 130 and more."""
+"""Different values of the median lead, 5 bits: an 8-bit converter whose range is eight times the ECG. Real: 107 and more."""
 STANDING = 0.05
 """Share of the time that a lead stands at its largest or smallest value: 0.5 s of 10 s. Real: up to 0.013."""
 RESIDUAL = 0.1
@@ -207,7 +207,8 @@ def _judge(
     reasons = []
     if measures.clipped:
         leads = _names((np.abs(ecg) > MAX_MV).any(axis=1))
-        text = f"{measures.clipped} samples beyond ±{MAX_MV:g} mV in {leads}, the largest {measures.peak:.4g} mV"
+        samples = "1 sample" if measures.clipped == 1 else f"{measures.clipped} samples"
+        text = f"{samples} beyond ±{MAX_MV:g} mV in {leads}, the largest {measures.peak:.4g} mV"
         reasons.append(Reason("clipped", text))
     if not LOW <= measures.amplitude <= HIGH:
         code, limit = ("amplitude-low", LOW) if measures.amplitude < LOW else ("amplitude-high", HIGH)
@@ -215,7 +216,7 @@ def _judge(
         side = "below" if measures.amplitude < LOW else "above"
         reasons.append(Reason(code, f"the median lead spans {measures.amplitude:.3g} mV{stored}, {side} {limit:g} mV"))
     if measures.levels < LEVELS:
-        reasons.append(Reason("quantised", f"the median lead has {measures.levels} different values, fewer than {LEVELS}"))
+        reasons.append(Reason("quantised", f"different values of the median lead: {measures.levels}, fewer than {LEVELS}"))
     if measures.offset > OFFSET:
         far = _names(np.abs(means) > OFFSET)
         reasons.append(Reason("offset", f"mean beyond ±{OFFSET:g} mV in {far}, the largest {measures.offset:.4g} mV"))
