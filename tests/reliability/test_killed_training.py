@@ -20,11 +20,6 @@ OPTIONS = (
     "checkpoint.save_interval_updates=2",
     "checkpoint.keep_interval_updates=2",
 )
-    "optimization.max_update=12",
-    "dataset.disable_validation=true",
-    "checkpoint.save_interval_updates=2",
-    "checkpoint.keep_interval_updates=2",
-)
 
 
 @pytest.mark.parametrize("name", HOSTS)
