@@ -168,14 +168,14 @@ def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
 
 
 def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokenizer: bool) -> str:
-    from cmelt_plugin import host
+    from cmelt_plugin.checkpoint_files import load_checkpoint
     from cmelt_plugin.model_card import CardFacts, render_card
     from cmelt_plugin.run_facts import run_facts, training_figures
 
     settings = model.cfg["model"]
     state: dict[str, Any] = {}
     if arguments.checkpoint is not None and arguments.checkpoint.is_file():
-        state = host.load_checkpoint_state(str(arguments.checkpoint))
+        state = load_checkpoint(arguments.checkpoint, ("cfg", "extra_state", "optimizer_history"))
     facts = CardFacts(
         name=arguments.name or arguments.dest.resolve().name,
         licence=arguments.licence,

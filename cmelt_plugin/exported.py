@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -15,10 +16,12 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin import __version__
-from cmelt_plugin.data.files import atomic_path, read_json, write_json
+from cmelt_plugin.checkpoint_files import check_finite
+from cmelt_plugin.data.files import atomic_path, fingerprint, write_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.checkpoint import LoadedModel
 from cmelt_plugin.models.building import build_from_config
+from cmelt_plugin.models.loaded_settings import check_settings
 
 FORMAT = 1
 LIBRARY = "cmelt_plugin"
@@ -26,6 +29,7 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FOLDER = "tokenizer"
 TEXT_ENCODER = "text_encoder_config"
+CHECKSUMS, CHECKSUM = "checksums", "checksum"  # of the other files, and of config.json itself
 
 
 def is_exported(folder: str | os.PathLike) -> bool:
@@ -33,7 +37,7 @@ def is_exported(folder: str | os.PathLike) -> bool:
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         return False
-    values = read_json(path)
+    values = read_config(path)
     return isinstance(values, dict) and values.get("library") == LIBRARY
 
 
@@ -45,7 +49,7 @@ def read_folder(folder: str | os.PathLike) -> LoadedModel:
     """
     folder = Path(folder)
     path = folder / CONFIG_FILE
-    values = read_json(path)
+    values = read_config(path)
     if not isinstance(values, dict) or values.get("library") != LIBRARY:
         raise DataError(f"{path}: not the configuration of a model exported by cmelt_plugin")
     if values.get("format") != FORMAT:
@@ -56,21 +60,81 @@ def read_folder(folder: str | os.PathLike) -> LoadedModel:
     cfg, state = values.get("cfg"), values.get("task_state")
     if not isinstance(cfg, dict) or not isinstance(cfg.get("model"), dict) or not isinstance(state, dict):
         raise DataError(f"{path}: incomplete (cfg.model or task_state); export the model again")
+    check_folder(folder, values)
     weights = read_safetensors(folder / WEIGHTS_FILE)
-    for name, same in dict(values.get("shared_tensors") or {}).items():
+    shared = values.get("shared_tensors") or {}
+    if not isinstance(shared, dict) or not all(isinstance(name, str) for name in shared.values()):
+        raise DataError(f"{path}: its entry shared_tensors is no table of names")
+    for name, same in shared.items():
         if same not in weights:
             raise DataError(f"{folder / WEIGHTS_FILE}: the tensor {same} is missing, which {name} shares; copy the file again")
         weights[name] = weights[same]
+    check_finite(weights, folder / WEIGHTS_FILE)
     description = cfg["model"].get(TEXT_ENCODER)
     if isinstance(description, dict):
         cfg["model"][TEXT_ENCODER] = json.dumps(description, sort_keys=True)
-    return LoadedModel(build_from_config(cfg["model"], weights, str(folder)), cfg, state)
+    model = build_from_config(cfg["model"], weights, str(folder))
+    return LoadedModel(model, *check_settings(cfg, state, str(path)))
+
+
+def read_config(path: Path) -> Any:
+    """The values of ``config.json``.
+
+    Raises:
+        DataError: no such file, or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a JSON file ({str(error)[:200]}); copy it again, or export the model again") from None
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of the weights and of the tokenizer's files of a folder, by name; the model card is its owner's to edit."""
+    tokenizer = [path for path in (folder / TOKENIZER_FOLDER).glob("*") if path.is_file() and path.name[0] != "."]
+    files = [folder / WEIGHTS_FILE, *sorted(tokenizer)]
+    return {path.relative_to(folder).as_posix(): fingerprint(path) for path in files}
+
+
+def config_checksum(values: dict[str, Any]) -> str:
+    """SHA-256 of the values of ``config.json`` without the entry that holds it, however the file is laid out."""
+    text = json.dumps({name: value for name, value in values.items() if name != CHECKSUM}, sort_keys=True)
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def check_folder(folder: Path, values: dict[str, Any]) -> None:
+    """Compare the files of a folder with the checksums of its ``config.json``; one without any is older than these.
+
+    Raises:
+        DataError: a file is missing, or is not the one that was exported.
+    """
+    known = values.get(CHECKSUMS)
+    if known is None and CHECKSUM not in values:
+        return
+    if not isinstance(known, dict) or values.get(CHECKSUM) != config_checksum(values):
+        raise DataError(
+            f"{folder / CONFIG_FILE}: not as it was exported (its checksum is wrong); copy it again, or export the model again"
+        )
+    found = checksums(folder) if (folder / WEIGHTS_FILE).is_file() else {}
+    for name in known:
+        if name not in found:
+            raise DataError(f"{folder / name}: no such file, and {CONFIG_FILE} lists it; copy the folder again")
+        if found[name] != known[name]:
+            raise DataError(f"{folder / name}: not the file that was exported (its checksum is wrong); copy it again")
+    # A tokenizer put beside a model that had none is another matter: the model knows its fingerprint.
+    for name in found:
+        if name not in known and any(one.startswith(TOKENIZER_FOLDER) for one in known):
+            raise DataError(f"{folder / name}: was not exported with this model; remove it, or export the model again")
 
 
 def write_folder(
     folder: str | os.PathLike, model: Any, cfg: dict[str, Any], task_state: dict[str, Any], extra: dict[str, Any] | None = None
 ) -> Path:
     """Write weights and configuration; the weights first, so that a folder with ``config.json`` is whole.
+
+    A tokenizer must be in its place before, for ``config.json`` holds the checksums of its files, too.
 
     Args:
         folder: where to.
@@ -92,7 +156,8 @@ def write_folder(
         settings[TEXT_ENCODER] = json.loads(settings[TEXT_ENCODER])
     values = {"library": LIBRARY, "format": FORMAT, "plugin_version": __version__, "cfg": {**cfg, "model": settings}}
     values.update(task_state=task_state, shared_tensors=shared, **(extra or {}))
-    write_json(folder / CONFIG_FILE, _without_nan(values))
+    values = _without_nan({**values, CHECKSUMS: checksums(folder)})
+    write_json(folder / CONFIG_FILE, {**values, CHECKSUM: config_checksum(values)})
     return folder
 
 

@@ -15,13 +15,15 @@ import importlib.util
 import inspect
 import logging
 import os
-import pickle
 import sys
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cmelt_plugin import host_checkpoints
+from cmelt_plugin.checkpoint_files import check_finite, open_state
 from cmelt_plugin.errors import DataError
 
 HOSTS = ("fairseq", "fairseq_signals")
@@ -232,7 +234,7 @@ _SAFE_CHECKPOINT_TYPES: list[Any] = []
 
 
 def _allow_checkpoint_types() -> None:
-    """Let ``torch.load(weights_only=True)``, the default since torch 2.6, read the hosts' checkpoints.
+    """Let ``torch.load(weights_only=True)``, the default since torch 2.6, read the hosts' checkpoints for users, too.
 
     Named types are allowed one by one; nothing that can run code is.
     """
@@ -250,21 +252,32 @@ def _allow_checkpoint_types() -> None:
     allow(_SAFE_CHECKPOINT_TYPES)
 
 
-def load_checkpoint_state(path: str) -> dict[str, Any]:
-    """A host's checkpoint on the CPU: ``model``, ``cfg``, ``task_state``, ….
+def load_checkpoint_state(path: str, entries: Collection[str] | None = None) -> dict[str, Any]:
+    """A host's checkpoint on the CPU: ``model``, ``cfg``, ``task_state``, …; every byte that is read is checked.
+
+    Args:
+        path: the file.
+        entries: what of it is wanted besides ``model``; None: everything. An optimiser's state is twice the weights.
 
     Raises:
-        DataError: no such file, not a checkpoint, or one that holds more than data.
+        DataError: no such file, not a checkpoint or a damaged one, one that holds more than data, or weights that are NaN.
     """
-    if not os.path.isfile(path):
-        raise DataError(f"{path}: no such checkpoint")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise DataError(f"{path}: not a readable checkpoint ({error})") from None
-    if not isinstance(state, dict) or "model" not in state:
-        raise DataError(f"{path}: a checkpoint of fairseq or fairseq-signals has an entry 'model', this file has none")
+    file = open_state(path)
+    tree = file.tree
+    if entries is not None:
+        tree = {name: value for name, value in tree.items() if name == "model" or name in entries}
+    state = file.load(tree)
+    check_finite(state["model"], path)
     return state
+
+
+def _judge_checkpoint(tree: dict[str, Any], path: str) -> None:
+    """Refuse a checkpoint of this plugin whose configuration describes another model than its weights."""
+    from cmelt_plugin.models.building import check_fits, own_settings
+
+    settings = own_settings(tree)
+    if settings is not None:
+        check_fits(settings, tree["model"], path)
 
 
 # -- Several processes ---------------------------------------------------------------------------------------------
@@ -442,6 +455,7 @@ def _broadcast_objects_through_torch() -> None:
 
 
 _allow_checkpoint_types()
+host_checkpoints.install(_checkpoints, _host("utils.file_io" if IS_SIGNALS else "file_io").PathManager, _judge_checkpoint)
 _run_through_workers()
 _leave_with_spawned_workers()
 _join_torchrun()

@@ -12,6 +12,7 @@ from cmelt_plugin.evaluation.cli import run
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 import unicodedata
@@ -177,6 +178,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for chunk, prepared, unreadable in _batches(predictor, records, arguments):
             if chunk:
                 for prediction in predictor.predict(chunk, prepared, arguments.batch_size):
+                    if not _is_finite(prediction):  # NaN is no JSON, and no score
+                        unreadable.append((prediction.record, "the model's scores for it are not finite (NaN or infinite)"))
+                        continue
+                    done += 1
                     write(prediction)
                     if arguments.figure is not None:
                         _write_figure(arguments.figure / figure_names[prediction.record], predictor, prediction)
@@ -184,8 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if arguments.format == "jsonl":
                     _print(json.dumps({"record": record, "error": reason}, ensure_ascii=False))
             failed += unreadable
-            done += len(chunk)
-            progress.update(len(chunk) + len(unreadable))
+            progress.update(min(arguments.batch_size, len(records) - progress.n))
     for record, reason in failed:
         print(printable(f"skipped {record}: {reason}"), file=sys.stderr)
     print(f"{len(records)} records: {done} predicted, {len(failed)} skipped", file=sys.stderr)
@@ -238,7 +242,7 @@ def _write_jsonl(predictor: Predictor) -> Callable[[Prediction], None]:
             values["positive"] = prediction.positive
         if prediction.flat_leads:
             values["flat_leads"] = prediction.flat_leads
-        _print(json.dumps(values, ensure_ascii=False))
+        _print(json.dumps(values, ensure_ascii=False, allow_nan=False))
 
     return write
 
@@ -308,6 +312,10 @@ def _print(line: str) -> None:
         tqdm.write(line, file=sys.stdout)  # clears the progress bar first
     else:
         print(line)
+
+
+def _is_finite(prediction: Prediction) -> bool:
+    return all(map(math.isfinite, [*prediction.scores.values(), *(prediction.similarity or {}).values()]))
 
 
 def _rounded(scores: dict[str, float]) -> dict[str, float]:

@@ -102,6 +102,12 @@ class Pretrained:
             name = self.tokenizer_source or self.cfg["model"].get("text_encoder")
             if not name:
                 raise DataError(f"{self.source}: names no tokenizer; give tokenizer=NAME or FOLDER")
+            if self.tokenizer_source is None and os.path.isdir(self.source) and "/" not in str(name):
+                # Of paths an exported folder keeps the last part, which on a hub would be anybody's.
+                raise DataError(
+                    f"{self.source}: holds no tokenizer; that of its text encoder {str(name)!r} is needed: "
+                    "load_pretrained(…, tokenizer=…) or --tokenizer"
+                )
             try:
                 tokenizer = load_tokenizer(str(name))
             except DataError as error:

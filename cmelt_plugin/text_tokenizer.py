@@ -11,25 +11,20 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.huggingface import import_transformers
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error message; those of transformers run over paragraphs."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+from cmelt_plugin.huggingface import load_tokenizer as _load_tokenizer
 
 
 def load_tokenizer(name: str) -> Any:
-    """``AutoTokenizer.from_pretrained`` of a folder or a name.
+    """The Hugging Face tokenizer of a folder or a name.
 
     Raises:
-        DataError: transformers cannot load it.
+        DataError: there is none, it brings code along, or transformers cannot load it.
     """
     try:
-        return import_transformers().AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+        return _load_tokenizer(name)
+    except DataError as error:
         raise DataError(
-            f"tokenizer {name!r} cannot be loaded ({first_line(error)}); give a folder written by save_pretrained, "
+            f"tokenizer {name!r} cannot be loaded ({error}); give a folder written by save_pretrained, "
             "or a name that can be downloaded or is in the local cache"
         ) from None
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.text_tokenizer import encode, first_line, load_tokenizer, tokenizer_fingerprint
+from cmelt_plugin.huggingface import first_line
+from cmelt_plugin.text_tokenizer import encode, load_tokenizer, tokenizer_fingerprint
 
 __all__ = ["encode", "first_line", "load_tokenizer", "mask_id", "short_name", "special_ids", "tokenizer_fingerprint"]
 

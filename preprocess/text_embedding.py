@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.huggingface import import_transformers
+from cmelt_plugin.huggingface import import_transformers, load_config, load_model
 from preprocess.hf_tokenizer import first_line, load_tokenizer, tokenizer_fingerprint
 
 TFIDF = "tfidf"
@@ -133,12 +133,12 @@ class EncoderEmbedder:
 
 def _load_encoder(name: str) -> Any:
     transformers = import_transformers()
-    kind = transformers.AutoConfig.from_pretrained(name).model_type
+    kind = load_config(name).model_type
     # AutoModel would add a decoder, with random weights where a folder holds an encoder alone.
     encoders = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
     if kind in encoders:
-        return getattr(transformers, encoders[kind]).from_pretrained(name)
-    model = transformers.AutoModel.from_pretrained(name)
+        return load_model(getattr(transformers, encoders[kind]), name)
+    model = load_model(transformers.AutoModel, name)
     return model.get_encoder() if model.config.is_encoder_decoder else model
 
 

@@ -231,12 +231,56 @@ def test_without_its_tokenizer_a_model_is_exported_alone_unless_one_was_named(fo
         (lambda f: (f / "config.json").unlink(), "neither an exported model"),
     ],
 )
-def test_damaged_folders_are_refused(folder, change, message) -> None:
+def test_damaged_folders_without_checksums_are_refused(folder, change, message) -> None:
+    """As they were exported before there were checksums."""
     export(folder)
     assert is_exported(folder / "exported")
+    edit(folder / "exported", lambda config: (config.pop("checksums"), config.pop("checksum")))
+    load_pretrained(folder / "exported")
     change(folder / "exported")
     with pytest.raises(DataError, match=message):
         load_pretrained(folder / "exported")
+
+
+def flip(path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: no such file, and config.json lists it"),
+        (lambda f: flip(f / "model.safetensors"), "model.safetensors: not the file that was exported"),
+        (lambda f: next((f / "tokenizer").glob("*.json")).unlink(), "tokenizer/.*: no such file, and config.json lists it"),
+        (lambda f: flip(next((f / "tokenizer").glob("*.json"))), "tokenizer/.*: not the file that was exported"),
+        (lambda f: (f / "tokenizer" / "added_tokens.json").write_text("{}"), "was not exported with this model"),
+        (
+            lambda f: edit(f, lambda c: c["cfg"]["model"].update(encoder_attention_heads=2)),
+            "config.json: not as it was exported",
+        ),
+        (lambda f: edit(f, lambda c: c["cfg"]["task"].update(max_text_tokens=4)), "config.json: not as it was exported"),
+        (lambda f: edit(f, lambda c: c["checksums"].popitem()), "config.json: not as it was exported"),
+        (lambda f: edit(f, lambda c: c.pop("checksum")), "config.json: not as it was exported"),
+        (lambda f: edit(f, lambda c: c.update(checksums=3)), "config.json: not as it was exported"),
+    ],
+)
+def test_folders_that_are_not_as_they_were_exported_are_refused(folder, change, message) -> None:
+    export(folder)
+    change(folder / "exported")
+    with pytest.raises(DataError, match=message):
+        load_pretrained(folder / "exported")
+
+
+def test_the_model_card_and_what_hubs_add_may_change_and_configurations_may_be_laid_out_anew(folder) -> None:
+    export(folder)
+    exported = folder / "exported"
+    (exported / "README.md").write_text("# mine", encoding="utf-8")
+    (exported / ".gitattributes").write_text("*.safetensors filter=lfs", encoding="utf-8")
+    (exported / "tokenizer" / ".DS_Store").write_bytes(b"x")
+    edit(exported, lambda config: None)  # one line instead of many
+    assert_same_model(load_pretrained(exported), load_pretrained(folder / "cmelt.pt"))
 
 
 def edit(folder, change) -> None:

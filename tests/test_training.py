@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -33,7 +34,8 @@ def text_encoder(tmp_path_factory):
 
 
 def uninterrupted(name, data, text_encoder, folder):
-    return run(train_command(name, data, text_encoder, folder / "ck", f"optimization.max_update={UPDATES}"), name, folder)
+    options = [f"optimization.max_update={UPDATES}", "checkpoint.no_epoch_checkpoints=false"]
+    return run(train_command(name, data, text_encoder, folder / "ck", *options), name, folder)
 
 
 @pytest.fixture(scope="module", params=HOSTS)
@@ -84,6 +86,39 @@ def test_killed_training_resumes_bit_identically(trained, data, text_encoder, tm
     assert got == {update: loss for update, loss in expected.items() if update >= first}
     for key, tensor in weights(folder / "ck" / "checkpoint_last.pt").items():
         assert torch.equal(tensor, weights(tmp_path / "ck" / "checkpoint_last.pt")[key]), key
+
+
+def refused(arguments, name, folder):
+    """What a command printed that ended with an error."""
+    done = subprocess.run(arguments, cwd=folder, env=environment(name), capture_output=True, text=True, timeout=200)
+    assert done.returncode != 0
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_damaged_last_checkpoint_is_replaced_and_a_hostile_one_or_other_data_refused(trained, data, text_encoder, tmp_path):
+    """The kill of an older version left half a file; then a stranger's file; then the records of other people."""
+    name, folder, output = trained
+    shutil.copytree(folder / "ck", tmp_path / "ck")
+    (tmp_path / "ck" / "checkpoint_best.pt").unlink()
+    last = tmp_path / "ck" / "checkpoint_last.pt"
+    last.write_bytes(last.read_bytes()[:-5000])
+    arguments = train_command(name, data, text_encoder, tmp_path / "ck", f"optimization.max_update={UPDATES}")
+    resumed = run([*arguments, "dataset.disable_validation=true"], name, tmp_path)
+    assert "checkpoint_last.pt is damaged: the training goes on from" in resumed and "checkpoint1.pt, the newest" in resumed
+    assert losses(resumed) == {update: loss for update, loss in losses(output).items() if update > 8}
+    assert weights(last).keys() == weights(folder / "ck" / "checkpoint_last.pt").keys()
+
+    other = write_manifest(tmp_path / "m", n_records=60, labels=True, short_row=7, n_reports=5)
+    more = train_command(name, other, text_encoder, tmp_path / "ck", f"optimization.max_update={UPDATES + 1}")
+    assert "its training had other records or another order (60 records)" in refused(more, name, tmp_path)
+
+    class Payload:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "touched"),)
+
+    torch.save({**torch.load(last, weights_only=False), "extra": Payload()}, last)
+    assert "holds more than data" in refused(arguments, name, tmp_path)
+    assert not (tmp_path / "touched").exists()
 
 
 def test_validation_of_a_checkpoint_needs_no_text_encoder_folder(trained, data, tmp_path):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-from cmelt_plugin import host, register
+from cmelt_plugin import register
+from cmelt_plugin.checkpoint_files import check_finite, open_state
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.building import build_from_config
+from cmelt_plugin.models.building import build, check_fits
+from cmelt_plugin.models.loaded_settings import check_settings
 
 
 class LoadedModel(NamedTuple):
@@ -28,15 +30,18 @@ def load_model(path: str | os.PathLike) -> LoadedModel:
     """Rebuild the model a checkpoint of this plugin was saved from, strictly.
 
     Raises:
-        DataError: no such file, not a checkpoint of this plugin, or weights that do not fit the configuration beside them.
+        DataError: no such file, not a checkpoint of this plugin or a damaged one, weights that are not finite or do not fit
+            the configuration beside them, or settings that no model has.
     """
     register()
-    try:
-        state = host.load_checkpoint_state(os.fspath(path))
-    except (LookupError, ValueError, TypeError, AttributeError) as error:  # torch's reader stumbling over other files
-        raise DataError(f"{path}: not a readable checkpoint ({error!r})") from None
-    cfg = state.get("cfg")
+    source = os.fspath(path)
+    file = open_state(path)
+    cfg, state = file.tree.get("cfg"), file.tree.get("task_state")
     if not isinstance(cfg, dict) or not isinstance(cfg.get("model"), dict):
         raise DataError(f"{path}: has no model configuration (entry cfg.model)")
-    model = build_from_config(cfg["model"], state["model"], os.fspath(path))
-    return LoadedModel(model, cfg, dict(state.get("task_state") or {}))
+    # Before any tensor is read: what the configuration asks for must be what the weights are.
+    model_class, settings = check_fits(cfg["model"], file.tree["model"], source)
+    cfg, state, weights = file.load([cfg, state, file.tree["model"]])
+    cfg, state = check_settings(cfg, state, source)
+    check_finite(weights, source)
+    return LoadedModel(build(model_class, settings, weights, source), cfg, state)

@@ -16,6 +16,8 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.checkpoint import LoadedModel
 from cmelt_plugin.evaluation.zero_shot import class_embeddings
 
+MAX_TEXT_TOKENS = 256  # of models whose files do not say
+
 
 class EmbeddedSplit(NamedTuple):
     """Embeddings of a split's N records, their U distinct reports and the C classes.
@@ -62,6 +64,7 @@ def embed_split(loaded: LoadedModel, directory: Path, split: str, batch_size: in
         DataError: a file is missing or does not belong to the others.
     """
     model, task = loaded.model, loaded.cfg["task"]
+    limit = task.get("max_text_tokens") or MAX_TEXT_TOKENS
     fingerprint = loaded.task_state.get("tokenizer_fingerprint")
     manifest = Manifest.open(directory, split)
     store = RecordStore(manifest.store_root)
@@ -77,8 +80,7 @@ def embed_split(loaded: LoadedModel, directory: Path, split: str, batch_size: in
         raise DataError(f"{directory}/{split}.meta.parquet: a record without a report")
     tokens = open_tokens(directory, "reports", "reports.parquet", task.get("tokenizer"), fingerprint)
     text = [
-        model.embed_text(*pad_texts(tokens, report_id[start : start + 256], task["max_text_tokens"]))
-        for start in range(0, len(report_id), 256)
+        model.embed_text(*pad_texts(tokens, report_id[start : start + 256], limit)) for start in range(0, len(report_id), 256)
     ]
     ecg_embeddings = torch.cat(ecg)
     labels, scores, names = None, None, []

@@ -1,15 +1,27 @@
-"""A registered model from plain configuration values and weights, strictly."""
+"""A registered model from plain configuration values and weights, strictly.
+
+A configuration is a few words that can ask for any amount of memory, and weights are what was paid for in bytes. So the model
+is first laid out without memory (on PyTorch's ``meta`` device), within what the weights account for, and compared with them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import threading
+import typing
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from cmelt_plugin import host, register
 from cmelt_plugin.errors import DataError
+
+SHOWN = 5  # differences that a message lists
 
 
 class _LoadingTask:
@@ -32,9 +44,67 @@ def build_from_config(values: dict[str, Any], weights: dict[str, Tensor], source
     Raises:
         DataError: an unknown model or setting, or weights that do not fit.
     """
+    model_class, cfg = check_fits(values, weights, source)
+    return build(model_class, cfg, weights, source)
+
+
+def build(model_class: Any, cfg: Any, weights: dict[str, Tensor], source: str) -> Any:
+    """The second half of :func:`build_from_config`, for what :func:`check_fits` has found to fit."""
+    with _as_data_error(source):
+        model = model_class.build_model(cfg, _LoadingTask())
+        model.load_state_dict(weights, strict=True)
+    return model.eval()
+
+
+def check_fits(values: Any, weights: Mapping[str, Any], source: str) -> tuple[Any, Any]:
+    """Compare a configuration with the names, shapes and kinds of weights, in little memory.
+
+    Args:
+        values: the model's configuration, with its registered name under ``_name``.
+        weights: name → anything with ``shape`` and ``dtype``.
+        source: what to name in messages.
+
+    Returns:
+        The model's class and its configuration.
+
+    Raises:
+        DataError: an unknown model or setting, a value of another type, or another model than that of the weights.
+    """
+    model_class, cfg = _configuration(values, source)
+    laid_out = dataclasses.replace(cfg, compile=False) if hasattr(cfg, "compile") else dataclasses.replace(cfg)
+    with _as_data_error(source), _at_most(2 * len(weights) + 64), torch.device("meta"):
+        expected = model_class.build_model(laid_out, _LoadingTask()).state_dict()
+    differences = [f"missing {name}" for name in expected if name not in weights]
+    differences += [f"unexpected {name}" for name in weights if name not in expected]
+    for name in expected.keys() & weights.keys():
+        tensor, wanted = weights[name], expected[name]
+        if tuple(tensor.shape) != tuple(wanted.shape):
+            differences.append(f"{name} is {tuple(tensor.shape)} and should be {tuple(wanted.shape)}")
+        elif tensor.dtype.is_floating_point != wanted.dtype.is_floating_point:
+            differences.append(f"{name} is {tensor.dtype} and should be {wanted.dtype}")
+    if differences:
+        rest = f" and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
+        raise DataError(
+            f"{source}: the weights do not fit the configuration beside them: {'; '.join(sorted(differences)[:SHOWN])}{rest}"
+        )
+    return model_class, cfg
+
+
+def own_settings(state: Any) -> dict[str, Any] | None:
+    """The model configuration of a host's checkpoint, where it is one of this plugin's; None for any other."""
+    cfg = state.get("cfg") if isinstance(state, dict) else None
+    settings = cfg.get("model") if isinstance(cfg, dict) else None
+    return settings if isinstance(settings, dict) and str(settings.get("_name")).startswith("cmelt") else None
+
+
+def _configuration(values: Any, source: str) -> tuple[Any, Any]:
     register()
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise DataError(f"{source}: its model configuration is no table of names and values")
     values = dict(values)
     name = values.pop("_name", None)
+    if not isinstance(name, str):
+        raise DataError(f"{source}: its model configuration does not name a model (_name)")
     try:
         model_class = host.model_class(SimpleNamespace(_name=name, arch=name))
     except KeyError:
@@ -44,9 +114,54 @@ def build_from_config(values: dict[str, Any], weights: dict[str, Tensor], source
     unknown = sorted(set(values) - known)
     if unknown:
         raise DataError(f"{source}: the model configuration has settings this version does not know: {', '.join(unknown)}")
+    types = typing.get_type_hints(config_class)
+    for setting, value in values.items():
+        if not _is_of(value, types[setting]):
+            raise DataError(f"{source}: model.{setting}={str(value)[:80]!r} is not of the type of this setting")
+    return model_class, config_class(**values)
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a plain value has the annotated type of a setting: numbers, texts, lists of them, or None where allowed."""
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Union:
+        return any(_is_of(value, one) for one in arguments)
+    if typing.get_origin(kind) is list:
+        return isinstance(value, list) and all(_is_of(item, arguments[0]) for item in value)
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return kind is Any or type(value) is kind
+
+
+@contextmanager
+def _at_most(count: int) -> Iterator[None]:
+    """Stop a model from being made of more than ``count`` parameters in this thread."""
+    made, thread = 0, threading.get_ident()
+
+    def counted(module: nn.Module, name: str, parameter: Any) -> None:
+        nonlocal made
+        if parameter is not None and threading.get_ident() == thread:
+            made += 1
+            if made > count:
+                raise ValueError(f"it asks for more than {count} weights, many more than there are")
+
+    handle = nn.modules.module.register_module_parameter_registration_hook(counted)
     try:
-        model = model_class.build_model(config_class(**values), _LoadingTask())
-        model.load_state_dict(weights, strict=True)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise DataError(f"{source}: the weights do not fit the configuration beside them: {error}") from None
-    return model.eval()
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _as_data_error(source: str) -> Iterator[None]:
+    """Building fails in whatever way the first part that cannot be built does."""
+    try:
+        yield
+    except DataError as error:
+        text = str(error)
+        raise DataError(text if text.startswith(source) else f"{source}: {text}") from None
+    except MemoryError:
+        raise DataError(f"{source}: not enough memory for this model") from None
+    except Exception as error:
+        text = " ".join(str(error).split())[:500] or type(error).__name__
+        raise DataError(f"{source}: the weights do not fit the configuration beside them: {text}") from None

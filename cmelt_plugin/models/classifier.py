@@ -92,9 +92,13 @@ class Classifier(host.Model):
         Raises:
             DataError: the pre-trained encoder cannot be read or does not fit, strictly.
         """
+        loading = bool(getattr(task, "loading_checkpoint", False))
+        unset = [name for name in (*SIZES, *DROPOUTS) if getattr(cfg, name) is None]
+        if loading and unset:
+            raise ValueError(f"{', '.join(unset)}: not set, so its ECG encoder is not described")
         cls.prepare_config(cfg)
         model = cls(cfg)
-        if cfg.pretrained and not getattr(task, "loading_checkpoint", False):
+        if cfg.pretrained and not loading:
             source = read_encoder(cfg.pretrained)
             read_encoder.cache_clear()
             try:
@@ -102,7 +106,7 @@ class Classifier(host.Model):
             except RuntimeError as error:
                 raise DataError(f"model.pretrained={cfg.pretrained}: does not fit the encoder: {error}") from None
             logger.info("ECG encoder: %d weights from %s", len(source.weights), cfg.pretrained)
-        elif not cfg.pretrained:
+        elif not loading:
             logger.warning("ECG encoder: random weights (model.pretrained is not set)")
         return model
 

@@ -115,6 +115,8 @@ class CMELT(host.Model):
     def build_model(cls, cfg: CMELTConfig, task: Any = None) -> CMELT:
         """The host's way to a model; ``task.loading_checkpoint`` spares the weights a checkpoint overwrites."""
         loading = bool(getattr(task, "loading_checkpoint", False))
+        if loading and not cfg.text_encoder_config:
+            raise ValueError("text_encoder_config is not set, so its text encoder is not described")
         description = cfg.text_encoder_config or describe_text_encoder(cfg.text_encoder)
         pretrained = cfg.text_encoder if cfg.text_encoder_pretrained and not loading else None
         model = cls(cfg, TextEncoder(description, pretrained))

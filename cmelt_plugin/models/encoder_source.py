@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from cmelt_plugin import host
+from cmelt_plugin.checkpoint_files import open_state
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.building import own_settings
 
 SIZES = (
     "conv_feature_layers",
@@ -46,7 +48,7 @@ def read_encoder(path: str) -> EncoderSource:
     Of a checkpoint only the encoder is taken; the text encoder, which is several times larger, is not built.
 
     Raises:
-        DataError: the file cannot be read or holds no ECG encoder of this plugin.
+        DataError: the file cannot be read, is damaged, or holds no ECG encoder of this plugin.
     """
     if not os.path.exists(path):
         raise DataError(f"model.pretrained={path}: no such file or folder")
@@ -63,11 +65,10 @@ def read_encoder(path: str) -> EncoderSource:
 def _own_checkpoint(path: str) -> dict[str, Any] | None:
     """The state of a checkpoint that a host saved of one of this plugin's models; None for any other file."""
     try:
-        state = host.load_checkpoint_state(path)
-        own = str(state["cfg"]["model"]["_name"]).startswith("cmelt")
-    except (DataError, LookupError, TypeError, ValueError, AttributeError):
+        own = own_settings(open_state(path).tree) is not None
+    except DataError:
         return None
-    return state if own else None
+    return host.load_checkpoint_state(path, ("cfg",)) if own else None
 
 
 def _source(path: str, cfg: Mapping[str, Any], state: Mapping[str, Tensor]) -> EncoderSource:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pickle
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cmelt_plugin.checkpoint_files import CheckpointFile, check_finite
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.errors import DataError
@@ -31,6 +31,7 @@ from cmelt_plugin.evaluation.checkpoint import LoadedModel
 from cmelt_plugin.models.building import build_from_config
 from cmelt_plugin.models.cmelt_config import CMELTConfig
 from cmelt_plugin.modules.transformer import sinusoidal_positions
+from cmelt_plugin.restricted_pickle import LazyTensor
 
 logger = logging.getLogger(__name__)
 
@@ -122,17 +123,6 @@ WHOLE_NAMES = {
     "ecg_encoder.conv_pos.pos_conv.0.weight_g": "ecg_encoder.conv_pos.pos_conv.0.parametrizations.weight.original0",
     "ecg_encoder.conv_pos.pos_conv.0.weight_v": "ecg_encoder.conv_pos.pos_conv.0.parametrizations.weight.original1",
 }
-# What torch's reader raises over files that are none of its own.
-_UNREADABLE = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    pickle.UnpicklingError,
-)
 POSITIONS = "mim_head.decoder_pos_embed.pe"
 # What their checkpoints may hold and their own code does not use either: wav2vec 2.0's vector for masked time steps.
 UNUSED = ("ecg_encoder.mask_emb",)
@@ -262,7 +252,7 @@ def load_released(path: str | os.PathLike, lead_order: str | Sequence[str] | Non
     Raises:
         DataError: unknown, missing or misshapen weights, or a configuration that makes another model.
     """
-    file = _weights_file(Path(path))
+    file = weights_file(Path(path))
     if lead_order is None:
         logger.warning(
             "%s: taken to expect leads as %s. Weights trained on MIMIC-IV-ECG in its stored order (aVF before aVL) need "
@@ -274,12 +264,20 @@ def load_released(path: str | os.PathLike, lead_order: str | Sequence[str] | Non
     if order is None:
         raise DataError(f"lead_order {lead_order!r}: must be {' or '.join(LEAD_ORDERS)}, or the names of 12 leads")
     config = file.parent / "config.json"
-    cfg = CMELTConfig(**our_settings(read_json(config) if config.is_file() else None))
+    try:
+        cfg = CMELTConfig(**our_settings(read_json(config) if config.is_file() else None))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{config}: not a configuration of the release ({error})") from None
     values = {**asdict(cfg), "_name": "cmelt"}
     try:
-        state = convert(_read(file), order)
+        weights = _read(file)
+        check_finite(weights, file)
+        state = convert(weights, order)
     except DataError as error:
-        raise DataError(f"{file}: {error}") from None
+        text = str(error)
+        raise DataError(text if text.startswith(f"{file}: ") else f"{file}: {text}") from None
+    except (RuntimeError, LookupError, ValueError, TypeError) as error:
+        raise DataError(f"{file}: a published weight has another shape than the release's ({error})") from None
     model = build_from_config(values, state, str(file))
     return LoadedModel(model, {"model": values, "task": {"max_text_tokens": MAX_TEXT_TOKENS}}, {})
 
@@ -297,7 +295,12 @@ def is_released(path: str | os.PathLike) -> bool:
         return False
 
 
-def _weights_file(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
+    """The file itself, or the one file of published weights in a folder.
+
+    Raises:
+        DataError: the folder has none, or several.
+    """
     if not path.is_dir():
         return path
     found = [file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES and is_released(file)]
@@ -320,16 +323,12 @@ def _read(path: Path, lazily: bool = False) -> dict[str, Tensor]:
                 return dict.fromkeys(handle.keys())  # type: ignore[arg-type]
         except (SafetensorError, OSError, ValueError) as error:
             raise DataError(f"not a readable safetensors file ({error})") from None
-    try:
-        try:
-            state = torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=lazily)
-        except RuntimeError:  # files of torch < 1.6 cannot be mapped
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise DataError(f"not a file of weights ({str(error).splitlines()[0] if str(error) else error!r})") from None
+    file = CheckpointFile(path)
+    state: Any = file.tree
     for key in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict):
         raise DataError("not a state dict")
-    return {str(name): tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    found = {str(name): tensor for name, tensor in state.items() if isinstance(tensor, LazyTensor)}
+    return found if lazily else file.load(found)  # type: ignore[return-value]

@@ -60,7 +60,7 @@ def load_ecg_encoder(encoder: nn.Module, path: str, partial: bool = False) -> Fi
     Raises:
         DataError: weights are missing, unknown or of another size, and ``partial`` is False.
     """
-    state = host.load_checkpoint_state(path)
+    state = host.load_checkpoint_state(path, ())
     fitting, fit = match_ecg_weights(encoder, state["model"])
     if any(fit):
         report = "\n".join(f"  {kind}: {', '.join(names)}" for kind, names in fit._asdict().items() if names)

@@ -10,11 +10,10 @@ import json
 import sys
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.huggingface import import_transformers
+from cmelt_plugin.huggingface import config_of, first_line, import_transformers, load_config, load_model
 from cmelt_plugin.modules.t5_range import widen_t5_range
 
 # Encoder-decoder families of which only the encoder is wanted.
@@ -35,11 +34,9 @@ def describe_text_encoder(name_or_folder: str) -> str:
     Raises:
         DataError: neither a model name nor a folder with a configuration.
     """
-    transformers = import_transformers()
-
     try:
-        config = transformers.AutoConfig.from_pretrained(name_or_folder)
-    except (OSError, ValueError) as error:
+        config = load_config(name_or_folder)
+    except DataError as error:
         raise DataError(
             f"text encoder {name_or_folder!r} cannot be opened: {error}\n"
             "Give a Hugging Face model name or a folder written by preprocess/tokenizer.py (model.text_encoder=…)."
@@ -60,19 +57,22 @@ class TextEncoder(nn.Module):
 
     def __init__(self, description: str, pretrained: str | None = None):
         super().__init__()
-        transformers = import_transformers()
-
-        values = json.loads(description)
-        config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+        try:
+            values = json.loads(description)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise DataError(f"text_encoder_config: not JSON ({first_line(error)})") from None
+        config = config_of(values, "text_encoder_config")
         encoder_class = _encoder_class(config.model_type)
         if pretrained is None:
             # AutoModel is a factory, the others are models.
-            build = getattr(encoder_class, "from_config", encoder_class)
-            self.model = build(config)
+            if hasattr(encoder_class, "from_config"):
+                self.model = encoder_class.from_config(config, trust_remote_code=False)
+            else:
+                self.model = encoder_class(config)
         else:
             try:
-                self.model, info = encoder_class.from_pretrained(pretrained, output_loading_info=True)
-            except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+                self.model, info = load_model(encoder_class, pretrained, output_loading_info=True)
+            except DataError as error:
                 raise DataError(f"{pretrained}: the weights of the text encoder cannot be loaded: {error}") from None
             missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
             if missing or info.get("mismatched_keys"):

@@ -36,7 +36,7 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, heads: int, dropout: float = 0.0):
         super().__init__()
-        if dim % heads:
+        if heads < 1 or dim % heads:
             raise ValueError(f"width {dim} is not divisible by {heads} attention heads")
         self.heads = heads
         self.dropout = dropout

@@ -6,8 +6,10 @@ integers: masked ECG modelling compares with the exact signal.
 """
 
 import functools
+import hashlib
 import logging
 import os
+from pathlib import Path
 from typing import Any, Optional
 
 import torch
@@ -15,11 +17,34 @@ import torch
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import FIGURE
 from cmelt_plugin.data.dataset import ECGDataset
+from cmelt_plugin.data.files import fingerprint
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.subset import GatheredSubset
 
 logger = logging.getLogger(__name__)
+
+
+TRAINING_DATA = "training_data"  # in what a task keeps
+
+
+def training_fingerprint(directory: str, split: str) -> dict[str, Any]:
+    """Number, order and meta data of a split's records; where the directory and its store lie does not matter.
+
+    Raises:
+        DataError: the split is not there.
+    """
+    tsv, meta = Path(directory) / f"{split}.tsv", Path(directory) / f"{split}.meta.parquet"
+    digest, records = hashlib.sha256(), 0
+    try:
+        with open(tsv, "rb") as handle:
+            handle.readline()  # where the store lies
+            for block in iter(lambda: handle.read(1 << 20), b""):
+                digest.update(block)
+                records += block.count(b"\n")
+        return {"split": split, "records": records, "order": "sha256:" + digest.hexdigest(), "meta": fingerprint(meta)}
+    except OSError as error:
+        raise DataError(f"{error.filename}: {error.strerror}") from None
 
 
 def unwrap(model: Any) -> Any:
@@ -67,6 +92,40 @@ class ECGTask(host.Task):
 
     def evaluated(self, evaluation: GatheredSubset) -> None:
         """Called when a pass is complete."""
+
+    def training_data(self, split: str) -> dict[str, Any]:
+        """What tells the records of training apart: a plain value that is kept in checkpoints."""
+        return training_fingerprint(self.data_directory(self.cfg.data), split)
+
+    def note_training_data(self, split: str) -> None:
+        """To be called when the training set is loaded, so that checkpoints say what they were trained on."""
+        self.state.merge_state_dict({TRAINING_DATA: self.training_data(split)})
+
+    def check_resumption(self, state: dict[str, Any], path: str, split: str) -> None:
+        """Refuse to go on from a checkpoint whose training had other records.
+
+        The place in the epoch would be one among other records, and patients who were trained on may be validated on.
+
+        Args:
+            state: the checkpoint.
+            path: what to name in messages.
+            split: name of the training set.
+
+        Raises:
+            DataError: the records or their order are not those of the checkpoint's training.
+        """
+        known = dict(state.get("task_state") or {}).get(TRAINING_DATA)
+        if known is None:  # written before this was noted
+            return
+        now = self.training_data(split)
+        if known != now:
+            then = known.get("records") if isinstance(known, dict) else None
+            raise DataError(
+                f"{path}: its training had other records or another order ({then} records) than {self.cfg.data}/{split} has "
+                f"({now['records']}); some would be seen twice, others never, and patients may have changed between training "
+                "and validation. Go on with the data it was trained on, or, to train on these from the start of an epoch: "
+                "checkpoint.reset_dataloader=true"
+            )
 
     def is_training_set(self, dataset: ECGDataset) -> bool:
         raise NotImplementedError

@@ -75,12 +75,17 @@ class ClassificationTask(FinetuningTask):
                 # Records of unknown subjects stand alone.
                 groups = [subject or f"record {row}" for row, subject in enumerate(subject_ids(manifest).tolist())]
                 rows = subset_rows(labels, self.cfg.fraction, self.cfg.subset, self.cfg.subset_seed, groups)
+            self.note_training_data(split)
             self.training_labels = labels if rows is None else labels[rows]
         dataset = LabelledECGDataset(manifest, self.options(training), labels=labels, rows=rows)
         self.datasets[split] = dataset
         logger.info(
             "%s/%s: %d of %d records, %d classes", manifest.directory, split, len(dataset), len(manifest), len(self.class_names)
         )
+
+    def training_data(self, split: str) -> dict[str, Any]:
+        chosen = [self.cfg.fraction, self.cfg.subset, self.cfg.subset_seed] if self.cfg.fraction < 1.0 else None
+        return {**super().training_data(split), "chosen": chosen}
 
     def new_evaluation(self, dataset: LabelledECGDataset, n_batches: int) -> ClassificationSubset:
         split = dataset.manifest.split

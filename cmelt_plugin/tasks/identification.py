@@ -52,6 +52,8 @@ class IdentificationTask(FinetuningTask):
         named = np.flatnonzero(subjects != "")
         if not training and not len(gallery_and_probe(subjects)[0]):
             raise DataError(f"{manifest.directory}/{split}.meta.parquet: no subject has two records to compare")
+        if training:
+            self.note_training_data(split)
         person = person_numbers(subjects, self._training_people())
         dataset = LabelledECGDataset(manifest, self.options(training), person=person, rows=named)
         self.datasets[split] = dataset

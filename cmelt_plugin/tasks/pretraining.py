@@ -76,6 +76,8 @@ class CMELTPretrainingTask(ECGTask):
         directory = Path(self.data_directory(self.cfg.data))
         manifest = Manifest.open(directory, split)
         training = combine and not split.startswith("valid")
+        if training:
+            self.note_training_data(split)
         labelled = manifest.labels()
         labels, names = labelled if labelled is not None else (None, None)
         prompts = None
