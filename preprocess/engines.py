@@ -13,11 +13,13 @@ import argparse
 import asyncio
 import importlib
 import itertools
+import logging
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -28,7 +30,10 @@ from cmelt_plugin.errors import DataError
 
 BACKENDS = ("processes", "loky", "dask", "ray")
 CONNECT_SECONDS = 60
+LOOK_SECONDS = 5  # between looks at a cluster that gives no results
 AHEAD = 2  # pieces sent per worker thread; more would only fill the scheduler's memory
+LOST = "the connection to the Dask scheduler was lost; run the same command again to go on"
+NO_WORKER = "the Dask cluster lost its last worker; start workers and run the same command again to go on"
 KILLED = "a worker process was killed (out of memory?); run the same command again to go on"
 
 
@@ -151,6 +156,8 @@ def _loky(engine: Engine, function: Callable[[Any], Any], items: Sequence[Any], 
 
 def _dask(engine: Engine, function: Callable[[Any], Any], items: Sequence[Any], done: Callable[[Any], Any]) -> None:
     distributed = _import("distributed", "dask", 'pip install "dask[distributed]"')
+    # A lost connection is an exception here, which ends in one line; Dask would log its tracebacks besides.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL + 1)
     try:
         client = distributed.Client(engine.scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, ImportError) as error:  # its TimeoutError is an OSError
@@ -161,7 +168,7 @@ def _dask(engine: Engine, function: Callable[[Any], Any], items: Sequence[Any], 
     except distributed.scheduler.KilledWorker as error:
         raise DataError(f"{KILLED}; Dask gave up work that cost it several workers: {_one_line(error)}") from None
     except (distributed.CancelledError, distributed.comm.CommClosedError):
-        raise DataError("the connection to the Dask scheduler was lost; run the same command again to go on") from None
+        raise DataError(LOST) from None
 
 
 def _dask_loop(
@@ -176,22 +183,39 @@ def _dask_loop(
         client.wait_for_workers(1, timeout=CONNECT_SECONDS)
     except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
         raise DataError(f"--scheduler {engine.scheduler}: it has no worker; start one with `dask worker`") from None
-    if max(client.nthreads().values()) > 1:
+    if max(_threads(client), default=1) > 1:
         print("warning: Dask workers with several threads gain nothing; start them with --nthreads 1", file=sys.stderr)
     waiting = iter(items)
-    running = distributed.as_completed(loop=client.loop)
+    running: set[Any] = set()
+    worker_seen = time.monotonic()
+    with client.as_current():
+        while True:
+            # Counted anew each time, so that workers that join later get work too.
+            limit = AHEAD * max(sum(_threads(client)), 1)
+            for item in itertools.islice(waiting, max(limit - len(running), 0)):
+                # As part of the task, not scattered: data kept by a worker would be lost with it.
+                running.add(client.submit(function, item, pure=False))
+            if not running:
+                return
+            try:
+                finished, running = distributed.wait(running, timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
+            except (TimeoutError, asyncio.TimeoutError):
+                finished = ()
+            for future in finished:
+                done(future.result())
+            # A scheduler without workers keeps the work for ever.
+            if finished or _threads(client):
+                worker_seen = time.monotonic()
+            elif time.monotonic() - worker_seen > CONNECT_SECONDS:
+                raise DataError(NO_WORKER)
 
-    def send() -> None:
-        # Counted anew each time, so that workers that join later get work too.
-        limit = AHEAD * max(sum(client.nthreads().values()), 1)
-        for item in itertools.islice(waiting, max(limit - running.count(), 0)):
-            # As part of the task, not scattered: data kept by a worker would be lost with it.
-            running.add(client.submit(function, item, pure=False))
 
-    send()
-    for future in running:
-        done(future.result())
-        send()
+def _threads(client: Any) -> list[int]:
+    """Threads of each worker, which only the scheduler knows."""
+    try:
+        return list(client.nthreads().values())
+    except OSError:  # the client's try to connect again ran out of time
+        raise DataError(LOST) from None
 
 
 def _ray(engine: Engine, function: Callable[[Any], Any], items: Sequence[Any], done: Callable[[Any], Any]) -> None:

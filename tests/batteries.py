@@ -87,13 +87,13 @@ class Battery:
         self.complete = False
         # Plain types: pytest-xdist sends them from the worker to the terminal.
         self.counts: dict[str, str | int | float] = {"battery": name, "seconds": 0.0, **dict.fromkeys(COLUMNS, 0)}
-        self._indices = indices
+        self.indices = indices
         self._refusals = refusals
 
     def __iter__(self) -> Iterator[Attack]:
         start = time.perf_counter()
         failures = []
-        for index in self._indices:
+        for index in self.indices:
             attack = Attack(self.name, index, self._refusals)
             yield attack
             self.counts["inputs"] += attack.weight
