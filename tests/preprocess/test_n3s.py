@@ -272,3 +272,10 @@ def test_numbers_out_of_range_are_one_line(tmp_path: Path, options, message) -> 
     for strategy in ("farthest", "balanced") if "--index" not in options else ("farthest",):
         with pytest.raises(DataError, match=message):
             run(tmp_path, *options, strategy=strategy)
+
+
+@pytest.mark.parametrize("split", ["../m/train", "a/b", "", "/"])
+def test_paths_are_no_splits(tmp_path: Path, split) -> None:
+    write_directory(tmp_path, 20)
+    with pytest.raises(DataError, match="not the name of a split"):
+        run(tmp_path, "--splits", split)

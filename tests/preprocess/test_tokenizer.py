@@ -283,3 +283,25 @@ def test_token_tables_of_class_texts_made_before_they_knew_the_classes(trained: 
     TokenTable.load(tmp_path / "prompts.tokenizer.npz", tmp_path / "prompts.json")
     command.main(["--manifest", str(tmp_path), "--tokenizer", str(trained / "tokenizer")])
     assert "up to date" in capsys.readouterr().out
+
+
+def test_other_models_are_not_overwritten(directory: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "model.safetensors").write_text("precious")
+    for dest in (mine, directory):
+        with pytest.raises(DataError, match="did not write|is the manifest directory"):
+            command.main(["--manifest", str(directory), *TRAIN, "--overwrite", "--dest", str(dest)])
+    assert (mine / "model.safetensors").read_text() == "precious"
+
+
+def test_a_run_killed_between_its_files_is_done_again(directory: Path, trained: Path, monkeypatch) -> None:
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        command.main(["--manifest", str(directory), *TRAIN, "--overwrite"])
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="holds something else"):
+        command.main(["--manifest", str(directory), *TRAIN])
+    command.main(["--manifest", str(directory), *TRAIN, "--overwrite"])
+    for path in (trained / "tokenizer").iterdir():
+        assert (directory / "tokenizer" / path.name).read_bytes() == path.read_bytes()
