@@ -221,3 +221,26 @@ def test_real_records(folder, capsys, real_data) -> None:
     found = [json.loads(line) for line in lines]
     assert code == 0 and "flat_leads" not in found[0] and found[1]["flat_leads"] == ["V2", "V4", "V6"]
     assert all(0 < value < 1 for line in found for value in line["scores"].values())
+
+
+@pytest.mark.parametrize("form", ["jsonl", "table"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_are_an_error_of_their_record(form, value, folder, capsys, monkeypatch) -> None:
+    """JSON has no NaN; a finite weight can still overflow in the model."""
+    from cmelt_plugin.pretrained import Pretrained
+
+    classify = Pretrained.classify_prepared
+
+    def broken(self, prepared, batch_size=64):
+        probabilities = classify(self, prepared, batch_size)
+        probabilities[0, 1] = value
+        return probabilities
+
+    monkeypatch.setattr(Pretrained, "classify_prepared", broken)
+    paths = [folder / "records" / "a1", folder / "records" / "more" / "a2"]
+    code, lines, err = predict(folder, capsys, *paths, "--format", form, model="classifier.pt", prompts=None)
+    assert code == 0 and "1 predicted, 1 skipped" in err and "a1: the model's scores for it are not finite" in err
+    if form == "jsonl":
+        values = {line["record"]: line for line in (json.loads(text, parse_constant=pytest.fail) for text in lines)}
+        assert "not finite" in values[str(paths[0])]["error"] and "scores" in values[str(paths[1])]
+    assert "nan" not in " ".join(lines)
