@@ -338,3 +338,26 @@ def test_odd_names_are_packed_too(tmp_path, capsys) -> None:
     arguments = ["--table", tmp_path / "table.csv", "--root", tmp_path / "odd", "--dest", tmp_path / "m", "--jobs", 1]
     assert table.main([*map(str, arguments), "--subject-column", "subject", "--allow-no-report", "--split", "1", "0", "0"]) == 0
     assert len(Manifest.open(tmp_path / "m", "train")) == len(names)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "table"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_are_an_error_of_their_record(form, value, folder, capsys, monkeypatch) -> None:
+    """JSON has no NaN; a finite weight can still overflow in the model."""
+    from cmelt_plugin.pretrained import Pretrained
+
+    classify = Pretrained.classify_prepared
+
+    def broken(self, prepared, batch_size=64):
+        probabilities = classify(self, prepared, batch_size)
+        probabilities[0, 1] = value
+        return probabilities
+
+    monkeypatch.setattr(Pretrained, "classify_prepared", broken)
+    paths = [folder / "records" / "a1", folder / "records" / "more" / "a2"]
+    code, lines, err = predict(folder, capsys, *paths, "--format", form, model="classifier.pt", prompts=None)
+    assert code == 0 and "1 predicted, 1 skipped" in err and "a1: the model's scores for it are not finite" in err
+    if form == "jsonl":
+        values = {line["record"]: line for line in (json.loads(text, parse_constant=pytest.fail) for text in lines)}
+        assert "not finite" in values[str(paths[0])]["error"] and "scores" in values[str(paths[1])]
+    assert "nan" not in " ".join(lines)
