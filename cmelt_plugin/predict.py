@@ -2,7 +2,8 @@
 
 A fine-tuned classifier gives probabilities of its classes. A pre-trained model is used zero-shot: it compares each
 recording with texts that describe classes (--prompts). Its scores rank recordings and classes; they are not
-probabilities of a diagnosis. Records that cannot be read are reported and skipped. Not a medical device.
+probabilities of a diagnosis. Records that cannot be read are reported and skipped; those whose
+amplitude, range, limb leads or hum are no ordinary ECG's are predicted and named as doubtful. Not a medical device.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import math
 import os
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +29,7 @@ from tqdm import tqdm
 from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.plausibility import Reason, describe_reasons
 from cmelt_plugin.data.record_paths import find_records
 from cmelt_plugin.data.signals import CROPS, MISSING_LEADS, PreparedECG
 from cmelt_plugin.data.store import SAMPLE_RATE
@@ -58,6 +61,7 @@ class Prediction(NamedTuple):
         similarity: class → similarity, zero-shot only.
         positive: classes that count as present; None where nothing decides.
         ecg: float32 ``[12, samples]``, mV at 500 Hz, as the model saw it.
+        doubts: what is doubtful about the recording.
     """
 
     record: str
@@ -67,6 +71,7 @@ class Prediction(NamedTuple):
     similarity: dict[str, float] | None
     positive: list[str] | None
     ecg: np.ndarray
+    doubts: tuple[Reason, ...]
 
 
 class Predictor:
@@ -121,7 +126,8 @@ class Predictor:
             named = dict(zip(self.names, scores[index].tolist()))
             close = None if similarity is None else dict(zip(self.names, similarity[index].tolist()))
             seconds = ecg.shape[1] / SAMPLE_RATE
-            predictions.append(Prediction(record, seconds, flat, named, close, self._positive(named), ecg))
+            doubts = prepared.doubts[index]
+            predictions.append(Prediction(record, seconds, flat, named, close, self._positive(named), ecg, doubts))
         return predictions
 
     def _positive(self, scores: dict[str, float]) -> list[str] | None:
@@ -173,6 +179,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     write = _write_jsonl(predictor) if arguments.format == "jsonl" else _write_table(predictor, records, arguments.top)
     figure_names = _figure_names(records)
     failed: list[tuple[str, str]] = []
+    doubtful: list[tuple[str, str]] = []
+    reasons: Counter[str] = Counter()
     done = 0
     with tqdm(total=len(records), desc="records", unit="record", file=sys.stderr, disable=len(records) < 2) as progress:
         for chunk, prepared, unreadable in _batches(predictor, records, arguments):
@@ -183,6 +191,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                         continue
                     done += 1
                     write(prediction)
+                    if prediction.doubts:
+                        doubtful.append((prediction.record, describe_reasons(prediction.doubts)))
+                        reasons.update(reason.code for reason in prediction.doubts)
                     if arguments.figure is not None:
                         _write_figure(arguments.figure / figure_names[prediction.record], predictor, prediction)
             for record, reason in unreadable:
@@ -192,7 +203,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress.update(min(arguments.batch_size, len(records) - progress.n))
     for record, reason in failed:
         print(printable(f"skipped {record}: {reason}"), file=sys.stderr)
-    print(f"{len(records)} records: {done} predicted, {len(failed)} skipped", file=sys.stderr)
+    for record, reason in doubtful:
+        print(printable(f"warning: {record} is doubtful: {reason}"), file=sys.stderr)
+    counts = ", ".join(f"{code} {count}" for code, count in sorted(reasons.items()))
+    note = f", {len(doubtful)} doubtful ({counts})" if doubtful else ""
+    print(f"{len(records)} records: {done} predicted, {len(failed)} skipped{note}", file=sys.stderr)
     return 0 if done else 1
 
 
@@ -229,7 +244,8 @@ def _batches(
                 unreadable.append((record, reason[:ERROR_LENGTH]))
         ecg = torch.cat([part.ecg for part in parts]) if parts else torch.zeros(0, len(LEADS), 1)
         n_samples = torch.cat([part.n_samples for part in parts]) if parts else torch.zeros(0, dtype=torch.long)
-        yield good, PreparedECG(ecg, n_samples, (len(good),)), unreadable
+        doubts = tuple(doubts for part in parts for doubts in part.doubts)
+        yield good, PreparedECG(ecg, n_samples, (len(good),), doubts), unreadable
 
 
 def _write_jsonl(predictor: Predictor) -> Callable[[Prediction], None]:
@@ -242,6 +258,8 @@ def _write_jsonl(predictor: Predictor) -> Callable[[Prediction], None]:
             values["positive"] = prediction.positive
         if prediction.flat_leads:
             values["flat_leads"] = prediction.flat_leads
+        if prediction.doubts:
+            values["warnings"] = [str(reason) for reason in prediction.doubts]
         _print(json.dumps(values, ensure_ascii=False, allow_nan=False))
 
     return write
@@ -266,6 +284,8 @@ def _write_table(predictor: Predictor, records: Sequence[str], top: int) -> Call
             _print("  ".join([*cells, f"{prediction.scores[name]:>{len(predictor.kind)}.4f}"]) + mark)
         if prediction.flat_leads:
             _print(f"{'':<{first}}  (no signal in {', '.join(prediction.flat_leads)})")
+        if prediction.doubts:
+            _print(f"{'':<{first}}  (doubtful: {', '.join(reason.code for reason in prediction.doubts)})")
 
     return write
 

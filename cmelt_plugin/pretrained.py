@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cmelt_plugin.data.leads import LEADS, lead_keep_mask
+from cmelt_plugin.data.plausibility import DoubtfulECG, describe_reasons
 from cmelt_plugin.data.reports import normalise_report
 from cmelt_plugin.data.signals import PreparedECG, Signal, prepare_ecg
 from cmelt_plugin.data.store import SAMPLE_RATE
@@ -141,8 +143,13 @@ class Pretrained:
 
         Raises:
             DataError: the recording cannot be used.
+
+        Warns:
+            DoubtfulECG: amplitude, clipping, limb leads or hum are not those of an ordinary ECG; :meth:`prepare` says of
+                which recordings and does not warn.
         """
-        return self.encode_prepared(self.prepare(signal, sample_rate, leads, crop, missing_leads), batch_size)
+        prepared = _warned(self.prepare(signal, sample_rate, leads, crop, missing_leads))
+        return self.encode_prepared(prepared, batch_size)
 
     def ecg_features(
         self,
@@ -165,7 +172,8 @@ class Pretrained:
             encoded = self.model.ecg_encoder(ecg, n_samples)
             return pool_ecg_states(encoded.states, encoded.padding_mask, pool)
 
-        return self._run(self.prepare(signal, sample_rate, leads, crop, missing_leads), features, batch_size)
+        prepared = _warned(self.prepare(signal, sample_rate, leads, crop, missing_leads))
+        return self._run(prepared, features, batch_size)
 
     def classify(
         self,
@@ -181,9 +189,8 @@ class Pretrained:
         Raises:
             DataError: the recording cannot be used, or the model is no classifier.
         """
-        return self.class_names, self.classify_prepared(
-            self.prepare(signal, sample_rate, leads, crop, missing_leads), batch_size
-        )
+        prepared = _warned(self.prepare(signal, sample_rate, leads, crop, missing_leads))
+        return self.class_names, self.classify_prepared(prepared, batch_size)
 
     def prepare(
         self,
@@ -284,7 +291,8 @@ class Pretrained:
             The class names and float32 ``[.., C]``. These are not probabilities; see :meth:`pair_probability`.
         """
         names, classes = self.class_embeddings(read_prompts(prompts))
-        return names, self.encode_ecg(signal, sample_rate, leads, crop, missing_leads, batch_size) @ classes.T
+        prepared = _warned(self.prepare(signal, sample_rate, leads, crop, missing_leads))
+        return names, self.encode_prepared(prepared, batch_size) @ classes.T
 
     def pair_probability(self, similarity: Tensor) -> Tensor | None:
         """What the contrastive loss takes for the probability that ECG and text are a pair: σ(scale · s + bias).
@@ -355,6 +363,17 @@ def read_prompts(prompts: str | os.PathLike | Prompts) -> Prompts:
     from cmelt_plugin.prompts import load_prompts
 
     return load_prompts(prompts)
+
+
+def _warned(prepared: PreparedECG) -> PreparedECG:
+    """The same, after one warning to the caller's caller about all its doubtful recordings."""
+    doubtful = [(number, reasons) for number, reasons in enumerate(prepared.doubts) if reasons]
+    if doubtful:
+        number, reasons = doubtful[0]
+        several = f"{len(doubtful)} of {len(prepared.doubts)} recordings are doubtful, number {number}: "
+        which = several if len(prepared.doubts) > 1 else "the recording is doubtful: "
+        warnings.warn(which + describe_reasons(reasons), DoubtfulECG, stacklevel=3)
+    return prepared
 
 
 def _check_tokenizer(tokenizer: Any, name: str, fingerprint: str | None, vocab_size: int) -> None:

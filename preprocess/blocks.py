@@ -12,6 +12,7 @@ import itertools
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
@@ -22,8 +23,10 @@ from cmelt_plugin.data.checksums import WORK_FOLDER
 from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.data.store import describe_shard, shard_name, write_shard
 from cmelt_plugin.errors import DataError
+from preprocess.duplicates import DUPLICATE, Earlier, FirstUsable
 from preprocess.engines import Engine
-from preprocess.recording import Recording, Rejected, SignalOptions, to_row
+from preprocess.implausible import measured_row
+from preprocess.recording import Recording, Rejected, SignalOptions, Unusable, to_row
 
 __all__ = ["PLAN_FILE", "WORK_FOLDER", "Block", "pack_block", "pack_blocks", "pack_shared_block"]
 
@@ -45,6 +48,10 @@ class Block(NamedTuple):
     """Folder for shard and result."""
     reader: Callable[[str], Recording]
     options: SignalOptions
+    earlier: Earlier = {}
+    """Of records whose id occurred before: the earlier ones (:mod:`preprocess.duplicates`)."""
+    earlier_paths: dict[int, str] = {}
+    """Paths of those of them that are in other blocks."""
 
     @property
     def shard_path(self) -> Path:
@@ -58,34 +65,62 @@ class Block(NamedTuple):
         """Whether an earlier run finished this block and its shard is still there."""
         if not self.result_path.is_file():
             return False
-        return not read_json(self.result_path)["rows"] or self.shard_path.is_file()
+        result = read_json(self.result_path)
+        # Without "measured": from a version that did not measure, whose run was stopped.
+        return "measured" in result and (not result["rows"] or self.shard_path.is_file())
 
 
 def pack_block(block: Block, tick: Callable[[], Any] | None = None) -> int:
     """Read, check and write the records of a block; ``tick`` is called after each. Returns the number of records.
 
     The result file holds ``rows`` (input number, real samples, Hz of the original, clipped samples), ``rejected``
-    (input number, reason) and ``shard`` (entry of ``store.json``).
+    (input number, reason), ``shard`` (entry of ``store.json``), ``measured`` (see :func:`measured_row`) and ``doubts`` (input
+    number, reasons), the last two also of records that were rejected after they were measured, and ``notes``: how many
+    records each of the readers' notes is true of.
     """
     rows: list[tuple[int, int, float, int]] = []
     rejected: list[tuple[int, str]] = []
+    measured: list[list[float | int | None]] = []
+    doubts: list[tuple[int, list[str]]] = []
+    first = FirstUsable(block.earlier, functools.partial(_is_usable, block))
+    notes: Counter[str] = Counter()
     with write_shard(block.shard_path) as shard:
         for number, (path, reason) in enumerate(zip(block.paths, block.reasons), start=block.start):
+            found = None
             try:
+                reason = DUPLICATE if number in block.earlier and first.is_duplicate(number) else reason
                 if reason:
                     raise Rejected(*reason.split(": ", 1))
                 row = to_row(block.reader(os.path.join(block.root, path)), block.options)
                 shard.append(row.steps)
+                notes.update(row.notes)
                 rows.append((number, row.n_samples, row.rate, row.clipped))
+                found = row.plausibility
             except Rejected as rejection:
                 rejected.append((number, str(rejection)))
+                found = rejection.plausibility if isinstance(rejection, Unusable) else None
+            first.note(number, bool(rows) and rows[-1][0] == number)
+            if found is not None:
+                measured.append(measured_row(number, found))
+                if found.reasons:
+                    doubts.append((number, [str(doubt) for doubt in found.reasons]))
             if tick is not None:
                 tick()
     if not rows:
         block.shard_path.unlink(missing_ok=True)  # gone where a cluster ran this block twice at once
     entry = describe_shard(block.shard_path, len(rows)) if rows else None
-    write_json(block.result_path, {"rows": rows, "rejected": rejected, "shard": entry})
+    result = {"rows": rows, "rejected": rejected, "shard": entry, "measured": measured, "doubts": doubts, "notes": notes}
+    write_json(block.result_path, result)
     return len(block.paths)
+
+
+def _is_usable(block: Block, number: int) -> bool:
+    """Whether a record of an earlier block can be used."""
+    try:
+        to_row(block.reader(os.path.join(block.root, block.earlier_paths[number])), block.options)
+    except Rejected:
+        return False
+    return True
 
 
 def pack_blocks(blocks: Sequence[Block], engine: Engine, total: int) -> None:

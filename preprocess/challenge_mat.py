@@ -16,14 +16,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.io import loadmat
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import ALL, Crop, Reading, read_file, reader, takes_reading
+from cmelt_plugin.data.readers.folders import find_stems
+from cmelt_plugin.data.readers.matlab import MatFile
+from cmelt_plugin.data.readers.wfdb_header import HEADER_BYTES, decode_lines
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from preprocess.recording import Recording, Rejected
-from preprocess.wfdb_files import read_wfdb
 
 CPSC_RATE = 500.0  # Hz
 LEGACY_SECONDS = 5
+_FIRST_5S = Reading(Crop(LEGACY_SECONDS))
 _SEX = {"male": "M", "m": "M", "female": "F", "f": "F"}
 _COMMENT = re.compile(r"#\s*(?P<name>Age|Sex|Dx)\s*:\s*(?P<value>.*)", re.IGNORECASE)
 
@@ -39,28 +43,35 @@ class Patient(NamedTuple):
     """SNOMED CT codes of the diagnoses, in the header's order."""
 
 
-def read_cpsc_mat(path: str) -> Recording:
+@takes_reading
+@reader
+def read_cpsc_mat(path: str, reading: Reading = ALL) -> Recording:
     """Read an original CPSC2018 recording, ``[12, samples]`` mV at 500 Hz; ``.mat`` may be left off ``path``.
 
     Raises:
         Rejected: the file is missing, damaged, or holds something else.
+        OSError, MemoryError: trouble of the machine.
     """
     data = _read_struct(path).get("data")
-    if not isinstance(data, np.ndarray) or data.ndim != 2 or not np.issubdtype(data.dtype, np.number):
+    if not isinstance(data, np.ndarray) or data.ndim != 2 or not data.size:
         raise Rejected("header", f"{Path(path).name}: its struct ECG holds no matrix data")
     if data.shape[0] != len(LEADS):
         raise Rejected("leads", f"{Path(path).name}: {data.shape[0]} rows where the 12 leads are expected")
-    return Recording(data.astype(np.float64), LEADS, ["mV"] * len(LEADS), CPSC_RATE)
+    start, stop = reading.span(data.shape[1], CPSC_RATE)
+    signal = np.array(data[:, start:stop], dtype=np.float64, order="C")
+    return Recording(signal, LEADS, ["mV"] * len(LEADS), CPSC_RATE, reading.total(data.shape[1]))
 
 
-def read_cpsc_mat_5s(path: str) -> Recording:
+@takes_reading
+def read_cpsc_mat_5s(path: str, reading: Reading = ALL) -> Recording:
     """:func:`read_cpsc_mat`, the first 5 s only."""
-    return _first_seconds(read_cpsc_mat(path))
+    return read_cpsc_mat(path, _FIRST_5S)._replace(samples=None)
 
 
-def read_wfdb_5s(path: str) -> Recording:
-    """:func:`preprocess.wfdb_files.read_wfdb`, the first 5 s only."""
-    return _first_seconds(read_wfdb(path))
+@takes_reading
+def read_wfdb_5s(path: str, reading: Reading = ALL) -> Recording:
+    """:func:`cmelt_plugin.data.readers.wfdb_records.read_wfdb`, the first 5 s only."""
+    return read_wfdb(path, reading._replace(part=_FIRST_5S.part))._replace(samples=None)
 
 
 def read_cpsc_patient(path: str | os.PathLike) -> Patient:
@@ -75,15 +86,25 @@ def read_cpsc_patient(path: str | os.PathLike) -> Patient:
 def read_header_patient(path: str | os.PathLike) -> Patient:
     """Sex, age and diagnoses in the comments of a WFDB header, whatever the state of its other lines.
 
-    ``path`` is that of the header without ``.hea``. Everything is unknown where there is no such file.
+    ``path`` is that of the header without ``.hea``. Where it cannot be read, everything is unknown; saying so is the
+    reader's matter.
     """
-    try:
-        text = Path(f"{path}.hea").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError):
-        return Patient()
+    text = "\n".join(header_lines(path))
     found = {match["name"].lower(): match["value"].strip() for match in map(_COMMENT.match, text.splitlines()) if match}
     codes = tuple(dict.fromkeys(re.findall(r"\d+", found.get("dx", ""))))
     return Patient(_sex(found.get("sex")), _age(found.get("age")), codes)
+
+
+def header_lines(path: str | os.PathLike) -> list[str]:
+    """Lines of ``path.hea``; none where it cannot be read.
+
+    Raises:
+        OSError, MemoryError: trouble of the machine.
+    """
+    try:
+        return _header_lines(path)
+    except Rejected:
+        return []
 
 
 def find_records(root: Path, name: str, suffix: str) -> list[tuple[str, str]]:
@@ -92,37 +113,23 @@ def find_records(root: Path, name: str, suffix: str) -> list[tuple[str, str]]:
     Returns:
         (name, path relative to ``root`` without ``suffix``), sorted by name and path.
     """
-    pattern = re.compile(f"({name}){re.escape(suffix)}")
-    found = []
-    for folder, _, files in os.walk(root):
-        place = os.path.relpath(folder, root)
-        for match in filter(None, map(pattern.fullmatch, files)):
-            found.append((match[1], os.path.normpath(os.path.join(place, match[1]))))
-    return sorted(found)
+    pattern = re.compile(name)
+    stems = ((os.path.basename(stem), stem) for stem in find_stems(root, (suffix,)))
+    return sorted((own, stem) for own, stem in stems if pattern.fullmatch(own))
 
 
-def _first_seconds(recording: Recording) -> Recording:
-    return recording._replace(signal=recording.signal[:, : math.ceil(LEGACY_SECONDS * recording.rate)])
+@reader
+def _header_lines(path: str | os.PathLike) -> list[str]:
+    return decode_lines(read_file(f"{os.fspath(path)}.hea", HEADER_BYTES))
 
 
+@reader
 def _read_struct(path: str) -> dict[str, Any]:
-    file = Path(path) if path.endswith(".mat") else Path(f"{path}.mat")
-    name = file.name
-    try:
-        with open(file, "rb") as handle:
-            ecg = loadmat(handle, simplify_cells=True).get("ECG")
-    except FileNotFoundError:
-        raise Rejected("missing", f"{name}: No such file or directory") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise Rejected("unreadable", f"{name}: {error.strerror}") from None
-    except OSError as error:
-        if error.errno is not None:  # trouble of the machine, not of the recording
-            raise
-        raise Rejected("truncated", f"{name}: {error}") from None
-    except Exception as error:  # damaged files raise a dozen kinds of exception
-        raise Rejected("unreadable", f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
+    file = path if path.endswith(".mat") else f"{path}.mat"
+    with MatFile(file) as opened:
+        ecg = opened.read("ECG") if "ECG" in opened.variables else None
     if not isinstance(ecg, dict):
-        raise Rejected("header", f"{name}: holds no struct ECG; a copy in WFDB format needs its .hea files")
+        raise Rejected("header", f"{Path(file).name}: holds no struct ECG; a copy in WFDB format needs its .hea files")
     return ecg
 
 
@@ -132,7 +139,7 @@ def _sex(value: Any) -> str:
 
 def _age(value: Any) -> float:
     try:
-        age = float(value)
-    except (TypeError, ValueError):
+        age = float(value.item() if isinstance(value, np.ndarray) else value)
+    except (TypeError, ValueError, OverflowError):
         return math.nan
     return age if 0 <= age <= 120 else math.nan

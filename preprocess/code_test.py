@@ -18,18 +18,20 @@ from __future__ import annotations
 from preprocess.cli import run
 
 import argparse
-import errno
+import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import check_array, reader
+from cmelt_plugin.data.readers.hdf5_files import dataset_of, open_hdf5
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.human_readers import CLASSES, DATA_SET, GOLD, LABEL_SET, read_annotations, record_ids
 from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled
@@ -68,6 +70,7 @@ class Layout(NamedTuple):
     notes: list[str]
 
 
+@reader
 def read_tracing(path: str) -> Recording:
     """Read one tracing without its padding.
 
@@ -76,16 +79,15 @@ def read_tracing(path: str) -> Recording:
 
     Raises:
         Rejected: the file or the tracing cannot be read.
+        OSError, MemoryError: trouble of the machine.
     """
     file, _, place = path.rpartition("#")
     row, leads, factor = place.split(";")
-    try:
-        with _open(Path(file)) as handle:
-            samples = np.asarray(handle["tracings"][int(row)], dtype=np.float64).T
-    except OSError as error:
-        if error.errno in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOMEM):
-            raise
-        raise Rejected("unreadable", f"tracing {row}: {' '.join(str(error).split())}") from None
+    with open_hdf5(file) as handle:
+        data = _tracings(handle)
+        if int(row) >= data.shape[0]:
+            raise Rejected("row", f"no tracing {row} among {data.shape[0]}")
+        samples = np.array(data[int(row)], dtype=np.float64).T
     names = leads.split(",")
     return Recording(without_padding(samples) * float(factor), names, ["mV"] * len(names), RATE)
 
@@ -111,9 +113,7 @@ def examine(path: Path, units: str = "auto") -> Layout:
     Raises:
         DataError: the file is missing, or not such a file; no lead order fits; or the amplitudes are implausible.
     """
-    with _open(path) as handle:
-        data = _dataset(handle, path)
-        tracings = np.asarray(data[:MOST_JUDGED], dtype=np.float32).transpose(0, 2, 1)
+    tracings = _from_file(_first_tracings, path).transpose(0, 2, 1)
     try:
         fit = fit_limb_leads(tracings[:, :6])
     except DataError as error:
@@ -160,8 +160,7 @@ def read_records(root: Path, layout: Layout, limit: int | None = None) -> tuple[
         DataError: a table is missing or malformed, or has another number of rows than there are tracings.
     """
     path = root / TRACINGS
-    with _open(path) as handle:
-        count = len(_dataset(handle, path))
+    count = _from_file(_count, path)
     gold = read_annotations(root / "annotations" / f"{GOLD}.csv")
     attributes = read_csv(root / "attributes.csv", ["age", "sex"], LAYOUT)
     for name, found in ((f"annotations/{GOLD}.csv", len(gold)), ("attributes.csv", len(attributes))):
@@ -209,25 +208,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def _open(path: Path):
-    try:
-        import h5py
-    except ImportError:
-        raise DataError("CODE-test is an HDF5 file; install h5py to read it: pip install h5py") from None
+def _from_file(read: Callable[[Path], Any], path: Path) -> Any:
+    """What ``read`` finds in the file of tracings, without which nothing can be done."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected {LAYOUT}. The tracings are at https://doi.org/10.5281/zenodo.3765780")
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise DataError(f"{path}: not an HDF5 file, or truncated ({' '.join(str(error).split())}); copy it again") from None
+        return read(path)
+    except Rejected as reason:
+        if reason.code == "unreadable":
+            raise DataError(f"{path}: not an HDF5 file, or truncated ({reason}); copy it again") from None
+        raise DataError(f"{path}: {reason}") from None
 
 
-def _dataset(handle, path: Path):
-    data = handle.get("tracings")
+@reader
+def _count(path: Path) -> int:
+    with open_hdf5(path) as handle:
+        return len(_tracings(handle))
+
+
+@reader
+def _first_tracings(path: Path) -> np.ndarray:
+    with open_hdf5(path) as handle:
+        return np.asarray(_tracings(handle)[:MOST_JUDGED], dtype=np.float32)
+
+
+def _tracings(handle: Any) -> Any:
+    """The array of an open file.
+
+    Raises:
+        Rejected: it is not there, of another shape, or not in the file itself.
+    """
+    data = dataset_of(handle, "tracings")
     shape = getattr(data, "shape", None)
     if shape is None or len(shape) != 3 or shape[2] != len(LEADS) or 0 in shape:
         found = f"tracings {shape}" if shape is not None else f"{', '.join(handle) or 'nothing'}"
-        raise DataError(f"{path}: expected an array tracings of records × samples × 12 leads, found {found}")
+        raise Rejected("header", f"expected an array tracings of records × samples × 12 leads, found {found}")
+    if data.dtype.kind not in "iuf":
+        raise Rejected("header", f"tracings holds {data.dtype}, not numbers")
+    check_array(handle.filename, min(MOST_JUDGED, shape[0]) * math.prod(shape[1:]))
     return data
 
 

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
 from preprocess import snomed
@@ -38,11 +39,10 @@ from preprocess.challenge_mat import (
 )
 from preprocess.flat_leads import note_flat_leads
 from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled
-from preprocess.published_splits import first_of_each, print_label_differences, read_published_splits
+from preprocess.published_splits import print_label_differences, read_published_splits
 from preprocess.recording import Recording
 from preprocess.snomed import code_labels
 from preprocess.source import read_csv, records_table
-from preprocess.wfdb_files import read_wfdb
 
 LABEL_SET = "cpsc2018"
 LAYOUT = "CPSC2018: A0001.mat, ... with REFERENCE.csv, or A0001.hea, A0001.mat, ..."
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     code = pack_labelled(
         records,
-        LabelTable(LABEL_SET, names, *first_of_each(ids, labels)),
+        LabelTable(LABEL_SET, names, ids, labels),
         args,
         data_set="cpsc2018-5s" if args.legacy_5s else "cpsc2018",  # --store must not mix the two
         command="preprocess/cpsc2018.py",

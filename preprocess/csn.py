@@ -38,7 +38,7 @@ from preprocess.csn_labels import (
 )
 from preprocess.flat_leads import note_flat_leads
 from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled
-from preprocess.published_splits import PublishedSplits, first_of_each, print_label_differences, read_published_splits
+from preprocess.published_splits import PublishedSplits, print_label_differences, read_published_splits
 from preprocess.snomed import code_labels
 from preprocess.source import records_table
 
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     code = pack_labelled(
         records,
-        LabelTable(LABEL_SET, names, *first_of_each(ids, labels)),
+        LabelTable(LABEL_SET, names, ids, labels),
         args,
         data_set="csn",
         command="preprocess/csn.py",

@@ -11,13 +11,18 @@ import numpy as np
 import pyarrow as pa
 
 from cmelt_plugin.data.checksums import CHECKSUMS_FILE, MANIFEST_FILE
-from cmelt_plugin.data.directory_files import REJECTED_FILE, REJECTED_HEADER, STORE_FILE
+from cmelt_plugin.data.directory_files import IMPLAUSIBLE_FILE, REJECTED_FILE, REJECTED_HEADER, STORE_FILE
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
 from cmelt_plugin.data.manifest import write_split
 from cmelt_plugin.data.reports import write_reports
 from cmelt_plugin.data.store import write_store_json
 from preprocess.blocks import Block
+from preprocess.implausible import Measured, print_plausibility, summarise, write_list
+from preprocess.recording import LIST
+from preprocess.source import SOURCE_COLUMN
 from preprocess.splits import SPLITS, assign_splits
+
+ABOUT_FILES = "files: "  # how notes of the readers begin
 
 if TYPE_CHECKING:
     from preprocess.packing import PackingOptions
@@ -42,6 +47,8 @@ def finish(
     Without a single usable record only rejected.tsv is written. A split without records gets no files.
     """
     results = [read_json(block.result_path) for block in blocks]
+    measured = Measured.joined([Measured.of(result.pop("measured")) for result in results])
+    doubts = [(number, reasons) for result in results for number, reasons in result["doubts"]]
     rejected = [entry for result in results for entry in result["rejected"]]
     rows = [entry for result in results for entry in result["rows"]]
     if len(rows) + len(rejected) != len(records):
@@ -57,8 +64,9 @@ def finish(
         "data_set": plan["data_set"],
         "command": command,
         "arguments": plan,
-        "notes": list(notes),
+        "notes": [*notes, *_reader_notes(results)],
         "counts": counts,
+        "plausibility": summarise(measured, doubts, _sources(records), plan["data_set"]),
     }
     if not rows:
         return manifest
@@ -72,6 +80,8 @@ def finish(
     place = Places([entry["file"] for entry in shards], shard, row, n_samples, rate.astype(np.float32))
     manifest.update(clipped_records=clipped_records)
     manifest.update(write_records_files(work, records.take(pa.array(number)), place, plan["data_set"], options))
+    if options.signal.implausible == LIST:
+        write_doubtful(work, records, doubts, plan["data_set"], options)
     manifest["fingerprints"][STORE_FILE] = fingerprint(work / STORE_FILE)
     manifest["checksums"] = CHECKSUMS_FILE
     write_json(work / MANIFEST_FILE, manifest)
@@ -108,16 +118,11 @@ def write_records_files(
         {
             **{name: kept[name] for name in ("record_id", "subject_id", "sex", "age", "time")},
             "report_id": report_id,
-            "source": pa.array([data_set] * len(kept), pa.string()),
+            "source": pa.array(_sources(kept) or [data_set] * len(kept), pa.string()),
             "source_rate": pa.array(place.rate),
         }
     )
-    split = np.array(kept["split"].to_pylist())
-    unassigned = split == ""
-    if unassigned.any():
-        subjects = kept["subject_id"].filter(pa.array(unassigned)).to_pylist()
-        split = split.astype(object)
-        split[unassigned] = assign_splits(subjects, options.seed, options.fractions)
+    split = _splits(kept, options)
     sizes, prints = {}, {"reports.parquet": fingerprint(dest / "reports.parquet")}
     for name in SPLITS:
         chosen = np.flatnonzero(split == name)
@@ -131,8 +136,51 @@ def write_records_files(
     return {"splits": sizes, "reports": report_count, "fingerprints": prints}
 
 
+def _reader_notes(results: Sequence[dict[str, Any]]) -> list[str]:
+    """What readers assumed or could not verify, with the number of records it is true of, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for result in results:
+        counts.update(result.get("notes", {}))
+    return [
+        f"{ABOUT_FILES}{note}: {count} records" for note, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def write_doubtful(
+    dest: Path, records: pa.Table, doubts: Sequence[tuple[int, Sequence[str]]], data_set: str, options: PackingOptions
+) -> None:
+    """Write implausible.tsv.
+
+    Args:
+        dest: manifest directory.
+        records: table of ``RECORDS_SCHEMA``.
+        doubts: number of the record and its reasons.
+        data_set: source where ``records`` does not say.
+        options: seed and shares of the splits.
+    """
+    doubtful = records.take(pa.array([number for number, _ in doubts], pa.int64()))
+    ids, paths = doubtful["record_id"].to_pylist(), doubtful["path"].to_pylist()
+    sources = _sources(doubtful) or [data_set] * len(doubtful)
+    reasons = ["; ".join(reasons) for _, reasons in doubts]
+    write_list(dest / IMPLAUSIBLE_FILE, zip(ids, paths, _splits(doubtful, options).tolist(), sources, reasons))
+
+
+def _sources(records: pa.Table) -> list[str] | None:
+    return records[SOURCE_COLUMN].to_pylist() if SOURCE_COLUMN in records.column_names else None
+
+
+def _splits(records: pa.Table, options: PackingOptions) -> np.ndarray:
+    """Split of each record: its own, else by its subject."""
+    split = np.array(records["split"].to_pylist(), dtype=object)
+    unassigned = split == ""
+    if unassigned.any():
+        subjects = records["subject_id"].filter(pa.array(unassigned)).to_pylist()
+        split[unassigned] = assign_splits(subjects, options.seed, options.fractions)
+    return split
+
+
 def print_summary(dest: Path, manifest: dict[str, Any]) -> None:
-    """Print the counts of a manifest directory."""
+    """Print the counts of a manifest directory, and loudly what is wrong with its amplitudes."""
     counts = manifest["counts"]
     rejected = counts["rejected"]
     print(f"{dest}: {counts['in']} records in = {counts['out']} out + {sum(rejected.values())} rejected")
@@ -144,6 +192,10 @@ def print_summary(dest: Path, manifest: dict[str, Any]) -> None:
         print(f"  {split}: {count} records" + ("" if count else " (no file written)"))
     if counts["out"]:
         print(f"  unique reports: {manifest['reports']}; records clipped at 32.767 mV: {manifest['clipped_records']}")
+    for note in manifest["notes"]:
+        if note.startswith(ABOUT_FILES):
+            print(f"  {note}")
+    print_plausibility(dest, manifest.get("plausibility") or {})
 
 
 def write_rejected(path: Path, records: pa.Table, rejected: Sequence[tuple[int, str]]) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cmelt_plugin.data.directory_files import FLAT_LEADS_FILE
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.manifest import Manifest, available_splits
 from cmelt_plugin.data.replacing import replacing
 from cmelt_plugin.data.store import RecordStore
 
-FLAT_LEADS_FILE = "flat-leads.tsv"
 BATCH = 64  # recordings, 8 MB
 SHOWN = 5
 

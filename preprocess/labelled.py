@@ -15,13 +15,15 @@ import pyarrow as pa
 
 from cmelt_plugin.data.files import read_object
 from cmelt_plugin.data.manifest import LABELS_FILE
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import label_sets, load_prompts
+from preprocess.duplicates import packed_rows
+from preprocess.finish import REJECTED_FILE
 from preprocess.labels import attach_labels, print_class_counts
 from preprocess.packing import add_arguments, options_from, pack
 from preprocess.recording import Recording
 from preprocess.reuse import reuse_store
-from preprocess.wfdb_files import read_wfdb
 
 ALL_BUT_ONE_LEAD = 11
 
@@ -33,7 +35,7 @@ class LabelTable(NamedTuple):
     """Name of the label set; class texts of ours are ``cmelt_plugin/prompts/<label_set>.json``."""
     names: Sequence[str]
     record_id: Sequence[str]
-    """Where an id occurs twice, its first row counts, as with the recordings themselves."""
+    """Where an id occurs twice, the row counts whose recording is packed, if rows are those of the records; else the first."""
     values: np.ndarray
     """float32 [n, C]: 1 present, 0 absent, NaN unknown."""
 
@@ -110,11 +112,11 @@ def pack_labelled(
     if not args.overwrite:
         _check_label_set(args.dest, labels)
     ids = pd.Index([str(record) for record in labels.record_id])
-    first = ~ids.duplicated()
     found = {}
 
     def attach(folder: Path) -> None:
-        found.update(attach_labels(folder, ids[first], labels.values[first], names, labels.label_set, prompts))
+        rows = _rows_of_recordings(records, ids, folder, args.store is not None)
+        found.update(attach_labels(folder, ids[rows], labels.values[rows], names, labels.label_set, prompts))
 
     common = {"data_set": data_set, "command": command, "notes": notes, "extend": attach}
     if args.store is not None:
@@ -125,6 +127,16 @@ def pack_labelled(
         print(f"no class texts for {labels.label_set}: zero-shot classification needs --prompts", file=sys.stderr)
     print_class_counts(found, names, f"the labels of {data_set}")
     return 0
+
+
+def _rows_of_recordings(records: pa.Table, ids: pd.Index, folder: Path, reused: bool) -> np.ndarray:
+    """Rows of the labels, one for each id: where an id occurs twice, that of the recording that was packed."""
+    several = ids.duplicated(keep=False)
+    rows = np.flatnonzero(~ids.duplicated())
+    if not several.any() or reused or records["record_id"].to_pylist() != ids.tolist():
+        return rows
+    packed = packed_rows(ids.tolist(), folder / REJECTED_FILE)
+    return np.array([packed.get(ids[row], row) for row in rows])
 
 
 def class_texts(source: str, kind: str, names: Sequence[str]) -> dict[str, list[str]]:

@@ -2,7 +2,7 @@
 
 Of the six limb leads only two are independent: III = II − I (Einthoven), aVR = −(I + II)/2, aVL = I − II/2 and
 aVF = II − I/2 (Goldberger). Of the 720 orders of six columns one fits, so that the order in a file need not be believed.
-Chest leads obey no such relation.
+Whether a single recording obeys them is asked in :mod:`cmelt_plugin.data.plausibility`.
 """
 
 from __future__ import annotations
@@ -12,23 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cmelt_plugin.data.plausibility import COEFFICIENTS, LIMB_LEADS, RELATIONS, RESIDUAL
 from cmelt_plugin.errors import DataError
 
-LIMB_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF")
-RELATIONS = ("III = II − I", "aVR = −(I + II)/2", "aVL = I − II/2", "aVF = II − I/2")
-
-# Each row times the six leads is zero, in the order of RELATIONS; scaled so that the four errors count alike.
-_COEFFICIENTS = np.array(
-    [
-        [1, -1, 1, 0, 0, 0],
-        [0.5, 0.5, 0, 1, 0, 0],
-        [-1, 0.5, 0, 0, 1, 0],
-        [0.5, -1, 0, 0, 0, 1],
-    ]
-)
 _ORDERS = np.array(list(permutations(range(6))))  # [720, 6]: column of I, II, III, aVR, aVL, aVF
 
-MAX_RESIDUAL = 0.1  # of the leads' own size; devices round each lead for itself, which leaves some per cent
 MIN_ADVANTAGE = 2.0  # times that the next best order must be worse
 
 
@@ -87,7 +75,7 @@ def fit_limb_leads(signals: np.ndarray) -> LeadFit:
     errors = np.empty((len(grams), len(_ORDERS), 4))  # mean square of what each relation leaves over
     for number, order in enumerate(_ORDERS):
         part = grams[:, order[:, None], order[None, :]]
-        errors[:, number] = np.einsum("ra,nab,rb->nr", _COEFFICIENTS, part, _COEFFICIENTS)
+        errors[:, number] = np.einsum("ra,nab,rb->nr", COEFFICIENTS, part, COEFFICIENTS)
     errors = np.sqrt(np.maximum(errors, 0))
     residual = np.median(np.sqrt((errors**2).mean(axis=2)), axis=0)
     best, second = np.argsort(residual, kind="stable")[:2]
@@ -97,9 +85,9 @@ def fit_limb_leads(signals: np.ndarray) -> LeadFit:
     fit = LeadFit(
         tuple(names), float(residual[best]), tuple(np.median(errors[:, best], axis=0)), float(residual[second]), len(grams)
     )
-    if fit.residual > MAX_RESIDUAL:
+    if fit.residual > RESIDUAL:
         raise DataError(f"the limb leads obey Einthoven's and Goldberger's relations in no order; {describe_fit(fit)}")
-    if fit.next_best < MIN_ADVANTAGE * fit.residual or fit.next_best < MAX_RESIDUAL / 10:
+    if fit.next_best < MIN_ADVANTAGE * fit.residual or fit.next_best < RESIDUAL / 10:
         raise DataError(f"the order of the limb leads is ambiguous; {describe_fit(fit)}")
     return fit
 

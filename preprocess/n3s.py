@@ -81,6 +81,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if arguments.strategy != "farthest" and arguments.index != EXACT:
         raise DataError(f"--index {arguments.index} is of the farthest strategy; {arguments.strategy} searches no index")
+    odd = [split for split in arguments.splits or () if not split or Path(split).name != split]
+    if odd:
+        raise DataError(f"--splits {odd[0]}: not the name of a split, such as train")
     engine = engine_from(arguments)
     reports = read_reports(arguments.manifest)
     splits = arguments.splits or available_splits(arguments.manifest)

@@ -15,26 +15,30 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
-import pandas as pd
 import pyarrow as pa
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path, read_json
+from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import with_reading
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.replacing import directory_lock
-from cmelt_plugin.data.store import ROW_BYTES, RecordStore
+from cmelt_plugin.data.store import N_SAMPLES, ROW_BYTES, SAMPLE_RATE, RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess.blocks import WORK_FOLDER, Block, pack_blocks
 from preprocess.destination import claim, refuse_overlap
+from preprocess.duplicates import Earlier, find_earlier
 from preprocess.engines import Engine, add_engine_arguments, engine_from
 from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, finish, print_summary
 from preprocess.missing_leads import lead_notes
-from preprocess.recording import REJECT, Recording, SignalOptions
+from preprocess.recording import KEEP, LIST, REJECT, Recording, SignalOptions
+from preprocess.source import RECORDS_SCHEMA
 from preprocess.splits import DEFAULT_FRACTIONS
 from preprocess.swap import remove_products, remove_work, swap_in
-from preprocess.wfdb_files import read_wfdb
 
+SECONDS = N_SAMPLES / SAMPLE_RATE  # of a packed recording
 _NOT_IN_PLAN = ("jobs", "backend", "scheduler", "overwrite")  # what has no influence on the files
 
 
@@ -74,7 +78,15 @@ def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
     parser.add_argument(
         "--allow-flat-leads", type=option_types.natural, default=0, help="constant leads tolerated (default 0; 11 with labels)"
     )
+    parser.add_argument(
+        "--implausible",
+        choices=(KEEP, REJECT, LIST),
+        default=LIST,
+        help="recordings with doubtful amplitude, clipping, limb leads or hum: keep and count them, keep them and list them in "
+        "implausible.tsv (default), or reject them",
+    )
     parser.add_argument("--allow-no-report", action="store_true", help="keep records without report text")
+    parser.add_argument("--accept-wrong-checksums", action="store_true", help="accept WFDB records that fail their checksums")
     parser.add_argument("--overwrite", action="store_true", help="replace what --dest holds")
     if splits:
         parser.add_argument("--seed", type=int, default=1, help="seed of the split by subject (default 1)")
@@ -92,13 +104,17 @@ def options_from(args: argparse.Namespace) -> PackingOptions:
     """Options from parsed arguments.
 
     Raises:
-        DataError: the shares of the splits are not a division of 1, ``--scheduler`` does not fit ``--backend``, or the
-            folders of the command overlap.
+        DataError: the shares of the splits are not a division of 1, a number is out of range, ``--scheduler`` does not fit
+            ``--backend``, or the folders of the command overlap.
     """
     refuse_overlap(args)
     fractions = tuple(getattr(args, "split", DEFAULT_FRACTIONS))
     if not (min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
         raise DataError(f"--split {' '.join(map(str, fractions))}: the shares must not be negative and must add up to 1")
+    if not 0 <= args.min_seconds <= SECONDS:
+        raise DataError(f"--min-seconds {args.min_seconds:g}: must be between 0 and {SECONDS:g}")
+    if not 0 <= args.allow_flat_leads <= len(LEADS):
+        raise DataError(f"--allow-flat-leads {args.allow_flat_leads}: must be between 0 and {len(LEADS)}")
     engine = engine_from(args)
     return PackingOptions(
         jobs=engine.jobs,
@@ -114,6 +130,8 @@ def options_from(args: argparse.Namespace) -> PackingOptions:
             allow_flat_leads=args.allow_flat_leads,
             crop=getattr(args, "crop", SignalOptions.crop),
             missing_leads=getattr(args, "missing_leads", REJECT),
+            implausible=args.implausible,
+            accept_wrong_checksums=args.accept_wrong_checksums,
         ),
     )
 
@@ -159,8 +177,9 @@ def pack(
         **{key: value for key, value in asdict(options).items() if key not in _NOT_IN_PLAN},
     }
     plan["fractions"] = list(plan["fractions"])
-    if plan["signal"]["missing_leads"] == REJECT:  # directories made before the option existed stay valid
-        del plan["signal"]["missing_leads"]
+    for name in ("missing_leads", "implausible", "accept_wrong_checksums"):
+        if plan["signal"][name] == getattr(SignalOptions, name):  # directories made before the option existed stay valid
+            del plan["signal"][name]
     work = dest / WORK_FOLDER
     with directory_lock(dest):
         if claim(dest, plan, options.overwrite):
@@ -207,9 +226,9 @@ def _reader_name(reader: Callable[[str], Recording]) -> str:
 
 
 def records_fingerprint(records: pa.Table) -> str:
-    """``sha256:`` and the digest of a table of records."""
+    """``sha256:`` and the digest of a table of records, without the sources, which directories made before had not."""
     digest = hashlib.sha256()
-    for batch in records.combine_chunks().to_batches(max_chunksize=65536):
+    for batch in records.select(RECORDS_SCHEMA.names).combine_chunks().to_batches(max_chunksize=65536):
         digest.update(batch.serialize())
     return "sha256:" + digest.hexdigest()
 
@@ -221,9 +240,7 @@ def _blocks(
     reasons = [""] * len(paths)
     if options.require_report:
         reasons = ["" if text else "report: no report text" for text in records["report"].to_pylist()]
-    ids = pd.Series(records["record_id"].to_pylist())
-    for number in ids.index[ids.duplicated()]:
-        reasons[number] = "duplicate: an earlier record has the same id"
+    earlier = find_earlier(records["record_id"].to_pylist(), reasons)
     size = options.rows_per_shard
     if options.engine.remote:  # workers have working directories of their own
         root, work = root.absolute(), work.absolute()
@@ -235,11 +252,20 @@ def _blocks(
             reasons=reasons[start : start + size],
             root=str(root),
             work=str(work),
-            reader=reader,
+            reader=with_reading(reader, options.signal.reading),
             options=options.signal,
+            **_earlier_in(range(start, min(start + size, len(paths))), earlier, paths),
         )
         for number, start in enumerate(range(0, len(paths), size))
     ]
+
+
+def _earlier_in(numbers: range, earlier: Earlier, paths: Sequence[str]) -> dict[str, Any]:
+    """What a block has to know of records before it that have the ids of its own."""
+    found = {number: earlier[number] for number in numbers if number in earlier} if earlier else {}
+    lists = {id(others): others for others in found.values()}  # records of one id share theirs
+    outside = {other: paths[other] for others in lists.values() for other in others if other < numbers.start}
+    return {"earlier": found, "earlier_paths": outside}
 
 
 def _warn_about_space(dest: Path, blocks: Sequence[Block]) -> None:

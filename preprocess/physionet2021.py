@@ -46,6 +46,7 @@ from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.manifest import Manifest, available_splits
 from cmelt_plugin.errors import DataError
 from preprocess.identification import Patient, choose_pairs, divide_people, read_ptb_xl_patients
+from preprocess.implausible import read_list
 from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled
 from preprocess.packing import options_from, pack
 from preprocess.physionet2021_labels import LABEL_SET, NAMES, label_row
@@ -62,7 +63,7 @@ from preprocess.physionet2021_records import (
     segments_of,
     source_of,
 )
-from preprocess.recording import Rejected, SignalOptions, to_row
+from preprocess.recording import REJECT, Rejected, SignalOptions, to_row
 from preprocess.reuse import reuse_store
 from preprocess.source import records_table
 from preprocess.splits import split_of
@@ -191,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print(notes)
         records, labels = dx_records(segments, patients, args.split_by == "segment", args.seed, options.fractions)
         return pack_labelled(records, labels, args, notes=notes, reader=read_segment, **common)
-    usable = options.signal if args.store is None else _ids_of(args.store)
+    usable = options.signal if args.store is None else _ids_of(args.store, options.signal)
     records, more = id_records(segments, patients, usable, args.root, args.seed, options.fractions)
     notes += more
     _print(notes)
@@ -230,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _can_be_packed(segment: Segment, root: Path, options: SignalOptions) -> bool:
     try:
-        to_row(read_segment(os.path.join(root, segment.path)), options)
+        to_row(read_segment(os.path.join(root, segment.path), options.reading), options)
     except Rejected:
         return False
     return True
@@ -247,6 +248,7 @@ def _table(segments: Sequence[Segment], split: Sequence[str], patients: dict[int
         age=[header.age for header in headers],
         time=[patient.time if patient else "" for patient in known],
         split=split,
+        source=[header.source for header in headers],
     )
 
 
@@ -294,10 +296,10 @@ def _check_store(store: Path, seconds: int) -> None:
         raise DataError(f"{store}: not packed in {_segment_note(seconds)}; give its --segment-seconds, or pack anew")
 
 
-def _ids_of(store: Path) -> set[str]:
-    return {
-        i for split in available_splits(store) for i in Manifest.open(store, split).meta(["record_id"])["record_id"].to_pylist()
-    }
+def _ids_of(store: Path, options: SignalOptions) -> set[str]:
+    splits = [Manifest.open(store, split).meta(["record_id"])["record_id"].to_pylist() for split in available_splits(store)]
+    refused = (read_list(store) or {}) if options.implausible == REJECT else {}
+    return {record for records in splits for record in records} - set(refused)
 
 
 def _notes(headers: Sequence[Header], segments: Sequence[Segment], seconds: int) -> list[str]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from cmelt_plugin.data.readers.contract import ALL, Reading, Span, takes_reading
+from cmelt_plugin.data.readers.folders import find_stems
+from cmelt_plugin.data.readers.wfdb_records import rate_and_samples, read_wfdb
 from cmelt_plugin.errors import DataError
+from preprocess.challenge_mat import header_lines
 from preprocess.physionet2021_labels import split_codes
 from preprocess.recording import Recording, Rejected
-from preprocess.wfdb_files import read_wfdb
 
 LAYOUT = "the training folder of the PhysioNet/CinC Challenge 2021: records NAME.hea and NAME.mat below it"
 SOURCES = (
@@ -37,7 +39,6 @@ _SOURCE_OF_LETTERS = {
     "E": "georgia",
 }
 _LAST_OF_CHAPMAN = 10646  # JS00001 to JS10646 are Chapman-Shaoxing, the 34,905 up to JS45551 Ningbo
-_RECORD_LINE = re.compile(r"\S+ +\d+ +(?P<rate>\d+(?:\.\d+)?) +(?P<samples>\d+)(?: |$)")
 _COMMENT = re.compile(r"#\s*(Age|Sex|Dx)\s*:\s*(.*)")
 _SPAN = re.compile(r"(?P<file>.*)#(?P<start>\d+):(?P<stop>\d+)$", re.DOTALL)
 
@@ -86,30 +87,27 @@ def find_records(root: Path) -> list[str]:
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected {LAYOUT}")
-    found = set()
-    for folder, _, files in os.walk(root, followlinks=True):
-        place = Path(folder).relative_to(root)
-        found.update((place / name[:-4]).as_posix() for name in files if name.endswith((".hea", ".mat")))
+    found = find_stems(root, (".hea", ".mat"))
     if not found:
         raise DataError(f"{root}: no records; expected {LAYOUT}")
-    return sorted(found)
+    return found
 
 
 def read_header(root: Path, path: str) -> Header:
     """Rate, length, sex, age and diagnoses of a recording; a header that cannot be read is left to the packing to reject."""
     name, source = path.rpartition("/")[2], source_of(path)
+    lines = header_lines(os.path.join(root, path))
     try:
-        lines = (root / f"{path}.hea").read_bytes().decode("latin-1").splitlines()
-    except FileNotFoundError:
-        lines = []
-    record = _RECORD_LINE.match(lines[0]) if lines else None
+        rate, samples = rate_and_samples(os.path.join(root, path))
+    except Rejected:
+        rate, samples = 0.0, 0
     comments = dict(match.groups() for match in map(_COMMENT.match, lines) if match)
     return Header(
         name,
         path,
         source,
-        float(record["rate"]) if record else 0.0,
-        int(record["samples"]) if record else 0,
+        rate,
+        samples,
         {"m": "M", "f": "F"}.get(comments.get("Sex", "").strip()[:1].lower(), ""),
         _age(comments.get("Age", "")),
         tuple(split_codes(comments.get("Dx", ""))),
@@ -126,27 +124,23 @@ def segments_of(header: Header, seconds: float) -> list[Segment]:
     return [Segment(f"{header.name}#{k}", f"{header.path}#{k * length}:{(k + 1) * length}", header) for k in range(count)]
 
 
-def read_segment(path: str) -> Recording:
+@takes_reading
+def read_segment(path: str, reading: Reading = ALL) -> Recording:
     """Read part of a recording: ``PATH#START:STOP`` in samples of the original, or ``PATH`` for all of it.
 
-    The recording read last is kept, so that the segments of half an hour do not each read it anew.
-
     Raises:
-        Rejected: as :func:`preprocess.wfdb_files.read_wfdb`, or the recording is shorter than its header says.
+        Rejected: as :func:`cmelt_plugin.data.readers.wfdb_records.read_wfdb`, or the recording is shorter than its header says.
     """
     match = _SPAN.match(path)
     if match is None:
-        return read_wfdb(path)
-    whole = _read_whole(match["file"])
-    start, stop = int(match["start"]), int(match["stop"])
-    if whole.signal.shape[1] < stop:
-        raise Rejected("truncated", f"{whole.signal.shape[1]} samples where the header announces {stop} or more")
-    return whole._replace(signal=whole.signal[:, start:stop])
-
-
-@lru_cache(maxsize=1)
-def _read_whole(path: str) -> Recording:
-    return read_wfdb(path)
+        return read_wfdb(path, reading)
+    span = Span(int(match["start"]), int(match["stop"]))
+    segment = read_wfdb(match["file"], reading._replace(part=span))
+    if reading.part is None:
+        return segment
+    samples = span.stop - span.start
+    start, stop = reading.span(samples, segment.rate)
+    return segment._replace(signal=segment.signal[:, start:stop], samples=reading.total(samples))
 
 
 def _age(text: str) -> float:

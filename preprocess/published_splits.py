@@ -89,9 +89,3 @@ def print_label_differences(names: Sequence[str], ours: np.ndarray, theirs: np.n
         if count:
             print(f"  {name}: {int(count)}")
     return total
-
-
-def first_of_each(ids: Sequence[str], labels: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Records and labels ``[n, C]`` without the rows of records that occurred before, which the packing rejects."""
-    first = ~pd.Index(ids).duplicated()
-    return [record for record, chosen in zip(ids, first) if chosen], labels[first]

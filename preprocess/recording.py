@@ -1,44 +1,34 @@
 """From one recording to one row of the store, or to the reason why it is left out.
 
-Every reason begins with a stable code: ``leads``, ``units``, ``rate``, ``short``, ``nan``, ``zero`` or ``flat``; the
-readers add ``missing``, ``truncated``, ``header``, ``unreadable``, ``variable`` and ``row``.
+Every reason begins with a stable code: ``leads``, ``units``, ``rate``, ``short``, ``nan``, ``zero``, ``flat``, ``clipped``
+or ``implausible``; the readers (:mod:`cmelt_plugin.data.readers`) add ``missing``, ``truncated``, ``header``, ``gain``,
+``format``, ``checksum``, ``unreadable``, ``large``, ``variable`` and ``row``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS, LeadError, lead_indices, lead_keep_mask
+from cmelt_plugin.data.plausibility import Measures, Plausibility, Reason, changing, describe_reasons, examine, nothing_left
+from cmelt_plugin.data.readers.contract import MILLIVOLTS, Crop, Reading, Recording, Rejected
 from cmelt_plugin.data.resampling import RATES, resample
 from cmelt_plugin.data.store import N_SAMPLES, SAMPLE_RATE, to_steps
-from cmelt_plugin.data.wfdb_record import MILLIVOLTS
 
 SECONDS = N_SAMPLES / SAMPLE_RATE
 REJECT, ZERO = "reject", "zero"
+KEEP, LIST = "keep", "list"
 
 
-class Rejected(Exception):
-    """A recording that cannot be used; ``str()`` gives ``code: what is wrong``."""
+class Unusable(Rejected):
+    """A recording that was read and measured, and of which nothing is left, or which is implausible."""
 
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-
-
-class Recording(NamedTuple):
-    """A recording as its file holds it."""
-
-    signal: np.ndarray
-    """float [leads, samples], in ``units``; NaN where the file has no value."""
-    leads: Sequence[str]
-    units: Sequence[str]
-    """One unit per lead."""
-    rate: float
-    """Hz."""
+    def __init__(self, code: str, detail: str, measures: Measures, reasons: tuple[Reason, ...] = ()) -> None:
+        super().__init__(code, detail)
+        self.plausibility = Plausibility(measures, reasons)
 
 
 @dataclass(frozen=True)
@@ -51,6 +41,15 @@ class SignalOptions:
     """"start" keeps the first 10 s, "centre" the middle 10 s."""
     missing_leads: str = REJECT
     """"reject", or "zero": recordings of fewer than 12 leads are accepted, their other leads are zero."""
+    implausible: str = LIST
+    """"keep", "reject", or "list": what becomes of recordings about which something is doubtful."""
+    accept_wrong_checksums: bool = False
+    """Whether a record whose header has other checksums than its samples is accepted."""
+
+    @property
+    def reading(self) -> Reading:
+        """What of a recording :func:`to_row` needs."""
+        return Reading(Crop(SECONDS, self.crop), self.accept_wrong_checksums)
 
 
 class Row(NamedTuple):
@@ -64,6 +63,10 @@ class Row(NamedTuple):
     """Samples beyond 32.767 mV."""
     rate: float
     """Hz of the original."""
+    plausibility: Plausibility
+    """What is doubtful about it, and the numbers behind that."""
+    notes: tuple[str, ...] = ()
+    """What the reader assumed or could not verify."""
 
 
 def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Row:
@@ -76,26 +79,53 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
         Rejected: other than the 12 leads (some of them where ``missing_leads`` allows it), an unknown unit or rate,
             fewer than ``min_seconds``, missing values, all zero, or more than ``allow_flat_leads`` leads that are
             constant over the part kept; a lead the recording lacks does not count as constant.
+        Unusable: zero or constant after rounding, more than a quarter of it clipped; or ``implausible`` is "reject" and
+            something is doubtful.
     """
     recording, kept = _all_leads(recording, options.missing_leads)
     order = lead_indices(recording.leads)
     if not RATES[0] <= recording.rate <= RATES[1]:
         raise Rejected("rate", f"{recording.rate:g} Hz")
-    ecg = _crop(_millivolts(recording), recording.rate, options)[order]
-    missing = ~np.isfinite(ecg)
-    if missing.any():
+    ecg = _crop(_millivolts(recording), recording, options)
+    if order != list(range(len(LEADS))):  # most files have this order, and copies take their time
+        ecg = ecg[order]
+    if not np.isfinite(ecg).all():
+        missing = ~np.isfinite(ecg)
         names = _lead_names(missing.any(axis=1))
         raise Rejected("nan", f"{int(missing.sum())} samples without a value in {names}")
     if not ecg.any():
         raise Rejected("zero", "every sample is zero")
-    flat = (ecg.max(axis=1) == ecg.min(axis=1)) & kept
-    # 11 flat leads of 12 may be tolerated, all the leads that a device has may not.
-    if flat.sum() > options.allow_flat_leads or (flat.sum() == kept.sum() < len(LEADS)):
-        raise Rejected("flat", f"constant in {_lead_names(flat)}")
-    ecg = resample(ecg, recording.rate)[:, :N_SAMPLES]
+    original = ecg
+    if recording.rate != SAMPLE_RATE:
+        _check_flat(original, ~changing(original) & kept, kept, options)
+        ecg = resample(ecg, recording.rate)
+        if not np.isfinite(ecg).all():
+            raise Rejected("clipped", "values too large to be resampled; are unit and gain right?")
+    ecg = ecg[:, :N_SAMPLES]
     steps = np.zeros((len(LEADS), N_SAMPLES), dtype=np.int16)
-    steps[:, : ecg.shape[1]], clipped = to_steps(ecg)
-    return Row(steps, ecg.shape[1], clipped, recording.rate)
+    real = steps[:, : ecg.shape[1]]
+    real[:], clipped = to_steps(ecg)
+    plausibility = examine(ecg, real, clipped, kept)
+    lost = nothing_left(ecg, real, clipped, kept)
+    if lost is None or lost.code == "flat":  # this names the leads
+        _check_flat(original, ~changing(real) & kept, kept, options, plausibility.measures)
+    if lost is not None:
+        raise Unusable(*lost, plausibility.measures)
+    if plausibility.reasons and options.implausible == REJECT:
+        raise Unusable("implausible", describe_reasons(plausibility.reasons), *plausibility)
+    return Row(steps, ecg.shape[1], clipped, recording.rate, plausibility, recording.notes)
+
+
+def _check_flat(
+    original: np.ndarray, flat: np.ndarray, kept: np.ndarray, options: SignalOptions, measures: Measures | None = None
+) -> None:
+    """Refuse too many constant leads; ``measures`` where they may have become so by rounding or clipping."""
+    # 11 flat leads of 12 may be tolerated, all the leads that a device has may not.
+    if flat.sum() <= options.allow_flat_leads and not flat.sum() == kept.sum() < len(LEADS):
+        return
+    if measures is None or not changing(original)[flat].any():
+        raise Rejected("flat", f"constant in {_lead_names(flat)}")
+    raise Unusable("flat", f"constant in {_lead_names(flat)} after rounding to 0.001 mV and clipping", measures)
 
 
 def _all_leads(recording: Recording, missing_leads: str) -> tuple[Recording, np.ndarray]:
@@ -111,11 +141,10 @@ def _all_leads(recording: Recording, missing_leads: str) -> tuple[Recording, np.
     if not lacking:
         return recording, kept
     zeros = np.zeros((len(lacking), recording.signal.shape[1]), dtype=recording.signal.dtype)
-    whole = Recording(
-        np.concatenate([recording.signal, zeros]),
-        [*recording.leads, *lacking],
-        [*recording.units, *["mV"] * len(lacking)],
-        recording.rate,
+    whole = recording._replace(
+        signal=np.concatenate([recording.signal, zeros]),
+        leads=[*recording.leads, *lacking],
+        units=[*recording.units, *["mV"] * len(lacking)],
     )
     return whole, kept
 
@@ -130,13 +159,15 @@ def _millivolts(recording: Recording) -> np.ndarray:
     return recording.signal * np.array(factors)[:, None]
 
 
-def _crop(ecg: np.ndarray, rate: float, options: SignalOptions) -> np.ndarray:
-    samples = ecg.shape[1]
+def _crop(ecg: np.ndarray, recording: Recording, options: SignalOptions) -> np.ndarray:
+    """The part that is kept of all or, where ``recording.samples`` says so, of just that part."""
+    rate, samples = recording.rate, ecg.shape[1] if recording.samples is None else recording.samples
     if samples < options.min_seconds * rate or samples == 0:
         raise Rejected("short", f"{samples / rate:.2f} s, at least {options.min_seconds:g} s are needed")
-    keep = math.ceil(SECONDS * rate)
-    start = max(0, (samples - keep) // 2) if options.crop == "centre" else 0
-    return ecg[:, start : start + keep]
+    if recording.samples is not None:
+        return ecg
+    start, stop = Crop(SECONDS, options.crop).span(samples, rate)
+    return ecg[:, start:stop]
 
 
 def _lead_names(which: np.ndarray) -> str:

@@ -28,8 +28,18 @@ from cmelt_plugin.data.store_ties import REUSED_NOTE
 from cmelt_plugin.errors import DataError
 from preprocess.blocks import WORK_FOLDER
 from preprocess.destination import claim
-from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, Places, print_summary, write_records_files, write_rejected
+from preprocess.finish import (
+    MANIFEST_FILE,
+    REJECTED_FILE,
+    Places,
+    print_summary,
+    write_doubtful,
+    write_records_files,
+    write_rejected,
+)
+from preprocess.implausible import count_reasons, read_list
 from preprocess.packing import records_fingerprint
+from preprocess.recording import LIST, REJECT
 from preprocess.swap import remove_products, swap_in
 
 if TYPE_CHECKING:
@@ -57,7 +67,7 @@ def reuse_store(
         records: table of ``RECORDS_SCHEMA``.
         store: finished manifest directory of the same data set.
         dest: manifest directory to write.
-        options: seed, shares, crop and ``overwrite``.
+        options: seed, shares, crop, ``overwrite``, and whether doubtful recordings are refused.
         data_set, command, notes, extend: as :func:`preprocess.packing.pack`.
 
     Raises:
@@ -66,10 +76,12 @@ def reuse_store(
     """
     source = _read_source(store, dest, options, data_set)
     root, place, ids = _places(store)
-    kept, position, rejected = _match(records["record_id"].to_pylist(), ids, store)
+    doubtful = read_list(store)
+    refused = _refused(store, source, doubtful, options)
+    kept, position, rejected = _match(records["record_id"].to_pylist(), ids, store, refused)
     if len(kept) == 0:
         raise DataError(f"{store}: holds none of the {len(records)} records")
-    plan = {
+    plan: dict[str, Any] = {
         "data_set": data_set,
         "store": fingerprint(store / MANIFEST_FILE),
         "records": records_fingerprint(records),
@@ -77,6 +89,8 @@ def reuse_store(
         "seed": options.seed,
         "fractions": list(options.fractions),
     }
+    if refused:
+        plan["implausible"] = REJECT
     work = dest / WORK_FOLDER
     with directory_lock(dest):
         if claim(dest, plan, options.overwrite):
@@ -100,6 +114,14 @@ def reuse_store(
             },
             "clipped_records": source.get("clipped_records", 0),
         }
+        found = source.get("plausibility", {})  # medians of all its records
+        manifest["plausibility"] = {key: found[key] for key in ("amplitude_mv", "peak_mv", "warnings") if key in found}
+        if doubtful is not None:
+            wanted = records["record_id"].to_pylist()
+            doubts = [(int(number), doubtful[wanted[number]]) for number in kept if wanted[number] in doubtful]
+            manifest["plausibility"].update(doubtful=len(doubts), reasons=count_reasons(doubts))
+            if options.signal.implausible == LIST:
+                write_doubtful(work, records, doubts, data_set, options)
         part = Places(place.files, *(column[position] for column in place[1:]))
         # Resolved: through a symbolic link "../.." leads elsewhere.
         relative = os.path.relpath(root, dest.resolve())
@@ -151,11 +173,32 @@ def _places(directory: Path) -> tuple[Path, Places, pd.Index]:
     return manifests[0].store_root.resolve(), place, ids
 
 
-def _match(wanted: Sequence[str], ids: pd.Index, store: Path) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
+def _refused(
+    store: Path, source: dict[str, Any], doubtful: dict[str, list[str]] | None, options: PackingOptions
+) -> dict[str, list[str]]:
+    """Records of the store that are refused as implausible, with their reasons.
+
+    Raises:
+        DataError: they are to be refused, and the store does not say which they are.
+    """
+    if options.signal.implausible != REJECT or (source["arguments"].get("signal") or {}).get("implausible") == REJECT:
+        return {}
+    if doubtful is None:
+        raise DataError(
+            f"{store}: does not list its doubtful recordings, as --implausible {REJECT} needs; pack it again, or "
+            "leave the option out"
+        )
+    return doubtful
+
+
+def _match(
+    wanted: Sequence[str], ids: pd.Index, store: Path, refused: dict[str, list[str]]
+) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
     """Numbers of the records that the store holds, their position in ``ids``, and why the others are left out."""
     position = ids.get_indexer(list(wanted))
+    position[[record in refused for record in wanted]] = -1
+    known = {**_known_reasons(store), **{record: f"implausible: {'; '.join(reasons)}" for record, reasons in refused.items()}}
     repeated = pd.Series(list(wanted)).duplicated().to_numpy()
-    known = _known_reasons(store)
     rejected = []
     for number in np.flatnonzero((position < 0) | repeated):
         if repeated[number]:

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ RECORDS_SCHEMA = pa.schema(
         ("split", pa.string()),  # "" = by subject hash
     ]
 )
+SOURCE_COLUMN = "source"
 
 
 def read_csv(path: Path, columns: Sequence[str], expected: str, also: str | None = None) -> pd.DataFrame:
@@ -42,7 +44,7 @@ def read_csv(path: Path, columns: Sequence[str], expected: str, also: str | None
         also: regular expression of further columns to read where they exist.
 
     Raises:
-        DataError: the file is missing, lacks a column, or is not a CSV file.
+        DataError: the file is missing, lacks a column or has it twice, or is not a CSV file.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected {expected}")
@@ -59,11 +61,9 @@ def read_csv(path: Path, columns: Sequence[str], expected: str, also: str | None
     codecs.register_error("cmelt-latin-1", as_latin_1)
     try:
         with open(path, encoding="utf-8-sig", errors="cmelt-latin-1", newline="") as handle:
-            known = list(pd.read_csv(handle, nrows=0).columns)
-            missing = [name for name in columns if name not in known]
-            if missing:
-                raise DataError(f"{path}: no column {', '.join(missing)}; expected {expected}")
+            known = read_names(handle)
             chosen = [name for name in known if name in columns or (also and re.fullmatch(also, name))]
+            places = find_columns(path, known, list(dict.fromkeys([*columns, *chosen])), f"expected {expected}")
             handle.seek(0)
             replaced = 0
             # All columns, because with usecols pandas accepts rows that have more cells than the header. It only warns
@@ -75,7 +75,31 @@ def read_csv(path: Path, columns: Sequence[str], expected: str, also: str | None
         raise DataError(f"{path}: not a CSV file ({' '.join(str(error).split())}); expected {expected}") from None
     if replaced:
         print(f"warning: {path}: {replaced} bytes are not UTF-8 and were read as Latin-1", file=sys.stderr)
-    return table[chosen].fillna("").apply(lambda column: column.str.strip())
+    table = table.iloc[:, sorted(places)]
+    table.columns = [known[place] for place in sorted(places)]
+    return table.fillna("").apply(lambda column: column.str.strip())
+
+
+def read_names(handle: TextIO, separator: str = ",") -> list[str]:
+    """Names of the columns as they stand in a file; pandas would call the second of two ``x`` ``x.1``."""
+    first = pd.read_csv(handle, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
+    return first.iloc[0].tolist()
+
+
+def find_columns(path: Path, known: Sequence[str], wanted: Sequence[str], expected: str) -> list[int]:
+    """Where the columns ``wanted`` are among all the columns ``known``.
+
+    Raises:
+        DataError: one is missing, or there twice: which of the two is meant nobody can tell.
+    """
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(missing)}; {expected}")
+    several = [name for name in wanted if known.count(name) > 1]
+    if several:
+        counts = ", ".join(f"{name} ({known.count(name)} times)" for name in several)
+        raise DataError(f"{path}: several columns of one name: {counts}; rename or remove all but one")
+    return [known.index(name) for name in wanted]
 
 
 def normalise_all(texts: Sequence[str]) -> list[str]:
@@ -94,8 +118,12 @@ def records_table(
     age: Sequence[float] | None = None,
     time: Sequence[str] | None = None,
     split: Sequence[str] | None = None,
+    source: Sequence[str] | None = None,
 ) -> pa.Table:
-    """Table of :data:`RECORDS_SCHEMA`, one row per record in the order of the source; reports are normalised here."""
+    """Table of :data:`RECORDS_SCHEMA`, one row per record in the order of the source; reports are normalised here.
+
+    With ``source`` there is one column more, :data:`SOURCE_COLUMN`: the part of the data set each record comes from.
+    """
     n = len(record_id)
     empty = [""] * n
     columns = [
@@ -108,4 +136,5 @@ def records_table(
         pa.array(list(time) if time is not None else empty, pa.string()),
         pa.array(list(split) if split is not None else empty, pa.string()),
     ]
-    return pa.table(columns, schema=RECORDS_SCHEMA)
+    table = pa.table(columns, schema=RECORDS_SCHEMA)
+    return table if source is None else table.append_column(SOURCE_COLUMN, pa.array(list(source), pa.string()))

@@ -25,11 +25,9 @@ import pandas as pd
 import pyarrow as pa
 
 from cmelt_plugin.data.leads import LEADS, lead_keep_mask
-from cmelt_plugin.data.manifest import Manifest, available_splits
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.readers.arrays import TEXT, ArrayReader, Place, is_array
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names, label_sets
-from preprocess.array_files import TEXT, ArrayReader, Place, is_array
 from preprocess.labelled import LabelTable, pack_labelled, settle_defaults
 from preprocess.packing import options_from, pack
 from preprocess.recording import REJECT, ZERO
@@ -46,8 +44,6 @@ SPLIT_OF_NAME = {
 }
 SEX_OF_NAME = {"f": "F", "female": "F", "w": "F", "m": "M", "male": "M"}
 LABELLED_FRACTIONS = (0.7, 0.1, 0.2)
-PLAUSIBLE_PEAK = (0.1, 20.0)  # mV, of the median recording
-LOOKED_AT = 100  # recordings of a split
 
 EXAMPLE = """examples:
   python preprocess/table.py --table ours.csv --root /data/ours --dest manifests/ours \\
@@ -82,28 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     reader = ArrayReader(tuple(args.leads or ()), args.units or "mV", args.gain, args.sample_rate, args.variable)
     common = {"data_set": data_set, "command": "preprocess/table.py", "notes": notes, "reader": reader}
     if not labelled:
-        code = pack(records, args.root, args.dest, options_from(args), **common)
-    else:
-        ids = records["record_id"].to_pylist()
-        label_set = args.label_set or data_set
-        values, names = _labels(table, ids, args, label_set)
-        code = pack_labelled(records, LabelTable(label_set, names, ids, values), args, crop=args.crop, **common)
-    print_amplitude(args.dest)
-    return code
-
-
-def print_amplitude(directory: Path) -> None:
-    """Print the median over recordings of the largest deflection, and warn where it is no ECG's: the unit may be wrong."""
-    peaks: list[float] = []
-    for split in available_splits(directory):
-        manifest = Manifest.open(directory, split)
-        chosen = np.linspace(0, len(manifest) - 1, min(LOOKED_AT, len(manifest))).astype(int)
-        ecg = RecordStore(manifest.store_root).read(manifest.shard[chosen], manifest.row[chosen])
-        peaks += np.abs(ecg).max(axis=(1, 2)).tolist()
-    median = float(np.median(peaks))
-    print(f"largest deflection of the median recording: {median:.2f} mV")
-    if not PLAUSIBLE_PEAK[0] <= median <= PLAUSIBLE_PEAK[1]:
-        print(f"warning: {median:.3g} mV is no plausible ECG; are unit and gain right?", file=sys.stderr)
+        return pack(records, args.root, args.dest, options_from(args), **common)
+    ids = records["record_id"].to_pylist()
+    label_set = args.label_set or data_set
+    values, names = _labels(table, ids, args, label_set)
+    return pack_labelled(records, LabelTable(label_set, names, ids, values), args, crop=args.crop, **common)
 
 
 def _read(args: argparse.Namespace) -> pd.DataFrame:

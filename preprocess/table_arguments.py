@@ -38,7 +38,7 @@ def _add_labels(group: argparse._ArgumentGroup) -> None:
     either = group.add_mutually_exclusive_group()
     either.add_argument("--label-columns", type=_names, metavar="A,B,...", help="one column of 0, 1 or nothing per class")
     either.add_argument("--label-column", help="one column that names the classes")
-    group.add_argument("--separator", default=";", help="between class names (default ;)")
+    group.add_argument("--separator", type=_separator, default=";", help="between class names (default ;)")
     group.add_argument("--classes", type=_names, metavar="A,B,...", help="classes in their order; others are ignored")
     group.add_argument(
         "--empty",
@@ -72,3 +72,9 @@ def _names(text: str) -> list[str]:
     if not names:
         raise argparse.ArgumentTypeError("no name")
     return names
+
+
+def _separator(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("empty; give what stands between class names")
+    return text

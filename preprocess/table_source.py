@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cmelt_plugin.errors import DataError
-from preprocess.source import read_csv
+from preprocess.source import find_columns, read_csv, read_names
 
 PARQUET = (".parquet", ".pq")
 TABS = (".tsv", ".tab")
@@ -28,7 +28,7 @@ def read_table(path: Path, columns: Sequence[str], separator: str = ";") -> pd.D
         separator: what joins the elements of cells that are lists, which Parquet knows.
 
     Raises:
-        DataError: the file is missing, lacks a column, is not what its suffix says, or has no rows.
+        DataError: the file is missing, lacks a column or has it twice, is not what its suffix says, or has no rows.
     """
     wanted = list(dict.fromkeys(columns))
     suffix = path.suffix.lower()
@@ -47,7 +47,8 @@ def _read_parquet(path: Path, columns: list[str], separator: str) -> pd.DataFram
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
-        _check_columns(path, columns, pq.read_schema(path).names)
+        known = pq.read_schema(path).names
+        find_columns(path, known, columns, f"it has {', '.join(known)}")
         table = pq.read_table(path, columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from None
@@ -62,19 +63,18 @@ def _read_tsv(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more cells than the header
-            table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
+            with open(path, encoding="utf-8-sig", newline="") as handle:
+                known = read_names(handle, "\t")
+                places = find_columns(path, known, columns, f"it has {', '.join(known)}")
+                handle.seek(0)
+                table = pd.read_csv(handle, sep="\t", dtype=str, keep_default_na=False, index_col=False)
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path}: not a table separated by tabs ({' '.join(str(error).split())})") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 ({error}); save it with this encoding") from None
-    _check_columns(path, columns, list(table.columns))
-    return table[columns].fillna("").apply(lambda column: column.str.strip())
-
-
-def _check_columns(path: Path, columns: Sequence[str], known: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in known]
-    if missing:
-        raise DataError(f"{path}: no column {', '.join(missing)}; it has {', '.join(map(str, known))}")
+    table = table.iloc[:, places]
+    table.columns = columns
+    return table.fillna("").apply(lambda column: column.str.strip())
 
 
 def _text(value: Any, separator: str) -> str:

@@ -172,6 +172,11 @@ def _train(arguments: argparse.Namespace, reports: Any) -> Path:
             raise DataError(f"{dest}: holds something else; use it with --tokenizer, or replace it with --overwrite")
         print(f"{dest}: up to date")
         return dest
+    if dest.resolve() == arguments.manifest.resolve():
+        raise DataError(f"--dest {dest}: is the manifest directory; choose a folder of its own")
+    foreign = [name for name in FILES if (dest / name).exists()] if not (dest / TRAINING_FILE).is_file() else []
+    if foreign:
+        raise DataError(f"{dest}: holds {foreign[0]}, which this command did not write; delete it, or choose another --dest")
     model = train_sentencepiece(reports.texts.to_pylist(), arguments.train_vocab)
     with directory_lock(dest.parent, LOCK_SECONDS):
         _remove_leftovers(dest)
@@ -179,7 +184,7 @@ def _train(arguments: argparse.Namespace, reports: Any) -> Path:
             vocab_size = write_tokenizer(Path(temporary), model)
             parameters = write_encoder(Path(temporary), arguments.encoder, vocab_size, arguments.seed)
             dest.mkdir(exist_ok=True)
-            (dest / TRAINING_FILE).unlink(missing_ok=True)
+            write_json(dest / TRAINING_FILE, {"unfinished": plan})  # whose files these are, should the run be killed now
             for file in Path(temporary).iterdir():
                 file.replace(dest / file.name)
     # Last, so that a folder left half written by a killed run is not taken for a finished one.

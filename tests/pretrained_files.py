@@ -88,11 +88,14 @@ def write_classifier(
 
 
 def random_ecg(seconds: float = 10.0, rate: float = 500.0, seed: int = 0, leads: int = 12) -> np.ndarray:
-    """Smooth random signals ``[leads, samples]`` in mV, so that other rates hold the same signal."""
+    """Smooth random signals ``[leads, samples]`` in mV, so that other rates hold the same signal; 12 leads are plausible."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * rate)) / rate
     phases, rates = rng.uniform(0, 6, (leads, 5)), rng.uniform(0.5, 8, (leads, 5))
-    return 0.3 * np.sin(2 * np.pi * rates[..., None] * time + phases[..., None]).sum(axis=1)
+    ecg = 0.3 * np.sin(2 * np.pi * rates[..., None] * time + phases[..., None]).sum(axis=1)
+    if leads == len(LEADS):
+        ecg[2:6] = [ecg[1] - ecg[0], -(ecg[0] + ecg[1]) / 2, ecg[0] - ecg[1] / 2, ecg[1] - ecg[0] / 2]
+    return ecg
 
 
 def write_record(folder: Path, name: str, signal: np.ndarray, rate: float = 500, leads=LEADS, unit: str = "mV") -> Path:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import unicodedata
 
+import numpy as np
 import pytest
 import torch
 from hosts import environment
@@ -33,7 +34,7 @@ def folder(tmp_path_factory):
     (folder / "prompts.json").write_text(json.dumps(PROMPTS), encoding="utf-8")
     records = folder / "records"
     write_record(records, "a1", random_ecg(seed=1))
-    write_record(records / "more", "a2", random_ecg(7, 250, seed=2), 250, list(reversed(LEADS)))
+    write_record(records / "more", "a2", random_ecg(7, 250, seed=2)[::-1], 250, list(reversed(LEADS)))
     flat = random_ecg(seed=3)
     flat[LEADS.index("V6")] = 0
     write_record(records / "more", "a3", flat)
@@ -221,6 +222,62 @@ def test_real_records(folder, capsys, real_data) -> None:
     found = [json.loads(line) for line in lines]
     assert code == 0 and "flat_leads" not in found[0] and found[1]["flat_leads"] == ["V2", "V4", "V6"]
     assert all(0 < value < 1 for line in found for value in line["scores"].values())
+
+
+def _faulty(folder):
+    """Records with a fault that is named or refused."""
+    ecg = random_ecg(seed=5)
+    time = np.arange(ecg.shape[1]) / 500
+    hum = np.outer([1, 1, 0, -1, 0.5, 0.5, 1, 1, 1, 1, 1, 1], 0.8 * np.sin(2 * np.pi * 50 * time))
+    spiked, inverted = ecg.copy(), ecg.copy()
+    spiked[7, 100:110] = 31
+    inverted[3] *= -1
+    faults = {
+        "good": ecg,
+        "low": ecg / 1000,
+        "high": 5 * ecg,
+        "clipped": 1.5 * spiked,
+        "hum": ecg + hum,
+        "inverted": inverted,
+        "zero": ecg * 1e-5,
+        "offset": ecg + 1000,
+    }
+    for name, signal in faults.items():
+        write_record(folder, name, signal)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    return _faulty(tmp_path_factory.mktemp("faulty"))
+
+
+def test_doubtful_records_are_predicted_and_named_and_those_of_which_nothing_is_left_refused(folder, faulty, capsys) -> None:
+    code, lines, err = predict(folder, capsys, faulty, "--format", "jsonl")
+    assert code == 0
+    found = {line["record"].rpartition("/")[2]: line for line in map(json.loads, lines)}
+    codes = {name: [text.split(":")[0] for text in line["warnings"]] for name, line in found.items() if "warnings" in line}
+    assert codes == {
+        "low": ["amplitude-low", "quantised"],
+        "high": ["amplitude-high"],
+        "clipped": ["clipped"],
+        "hum": ["mains"],
+        "inverted": ["lead-relations"],
+    }
+    assert "10 samples beyond ±32.767 mV in V2, the largest 46.5 mV" in found["clipped"]["warnings"][0]
+    assert "warnings" not in found["good"] and "scores" in found["high"]
+    assert "zero after rounding" in found["zero"]["error"]
+    assert "100 % of the samples are beyond" in found["offset"]["error"] and "take off the offset" in found["offset"]["error"]
+    for name in codes:
+        assert err.count(f"warning: {faulty / name} is doubtful: {codes[name][0]}: ") == 1
+    assert "8 records: 6 predicted, 2 skipped, 5 doubtful (amplitude-high 1, amplitude-low 1, " in err
+
+
+def test_the_table_names_doubts(folder, faulty, capsys) -> None:
+    _, lines, err = predict(folder, capsys, faulty / "low", "--top", 1)
+    assert lines[-1].strip() == "(doubtful: amplitude-low, quantised)"
+    _, lines, err = predict(folder, capsys, faulty / "good", "--top", 1)
+    assert len(lines) == 2 and "doubtful" not in err
 
 
 ODD = [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from torch.nn import functional as F
 
 import cmelt_plugin
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.plausibility import DoubtfulECG
 from cmelt_plugin.data.reports import normalise_report
 from cmelt_plugin.data.signals import prepare_ecg
 from cmelt_plugin.data.tokens import TokenTable
@@ -109,6 +112,25 @@ def test_a_wfdb_record_in_place_of_an_array(pretrained, tmp_path) -> None:
     assert pretrained.encode_ecg([path, f"{path}.hea"]).shape == (2, 32)
     names, similarity = pretrained.zero_shot(path, PROMPTS)
     assert similarity.shape == (3,)
+
+
+def test_doubtful_recordings_are_warned_about_once_where_the_user_called(pretrained) -> None:
+    plausible = np.stack([random_ecg(seed=seed) for seed in range(3)])
+    doubtful = plausible.copy()
+    doubtful[1:] *= 6
+    for call in (pretrained.encode_ecg, pretrained.ecg_features, functools.partial(pretrained.zero_shot, prompts=PROMPTS)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            call(plausible)
+        with pytest.warns(DoubtfulECG, match="^2 of 3 recordings are doubtful, number 1: amplitude-high: the median") as found:
+            call(doubtful)
+        assert len(found) == 1 and found[0].filename == __file__
+        with pytest.warns(DoubtfulECG, match="^the recording is doubtful: amplitude-high"):
+            call(doubtful[2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepared = pretrained.prepare(doubtful)
+    assert [[reason.code for reason in reasons] for reasons in prepared.doubts] == [[], ["amplitude-high"], ["amplitude-high"]]
 
 
 def test_missing_leads(pretrained, ecgs) -> None:

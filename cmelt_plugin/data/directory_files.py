@@ -14,10 +14,22 @@ from cmelt_plugin.errors import DataError
 STORE_FILE = "store.json"
 REPORTS_FILE = "reports.parquet"
 REJECTED_FILE = "rejected.tsv"
+IMPLAUSIBLE_FILE = "implausible.tsv"
+FLAT_LEADS_FILE = "flat-leads.tsv"
 LABELS_FILE = "labels.json"
 PROMPTS_FILE = "prompts.json"
 REJECTED_HEADER = "record_id\tpath\treason"
-SINGLE = (MANIFEST_FILE, STORE_FILE, CHECKSUMS_FILE, REPORTS_FILE, REJECTED_FILE, "flat-leads.tsv", LABELS_FILE, PROMPTS_FILE)
+SINGLE = (
+    MANIFEST_FILE,
+    STORE_FILE,
+    CHECKSUMS_FILE,
+    REPORTS_FILE,
+    REJECTED_FILE,
+    IMPLAUSIBLE_FILE,
+    FLAT_LEADS_FILE,
+    LABELS_FILE,
+    PROMPTS_FILE,
+)
 OF_SPLIT = (".tsv", ".meta.parquet", ".labels.npy", ".n3s.npy", ".n3s.json")
 _SHARD = re.compile(r"records-\d{5,}\.npy")
 _TOKENS = re.compile(r"(reports|prompts)\.[^/]+\.npz")
@@ -72,7 +84,8 @@ def own_files(directory: str | os.PathLike) -> set[str]:
     store = _described(directory / STORE_FILE)
     if store and isinstance(store.get("shards"), list) and store.get("unit") == "mV":
         names.add(STORE_FILE)
-        names |= {str(shard.get("file")) for shard in store["shards"] if isinstance(shard, dict)}
+        named = (str(shard.get("file")) for shard in store["shards"] if isinstance(shard, dict))
+        names |= {name for name in named if _SHARD.fullmatch(name)}
     if is_rejected_table(directory / REJECTED_FILE):
         names.add(REJECTED_FILE)
     return names & there
@@ -89,6 +102,6 @@ def is_rejected_table(path: Path) -> bool:
 
 def _described(path: Path) -> dict[str, Any] | None:
     try:
-        return read_object(path) if path.is_file() else None
+        return read_object(path, checked=False) if path.is_file() else None
     except DataError:
         return None

@@ -56,14 +56,15 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file, checked where its folder has a list of checksums.
+def read_json(path: str | os.PathLike, checked: bool = True) -> Any:
+    """Read a JSON file; ``checked``: compared with its checksum where its folder has a list of them.
 
     Raises:
         DataError: the file is missing, is not JSON, or has changed since it was written.
     """
     try:
-        check_listed(path)
+        if checked:
+            check_listed(path)
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -71,9 +72,9 @@ def read_json(path: str | os.PathLike) -> Any:
         raise DataError(f"{path}: not a JSON file ({error}); write it again with the command that made it") from None
 
 
-def read_object(path: str | os.PathLike) -> dict[str, Any]:
+def read_object(path: str | os.PathLike, checked: bool = True) -> dict[str, Any]:
     """:func:`read_json` of a file that must hold a JSON object. Raises DataError also where it holds anything else."""
-    value = read_json(path)
+    value = read_json(path, checked)
     if not isinstance(value, dict):
         raise DataError(f"{path}: holds a {type(value).__name__}, not an object; write it again with the command that made it")
     return value

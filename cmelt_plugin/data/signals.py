@@ -6,7 +6,6 @@ rates, padded with zeros at the end.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Union
@@ -16,8 +15,10 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin.data.leads import LEADS, LeadError, lead_indices, lead_keep_mask
+from cmelt_plugin.data.plausibility import MAX_MV, Reason, examine, nothing_left
+from cmelt_plugin.data.readers.contract import Crop
 from cmelt_plugin.data.resampling import RATES, resample
-from cmelt_plugin.data.store import MAX_STEP, MV_PER_STEP, N_SAMPLES, SAMPLE_RATE
+from cmelt_plugin.data.store import N_SAMPLES, SAMPLE_RATE, to_steps
 from cmelt_plugin.data.wfdb_record import read_record
 from cmelt_plugin.errors import DataError
 
@@ -25,7 +26,6 @@ SECONDS = N_SAMPLES / SAMPLE_RATE
 MIN_SECONDS = 1.0
 CROPS = ("start", "centre")
 MISSING_LEADS = ("refuse", "zero")
-MAX_MV = MAX_STEP * MV_PER_STEP  # packed recordings are clipped here
 
 Signal = Union[np.ndarray, Tensor, str, os.PathLike, Sequence[Union[str, os.PathLike]]]
 
@@ -37,11 +37,13 @@ class PreparedECG(NamedTuple):
         ecg: float32 ``[B, 12, 5000]``, mV, 500 Hz, leads in the order of :data:`cmelt_plugin.data.leads.LEADS`.
         n_samples: int64 ``[B]``, real samples of each; the rest is padding.
         shape: leading dimensions of the user's array, whose product is B; ``()`` for a single recording.
+        doubts: what is doubtful about each of the B recordings (:func:`cmelt_plugin.data.plausibility.examine`).
     """
 
     ecg: Tensor
     n_samples: Tensor
     shape: tuple[int, ...]
+    doubts: tuple[tuple[Reason, ...], ...] = ()
 
     @property
     def padding(self) -> Tensor | None:
@@ -57,7 +59,7 @@ def prepare_ecg(
     missing_leads: str = "refuse",
     required: Sequence[str] = LEADS,
 ) -> PreparedECG:
-    """Bring recordings to 12 leads in canonical order, 500 Hz and 10 s.
+    """Bring recordings to 12 leads in canonical order, 500 Hz and 10 s, and say what is doubtful about them.
 
     Args:
         signal: ``[.., leads, samples]`` in mV (NumPy array or tensor), the path of a WFDB record, or a list of such
@@ -70,7 +72,7 @@ def prepare_ecg(
 
     Raises:
         DataError: unknown or missing leads, a rate outside 50–20,000 Hz, less than 1 s, samples without a value,
-            nothing but zeros, or values that cannot be millivolts.
+            nothing but zeros, values that cannot be millivolts, or nothing left after rounding and clipping as packing does.
     """
     _check_choice("crop", crop, CROPS)
     _check_choice("missing_leads", missing_leads, MISSING_LEADS)
@@ -82,6 +84,7 @@ def prepare_ecg(
             torch.cat([record.ecg for record in records]),
             torch.cat([record.n_samples for record in records]),
             (len(records),),
+            tuple(doubts for record in records for doubts in record.doubts),
         )
     array = _as_array(signal)
     names = [str(name) for name in leads]
@@ -98,7 +101,9 @@ def prepare_ecg(
     at_500 = resample(_in_order(cut, names, () if missing_leads == "zero" else required), rate)[..., :N_SAMPLES]
     n_samples = at_500.shape[-1]
     ecg[..., :n_samples] = np.clip(at_500, -MAX_MV, MAX_MV)
-    return PreparedECG(torch.from_numpy(ecg), torch.full((len(ecg),), n_samples), shape)
+    given = lead_keep_mask(names)
+    doubts = tuple(_doubts(each, given, f"recording {i}: " if len(ecg) > 1 else "") for i, each in enumerate(at_500))
+    return PreparedECG(torch.from_numpy(ecg), torch.full((len(ecg),), n_samples), shape, doubts)
 
 
 def prepare_record(
@@ -109,7 +114,8 @@ def prepare_record(
     Raises:
         DataError: the record cannot be read or used.
     """
-    record = read_record(path)
+    _check_choice("crop", crop, CROPS)
+    record = read_record(path, Crop(SECONDS, crop))
     try:
         return prepare_ecg(record.signal, record.sample_rate, record.leads, crop, missing_leads, required)
     except DataError as error:
@@ -131,9 +137,8 @@ def _cut(array: np.ndarray, rate: float, crop: str) -> np.ndarray:
         raise DataError("the signal holds no recording")
     if samples < MIN_SECONDS * rate:
         raise DataError(f"{samples} samples at {rate:g} Hz are {samples / rate:.2f} s; at least {MIN_SECONDS:g} s are needed")
-    keep = math.ceil(SECONDS * rate)
-    start = max(0, (samples - keep) // 2) if crop == "centre" else 0
-    return array[..., start : start + keep]
+    start, stop = Crop(SECONDS, crop).span(samples, rate)
+    return array[..., start:stop]
 
 
 def _check_values(array: np.ndarray, names: Sequence[str]) -> None:
@@ -146,9 +151,25 @@ def _check_values(array: np.ndarray, names: Sequence[str]) -> None:
         which = f" of recording {empty[0]}" if len(array) > 1 else ""
         raise DataError(f"every sample{which} is zero")
     low, high = np.percentile(array, [5, 95], axis=(1, 2))
-    spread = float((high - low).max())
+    with np.errstate(over="ignore"):
+        spread = float((high - low).max())
     if spread > 2 * MAX_MV:
         raise DataError(f"the values span {spread:,.0f}: they cannot be millivolts (divide microvolts by 1000)")
+
+
+def _doubts(ecg: np.ndarray, given: np.ndarray, which: str) -> tuple[Reason, ...]:
+    """What packing would find doubtful about one recording, ``[12, T]`` at 500 Hz.
+
+    Raises:
+        DataError: packing would refuse it.
+    """
+    if not np.isfinite(ecg).all():
+        raise DataError(f"{which}values too large to be resampled; they cannot be millivolts")
+    steps, clipped = to_steps(ecg)
+    lost = nothing_left(ecg, steps, clipped, given)
+    if lost is not None:
+        raise DataError(f"{which}{lost.text}")
+    return examine(ecg, steps, clipped, given).reasons
 
 
 def _in_order(array: np.ndarray, names: Sequence[str], required: Sequence[str]) -> np.ndarray:

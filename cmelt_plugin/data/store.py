@@ -70,9 +70,13 @@ def to_steps(ecg: np.ndarray) -> tuple[np.ndarray, int]:
     Returns:
         int16 array of the same shape, and how many samples lay beyond 32.767 mV and were clipped.
     """
-    steps = np.rint(np.asarray(ecg, dtype=np.float64) / MV_PER_STEP)
-    clipped = int(np.count_nonzero(np.abs(steps) > MAX_STEP))
-    return np.clip(steps, -MAX_STEP, MAX_STEP).astype(np.int16), clipped
+    steps = np.asarray(np.asarray(ecg, dtype=np.float64) / MV_PER_STEP)
+    np.rint(steps, out=steps)  # in place: fresh memory for each step would take longer than the steps
+    clipped = 0
+    if steps.size and not (steps.max() <= MAX_STEP and steps.min() >= -MAX_STEP):
+        clipped = int(np.count_nonzero(np.abs(steps) > MAX_STEP))
+        np.clip(steps, -MAX_STEP, MAX_STEP, out=steps)
+    return steps.astype(np.int16), clipped
 
 
 class ShardWriter:

@@ -110,3 +110,19 @@ def test_columns_are_read_by_name(tmp_path):
 
 def test_subject_ids(manifest):
     assert subject_ids(manifest).tolist() == [f"s{i // 2}" for i in range(12)]
+
+
+def test_labels_from_which_nothing_can_be_learnt_are_refused_in_training(manifest):
+    unknown = np.full((12, 3), np.nan, dtype=np.float32)
+    dataset(manifest, unknown, train=False)
+    with pytest.raises(DataError, match="train.labels.npy: .* unknown for all 12 records: .*nothing can be learnt"):
+        dataset(manifest, unknown)
+    one = np.zeros((12, 3), dtype=np.float32)
+    one[:, 1] = np.nan
+    with pytest.raises(DataError, match=f"all 12 records: {manifest.labels()[1][1]}; nothing"):
+        dataset(manifest, one)
+    some = unknown.copy()
+    some[0] = 1
+    dataset(manifest, some, rows=np.array([0, 1]))
+    with pytest.raises(DataError, match="every label of the 2 records to be trained on is unknown"):
+        dataset(manifest, some, rows=np.array([1, 2]))

@@ -14,7 +14,7 @@ from cmelt_plugin.data.resampling import resample
 from cmelt_plugin.data.signals import prepare_ecg
 from cmelt_plugin.errors import DataError
 from preprocess import recording
-from preprocess.recording import Recording, SignalOptions, to_row
+from preprocess.recording import Recording, Rejected, SignalOptions, to_row
 
 
 @pytest.mark.parametrize("crop", ["start", "centre"])
@@ -158,7 +158,7 @@ def test_records_that_cannot_be_read_say_why(tmp_path) -> None:
     with pytest.raises(DataError, match="r1.dat: No such file"):
         prepare_ecg(path)
     (tmp_path / "r2.hea").write_text("nonsense\n", encoding="utf-8")
-    with pytest.raises(DataError, match="r2: unreadable WFDB record"):
+    with pytest.raises(DataError, match="r2: header: r2.hea does not begin with a record line"):
         prepare_ecg(tmp_path / "r2")
     path = write_record(tmp_path, "r3", random_ecg(), unit="mmHg")
     with pytest.raises(DataError, match="r3: lead I is in 'mmHg'"):
@@ -177,3 +177,33 @@ def test_real_records_in_both_rates(real_data) -> None:
     torch.testing.assert_close(fast[2], fast[1] - fast[0], atol=0.01, rtol=0)  # III = II − I
     together = np.corrcoef(fast[1].numpy(), slow[1].numpy())[0, 1]
     assert together > 0.95  # the same beats at the same times
+
+
+@pytest.mark.parametrize(
+    "signal, message",
+    [
+        (random_ecg() + 1000, "100 % of the samples are beyond ±32.767 mV.*take off the offset"),
+        (random_ecg() * 1e-5, "every sample is zero after rounding"),
+        (np.full((12, 5000), 7.0), "every lead is constant"),
+        (np.sign(random_ecg(rate=250)) * 1.7e308, "too large to be resampled|cannot be millivolts"),
+    ],
+)
+def test_recordings_of_which_nothing_is_left_are_refused_as_packing_does(signal, message) -> None:
+    rate = signal.shape[1] / 10
+    with pytest.raises(DataError, match=message):
+        prepare_ecg(signal, rate)
+    with pytest.raises(DataError, match="recording 1: " + message if "cannot" not in message else message):
+        prepare_ecg(np.stack([random_ecg(rate=rate), signal]), rate)
+    with pytest.raises(Rejected, match="^(clipped|zero|flat): "):
+        to_row(Recording(signal, LEADS, ["mV"] * 12, rate), SignalOptions(allow_flat_leads=12))
+
+
+def test_doubts_are_those_of_packing_and_stay_in_order(tmp_path) -> None:
+    faults = [random_ecg(seed=1), 6 * random_ecg(seed=2), random_ecg(seed=3) / 1000]
+    doubts = prepare_ecg(np.stack(faults)).doubts
+    assert doubts == tuple(to_row(Recording(each, LEADS, ["mV"] * 12, 500)).plausibility.reasons for each in faults)
+    assert [[reason.code for reason in reasons][:1] for reasons in doubts] == [[], ["amplitude-high"], ["amplitude-low"]]
+    paths = [write_record(tmp_path, f"r{number}", each, unit="mV") for number, each in enumerate(faults[:2])]
+    assert [len(reasons) for reasons in prepare_ecg(paths).doubts] == [0, 1]
+    # Leads that are not there are not asked.
+    assert prepare_ecg(faults[0][[1]], leads=["II"], missing_leads="zero", required=()).doubts == ((),)

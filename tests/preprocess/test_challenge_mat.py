@@ -8,7 +8,8 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from cmelt_plugin.data.leads import LEADS, lead_indices
-from preprocess import challenge_mat
+from cmelt_plugin.data.readers import contract
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from preprocess.challenge_mat import (
     find_records,
     read_cpsc_mat,
@@ -19,7 +20,6 @@ from preprocess.challenge_mat import (
 )
 from preprocess.recording import Rejected
 from preprocess.synthetic_ecg.challenge_records import write_wfdb_mat
-from preprocess.wfdb_files import read_wfdb
 from tests.preprocess.mimic_layout import make_ecg
 
 
@@ -101,9 +101,12 @@ def test_trouble_of_the_machine_stops_the_run(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError(errno.EIO, "Input/output error", "A0001.mat")
 
-    monkeypatch.setattr(challenge_mat, "open", fail, raising=False)
-    with pytest.raises(OSError, match="Input/output error"):
-        read_cpsc_mat(str(tmp_path / "A0001.mat"))
+    path = write_struct(tmp_path / "A0001.mat", make_ecg(0))
+    monkeypatch.setattr(contract.os, "fdopen", fail)
+    for read in (read_cpsc_mat, read_cpsc_patient, read_wfdb, read_header_patient):
+        (tmp_path / "A0001.mat.hea").touch()
+        with pytest.raises(OSError, match="Input/output error"):
+            read(path)
 
 
 @pytest.mark.parametrize("mark", ["#", "# "])

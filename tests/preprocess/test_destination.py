@@ -133,3 +133,22 @@ def test_names_that_readers_look_for() -> None:
         assert is_part(name)
     for name in ("train.csv", "records.npy", "reports.npz", ".train.tsv", "figure.npy", "reports.txt"):
         assert not is_part(name)
+
+
+@pytest.mark.parametrize("name", ["checksums.json", "manifest.json", "store.json"])
+def test_a_damaged_directory_is_replaced(tmp_path, name) -> None:
+    pack_made_up(made_up(6), tmp_path)
+    new = contents(tmp_path / "m")
+    for text in ("", '{"format": 1'):
+        (tmp_path / "m" / name).write_text(text)
+        pack_made_up(made_up(6), tmp_path, overwrite=True)
+        assert contents(tmp_path / "m") == new
+
+
+def test_a_store_that_names_other_files_does_not_make_them_ours(tmp_path) -> None:
+    (tmp_path / "m").mkdir()
+    write_json(tmp_path / "m" / "store.json", {"unit": "mV", "shards": [{"file": "precious.csv", "rows": 1}]})
+    (tmp_path / "m" / "precious.csv").touch()
+    with pytest.raises(DataError, match="precious.csv"):
+        pack_made_up(made_up(3), tmp_path, overwrite=True)
+    assert (tmp_path / "m" / "precious.csv").exists()

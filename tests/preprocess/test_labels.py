@@ -116,3 +116,22 @@ def test_new_labels_do_not_keep_the_texts_of_others(manifest):
 def test_folder_without_splits(tmp_path):
     with pytest.raises(DataError, match="holds no split"):
         attach(tmp_path / "m", CSV)
+
+
+def test_class_texts_follow_the_order_of_the_classes(manifest):
+    attach(manifest, CSV, *write_prompts(manifest, {"AF": ["a"], "MI": ["m"]}))
+    attach(manifest, "record_id,MI,AF\na,1,0\n")
+    assert list(read_json(manifest / "prompts.json")) == ["MI", "AF"]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("record_id,AF,\na,1,0\n", "class column 2 has no name"),
+        ("record_id,AF\na,\nb,\n", "says of no record .* whether it has a class"),
+    ],
+)
+def test_tables_that_say_nothing_are_refused(manifest, text, message):
+    with pytest.raises(DataError, match=message):
+        attach(manifest, text)
+    assert not (manifest / "labels.json").exists()

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.plausibility import LIMB_LEADS
 from cmelt_plugin.errors import DataError
-from preprocess.lead_relations import LIMB_LEADS, describe_fit, fit_limb_leads, identify_limb_leads
+from preprocess.lead_relations import describe_fit, fit_limb_leads, identify_limb_leads
 
 
 def limb_leads(lead_i, lead_ii):

@@ -51,7 +51,7 @@ def test_bad_records_are_left_out_with_a_reason(tmp_path):
         "8": ({"ecg": flat}, "flat: constant in III"),
         "9": ({"report": ["", ""]}, "report: "),
         "10": ({"unlisted": True}, "report: "),
-        "11": ({"fault": "garbage_header"}, "header: 11.hea cannot be read"),
+        "11": ({"fault": "garbage_header"}, "header: 11.hea does not begin with a record line"),
         "12": ({"seconds": 3}, "short: "),
         "13": ({"unit": "furlong"}, "units: "),
     }

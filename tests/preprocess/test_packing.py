@@ -135,9 +135,11 @@ mimic_iv_ecg.main(sys.argv[2:])
 """
 
 
-# What the run below needs: plan, 5 x 2 for blocks, rejected, store, reports, train x 2, manifest, checksums, journal;
-SWAP = 20  # then 4 shards, rejected, reports, store, train x 2, checksums and manifest are moved; clean-up
-LAST = 31
+# What the run below needs: plan, 5 x 2 for blocks, rejected, implausible, store, reports, train x 2, manifest, checksums,
+SWAP = (
+    21  # journal; then 4 shards, rejected, implausible, reports, store, train x 2, checksums and manifest are moved; clean-up
+)
+LAST = 33
 
 
 @pytest.mark.parametrize("rename", [1, 4, 5, 12, SWAP - 1, SWAP, SWAP + 1, 25, LAST - 1, LAST])
@@ -268,14 +270,19 @@ def test_no_records_listed(tmp_path):
 
 
 def test_clipped_records_are_reported(tmp_path, capsys):
-    records = [{"ecg": make_ecg(0) * 40, "gain": 100.0}, {}]
+    ecg = make_ecg(0)
+    ecg[3, :20] = 32
+    records = [{"ecg": ecg, "gain": 100.0}, {}]
     write_mimic_layout(tmp_path / "r", records)
     mimic_iv_ecg.main(arguments(tmp_path / "r", tmp_path / "m"))
     assert "clipped at 32.767 mV: 0" in capsys.readouterr().out
-    write_mimic_layout(tmp_path / "r", [{"ecg": make_ecg(0) * 100, "gain": 100.0}, {}])
+    ecg[3, :20] = 33
+    write_mimic_layout(tmp_path / "r", records)
     mimic_iv_ecg.main(arguments(tmp_path / "r", tmp_path / "m", "--overwrite"))
     assert "clipped at 32.767 mV: 1" in capsys.readouterr().out
     assert read_json(tmp_path / "m" / "store.json")["clipped_records"] == 1
+    listed = (tmp_path / "m" / "implausible.tsv").read_text(encoding="utf-8")
+    assert "\tclipped: 20 samples beyond ±32.767 mV in aVR, the largest 33 mV; " in listed
 
 
 def test_space_is_estimated(tmp_path, monkeypatch, capsys):
@@ -331,3 +338,20 @@ def test_splits_follow_the_subject():
 def test_splits_do_not_change_between_versions():
     names = ["valid", "test", "valid", "valid", "train", "valid", "train", "train"]
     assert [split_of(str(subject), 1, (0.4, 0.3, 0.3)) for subject in range(8)] == names
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--min-seconds", "nan"], "--min-seconds nan: must be between 0 and 10"),
+        (["--min-seconds", "-1"], "--min-seconds -1"),
+        (["--min-seconds", "inf"], "--min-seconds inf"),
+        (["--allow-flat-leads", "-1"], "--allow-flat-leads -1: must be between 0 and 12"),
+        (["--allow-flat-leads", "13"], "--allow-flat-leads 13"),
+        (["--split", "nan", "nan", "nan"], "must not be negative and must add up to 1"),
+    ],
+)
+def test_numbers_out_of_range_are_one_line(layout, tmp_path, options, message):
+    with pytest.raises(DataError, match=message):
+        mimic_iv_ecg.main(arguments(layout, tmp_path / "m", *options))
+    assert not (tmp_path / "m").exists()

@@ -11,13 +11,15 @@ import wfdb
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.manifest import Manifest, available_splits
+from cmelt_plugin.data.readers import wfdb_records
 from cmelt_plugin.data.store import RecordStore
 from cmelt_plugin.errors import DataError
-from preprocess import physionet2021, physionet2021_records
+from preprocess import physionet2021
 from preprocess.physionet2021_labels import COLUMN, NAMES
 from preprocess.physionet2021_records import Header, find_records, read_header, read_segment, segments_of, source_of
 from preprocess.recording import Rejected, resample
 from preprocess.synthetic_ecg import physionet2021_layout
+from preprocess.synthetic_ecg.challenge_records import write_wfdb_mat
 from preprocess.synthetic_ecg.physionet2021_layout import write_physionet2021_layout
 
 RECORDS = 75
@@ -118,7 +120,7 @@ def test_unreadable_header_is_one_segment_for_the_packing_to_judge():
 
 
 def test_header_fields(tmp_path):
-    text = "E1 12 500 5000 12-May-2020 12:00:00\n#Age: {age}\n# Sex: {sex}\n# Dx: 426783006, 59118001\n"
+    comments = "#Age: {age}\n# Sex: {sex}\n# Dx: 426783006, 59118001"
     unknown = (None, "")
     for age, sex, expected in (
         ("78", "Male", (78, "M")),
@@ -126,7 +128,9 @@ def test_header_fields(tmp_path):
         ("-1", "Unknown", unknown),
         ("NaN", "", unknown),
     ):
-        (tmp_path / "E1.hea").write_text(text.format(age=age, sex=sex))
+        write_wfdb_mat(tmp_path / "E1", np.ones((12, 5000)), comments.format(age=age, sex=sex).splitlines())
+        header = tmp_path / "E1.hea"
+        header.write_text(header.read_text().replace("500 5000\n", "500 5000 12-May-2020 12:00:00\n", 1))
         found = read_header(tmp_path, "E1")
         assert (found.rate, found.samples, found.sex) == (500, 5000, expected[1])
         assert found.age == expected[0] or (expected[0] is None and np.isnan(found.age))
@@ -134,24 +138,35 @@ def test_header_fields(tmp_path):
     assert read_header(tmp_path, "missing").samples == 0
 
 
-def test_a_long_recording_is_read_once(twin, monkeypatch):
+@pytest.mark.parametrize("samples", [5001, 10**12])
+def test_a_length_that_the_file_does_not_have_is_not_believed(tmp_path, samples):
+    write_wfdb_mat(tmp_path / "E1", np.ones((12, 5000)), [])
+    header = tmp_path / "E1.hea"
+    header.write_text(header.read_text().replace("500 5000\n", f"500 {samples}\n", 1))
+    (segment,) = segments_of(read_header(tmp_path, "E1"), 5)
+    with pytest.raises(Rejected, match="^truncated: E1.mat has 120024 bytes where the header announces"):
+        read_segment(str(tmp_path / segment.path))
+
+
+def test_a_long_recording_is_verified_once(twin, monkeypatch):
     root, _ = twin
     path = next(root.rglob("I0001.hea")).with_suffix("")
     calls = []
-    real = physionet2021_records.read_wfdb
-    monkeypatch.setattr(physionet2021_records, "read_wfdb", lambda p: calls.append(p) or real(p))
-    physionet2021_records._read_whole.cache_clear()
+    real = wfdb_records.read_frames
+    monkeypatch.setattr(wfdb_records, "read_frames", lambda *given: calls.append(given[1:]) or real(*given))
+    monkeypatch.setattr(wfdb_records, "CHUNK_BYTES", 1000)
+    wfdb_records._sums.cache_clear()
     found = segments_of(read_header(root, str(path.relative_to(root))), 5)
     assert len(found) == 12
     parts = [read_segment(str(root / segment.path)).signal for segment in found]
-    assert len(calls) == 1
+    assert [whole for *_, whole in calls].count(True) == 1 and len(calls) == 13
     assert np.allclose(np.concatenate(parts, axis=1), wfdb.rdrecord(str(path)).p_signal.T)
 
 
 def test_span_beyond_the_recording(twin):
     root, _ = twin
     path = next(root.rglob("E00001.hea")).with_suffix("")
-    with pytest.raises(Rejected, match="truncated: 5000 samples where the header announces 7500"):
+    with pytest.raises(Rejected, match="truncated: 5000 samples where 7500 or more are expected"):
         read_segment(f"{path}#5000:7500")
     assert read_segment(str(path)).signal.shape == (12, 5000)
 
@@ -239,12 +254,13 @@ def test_faulty_recordings_are_listed(tmp_path):
     (folder / "A0002.hea").unlink()  # ningbo has signal files without a header
     data = (folder / "A0003.mat").read_bytes()
     (folder / "A0003.mat").write_bytes(data[: len(data) // 2])
-    short = folder / "A0009"
-    (folder / "A0009.mat").write_bytes((root / "georgia" / "g1" / "E00001.mat").read_bytes())
-    text = (root / "georgia" / "g1" / "E00001.hea").read_text()
-    short.with_suffix(".hea").write_text(text.replace("E00001", "A0009").replace(" 5000\n", " 2000\n", 1))
+    other = root / "georgia" / "g1"
+    text = (other / "E00001.hea").read_text()
+    write_wfdb_mat(folder / "A0009", wfdb.rdrecord(str(other / "E00001")).p_signal.T[:, :2000], [])
+    write_wfdb_mat(folder / "A0010", wfdb.rdrecord(str(other / "E00001")).p_signal.T, [])
+    (folder / "A0010.hea").write_text((folder / "A0010.hea").read_text().replace(" 5000\n", " 4000\n", 1))
     (folder / "E00001.hea").write_text(text)  # the same name once more
-    (folder / "E00001.mat").write_bytes((folder / "A0009.mat").read_bytes())
+    (folder / "E00001.mat").write_bytes((other / "E00001.mat").read_bytes())
     assert run("dx", root, tmp_path / "m") == 0
     lines = [line.split("\t") for line in (tmp_path / "m" / "rejected.tsv").read_text().splitlines()[1:]]
     reasons = {}
@@ -255,6 +271,7 @@ def test_faulty_recordings_are_listed(tmp_path):
         "A0002": {"missing"},
         "A0003": {"truncated"},
         "A0009": {"short"},
+        "A0010": {"checksum"},
         "E00001": {"duplicate"},
     }
     counts = read_json(tmp_path / "m" / "manifest.json")["counts"]
@@ -345,7 +362,7 @@ def test_unusable_segments_give_way_and_are_listed(tmp_path):
         stop = 24 + 2 * 12 * (2500 if name == "HR00001" else 5000)
         data[24:stop] = bytes(stop - 24)
         path.write_bytes(data)
-    arguments = ["--ptb-xl-database", str(root / "ptbxl_database.csv")]
+    arguments = ["--ptb-xl-database", str(root / "ptbxl_database.csv"), "--accept-wrong-checksums"]
     assert run("id", root, tmp_path / "m", *arguments) == 0
     found = metas(tmp_path / "m")
     assert not any(record.startswith(("HR00001", "HR00002")) for rows in found.values() for record, _ in rows)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
-from preprocess.published_splits import first_of_each, print_label_differences, read_published_splits
+from preprocess.published_splits import print_label_differences, read_published_splits
 
 CLASSES = ["AFIB", "SR", "STE"]
 ROWS = {
@@ -96,11 +96,6 @@ def test_differences_are_counted_by_class_where_both_know(capsys):
     theirs = np.array([[0, 0], [1, 0], [0, 1]], dtype=np.float32)
     assert print_label_differences(["A", "B"], ours, theirs, "here and there") == 3
     assert capsys.readouterr().out.splitlines() == ["here and there: 3 of 5 cells differ", "  A: 1", "  B: 2"]
-
-
-def test_first_of_each():
-    ids, labels = first_of_each(["a", "b", "a"], np.array([[1.0], [2.0], [3.0]]))
-    assert ids == ["a", "b"] and labels.tolist() == [[1], [2]]
 
 
 def published(real_data, prefix, id_column, label_set):

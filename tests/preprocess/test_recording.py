@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from preprocess.recording import Recording, Rejected, SignalOptions, resample, to_row
-from preprocess.wfdb_files import read_wfdb
 from tests.preprocess.mimic_layout import MIMIC_LEADS, make_ecg, write_record
 
 

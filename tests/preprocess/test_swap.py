@@ -69,8 +69,8 @@ def test_killed_anywhere_either_the_old_or_the_new_is_there(battery, tmp_path, w
     shutil.copytree(tmp_path / "m", tmp_path / "old")
     old = contents(tmp_path / "m")
     operations = 0
-    for attack in battery("kills of a packing over a finished directory", inputs=21, long=61):
-        operation = 1 + 3 * attack.index % 61  # every third; in the long mode each
+    for attack in battery("kills of a packing over a finished directory", inputs=25, long=73):
+        operation = 1 + 3 * attack.index % 73  # every third; in the long mode each
         with attack:
             if not killed_at(operation, lambda: pack_made_up(NEW, tmp_path, overwrite=True)):
                 attack.expect(contents(tmp_path / "m") == whole, "not killed, and another result")
@@ -85,7 +85,7 @@ def test_killed_anywhere_either_the_old_or_the_new_is_there(battery, tmp_path, w
                 attack.expect(contents(tmp_path / "m") == whole, "another result")
         shutil.rmtree(tmp_path / "m")
         shutil.copytree(tmp_path / "old", tmp_path / "m")
-    assert 25 < operations < 61  # the kills were spread over the whole run and its end was reached
+    assert 25 < operations < 73  # the kills were spread over the whole run and its end was reached
 
 
 def test_an_interrupted_replacement_goes_on_with_the_same_command(tmp_path, monkeypatch, capsys) -> None:

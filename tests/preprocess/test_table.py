@@ -87,7 +87,7 @@ def test_labels_splits_and_texts(root, name, capsys):
     assert [(row["subject_id"], row["sex"], row["age"]) for row in meta][0] == ("a", "F", 61.0)
     assert meta[1]["sex"] == "M" and np.isnan(meta[1]["age"]) and meta[0]["source"] == "ours"
     captured = capsys.readouterr()
-    assert "PVC: 0 present, 1 absent, 0 unknown" in captured.out and "largest deflection of the median" in captured.out
+    assert "PVC: 0 present, 1 absent, 0 unknown" in captured.out and "median recording: amplitude 1" in captured.out
     assert "no class texts for ours" in captured.err and not (root.parent / "m" / "prompts.json").exists()
     assert read_json(root.parent / "m" / "manifest.json")["notes"] == [f"table: {name}"]
 
@@ -227,11 +227,17 @@ def test_devices_of_few_leads(root, capsys):
 
 def test_a_wrong_unit_is_noticed(root, capsys):
     np.save(root / "a.npy", make_ecg(0) * 1000)
-    run(root, {"path": ["a.npy"], "AF": ["1"]}, "--label-columns", "AF", *NAMELESS)
-    assert "no plausible ECG; are unit and gain right?" in capsys.readouterr().err
-    run(root, {"path": ["a.npy"], "AF": ["1"]}, "--label-columns", "AF", *NAMELESS, "--gain", "1000", "--overwrite")
+    with pytest.raises(DataError, match="no record could be used"):
+        run(root, {"path": ["a.npy"], "AF": ["1"]}, "--label-columns", "AF", *NAMELESS)
     captured = capsys.readouterr()
-    assert "plausible" not in captured.err and "largest deflection of the median recording: 0." in captured.out
+    assert "times too large (likely 1,000: millivolts confused" in captured.err and "rejected, clipped: 1" in captured.out
+    np.save(root / "a.npy", make_ecg(0) / 1000)
+    run(root, {"path": ["a.npy"], "AF": ["1"]}, "--label-columns", "AF", *NAMELESS, "--overwrite")
+    captured = capsys.readouterr()
+    assert "times too small (likely 1,000: millivolts confused" in captured.err and "doubtful, amplitude-low: 1" in captured.out
+    run(root, {"path": ["a.npy"], "AF": ["1"]}, "--label-columns", "AF", *NAMELESS, "--gain", "0.001", "--overwrite")
+    captured = capsys.readouterr()
+    assert "check unit and gain" not in captured.err and "median recording: amplitude 1" in captured.out
 
 
 def test_bad_recordings_are_listed(root):
@@ -400,3 +406,9 @@ def test_real_recordings_of_several_kinds(real_data, tmp_path):
     assert table.main([*arguments, "--label-columns", "AF", *NAMELESS]) == 0
     assert read_json(tmp_path / "m" / "manifest.json")["counts"] == {"in": 3, "out": 3, "rejected": {}}
     assert by_id(tmp_path / "m").keys() == set(paths)
+
+
+def test_an_empty_separator_is_refused(root, capsys):
+    with pytest.raises(SystemExit):
+        run(root, {"path": wfdb_files(root), "dx": ["A"] * N}, "--label-column", "dx", "--separator", "")
+    assert "argument --separator: empty; give what stands between class names" in capsys.readouterr().err

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cmelt_plugin.errors import DataError
+from preprocess.source import read_csv
 from preprocess.table_labels import labels_of_names, split_names
 from preprocess.table_source import read_table
 
@@ -43,3 +46,32 @@ def test_labels_from_names_equal_the_plain_formula(named):
     assert [bool(np.isnan(row).all()) for row in values] == [
         not record and len(classes) > 0 or not len(classes) for record in named
     ]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet"])
+def test_a_column_that_is_there_twice(tmp_path, name):
+    """Which of the two is meant nobody can tell; pandas would take the first, and call the second x.1."""
+    rows = [["a", "x", "x", "b", "x.1"], ["1", "2", "3", "4", "5"], ["6", "7", "8", "9", "10"]]
+    if name.endswith("parquet"):
+        columns = [pa.array(column) for column in zip(*rows[1:])]
+        pq.write_table(pa.Table.from_arrays(columns, names=rows[0]), tmp_path / name)
+    else:
+        separator = "," if name.endswith("csv") else "\t"
+        (tmp_path / name).write_text("\n" + "\n".join(separator.join(row) for row in rows) + "\n")
+    for wanted in (["x"], ["b", "x", "a"]):
+        with pytest.raises(
+            DataError, match=f"{name}: several columns of one name: x \\(2 times\\); rename or remove all but one"
+        ):
+            read_table(tmp_path / name, wanted)
+    assert read_table(tmp_path / name, ["b", "a"]).to_numpy().tolist() == [["4", "1"], ["9", "6"]]
+    assert read_table(tmp_path / name, ["x.1"]).to_numpy().tolist() == [["5"], ["10"]]
+    with pytest.raises(DataError, match=f"{name}: no column x.2"):
+        read_table(tmp_path / name, ["x.2"])
+
+
+def test_columns_found_by_a_pattern_may_not_be_there_twice(tmp_path):
+    (tmp_path / "t.csv").write_text("id,report_0,report_1,report_1\n1,a,b,c\n")
+    with pytest.raises(DataError, match="several columns of one name: report_1"):
+        read_csv(tmp_path / "t.csv", ["id", "report_0"], "a table", also=r"report_\d+")
+    found = read_csv(tmp_path / "t.csv", ["id", "report_0"], "a table")
+    assert list(found.columns) == ["id", "report_0"] and found.iloc[0].tolist() == ["1", "a"]

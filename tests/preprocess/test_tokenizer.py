@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from report_texts import make_reports, write_directory
 
-from cmelt_plugin.data.files import write_json
+from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.data.reports import write_reports
 from cmelt_plugin.data.tokens import TokenTable
 from cmelt_plugin.errors import DataError
@@ -231,3 +231,77 @@ def test_unloadable_tokenizer_is_one_clear_line(directory: Path, tmp_path: Path)
 )
 def test_names_are_made_fit_for_files(name: str, expected: str) -> None:
     assert short_name(name) == expected
+
+
+def test_folders_of_killed_runs_are_removed_and_no_others(directory: Path, monkeypatch) -> None:
+    left, foreign = directory / ".tokenizer.ab_1cd2e", directory / ".tokenizer.mine1234"
+    for folder, name in ((left, "spiece.model"), (foreign, "notes.txt")):
+        folder.mkdir()
+        (folder / name).touch()
+
+    def fail(*arguments):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "write_encoder", fail)
+        with pytest.raises(OSError):
+            command.main(["--manifest", str(directory), *TRAIN, "--overwrite"])
+    assert [path.name for path in directory.glob(".tokenizer.*")] == [foreign.name]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--train-vocab", "0"], "--train-vocab 0"),
+        (["--train-vocab", "-5"], "--train-vocab -5"),
+        (["--train-vocab", "99999999999999"], "--train-vocab 99999999999999"),
+        ([*TRAIN, "--seed", "-1"], "--seed -1"),
+        ([*TRAIN, "--seed", str(2**70)], "below 2"),
+    ],
+)
+def test_numbers_out_of_range_are_one_line(directory: Path, options, message) -> None:
+    with pytest.raises(DataError, match=message):
+        command.main(["--manifest", str(directory), *options])
+
+
+def test_class_texts_made_for_another_order_of_the_classes_are_stale(trained: Path, tmp_path: Path) -> None:
+    for name in ("labels.json", "prompts.json", "prompts.tokenizer.npz"):
+        shutil.copy(trained / name, tmp_path)
+    TokenTable.load(tmp_path / "prompts.tokenizer.npz", tmp_path / "prompts.json")
+    labels = read_json(tmp_path / "labels.json")
+    write_json(tmp_path / "labels.json", {**labels, "names": labels["names"][::-1]})
+    with pytest.raises(DataError, match="stale, made for other classes, or another order"):
+        TokenTable.load(tmp_path / "prompts.tokenizer.npz", tmp_path / "prompts.json")
+
+
+def test_token_tables_of_class_texts_made_before_they_knew_the_classes(trained: Path, tmp_path: Path, capsys) -> None:
+    for name in ("labels.json", "prompts.json", "prompts.tokenizer.npz"):
+        shutil.copy(trained / name, tmp_path)
+    table = TokenTable.load(tmp_path / "prompts.tokenizer.npz")
+    info = {key: value for key, value in table.info.items() if key != "class_names"}
+    TokenTable(np.array(table.ids), table.offsets, info, table.class_index).save(tmp_path / "prompts.tokenizer.npz")
+    TokenTable.load(tmp_path / "prompts.tokenizer.npz", tmp_path / "prompts.json")
+    command.main(["--manifest", str(tmp_path), "--tokenizer", str(trained / "tokenizer")])
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_other_models_are_not_overwritten(directory: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "model.safetensors").write_text("precious")
+    for dest in (mine, directory):
+        with pytest.raises(DataError, match="did not write|is the manifest directory"):
+            command.main(["--manifest", str(directory), *TRAIN, "--overwrite", "--dest", str(dest)])
+    assert (mine / "model.safetensors").read_text() == "precious"
+
+
+def test_a_run_killed_between_its_files_is_done_again(directory: Path, trained: Path, monkeypatch) -> None:
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        command.main(["--manifest", str(directory), *TRAIN, "--overwrite"])
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="holds something else"):
+        command.main(["--manifest", str(directory), *TRAIN])
+    command.main(["--manifest", str(directory), *TRAIN, "--overwrite"])
+    for path in (trained / "tokenizer").iterdir():
+        assert (directory / "tokenizer" / path.name).read_bytes() == path.read_bytes()

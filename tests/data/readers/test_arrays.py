@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from cmelt_plugin.data.leads import LEADS
-from preprocess.array_files import ArrayReader, Place, is_array
+from cmelt_plugin.data.readers.arrays import ArrayReader, Place, is_array
 from preprocess.recording import Rejected
 from tests.preprocess.mimic_layout import make_ecg, write_record
 
@@ -152,7 +152,7 @@ def test_missing_files_and_folders(tmp_path):
     with pytest.raises(Rejected, match="^missing: a.npy: No such file"):
         read(tmp_path / "a.npy")
     (tmp_path / "b.h5").mkdir()
-    with pytest.raises(Rejected, match="^unreadable: b.h5: Is a directory"):
+    with pytest.raises(Rejected, match="^unreadable: b.h5: is a folder, not a file"):
         read(tmp_path / "b.h5")
 
 
