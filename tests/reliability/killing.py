@@ -6,12 +6,14 @@ import hashlib
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 
 def forked(work: Callable[[], int], log: Path) -> int:
@@ -31,6 +33,8 @@ def forked(work: Callable[[], int], log: Path) -> int:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
+        # tqdm's own lock is shared by all forks of a process: one that is killed while it holds it would stop all others.
+        tqdm.set_lock(threading.RLock())
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
         code = work()
     except SystemExit as left:
