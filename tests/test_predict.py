@@ -273,6 +273,23 @@ def test_doubtful_records_are_predicted_and_named_and_those_of_which_nothing_is_
     assert "8 records: 6 predicted, 2 skipped, 5 doubtful (amplitude-high 1, amplitude-low 1, " in err
 
 
+def test_wrong_checksums_are_refused_unless_accepted_and_what_a_header_lacks_is_named(folder, tmp_path, capsys) -> None:
+    for name in ("wrong", "unitless"):
+        write_record(tmp_path, name, random_ecg(seed=3))
+    header = (tmp_path / "wrong.hea").read_text().splitlines()
+    fields = header[3].split()
+    fields[6] = str((int(fields[6]) + 1) % 65536)
+    (tmp_path / "wrong.hea").write_text("\n".join([*header[:3], " ".join(fields), *header[4:]]) + "\n")
+    (tmp_path / "unitless.hea").write_text((tmp_path / "unitless.hea").read_text().replace("/mV", ""))
+    _, lines, err = predict(folder, capsys, tmp_path, "--format", "jsonl")
+    found = {line["record"].rpartition("/")[2]: line for line in map(json.loads, lines)}
+    assert found["wrong"]["error"].startswith("checksum: ") and "--accept-wrong-checksums" in found["wrong"]["error"]
+    assert found["unitless"]["warnings"] == ["header: WFDB header without a unit: mV, as WFDB defines"]
+    _, lines, err = predict(folder, capsys, tmp_path / "wrong", "--format", "jsonl", "--accept-wrong-checksums")
+    assert json.loads(lines[0])["warnings"] == ["header: checksums in the WFDB header are wrong, accepted"]
+    assert "1 doubtful (header 1)" in err
+
+
 def test_the_table_names_doubts(folder, faulty, capsys) -> None:
     _, lines, err = predict(folder, capsys, faulty / "low", "--top", 1)
     assert lines[-1].strip() == "(doubtful: amplitude-low, quantised)"
