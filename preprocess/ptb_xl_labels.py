@@ -48,9 +48,9 @@ def read_statements(path: Path) -> dict[str, dict[str, str]]:
         DataError: the file or a column is missing, a statement occurs twice, a flag is not 1 or empty, a diagnostic
             statement has no class, or a class is not in the label set.
     """
-    # pandas calls the first column, which has no name in the file, "Unnamed: 0".
+    # The first column has no name in the file of PTB-XL.
     expected = f"{STATEMENTS_FILE} of PTB-XL: one row per statement, its code first"
-    table = read_csv(path, STATEMENT_COLUMNS, expected, also=r"Unnamed: 0|code|scp_code|statement")
+    table = read_csv(path, STATEMENT_COLUMNS, expected, also=r"|Unnamed: 0|code|scp_code|statement")
     codes = table.drop(columns=list(STATEMENT_COLUMNS))
     if codes.shape[1] != 1:
         raise DataError(f"{path}: no column of codes; expected {expected}")

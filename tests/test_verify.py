@@ -31,7 +31,7 @@ def run(capsys, *arguments) -> tuple[int, list[str]]:
 def test_a_whole_directory(packed, capsys) -> None:
     code, lines = run(capsys, packed)
     assert code == 0 and len(lines) == 1
-    assert "11 files compared, 3 of them shards" in lines[0] and lines[0].endswith("0 not checkable; no finding")
+    assert "12 files compared, 3 of them shards" in lines[0] and lines[0].endswith("0 not checkable; no finding")
 
 
 def test_findings_are_lines_and_exit_code_1(packed, capsys) -> None:
@@ -64,7 +64,7 @@ def test_a_directory_made_before_there_were_checksums(packed, capsys) -> None:
     code, lines = run(capsys, packed)
     assert code == 0 and lines[-1].endswith("no finding")
     assert {line.split(": ")[1].rsplit("/", 1)[1] for line in lines[:-1]} == {
-        *("manifest.json", "rejected.tsv", "store.json"),  # the others have fingerprints in manifest.json
+        *("manifest.json", "rejected.tsv", "implausible.tsv", "store.json"),  # the others have fingerprints in manifest.json
         *(f"{split}.meta.parquet" for split in ("train", "test")),
     }
     text = (packed / "train.tsv").read_text().split("\n")

@@ -258,22 +258,6 @@ def test_an_approximate_index_is_described_and_replaced(tmp_path: Path, capsys) 
         run(tmp_path, "--index", "ivf", strategy="balanced")
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (["--seed", "-1"], "--seed -1: must not be negative"),
-        (["--index", "ivf", "--nlist", "0"], "--nlist 0: must be at least 1"),
-        (["--index", "ivf", "--nprobe", "-2"], "--nprobe -2: must be at least 1"),
-        (["--k", "0"], "must be at least 1"),
-    ],
-)
-def test_numbers_out_of_range_are_one_line(tmp_path: Path, options, message) -> None:
-    write_directory(tmp_path, 20)
-    for strategy in ("farthest", "balanced") if "--index" not in options else ("farthest",):
-        with pytest.raises(DataError, match=message):
-            run(tmp_path, *options, strategy=strategy)
-
-
 @pytest.mark.parametrize("split", ["../m/train", "a/b", "", "/"])
 def test_paths_are_no_splits(tmp_path: Path, split) -> None:
     write_directory(tmp_path, 20)

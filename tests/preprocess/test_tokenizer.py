@@ -249,21 +249,6 @@ def test_folders_of_killed_runs_are_removed_and_no_others(directory: Path, monke
     assert [path.name for path in directory.glob(".tokenizer.*")] == [foreign.name]
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (["--train-vocab", "0"], "--train-vocab 0"),
-        (["--train-vocab", "-5"], "--train-vocab -5"),
-        (["--train-vocab", "99999999999999"], "--train-vocab 99999999999999"),
-        ([*TRAIN, "--seed", "-1"], "--seed -1"),
-        ([*TRAIN, "--seed", str(2**70)], "below 2"),
-    ],
-)
-def test_numbers_out_of_range_are_one_line(directory: Path, options, message) -> None:
-    with pytest.raises(DataError, match=message):
-        command.main(["--manifest", str(directory), *options])
-
-
 def test_class_texts_made_for_another_order_of_the_classes_are_stale(trained: Path, tmp_path: Path) -> None:
     for name in ("labels.json", "prompts.json", "prompts.tokenizer.npz"):
         shutil.copy(trained / name, tmp_path)
