@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from report_texts import make_reports, write_directory
 
+from cmelt_plugin.data.checksums import read_checksums
 from cmelt_plugin.data.negatives import NegativeTable
+from cmelt_plugin.data.replacing import write_checksums
 from cmelt_plugin.data.reports import write_reports
 from cmelt_plugin.errors import DataError
 from preprocess import n3s
@@ -258,20 +260,34 @@ def test_an_approximate_index_is_described_and_replaced(tmp_path: Path, capsys) 
         run(tmp_path, "--index", "ivf", strategy="balanced")
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (["--seed", "-1"], "--seed -1: must not be negative"),
-        (["--index", "ivf", "--nlist", "0"], "--nlist 0: must be at least 1"),
-        (["--index", "ivf", "--nprobe", "-2"], "--nprobe -2: must be at least 1"),
-        (["--k", "0"], "must be at least 1"),
-    ],
-)
-def test_numbers_out_of_range_are_one_line(tmp_path: Path, options, message) -> None:
-    write_directory(tmp_path, 20)
-    for strategy in ("farthest", "balanced") if "--index" not in options else ("farthest",):
-        with pytest.raises(DataError, match=message):
-            run(tmp_path, *options, strategy=strategy)
+def test_what_a_killed_run_was_writing_is_removed(tmp_path: Path) -> None:
+    write_directory(tmp_path, 40)
+    assert run(tmp_path, "--k", "4") == 0
+    (cache,) = (path for path in (tmp_path / n3s.CACHE).iterdir() if path.name.startswith("embeddings"))
+    leftover = cache / ".00001.0123abcd.tmp.npy"
+    leftover.write_bytes(b"half")
+    for path in [*cache.glob("0*.npy"), *tmp_path.glob("*.n3s.*")]:
+        path.unlink()
+    assert run(tmp_path, "--k", "4") == 0 and not leftover.exists()
+
+
+def test_a_run_killed_before_its_last_steps_is_brought_to_its_end(tmp_path: Path, monkeypatch) -> None:
+    """Negatives that are written but not listed, and a cache that nobody needs any more."""
+    write_directory(tmp_path, 40)
+    write_checksums(tmp_path, {})
+    assert run(tmp_path, "--k", "4", "--block", "8") == 0
+    whole = read_checksums(tmp_path)
+    assert {"train.n3s.npy", "train.n3s.json"} <= set(whole)
+    for path in tmp_path.glob("*.n3s.*"):
+        path.unlink()
+    monkeypatch.setattr(n3s._Cache, "remove", lambda self: None)
+    assert run(tmp_path, "--k", "4", "--block", "8") == 0
+    write_checksums(tmp_path, {})
+    monkeypatch.undo()
+    assert list((tmp_path / n3s.CACHE).glob("train-*"))
+    assert run(tmp_path, "--k", "4", "--block", "8") == 0
+    assert read_checksums(tmp_path) == whole
+    assert not list((tmp_path / n3s.CACHE).glob("train-*"))
 
 
 @pytest.mark.parametrize("split", ["../m/train", "a/b", "", "/"])
