@@ -11,6 +11,7 @@ from __future__ import annotations
 from cmelt_plugin.evaluation.cli import run
 
 import argparse
+import functools
 import json
 import logging
 import math
@@ -163,6 +164,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--missing-leads", choices=MISSING_LEADS, default="refuse", help="zero: accept records without all leads"
     )
+    result.add_argument("--accept-wrong-checksums", action="store_true", help="accept WFDB records that fail their checksums")
     result.add_argument("--batch-size", type=option_types.count, default=16, help="records at once (16)")
     result.add_argument("--device", default="cpu", help="e.g. cuda (cpu)")
     return result
@@ -230,13 +232,19 @@ def _batches(
     predictor: Predictor, records: Sequence[str], arguments: argparse.Namespace
 ) -> Iterator[tuple[list[str], PreparedECG, list[tuple[str, str]]]]:
     """Records that can be used, prepared, and those that cannot, with the reason; ``batch_size`` at a time."""
+    prepare = functools.partial(
+        predictor.pretrained.prepare,
+        crop=arguments.crop,
+        missing_leads=arguments.missing_leads,
+        accept_wrong_checksums=arguments.accept_wrong_checksums,
+    )
     for start in range(0, len(records), arguments.batch_size):
         good: list[str] = []
         parts: list[PreparedECG] = []
         unreadable: list[tuple[str, str]] = []
         for record in records[start : start + arguments.batch_size]:
             try:
-                parts.append(predictor.pretrained.prepare(record, crop=arguments.crop, missing_leads=arguments.missing_leads))
+                parts.append(prepare(record))
                 good.append(record)
             except DataError as error:
                 reason = str(error)

@@ -199,9 +199,10 @@ class Pretrained:
         leads: Sequence[str] = LEADS,
         crop: str = "start",
         missing_leads: str = "refuse",
+        accept_wrong_checksums: bool = False,
     ) -> PreparedECG:
         """:func:`cmelt_plugin.data.signals.prepare_ecg`, with leads that the model was not trained on zero."""
-        prepared = prepare_ecg(signal, sample_rate, leads, crop, missing_leads, self.leads)
+        prepared = prepare_ecg(signal, sample_rate, leads, crop, missing_leads, self.leads, accept_wrong_checksums)
         prepared.ecg[:, torch.from_numpy(~lead_keep_mask(self.leads))] = 0.0
         return prepared
 

@@ -156,8 +156,9 @@ def _check_label_set(dest: Path, labels: LabelTable) -> None:
     if not (dest / LABELS_FILE).is_file():
         return
     found = read_object(dest / LABELS_FILE)
-    if found.get("label_set") != labels.label_set or list(found.get("names", [])) != list(labels.names):
+    names = found.get("names") if isinstance(found.get("names"), list) else []
+    if found.get("label_set") != labels.label_set or names != list(labels.names):
         raise DataError(
-            f"{dest}: holds the labels of {found.get('label_set')} with {len(found.get('names', []))} classes; "
+            f"{dest}: holds the labels of {found.get('label_set')} with {len(names)} classes; "
             "give --overwrite to replace it, or another --dest"
         )

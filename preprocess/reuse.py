@@ -143,9 +143,13 @@ def _read_source(store: Path, dest: Path, options: PackingOptions, data_set: str
     if dest.resolve() == store.resolve():
         raise DataError(f"{dest}: --dest and --store must be two folders")
     source = read_object(store / MANIFEST_FILE)
-    if source["data_set"] != data_set:
-        raise DataError(f"{store}: holds recordings of {source['data_set']}, not of {data_set}")
-    crop = (source["arguments"].get("signal") or {}).get("crop", options.signal.crop)
+    arguments = source.get("arguments")
+    signal = arguments.get("signal") if isinstance(arguments, dict) else None
+    if not isinstance(arguments, dict) or not isinstance(signal, (dict, type(None))):
+        raise DataError(f"{store / MANIFEST_FILE}: not what a packing command writes; pack the records again")
+    if source.get("data_set") != data_set:
+        raise DataError(f"{store}: holds recordings of {source.get('data_set')}, not of {data_set}")
+    crop = (signal or {}).get("crop", options.signal.crop)
     if crop != options.signal.crop:
         raise DataError(
             f"{store}: keeps the {crop} of longer recordings where the {options.signal.crop} is wanted; "
@@ -215,6 +219,9 @@ def _known_reasons(store: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     check_listed(path)
-    with open(path, encoding="utf-8", newline="") as handle:
-        rows = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {row["record_id"]: row["reason"] for row in rows if row.get("record_id") and row.get("reason")}
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            rows = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+            return {row["record_id"]: row["reason"] for row in rows if row.get("record_id") and row.get("reason")}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a table of rejected records ({error}); copy it again, or delete it") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,27 @@ def test_code_is_never_run(code: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must look like"):
         parse_conv_layers(text)
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[(512, 2, 2)] * 1000000000",
+        "[(512, 2, 2)] * " + "9" * 500,
+        "[(512, 2, 2)] * 40 + [(512, 2, 2)] * 40",
+        "[(512, 2, 2), " * 60,
+        "[" * 900,
+        "(" * 10_000_000,
+        "[(1000000000000, 2, 2)]",
+        None,
+        4,
+    ],
+)
+def test_a_few_characters_never_ask_for_more_than_a_model_has(text) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="conv_feature_layers"):
+            parse_conv_layers(text)
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()

@@ -273,6 +273,23 @@ def test_doubtful_records_are_predicted_and_named_and_those_of_which_nothing_is_
     assert "8 records: 6 predicted, 2 skipped, 5 doubtful (amplitude-high 1, amplitude-low 1, " in err
 
 
+def test_wrong_checksums_are_refused_unless_accepted_and_what_a_header_lacks_is_named(folder, tmp_path, capsys) -> None:
+    for name in ("wrong", "unitless"):
+        write_record(tmp_path, name, random_ecg(seed=3))
+    header = (tmp_path / "wrong.hea").read_text().splitlines()
+    fields = header[3].split()
+    fields[6] = str((int(fields[6]) + 1) % 65536)
+    (tmp_path / "wrong.hea").write_text("\n".join([*header[:3], " ".join(fields), *header[4:]]) + "\n")
+    (tmp_path / "unitless.hea").write_text((tmp_path / "unitless.hea").read_text().replace("/mV", ""))
+    _, lines, err = predict(folder, capsys, tmp_path, "--format", "jsonl")
+    found = {line["record"].rpartition("/")[2]: line for line in map(json.loads, lines)}
+    assert found["wrong"]["error"].startswith("checksum: ") and "--accept-wrong-checksums" in found["wrong"]["error"]
+    assert found["unitless"]["warnings"] == ["header: WFDB header without a unit: mV, as WFDB defines"]
+    _, lines, err = predict(folder, capsys, tmp_path / "wrong", "--format", "jsonl", "--accept-wrong-checksums")
+    assert json.loads(lines[0])["warnings"] == ["header: checksums in the WFDB header are wrong, accepted"]
+    assert "1 doubtful (header 1)" in err
+
+
 def test_the_table_names_doubts(folder, faulty, capsys) -> None:
     _, lines, err = predict(folder, capsys, faulty / "low", "--top", 1)
     assert lines[-1].strip() == "(doubtful: amplitude-low, quantised)"
@@ -338,3 +355,26 @@ def test_odd_names_are_packed_too(tmp_path, capsys) -> None:
     arguments = ["--table", tmp_path / "table.csv", "--root", tmp_path / "odd", "--dest", tmp_path / "m", "--jobs", 1]
     assert table.main([*map(str, arguments), "--subject-column", "subject", "--allow-no-report", "--split", "1", "0", "0"]) == 0
     assert len(Manifest.open(tmp_path / "m", "train")) == len(names)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "table"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_are_an_error_of_their_record(form, value, folder, capsys, monkeypatch) -> None:
+    """JSON has no NaN; a finite weight can still overflow in the model."""
+    from cmelt_plugin.pretrained import Pretrained
+
+    classify = Pretrained.classify_prepared
+
+    def broken(self, prepared, batch_size=64):
+        probabilities = classify(self, prepared, batch_size)
+        probabilities[0, 1] = value
+        return probabilities
+
+    monkeypatch.setattr(Pretrained, "classify_prepared", broken)
+    paths = [folder / "records" / "a1", folder / "records" / "more" / "a2"]
+    code, lines, err = predict(folder, capsys, *paths, "--format", form, model="classifier.pt", prompts=None)
+    assert code == 0 and "1 predicted, 1 skipped" in err and "a1: the model's scores for it are not finite" in err
+    if form == "jsonl":
+        values = {line["record"]: line for line in (json.loads(text, parse_constant=pytest.fail) for text in lines)}
+        assert "not finite" in values[str(paths[0])]["error"] and "scores" in values[str(paths[1])]
+    assert "nan" not in " ".join(lines)

@@ -34,8 +34,7 @@ def text_encoder(tmp_path_factory):
 
 
 def uninterrupted(name, data, text_encoder, folder):
-    options = [f"optimization.max_update={UPDATES}", "checkpoint.no_epoch_checkpoints=false"]
-    return run(train_command(name, data, text_encoder, folder / "ck", *options), name, folder)
+    return run(train_command(name, data, text_encoder, folder / "ck", f"optimization.max_update={UPDATES}"), name, folder)
 
 
 @pytest.fixture(scope="module", params=HOSTS)
@@ -97,20 +96,22 @@ def refused(arguments, name, folder):
 
 def test_a_damaged_last_checkpoint_is_replaced_and_a_hostile_one_or_other_data_refused(trained, data, text_encoder, tmp_path):
     """The kill of an older version left half a file; then a stranger's file; then the records of other people."""
-    name, folder, output = trained
-    shutil.copytree(folder / "ck", tmp_path / "ck")
-    (tmp_path / "ck" / "checkpoint_best.pt").unlink()
+    name, folder, _ = trained
+    (tmp_path / "ck").mkdir()
+    shutil.copy(folder / "ck" / "checkpoint_last.pt", tmp_path / "ck" / f"checkpoint_2_{UPDATES}.pt")
     last = tmp_path / "ck" / "checkpoint_last.pt"
-    last.write_bytes(last.read_bytes()[:-5000])
-    arguments = train_command(name, data, text_encoder, tmp_path / "ck", f"optimization.max_update={UPDATES}")
-    resumed = run([*arguments, "dataset.disable_validation=true"], name, tmp_path)
-    assert "checkpoint_last.pt is damaged: the training goes on from" in resumed and "checkpoint1.pt, the newest" in resumed
-    assert losses(resumed) == {update: loss for update, loss in losses(output).items() if update > 8}
+    last.write_bytes((folder / "ck" / "checkpoint_last.pt").read_bytes()[:-5000])
+    more = f"optimization.max_update={UPDATES + 2}"
+    arguments = train_command(name, data, text_encoder, tmp_path / "ck", more, "dataset.disable_validation=true")
+    resumed = run(arguments, name, tmp_path)
+    assert "checkpoint_last.pt is damaged: the training goes on from" in resumed
+    assert f"checkpoint_2_{UPDATES}.pt, the newest whole checkpoint" in resumed
+    assert sorted(losses(resumed)) == [UPDATES + 1, UPDATES + 2]
     assert weights(last).keys() == weights(folder / "ck" / "checkpoint_last.pt").keys()
 
     other = write_manifest(tmp_path / "m", n_records=60, labels=True, short_row=7, n_reports=5)
-    more = train_command(name, other, text_encoder, tmp_path / "ck", f"optimization.max_update={UPDATES + 1}")
-    assert "its training had other records or another order (60 records)" in refused(more, name, tmp_path)
+    turned = train_command(name, other, text_encoder, tmp_path / "ck", more)
+    assert "its training had other records or another order (60 records)" in refused(turned, name, tmp_path)
 
     class Payload:
         def __reduce__(self):

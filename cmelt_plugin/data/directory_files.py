@@ -78,7 +78,8 @@ def own_files(directory: str | os.PathLike) -> set[str]:
     if manifest and isinstance(manifest.get("arguments"), dict) and isinstance(manifest.get("counts"), dict):
         names |= {*SINGLE} - {STORE_FILE}
         splits = manifest.get("splits")
-        for split in splits if isinstance(splits, dict) else ():
+        counts = splits.items() if isinstance(splits, dict) else ()
+        for split in (split for split, count in counts if type(count) is int and count > 0):
             names |= {f"{split}{suffix}" for suffix in OF_SPLIT}
         names |= {name for name in there if _TOKENS.fullmatch(name)}
     store = _described(directory / STORE_FILE)

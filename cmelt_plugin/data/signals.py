@@ -37,7 +37,8 @@ class PreparedECG(NamedTuple):
         ecg: float32 ``[B, 12, 5000]``, mV, 500 Hz, leads in the order of :data:`cmelt_plugin.data.leads.LEADS`.
         n_samples: int64 ``[B]``, real samples of each; the rest is padding.
         shape: leading dimensions of the user's array, whose product is B; ``()`` for a single recording.
-        doubts: what is doubtful about each of the B recordings (:func:`cmelt_plugin.data.plausibility.examine`).
+        doubts: what is doubtful about each of the B recordings (:func:`cmelt_plugin.data.plausibility.examine`), and, as
+            ``header``, what its header leaves out.
     """
 
     ecg: Tensor
@@ -58,6 +59,7 @@ def prepare_ecg(
     crop: str = "start",
     missing_leads: str = "refuse",
     required: Sequence[str] = LEADS,
+    accept_wrong_checksums: bool = False,
 ) -> PreparedECG:
     """Bring recordings to 12 leads in canonical order, 500 Hz and 10 s, and say what is doubtful about them.
 
@@ -69,6 +71,7 @@ def prepare_ecg(
         crop: which 10 s of a longer recording are kept: ``start`` (as packing does) or ``centre``.
         missing_leads: ``refuse`` recordings that lack leads, or take them as ``zero``, as lead masking in training does.
         required: the leads a model reads; others are zero where they are missing.
+        accept_wrong_checksums: use WFDB records, and name them doubtful, whose samples fail the checksums in their header.
 
     Raises:
         DataError: unknown or missing leads, a rate outside 50–20,000 Hz, less than 1 s, samples without a value,
@@ -77,9 +80,9 @@ def prepare_ecg(
     _check_choice("crop", crop, CROPS)
     _check_choice("missing_leads", missing_leads, MISSING_LEADS)
     if isinstance(signal, (str, os.PathLike)):
-        return prepare_record(signal, crop, missing_leads, required)
+        return prepare_record(signal, crop, missing_leads, required, accept_wrong_checksums)
     if isinstance(signal, (list, tuple)) and signal and all(isinstance(item, (str, os.PathLike)) for item in signal):
-        records = [prepare_record(path, crop, missing_leads, required) for path in signal]
+        records = [prepare_record(path, crop, missing_leads, required, accept_wrong_checksums) for path in signal]
         return PreparedECG(
             torch.cat([record.ecg for record in records]),
             torch.cat([record.n_samples for record in records]),
@@ -107,7 +110,11 @@ def prepare_ecg(
 
 
 def prepare_record(
-    path: str | os.PathLike, crop: str = "start", missing_leads: str = "refuse", required: Sequence[str] = LEADS
+    path: str | os.PathLike,
+    crop: str = "start",
+    missing_leads: str = "refuse",
+    required: Sequence[str] = LEADS,
+    accept_wrong_checksums: bool = False,
 ) -> PreparedECG:
     """:func:`prepare_ecg` of one WFDB record; messages name the record.
 
@@ -115,11 +122,13 @@ def prepare_record(
         DataError: the record cannot be read or used.
     """
     _check_choice("crop", crop, CROPS)
-    record = read_record(path, Crop(SECONDS, crop))
+    record = read_record(path, Crop(SECONDS, crop), accept_wrong_checksums)
     try:
-        return prepare_ecg(record.signal, record.sample_rate, record.leads, crop, missing_leads, required)
+        prepared = prepare_ecg(record.signal, record.sample_rate, record.leads, crop, missing_leads, required)
     except DataError as error:
         raise DataError(f"{os.fspath(path)}: {error}") from None
+    assumed = tuple(Reason("header", text) for text in record.assumed)
+    return prepared._replace(doubts=tuple(assumed + doubts for doubts in prepared.doubts))
 
 
 def _as_array(signal: Any) -> np.ndarray:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from cmelt_plugin.data.readers.contract import MILLIVOLTS, Crop, Reading, Rejected
-from cmelt_plugin.data.readers.wfdb_records import read_wfdb
+from cmelt_plugin.data.readers.wfdb_header import NO_UNIT
+from cmelt_plugin.data.readers.wfdb_records import WRONG_CHECKSUM, read_wfdb
 from cmelt_plugin.errors import DataError
 
 _SUFFIXES = (".hea", ".dat", ".mat")
@@ -22,11 +23,13 @@ class WFDBRecord(NamedTuple):
         signal: float64 ``[leads, samples]``, mV; NaN where the file has no value.
         leads: names, in the order of the rows.
         sample_rate: Hz.
+        assumed: what the header does not say, and what of it is wrong but accepted, in sentences.
     """
 
     signal: np.ndarray
     leads: Sequence[str]
     sample_rate: float
+    assumed: Sequence[str] = ()
 
 
 def record_stem(path: str | os.PathLike) -> str:
@@ -61,4 +64,5 @@ def read_record(path: str | os.PathLike, crop: Crop | None = None, accept_wrong_
     for lead, unit, factor in zip(recording.leads, recording.units, factors):
         if factor is None:
             raise DataError(f"{path}: lead {lead} is in {unit!r}, not in V, mV, uV or nV")
-    return WFDBRecord(recording.signal * np.array(factors)[:, None], recording.leads, recording.rate)
+    assumed = [note for note in recording.notes if note in (NO_UNIT, WRONG_CHECKSUM)]
+    return WFDBRecord(recording.signal * np.array(factors)[:, None], recording.leads, recording.rate, assumed)

@@ -115,6 +115,9 @@ def read_annotations(path: Path) -> np.ndarray:
     missing = [name for name in CLASSES if name not in table]
     if missing:
         raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(CLASSES)}")
+    several = [name for name in CLASSES if f"{name}.1" in table]  # as pandas calls the second of two
+    if several:
+        raise DataError(f"{path}: several columns of one name: {', '.join(several)}")
     for name in CLASSES:
         wrong = ~table[name].isin([0, 1])
         if wrong.any():

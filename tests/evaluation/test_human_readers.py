@@ -188,6 +188,9 @@ def test_faulty_tables(tmp_path, gold):
     table.drop(columns="SB").to_csv(path, index=False)
     with pytest.raises(DataError, match="no column SB; expected 1dAVb"):
         read_annotations(path)
+    pd.concat([table, table[["AF"]]], axis=1).to_csv(path, index=False)
+    with pytest.raises(DataError, match="several columns of one name: AF"):
+        read_annotations(path)
     table.loc[3, "AF"] = 2
     table.to_csv(path, index=False)
     with pytest.raises(DataError, match="line 5, column AF: .*2.* is not 0 or 1"):

@@ -152,3 +152,10 @@ def test_a_store_that_names_other_files_does_not_make_them_ours(tmp_path) -> Non
     with pytest.raises(DataError, match="precious.csv"):
         pack_made_up(made_up(3), tmp_path, overwrite=True)
     assert (tmp_path / "m" / "precious.csv").exists()
+
+
+def test_a_split_without_records_has_no_files_of_ours(tmp_path) -> None:
+    pack_made_up(made_up(6, split=["train"] * 6), tmp_path)
+    (tmp_path / "m" / "valid.tsv").write_text("mine")
+    with pytest.raises(DataError, match="valid.tsv"):
+        pack_made_up(made_up(6), tmp_path, overwrite=True)

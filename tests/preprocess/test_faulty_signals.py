@@ -36,6 +36,9 @@ def damaged(ecg: np.ndarray, fault: str, random: np.random.Generator) -> np.ndar
     elif fault == "inverted":
         ecg[lead] *= -1
     elif fault == "exchanged":
+        size = np.sqrt((ecg[:6] ** 2).mean())
+        while np.sqrt(((ecg[lead] - ecg[other]) ** 2).mean()) < 0.25 * size:  # too alike for anyone to tell
+            lead, other = random.permutation(6)[:2]
         ecg[[lead, other]] = ecg[[other, lead]]
     elif fault == "hum":
         hertz, size = random.choice([50, 60]), random.uniform(0.5, 2) * ecg.std(axis=1).max()

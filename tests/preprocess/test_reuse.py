@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmelt_plugin.data.files import fingerprint, read_json
+from cmelt_plugin.data.files import fingerprint, read_json, write_json
 from cmelt_plugin.data.manifest import Manifest, available_splits
 from cmelt_plugin.data.reports import read_reports
 from cmelt_plugin.data.store import RecordStore
@@ -231,3 +231,25 @@ def test_directories_of_others_are_left_alone(store, tmp_path):
     with pytest.raises(DataError, match="holds files of unknown origin"):
         reuse_made_up(store, tmp_path / "q")
     assert contents(tmp_path / "p") == before and (tmp_path / "q" / "train.tsv").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("manifest.json", "[]"),
+        ("manifest.json", "{}"),
+        ("manifest.json", '{"data_set": "made-up", "arguments": {"signal": 7}}'),
+        ("manifest.json", '{"data_set": "made-up", "arguments": []}'),
+        ("rejected.tsv", "record_id\tpath\treason\nM\xfcller\tx\ty\n"),
+    ],
+)
+def test_a_store_of_odd_shape_is_one_line(tmp_path, name, text):
+    pack_made_up(tmp_path / "s")
+    (tmp_path / "s" / "checksums.json").unlink()
+    manifest = read_json(tmp_path / "s" / "manifest.json")
+    del manifest["checksums"]
+    write_json(tmp_path / "s" / "manifest.json", manifest)
+    (tmp_path / "s" / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=name) as refusal:
+        reuse_made_up(tmp_path / "s", tmp_path / "m")
+    assert "\n" not in str(refusal.value) and not (tmp_path / "m").exists()

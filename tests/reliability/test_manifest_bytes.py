@@ -147,7 +147,7 @@ def files_of(copies: list[Path]) -> list[Path]:
 def test_every_byte_that_changes_is_noticed(battery, copies) -> None:
     whole = [use(directory) for directory in copies]
     files = files_of(copies)
-    for attack in battery("byte mutations of manifest directories", inputs=60, long=6090):
+    for attack in battery("byte mutations of manifest directories", inputs=40, long=6090):
         path = files[attack.random.integers(len(files))]
         before = path.read_bytes()
         with attack:
@@ -181,7 +181,7 @@ def test_directories_without_checksums_give_no_traceback(battery, copies) -> Non
         forget_checksums(directory)
     assert [len(check_directory(directory).findings) for directory in copies] == [0, 1]  # its manifest.json was changed
     files = [path for path in files_of(copies) if path.suffix != ".parquet"]  # Arrow may take all memory for a damaged one
-    for attack in battery("byte mutations of directories without checksums", inputs=60, long=3000):
+    for attack in battery("byte mutations of directories without checksums", inputs=40, long=3000):
         path = files[attack.random.integers(len(files))]
         before = path.read_bytes()
         with attack:

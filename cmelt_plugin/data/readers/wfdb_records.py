@@ -29,6 +29,7 @@ from cmelt_plugin.data.readers.wfdb_samples import CHUNK_BYTES, Group, Window, c
 
 LONGEST_VERIFIED = 64 << 20  # bytes read for the sake of checksums: two hours of 12 leads at 360 Hz
 
+ACCEPT = "--accept-wrong-checksums"
 WRONG_CHECKSUM = "checksums in the WFDB header are wrong, accepted"
 NO_CHECKSUM = "no checksums in the WFDB header"
 EMPTY_CHECKSUM = "checksums in the WFDB header are all 0: nothing to verify by"
@@ -181,7 +182,7 @@ def _verify(path: str, groups: Sequence[Group], windows: Sequence[Window], accep
                 return (EMPTY_CHECKSUM,)
             if accept:
                 return (WRONG_CHECKSUM,)
-            raise Rejected("checksum", f"{file_name(group.path)}, {signal.lead or 'a signal'}: {wrong}")
+            raise Rejected("checksum", f"{file_name(group.path)}, {signal.lead or 'a signal'}: {wrong}; accept it: {ACCEPT}")
     return notes
 
 
