@@ -211,7 +211,8 @@ def _remove_leftovers(dest: Path) -> None:
     """Delete what killed runs for the same ``dest`` left; nobody else is at it while we hold the lock."""
     marks = f".{Path(TRAINING_FILE).stem}.????????.tmp.json"
     for folder in dest.parent.glob(f".{glob.escape(dest.name)}.????????"):
-        own = {*FILES, TRAINING_FILE, *(path.name for path in folder.glob(marks))}
+        unfinished = [*folder.glob(marks), *folder.glob(".tmp??????")]  # the second is safetensors' own
+        own = {*FILES, TRAINING_FILE, *(path.name for path in unfinished)}
         if folder.is_dir() and not folder.is_symlink() and all(path.name in own for path in folder.iterdir()):
             shutil.rmtree(folder)
     for mark in dest.glob(marks):

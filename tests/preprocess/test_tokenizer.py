@@ -240,6 +240,7 @@ def test_folders_of_killed_runs_are_removed_and_no_others(directory: Path, monke
     for folder, name in ((left, "spiece.model"), (foreign, "notes.txt")):
         folder.mkdir()
         (folder / name).touch()
+    (left / ".tmpzc6axv").touch()  # of safetensors
 
     def fail(*arguments):
         raise OSError("disk full")
