@@ -9,11 +9,15 @@ from __future__ import annotations
 from preprocess.cli import run
 
 import argparse
+import contextlib
+import fcntl
 import functools
 import hashlib
 import json
+import os
 import shutil
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,7 @@ from cmelt_plugin.data.negative_diagnostics import diagnose, example_pairs
 from cmelt_plugin.data.negatives import NegativeTable, negatives_paths, source_fingerprints
 from cmelt_plugin.data.neighbours import EXACT, INDEXES, Farthest, find_negatives, metric_name
 from cmelt_plugin.data.npy_files import read_npy
+from cmelt_plugin.data.replacing import list_again
 from cmelt_plugin.data.reports import Reports, read_reports
 from cmelt_plugin.errors import DataError
 from preprocess.engines import Engine, add_engine_arguments, engine_from
@@ -95,6 +100,8 @@ def main(argv: list[str] | None = None) -> int:
     for split in splits:
         settings = _settings(arguments, embedder, split)
         if not arguments.overwrite and _up_to_date(arguments.manifest, split, settings):
+            list_again(arguments.manifest, [path.name for path in negatives_paths(arguments.manifest, split)])
+            _cache_of(arguments, settings, split).remove()
             print(f"{split}: up to date")
             done.append(split)
             continue
@@ -149,7 +156,8 @@ def _split_reports(manifest: Path, split: str, n_reports: int) -> tuple[np.ndarr
 
 def _embed(arguments: argparse.Namespace, engine: Engine, embedder: Embedder, reports: Reports) -> np.ndarray:
     """Embeddings of all reports, float32 ``[n, d]``, block by block through the cache."""
-    cache = _cache(arguments, [embedder.fingerprint, reports.fingerprint, arguments.block, arguments.batch], "embeddings")
+    key = [embedder.fingerprint, reports.fingerprint, arguments.block, arguments.batch]
+    cache = _begin(arguments, _cache(arguments, key, "embeddings"))
     size = len(reports) if embedder.whole else arguments.block
     starts = range(0, len(reports), size)
     blocks = [cache.load(number) for number in range(len(starts))]
@@ -198,7 +206,7 @@ def _do_split(
         strategy = Balanced(vectors, counts, arguments.k, arguments.seed)
     if strategy.k < arguments.k:
         print(f"{split}: k reduced from {arguments.k} to {strategy.k}, there are {len(ids)} unique reports")
-    cache = _cache(arguments, [settings, arguments.block], split)
+    cache = _begin(arguments, _cache_of(arguments, settings, split))
     progress = functools.partial(tqdm, desc=f"{split}: {arguments.strategy}", unit="block")
     negatives = find_negatives(strategy, cache.load, cache.store, progress)
     numbers = diagnose(vectors, counts, negatives, arguments.seed)
@@ -235,6 +243,18 @@ class _Cache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def remove_leftovers(self) -> None:
+        """Delete what killed runs were writing, unless another run is at this folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.folder, os.O_RDONLY)
+        weakref.finalize(self, os.close, handle)  # until then others see that somebody is here
+        with contextlib.suppress(OSError):  # somebody else is, or the file system has no locks: leave everything
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in self.folder.glob(".*.tmp.npy"):
+                path.unlink()
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
     def load(self, number: int) -> np.ndarray | None:
         """An array stored earlier; None when there is none or it is damaged."""
         try:
@@ -255,9 +275,18 @@ class _Cache:
 def _cache(arguments: argparse.Namespace, key: list[Any], name: str) -> _Cache:
     """The cache of one step; other inputs or settings have another folder, so stale arrays are never found."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode("utf-8")).hexdigest()[:16]
-    cache = _Cache(arguments.manifest / CACHE / f"{name}-{digest}")
+    return _Cache(arguments.manifest / CACHE / f"{name}-{digest}")
+
+
+def _cache_of(arguments: argparse.Namespace, settings: dict[str, Any], split: str) -> _Cache:
+    """The cache of a split's negatives, which is removed once they are written."""
+    return _cache(arguments, [settings, arguments.block], split)
+
+
+def _begin(arguments: argparse.Namespace, cache: _Cache) -> _Cache:
     if arguments.overwrite:
         cache.remove()
+    cache.remove_leftovers()
     return cache
 
 

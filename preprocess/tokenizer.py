@@ -11,9 +11,9 @@ from preprocess.cli import run
 
 import argparse
 import glob
+import secrets
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.directory_files import LABELS_FILE
 from cmelt_plugin.data.files import fingerprint, read_object, write_json
 from cmelt_plugin.data.manifest import read_class_names
-from cmelt_plugin.data.replacing import LOCK_SECONDS, directory_lock
+from cmelt_plugin.data.replacing import LOCK_SECONDS, directory_lock, list_again
 from cmelt_plugin.data.reports import REPORTS_FILE, normalise_report, read_reports
 from cmelt_plugin.data.tokens import FORMAT, TokenTable
 from cmelt_plugin.errors import DataError
@@ -122,6 +122,7 @@ def _write(
         found = TokenTable.load(path).info
         if found != {key: value for key, value in info.items() if key != "class_names" or key in found}:  # tables made before
             raise DataError(f"{path}: made with another tokenizer, other texts or settings; --overwrite replaces it")
+        list_again(arguments.manifest, [file_name])
         print(f"{path}: up to date")
         return
     rows: list[np.ndarray] = []
@@ -166,7 +167,7 @@ def _train(arguments: argparse.Namespace, reports: Any) -> Path:
         "seed": arguments.seed,
         "reports_fingerprint": reports.fingerprint,
     }
-    if dest.exists() and any(dest.iterdir()) and not arguments.overwrite:
+    if not _is_empty(dest) and not arguments.overwrite:
         trained = read_object(dest / TRAINING_FILE) if (dest / TRAINING_FILE).is_file() else {}
         if any(trained.get(key) != value for key, value in plan.items()):
             raise DataError(f"{dest}: holds something else; use it with --tokenizer, or replace it with --overwrite")
@@ -180,25 +181,42 @@ def _train(arguments: argparse.Namespace, reports: Any) -> Path:
     model = train_sentencepiece(reports.texts.to_pylist(), arguments.train_vocab)
     with directory_lock(dest.parent, LOCK_SECONDS):
         _remove_leftovers(dest)
-        with tempfile.TemporaryDirectory(prefix=f".{dest.name}.", dir=dest.parent) as temporary:
-            vocab_size = write_tokenizer(Path(temporary), model)
-            parameters = write_encoder(Path(temporary), arguments.encoder, vocab_size, arguments.seed)
-            dest.mkdir(exist_ok=True)
-            write_json(dest / TRAINING_FILE, {"unfinished": plan})  # whose files these are, should the run be killed now
-            for file in Path(temporary).iterdir():
-                file.replace(dest / file.name)
-    # Last, so that a folder left half written by a killed run is not taken for a finished one.
-    write_json(dest / TRAINING_FILE, {**plan, "vocab_size": vocab_size, "parameters": parameters})
+        temporary = dest.with_name(f".{dest.name}.{secrets.token_hex(4)}")
+        temporary.mkdir()
+        try:
+            vocab_size = write_tokenizer(temporary, model)
+            parameters = write_encoder(temporary, arguments.encoder, vocab_size, arguments.seed)
+            written = {**plan, "vocab_size": vocab_size, "parameters": parameters}
+            if _is_empty(dest) and not dest.is_symlink():
+                write_json(temporary / TRAINING_FILE, written)
+                temporary.replace(dest)  # whole, or not there at all, wherever the run is killed
+            else:
+                write_json(dest / TRAINING_FILE, {"unfinished": plan})  # whose files these are, should the run be killed now
+                for file in temporary.iterdir():
+                    file.replace(dest / file.name)
+                # Last, so that a folder left half written by a killed run is not taken for a finished one.
+                write_json(dest / TRAINING_FILE, written)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     print(f"{dest}: {vocab_size} ids ({arguments.train_vocab} pieces asked for, 100 <extra_id_i> added)")
     print(f"{dest}: {arguments.encoder} T5 encoder with random weights, {parameters:,} parameters")
     return dest
 
 
+def _is_empty(folder: Path) -> bool:
+    return not folder.exists() or not any(folder.iterdir())
+
+
 def _remove_leftovers(dest: Path) -> None:
-    """Delete the temporary folders of killed runs for the same ``dest``; nobody else is at it while we hold the lock."""
+    """Delete what killed runs for the same ``dest`` left; nobody else is at it while we hold the lock."""
+    marks = f".{Path(TRAINING_FILE).stem}.????????.tmp.json"
     for folder in dest.parent.glob(f".{glob.escape(dest.name)}.????????"):
-        if folder.is_dir() and not folder.is_symlink() and all(path.name in FILES for path in folder.iterdir()):
+        unfinished = [*folder.glob(marks), *folder.glob(".tmp??????")]  # the second is safetensors' own
+        own = {*FILES, TRAINING_FILE, *(path.name for path in unfinished)}
+        if folder.is_dir() and not folder.is_symlink() and all(path.name in own for path in folder.iterdir()):
             shutil.rmtree(folder)
+    for mark in dest.glob(marks):
+        mark.unlink()
 
 
 if __name__ == "__main__":

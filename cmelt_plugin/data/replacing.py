@@ -96,6 +96,19 @@ def replacing(directory: str | os.PathLike, names: Iterable[str]) -> Iterator[No
             write_checksums(directory, after)
 
 
+def list_again(directory: str | os.PathLike, names: Iterable[str]) -> None:
+    """Put files on the list that a run killed just before wrote whole, as their reader has found, but did not list.
+
+    Raises:
+        DataError: the list is damaged, or another command is writing here.
+    """
+    listed = read_checksums(Path(directory))
+    missing = [] if listed is None else [name for name in names if name not in listed]
+    if missing:
+        with replacing(directory, missing):
+            pass
+
+
 def entry_of(path: Path) -> Entry:
     """Entry of a file as it is."""
     return Entry(path.stat().st_size, fingerprint(path))

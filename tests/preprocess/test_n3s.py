@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from report_texts import make_reports, write_directory
 
+from cmelt_plugin.data.checksums import read_checksums
 from cmelt_plugin.data.negatives import NegativeTable
+from cmelt_plugin.data.replacing import write_checksums
 from cmelt_plugin.data.reports import write_reports
 from cmelt_plugin.errors import DataError
 from preprocess import n3s
@@ -256,6 +258,36 @@ def test_an_approximate_index_is_described_and_replaced(tmp_path: Path, capsys) 
     assert NegativeTable.load(tmp_path, "train").info["metric"] == "cosine distance"
     with pytest.raises(DataError, match="of the farthest strategy"):
         run(tmp_path, "--index", "ivf", strategy="balanced")
+
+
+def test_what_a_killed_run_was_writing_is_removed(tmp_path: Path) -> None:
+    write_directory(tmp_path, 40)
+    assert run(tmp_path, "--k", "4") == 0
+    (cache,) = (path for path in (tmp_path / n3s.CACHE).iterdir() if path.name.startswith("embeddings"))
+    leftover = cache / ".00001.0123abcd.tmp.npy"
+    leftover.write_bytes(b"half")
+    for path in [*cache.glob("0*.npy"), *tmp_path.glob("*.n3s.*")]:
+        path.unlink()
+    assert run(tmp_path, "--k", "4") == 0 and not leftover.exists()
+
+
+def test_a_run_killed_before_its_last_steps_is_brought_to_its_end(tmp_path: Path, monkeypatch) -> None:
+    """Negatives that are written but not listed, and a cache that nobody needs any more."""
+    write_directory(tmp_path, 40)
+    write_checksums(tmp_path, {})
+    assert run(tmp_path, "--k", "4", "--block", "8") == 0
+    whole = read_checksums(tmp_path)
+    assert {"train.n3s.npy", "train.n3s.json"} <= set(whole)
+    for path in tmp_path.glob("*.n3s.*"):
+        path.unlink()
+    monkeypatch.setattr(n3s._Cache, "remove", lambda self: None)
+    assert run(tmp_path, "--k", "4", "--block", "8") == 0
+    write_checksums(tmp_path, {})
+    monkeypatch.undo()
+    assert list((tmp_path / n3s.CACHE).glob("train-*"))
+    assert run(tmp_path, "--k", "4", "--block", "8") == 0
+    assert read_checksums(tmp_path) == whole
+    assert not list((tmp_path / n3s.CACHE).glob("train-*"))
 
 
 @pytest.mark.parametrize("split", ["../m/train", "a/b", "", "/"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ from cmelt_plugin.huggingface import import_transformers
 from preprocess import tokenizer as command
 from preprocess.hf_tokenizer import encode, load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
 from preprocess.t5_folder import train_sentencepiece
+from tests.preprocess.test_swap import killed_at, visible
 
 TRAIN = ["--train-vocab", "200", "--encoder", "tiny"]
 
@@ -238,6 +240,7 @@ def test_folders_of_killed_runs_are_removed_and_no_others(directory: Path, monke
     for folder, name in ((left, "spiece.model"), (foreign, "notes.txt")):
         folder.mkdir()
         (folder / name).touch()
+    (left / ".tmpzc6axv").touch()  # of safetensors
 
     def fail(*arguments):
         raise OSError("disk full")
@@ -247,6 +250,25 @@ def test_folders_of_killed_runs_are_removed_and_no_others(directory: Path, monke
         with pytest.raises(OSError):
             command.main(["--manifest", str(directory), *TRAIN, "--overwrite"])
     assert [path.name for path in directory.glob(".tokenizer.*")] == [foreign.name]
+
+
+def test_the_same_command_goes_on_wherever_training_was_killed(tmp_path: Path) -> None:
+    """A folder that exists is whole; what a killed run was writing is removed by the next."""
+    write_directory(tmp_path / "whole", 40)
+    command.main(["--manifest", str(tmp_path / "whole"), *TRAIN])
+    whole = visible(tmp_path / "whole")
+    operation = 1
+    while True:
+        folder = tmp_path / str(operation)
+        write_directory(folder, 40)
+        killed = killed_at(operation, functools.partial(command.main, ["--manifest", str(folder), *TRAIN]))
+        assert command.main(["--manifest", str(folder), *TRAIN]) == 0
+        assert visible(folder) == whole
+        assert not list(folder.glob(".tokenizer.*"))
+        if not killed:
+            break
+        operation += 1
+    assert operation > 4
 
 
 def test_class_texts_made_for_another_order_of_the_classes_are_stale(trained: Path, tmp_path: Path) -> None:
