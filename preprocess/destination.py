@@ -13,7 +13,7 @@ from cmelt_plugin.data.directory_files import file_names, is_part, own_files, ta
 from cmelt_plugin.data.files import read_object, write_json
 from cmelt_plugin.errors import DataError
 from preprocess.blocks import PLAN_FILE
-from preprocess.swap import finish_swap, remove_work
+from preprocess.swap import finish_swap, is_of_work, remove_work
 
 OVERWRITE = "overwrite"  # key of the plan in the work folder: the run was to replace a finished directory
 SHOWN = 10
@@ -45,6 +45,7 @@ def claim(dest: Path, plan: dict[str, Any], overwrite: bool) -> bool:
         DataError: ``dest`` holds files of others, or was made or begun with another plan.
     """
     work = dest / WORK_FOLDER
+    _check_work(work)
     swapped = finish_swap(dest)
     if (dest / MANIFEST_FILE).is_file() and (swapped or not overwrite):
         found = read_object(dest / MANIFEST_FILE).get("arguments")
@@ -75,6 +76,20 @@ def claim(dest: Path, plan: dict[str, Any], overwrite: bool) -> bool:
     remove_work(work)
     write_json(work / PLAN_FILE, {**plan, OVERWRITE: True} if overwrite else plan)
     return False
+
+
+def _check_work(work: Path) -> None:
+    """Refuse a folder of this name that is somebody else's: all of it goes when a packing is done."""
+    if not os.path.lexists(work):
+        return
+    if work.is_symlink() or not work.is_dir():
+        raise DataError(f"{work}: stands where the packing needs a folder of its own; move it away")
+    foreign = [name for name in sorted(os.listdir(work)) if not is_of_work(target_of_temporary(name) or name)]
+    if foreign:
+        raise DataError(
+            f"{work}: holds {', '.join(foreign[:SHOWN])}, which no packing command wrote; move that away, for the packing "
+            "needs this folder and removes it"
+        )
 
 
 def _is_begun(work: Path) -> bool:

@@ -72,10 +72,12 @@ def reuse_store(
 
     Raises:
         DataError: ``store`` is unfinished, another data set's, was cropped in another way or holds none of the records,
-            or ``dest`` holds something else.
+            or ``dest`` holds something else or the recordings themselves.
     """
     source = _read_source(store, dest, options, data_set)
     root, place, ids = _places(store)
+    if root == dest.resolve():  # through another directory over it; its shards would be replaced by nothing
+        raise DataError(f"{dest}: holds the recordings of --store {store}; choose another --dest")
     doubtful = read_list(store)
     refused = _refused(store, source, doubtful, options)
     kept, position, rejected = _match(records["record_id"].to_pylist(), ids, store, refused)

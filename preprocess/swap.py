@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from cmelt_plugin.data.checksums import CHECKSUMS_FILE, MANIFEST_FILE, SWAP_FILE, WORK_FOLDER, read_checksums
-from cmelt_plugin.data.directory_files import LABELS_FILE, PROMPTS_FILE, STORE_FILE, is_derived, own_files
+from cmelt_plugin.data.directory_files import LABELS_FILE, PROMPTS_FILE, STORE_FILE, is_derived, is_part, own_files
 from cmelt_plugin.data.files import read_object, sync_folder, write_json
 from cmelt_plugin.data.replacing import Entry, entry_of, write_checksums
 from cmelt_plugin.errors import DataError
@@ -20,6 +20,11 @@ from preprocess.blocks import PLAN_FILE
 
 _OF_WORK = re.compile(r"records-\d+\.(npy|json)")
 _LAST = (CHECKSUMS_FILE, MANIFEST_FILE)  # the directory counts as finished when it has the last of them
+
+
+def is_of_work(name: str) -> bool:
+    """Whether a packing writes files of this name to its work folder."""
+    return name in (PLAN_FILE, SWAP_FILE) or bool(_OF_WORK.fullmatch(name)) or is_part(name)
 
 
 def products(work: Path) -> list[str]:

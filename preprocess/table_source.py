@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +30,8 @@ def read_table(path: Path, columns: Sequence[str], separator: str = ";") -> pd.D
         separator: what joins the elements of cells that are lists, which Parquet knows.
 
     Raises:
-        DataError: the file is missing, lacks a column or has it twice, is not what its suffix says, or has no rows.
+        DataError: the file is missing, lacks a column or has it twice, is not what its suffix says, has quotation marks that do
+            not match, or has no rows.
     """
     wanted = list(dict.fromkeys(columns))
     suffix = path.suffix.lower()
@@ -36,11 +39,34 @@ def read_table(path: Path, columns: Sequence[str], separator: str = ";") -> pd.D
         table = _read_parquet(path, wanted, separator)
     elif suffix in TABS:
         table = _read_tsv(path, wanted)
+        _check_quotes(path, "\t")
     else:
         table = read_csv(path, wanted, "a table with one row per record")
+        _check_quotes(path, ",")
     if len(table) == 0:
         raise DataError(f"{path}: no rows")
     return table[wanted].reset_index(drop=True)
+
+
+def _check_quotes(path: Path, separator: str) -> None:
+    """Refuse a table in which a quotation mark that is never closed joins rows: pandas takes the next one for its end.
+
+    Raises:
+        DataError: text follows a closing quotation mark.
+    """
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as handle:
+            rows = csv.reader(handle, delimiter=separator, strict=True)
+            for _ in rows:
+                pass
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {rows.line_num} or before: quotation marks that do not match ({error}), so that rows would be taken "
+            'for one; write " within a quoted cell twice, and quote cells that begin with it'
+        ) from None
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _read_parquet(path: Path, columns: list[str], separator: str) -> pd.DataFrame:

@@ -91,6 +91,25 @@ def test_hidden_files_folders_and_what_readers_ignore_stay(tmp_path) -> None:
         assert (tmp_path / "m" / name).read_text() == "mine"
 
 
+@pytest.mark.parametrize("kind", ["file in it", "folder in it", "link", "file"])
+def test_a_work_folder_of_somebody_else_is_left_alone(tmp_path, kind) -> None:
+    work, other = tmp_path / "m" / ".packing", tmp_path / "other"
+    work.parent.mkdir()
+    other.mkdir()
+    if kind == "link":
+        work.symlink_to(other)
+    elif kind == "file":
+        work.write_text("mine")
+    else:
+        (work / "mine").mkdir(parents=True)
+        (work / "mine" / "thesis.txt" if kind == "folder in it" else work / "thesis.txt").write_text("mine")
+    before = contents(tmp_path)
+    for overwrite in (False, True):
+        with pytest.raises(DataError, match=r"\.packing: .*move"):
+            pack_made_up(made_up(3), tmp_path, overwrite=overwrite)
+    assert contents(tmp_path) == before
+
+
 def test_temporary_files_of_killed_commands_go(tmp_path) -> None:
     pack_made_up(made_up(3), tmp_path)
     (tmp_path / "m" / ".train.labels.0123abcd.tmp.npy").touch()

@@ -133,6 +133,21 @@ def test_a_store_of_a_store(store, tmp_path):
         reuse_made_up(tmp_path / "a", tmp_path / "d", signal=SignalOptions(crop="centre"))
 
 
+def test_a_store_is_not_replaced_by_a_directory_over_it(tmp_path):
+    store, over = tmp_path / "packed", tmp_path / "over"
+    store.mkdir()
+    pack_made_up(store)
+    reuse_made_up(store, over)
+    reuse_made_up(over, tmp_path / "further")
+    before = contents(store)
+    (tmp_path / "link").symlink_to(store)
+    for between in (over, tmp_path / "further"):
+        for dest in (store, tmp_path / "link"):
+            with pytest.raises(DataError, match="holds the recordings of --store"):
+                reuse_made_up(between, dest, overwrite=True)
+    assert contents(store) == before
+
+
 def test_through_a_symbolic_link(store, tmp_path):
     real = tmp_path / "far" / "away" / "manifests"
     real.mkdir(parents=True)

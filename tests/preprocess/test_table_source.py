@@ -32,6 +32,19 @@ def test_cells_are_text(tmp_path):
     assert read_table(tmp_path / "t.tsv", ["id", "text"]).to_numpy().tolist() == [["007", "Vorhofflimmern \u00e4"]]
 
 
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_quotation_marks_that_join_rows_are_refused(tmp_path, separator):
+    """pandas reads a, "x and b, "y as one row: a with the other cells of b."""
+    path = tmp_path / ("t.csv" if separator == "," else "t.tsv")
+    lines = ["path,report,A", 'a,"x,0', 'b,"y,1', "c,z,0"]
+    path.write_text("\n".join(lines).replace(",", separator) + "\n")
+    with pytest.raises(DataError, match=r"t\.[ct]sv, line 3 or before: quotation marks that do not match"):
+        read_table(path, ["path", "report", "A"])
+    good = ["path,report,A", 'a,"x ""y"" and\nmore",0', 'b,5" and 6",1', f"c,{'z' * 200_000},0"]
+    path.write_text("\n".join(good).replace(",", separator) + "\n")
+    assert read_table(path, ["path", "A"]).to_numpy().tolist() == [["a", "0"], ["b", "1"], ["c", "0"]]
+
+
 names = st.text("ABC1+/ ", min_size=1, max_size=4).map(str.strip).filter(bool)
 
 
