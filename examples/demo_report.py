@@ -33,7 +33,8 @@ def write_report(dest: Path, commands: Sequence[str], test: str, bars: dict[str,
         dest: the demo's folder.
         commands: what was run, to be listed.
         test: name of the held-out split.
-        bars: what ``etm_accuracy``, ``macro_auc`` and ``recall_over_chance`` must reach; missing: no bar.
+        bars: what ``etm_accuracy``, ``macro_auc`` and ``recall_over_chance`` must reach and ``loss_mem`` must not exceed;
+            missing: no bar.
     """
     manifest = dest / "manifest"
     log = read_log(dest / "logs" / "train.log")
@@ -56,6 +57,8 @@ def write_report(dest: Path, commands: Sequence[str], test: str, bars: dict[str,
         name = f"R@10 {direction.replace('_to_', ' → ')}, all pairs".replace("ecg", "ECG")
         figures.append(page.Merit(name, measured[f"{direction}_r10"], None, chance))
     figures.append(page.Merit("masked words recovered, accuracy", measured["mlm_accuracy"]))
+    # Standardised samples: their mean in place of every hidden one gives 1.
+    figures.append(page.Merit("masked ECG, squared error", measured["loss_mem"], bars.get("loss_mem"), 1.0, is_error=True))
 
     columns = {name: embedded.names.index(name) for name in RHYTHMS}
     groups = [next((name for name, column in columns.items() if row[column] == 1), "") for row in embedded.labels]
@@ -77,7 +80,7 @@ def write_report(dest: Path, commands: Sequence[str], test: str, bars: dict[str,
         page.Section("Commands", [page.commands(commands)]),
         data_section(manifest, ["train", "valid", test]),
         negatives_section(manifest, "train", load_embedder("tfidf", "cpu", 256)(read_reports(manifest).texts.to_pylist())),
-        curves_section(log, bars={name: bars[name] for name in ("etm_accuracy",) if name in bars}),
+        curves_section(log, bars={name: bars[name] for name in ("etm_accuracy", "loss_mem") if name in bars}),
         reconstruction_section(loaded, manifest, test, row=0),
         similarity_section(embedded, groups),
         zero_shot_section(embedded, bars.get("macro_auc")),

@@ -144,7 +144,24 @@ def test_choice_of_host(monkeypatch):
     with pytest.raises(ImportError, match="must be one of fairseq, fairseq_signals"):
         choose_host()
     monkeypatch.delenv("CMELT_HOST")
-    assert choose_host() == "fairseq"  # loaded by this very test
+    for loaded, other in (HOSTS, HOSTS[::-1]):  # whichever is loaded, and fairseq where both are
+        monkeypatch.setitem(sys.modules, loaded, sys)
+        monkeypatch.delitem(sys.modules, other, raising=False)
+        assert choose_host() == loaded
+    monkeypatch.setitem(sys.modules, "fairseq", sys)
+    assert choose_host() == "fairseq"
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("installed", [*[(name,) for name in HOSTS], HOSTS])
+def test_choice_of_host_where_none_is_loaded(installed, monkeypatch):
+    from cmelt_plugin.host import choose_host
+
+    monkeypatch.delenv("CMELT_HOST", raising=False)
+    for name in HOSTS:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name in installed or None)
+    assert choose_host() == installed[0]
 
 
 def test_no_host_at_all_says_what_to_install():

@@ -86,12 +86,13 @@ class PretrainingCriterion(host.Criterion):
             for key, (value, count) in part.logged.items():
                 log[f"{key}/sum"], log[f"{key}/count"] = value.detach(), count.detach()
         log["loss"] = total.detach()
-        rows = sample["id"].numel()
-        log.update({"sample_size": rows, "nsentences": rows, "nsignals": rows})
         log["ntokens"] = (~sample["net_input"]["text_padding_mask"]).sum()
+        if n_rows == 0:
+            log = {key: torch.zeros_like(value) for key, value in log.items()}
+        log.update({"sample_size": n_rows, "nsentences": n_rows, "nsignals": n_rows})
         if not self.training:  # logged values travel through pickles there, and nothing is to be kept waiting
             log = {key: value.item() if torch.is_tensor(value) else value for key, value in log.items()}
-        return total, rows, log
+        return total, n_rows, log
 
     @staticmethod
     def reduce_metrics(logging_outputs: list[dict[str, Any]], prefix: Optional[str] = None) -> None:

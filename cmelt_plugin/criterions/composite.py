@@ -6,7 +6,7 @@ from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.criterions.etm import etm_part
 from cmelt_plugin.criterions.mem import mem_part
 from cmelt_plugin.criterions.mlm import mlm_part
-from cmelt_plugin.criterions.siglep import siglep_part
+from cmelt_plugin.criterions.siglep import siglep_options, siglep_part
 
 
 @host.register_criterion("cmelt", dataclass=CriterionConfig)
@@ -19,5 +19,5 @@ class CompositeCriterion(PretrainingCriterion):
             "mlm": (cfg.mlm_weight, mlm_part),
             "mem": (cfg.mem_weight, lambda batch: mem_part(batch, cfg.mem_target)),
             "etm": (cfg.etm_weight, etm_part),
-            "siglep": (cfg.siglep_weight, lambda batch: siglep_part(batch, cfg.duplicates, cfg.siglep_chunk)),
+            "siglep": (cfg.siglep_weight, lambda batch: siglep_part(batch, *siglep_options(cfg))),
         }

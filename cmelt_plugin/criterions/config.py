@@ -22,6 +22,14 @@ class CriterionConfig(host.Dataclass):
     mem_weight: float = field(default=1.0, metadata={"help": "weight in cmelt of masked ECG modelling; 0: left out"})
     etm_weight: float = field(default=1.0, metadata={"help": "weight in cmelt of ECG–text matching; 0: left out"})
     siglep_weight: float = field(default=1.0, metadata={"help": "weight in cmelt of the contrastive loss; 0: left out"})
+    siglep_reduction: str = field(
+        default="equation",
+        metadata={
+            "help": "equation: the contrastive loss is the sum over all pairs of ECG and text in a batch of B, divided by B "
+            "(equation 4 of the paper); mean: divided by B², so that it weighs 1/B of that beside the other losses (the "
+            "authors' release)"
+        },
+    )
     siglep_chunk: int = field(
         default=0,
         metadata={

@@ -177,6 +177,8 @@ class ECGTextDataset(ECGDataset):
             raise DataError(f"{manifest.directory}: reports without token ids; run preprocess/tokenizer.py again")
         if negatives is None and (self.report_ids == self.report_ids[:1]).all():
             raise DataError(f"{manifest.directory}/{manifest.split}.tsv: one report only, there is nothing to swap it for")
+        # How many records have report 0, 0 or 1, …; random negatives are drawn by it.
+        self.report_ends = np.cumsum(np.bincount(self.report_ids)) if negatives is None else None
         self.mask_words = WordMasker(
             options.mlm_probability, tokens.info["mask_id"], tokens.info["vocab_size"], tokens.info["special_ids"]
         )
@@ -216,14 +218,23 @@ class ECGTextDataset(ECGDataset):
         return [items[start : start + size] for start in range(0, len(items), size)]
 
     def draw_negatives(self, report_ids: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """A negative report for each of ``report_ids``, chosen by ``u`` in [0, 1)."""
+        """A negative report for each of ``report_ids``, chosen by ``u`` in [0, 1).
+
+        Without a table: that of a record drawn uniformly from those with another report. Half of the digits of ``u`` draw
+        from all records; where they hit the report itself or a copy, the rest draws again, from the others alone.
+        """
         if self.negatives is not None:
             return self.negatives.draw(report_ids, u)
-        row = (u * len(self)).astype(np.int64)
+        place = u * len(self)
+        row = place.astype(np.int64)
         drawn = self.report_ids[row]
-        while (same := drawn == report_ids).any():  # the report itself, or another record's copy of it
-            row = np.where(same, (row + 1) % len(self), row)
-            drawn = self.report_ids[row]
+        same = np.flatnonzero(drawn == report_ids)
+        # Records sorted by report: those of report r stand at ends[r] - copies … ends[r] - 1 and are stepped over.
+        ends, own = self.report_ends, report_ids[same]
+        copies = ends[own] - np.where(own > 0, ends[own - 1], 0)
+        rank = ((place[same] - row[same]) * (len(self) - copies)).astype(np.int64)
+        rank += np.where(rank >= ends[own] - copies, copies, 0)
+        drawn[same] = np.searchsorted(ends, rank, side="right")
         return drawn
 
     def pad_texts(self, report_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

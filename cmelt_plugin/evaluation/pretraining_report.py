@@ -138,7 +138,7 @@ def reconstruction_section(loaded: LoadedModel, directory: Path, split: str, row
     tokens = open_tokens(directory, "reports", "reports.parquet", loaded.cfg["task"].get("tokenizer"), None)
     text, padding = pad_texts(tokens, np.array([report_id]), loaded.cfg["task"]["max_text_tokens"])
     lead_mask = torch.tensor([lead in HIDDEN_LEADS for lead in LEADS])
-    result = reconstruct(loaded.model, ecg, text, padding, lead_mask)
+    result = reconstruct(loaded.model, ecg, text, padding, lead_mask, n_samples=int(manifest.n_samples[row]))
     record = manifest.meta(["record_id"])["record_id"][row].as_py()
     report = read_reports(directory).texts[report_id].as_py()
     figure = ecg_figure(

@@ -32,6 +32,7 @@ class Merit(NamedTuple):
         bar: what it must reach; None: it is only reported.
         chance: what guessing would reach, if that makes sense.
         digits: decimals shown.
+        is_error: whether less is better, and the bar the most that passes.
     """
 
     name: str
@@ -39,11 +40,14 @@ class Merit(NamedTuple):
     bar: float | None = None
     chance: float | None = None
     digits: int = 3
+    is_error: bool = False
 
     @property
     def passed(self) -> bool:
         """Whether the bar is reached; a figure without a bar passes, NaN does not reach any."""
-        return self.bar is None or self.value >= self.bar
+        if self.bar is None:
+            return True
+        return self.value <= self.bar if self.is_error else self.value >= self.bar
 
 
 def paragraph(text: str) -> Html:
@@ -97,7 +101,9 @@ def merits(figures: Sequence[Merit]) -> Html:
     for figure in figures:
         verdict = "" if figure.bar is None else ("✓ reached" if figure.passed else "✗ missed")
         style = "" if figure.bar is None else (' class="good"' if figure.passed else ' class="bad"')
-        values = (number(figure.value, figure.digits), number(figure.bar, figure.digits), number(figure.chance, figure.digits))
+        bar = number(figure.bar, figure.digits)
+        bar = f"≤ {bar}" if figure.is_error and figure.bar is not None else bar
+        values = (number(figure.value, figure.digits), bar, number(figure.chance, figure.digits))
         cells = "".join(f'<td class="number">{value}</td>' for value in values)
         rows.append(f"<tr><td>{escape(figure.name)}</td>{cells}<td{style}>{verdict}</td></tr>")
     head = "<th>figure</th>" + "".join(f'<th class="number">{name}</th>' for name in ("measured", "bar", "chance"))

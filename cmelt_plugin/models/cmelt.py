@@ -63,6 +63,7 @@ class CMELT(host.Model):
             conv_pos=cfg.conv_pos,
             conv_pos_groups=cfg.conv_pos_groups,
             feature_grad_mult=cfg.feature_grad_mult,
+            masked_tokens_in_positions=cfg.masked_tokens_in_positions,
             recompute=cfg.checkpoint_activations,
         )
         self.text_encoder = text_encoder
@@ -92,6 +93,8 @@ class CMELT(host.Model):
             cfg.mem_decoder_heads,
             cfg.mem_decoder_activation,
             cfg.checkpoint_activations,
+            cfg.mem_decoder_conv_pos,
+            cfg.mem_decoder_conv_pos_groups,
         )
         self.etm_head = ETMHead(cfg.fusion_dim)
         for pooler in (self.ecg_projection, self.text_projection, self.fused_text_pooler, self.fused_ecg_pooler):

@@ -40,7 +40,14 @@ class CMELTConfig(host.Dataclass):
     fusion_layers: int = field(default=6, metadata={"help": "cross-modal layers a side"})
     fusion_heads: int = field(default=12, metadata={"help": "attention heads of the fusion module"})
     fusion_ffn_dim: int = field(default=3072, metadata={"help": "feed-forward width of the fusion module"})
-    mem_ratio: float = field(default=0.75, metadata={"help": "share of ECG tokens dropped before the encoder"})
+    mem_ratio: float = field(default=0.75, metadata={"help": "share of a record's ECG tokens dropped before the encoder"})
+    masked_tokens_in_positions: bool = field(
+        default=True,
+        metadata={
+            "help": "the position embedding of the visible ECG tokens sees the dropped ones, too (the authors' release), which "
+            "tells of the signal to be reconstructed; False: it sees zeros in their places"
+        },
+    )
     mem_layer: int = field(
         default=3, metadata={"help": "the MEM head reads the ECG stream before this fusion layer; -1: after the last"}
     )
@@ -51,6 +58,13 @@ class CMELTConfig(host.Dataclass):
         default="gelu",
         metadata={"help": "activation of the MEM decoder: gelu, or quick_gelu (the authors' release): x·σ(1.702 x)"},
     )
+    mem_decoder_conv_pos: int = field(
+        default=0,
+        metadata={
+            "help": "kernel in tokens of a convolutional position embedding in the MEM decoder; 0: none (the authors' release)"
+        },
+    )
+    mem_decoder_conv_pos_groups: int = field(default=4, metadata={"help": "groups of that embedding"})
     normalise_embeddings: bool = field(
         default=True, metadata={"help": "unit-norm embeddings (SigLIP); False: raw dot products (paper, equation 4)"}
     )

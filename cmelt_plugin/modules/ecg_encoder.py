@@ -10,35 +10,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cmelt_plugin.modules.conv_positions import ConvPositionalEncoding
+from cmelt_plugin.modules.feature_extractor import FeatureExtractor, conv_steps
 from cmelt_plugin.modules.masking import TokenMask, gather_tokens, mask_tokens
 from cmelt_plugin.modules.transformer import Encoder
-
-
-class ConvPositionalEncoding(nn.Module):
-    """Relative positions from a grouped convolution over time (wav2vec 2.0)."""
-
-    def __init__(self, dim: int, kernel: int, groups: int):
-        super().__init__()
-        conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=groups)
-        nn.init.normal_(conv.weight, mean=0.0, std=(4.0 / (kernel * dim)) ** 0.5)
-        nn.init.zeros_(conv.bias)
-        conv = nn.utils.parametrizations.weight_norm(conv, name="weight", dim=2)
-        self.pos_conv = nn.Sequential(conv, nn.GELU())
-        self.trim = 1 - kernel % 2  # an even kernel yields one step too many
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, N, D]`` → ``[B, N, D]``."""
-        conv, activation = self.pos_conv
-        out = conv(x.transpose(1, 2))
-        return activation(out[..., : out.shape[-1] - self.trim]).transpose(1, 2)
 
 
 class EncodedECG(NamedTuple):
     """Token states, CLS first.
 
     Attributes:
-        states: ``[B, 1 + K, D]``; K = visible tokens when masked, else all N.
-        padding_mask: ``[B, 1 + K]`` bool, True = padding; None when no record is padded.
+        states: ``[B, 1 + K, D]``; K = places of visible tokens when masked, else all N.
+        padding_mask: ``[B, 1 + K]`` bool, True = padding or, in a short record, a place without a visible token; None when
+            no record is padded.
         mask: the token mask, or None.
         token_padding_mask: ``[B, N]`` for all tokens, or None.
     """
@@ -58,6 +42,9 @@ class ECGEncoder(nn.Module):
         dim, layers, heads, ffn_dim: transformer sizes.
         conv_pos, conv_pos_groups: kernel and groups of the convolutional position embedding.
         feature_grad_mult: factor on the gradient that reaches the convolutions; 0 freezes them.
+        masked_tokens_in_positions: the position embedding of visible tokens sees the masked ones too (the authors' release),
+            which lets a visible token tell of the signal hidden around it. Without it two numbers a channel remain, the
+            statistics of group normalisation over the whole record, and what windows of convolutions that overlap share.
         recompute: keep no activations inside transformer layers (:func:`cmelt_plugin.modules.transformer.run_layer`).
     """
 
@@ -74,14 +61,16 @@ class ECGEncoder(nn.Module):
         conv_pos: int = 128,
         conv_pos_groups: int = 16,
         feature_grad_mult: float = 1.0,
+        masked_tokens_in_positions: bool = True,
         recompute: bool = False,
     ):
         super().__init__()
         self.conv_layers = list(conv_layers)
         self.feature_grad_mult = feature_grad_mult
+        self.masked_tokens_in_positions = masked_tokens_in_positions
         channels = self.conv_layers[-1][0]
         # Frozen weights ask for no gradient, or data-parallel training would wait for it.
-        self.feature_extractor = feature_extractor.requires_grad_(feature_grad_mult != 0)
+        self.feature_extractor = FeatureExtractor(feature_extractor, self.conv_layers).requires_grad_(feature_grad_mult != 0)
         self.layer_norm = nn.LayerNorm(channels)
         self.post_extract_proj = nn.Linear(channels, dim)
         self.dropout_input = nn.Dropout(dropout)
@@ -104,15 +93,21 @@ class ECGEncoder(nn.Module):
         return max(n_samples, 0)
 
     def token_padding_mask(self, n_samples: Tensor, n_tokens: int) -> Tensor:
-        """``n_samples [B]`` real samples → ``[B, N]`` bool, True = a token that saw padding alone."""
-        starts = torch.arange(n_tokens, device=n_samples.device) * self.samples_per_token
-        return starts[None, :] >= n_samples[:, None]
+        """``n_samples [B]`` real samples → ``[B, N]`` bool, True = padding.
 
-    def embed(self, ecg: Tensor, n_samples: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """``ecg [B, leads, T]`` mV → ``[B, N, D]`` with positions, and which tokens are padding ``[B, N]``.
+        A record has the tokens it would have were it cut to its real samples, at least one: a token at the border, which
+        saw real samples and padding, is padding.
+        """
+        n_real = n_samples
+        for _, kernel, stride in self.conv_layers:
+            n_real = conv_steps(n_real, kernel, stride)
+        return torch.arange(n_tokens, device=n_samples.device)[None, :] >= n_real.clamp(min=1)[:, None]
+
+    def tokens(self, ecg: Tensor, n_samples: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """``ecg [B, leads, T]`` mV → ``[B, N, D]`` without positions, and which tokens are padding ``[B, N]``.
 
         The signal is rounded to the precision of the weights here and nowhere before. What stands beyond ``n_samples [B]``
-        reaches no real token, neither through group normalisation nor positions.
+        reaches no real token, and a record has the tokens it would have were it cut there.
 
         Raises:
             TypeError: integers, which are not mV (:func:`cmelt_plugin.data.millivolts.to_mv` makes mV of them).
@@ -123,14 +118,18 @@ class ECGEncoder(nn.Module):
         if n_samples is not None:
             real = torch.arange(ecg.shape[-1], device=ecg.device)[None, :] < n_samples[:, None]
             ecg = ecg.masked_fill(~real.unsqueeze(1), 0.0)
-        features = self.feature_extractor(ecg)
+        features = self.feature_extractor(ecg, n_samples)
         if self.feature_grad_mult != 1.0 and features.requires_grad:
             features.register_hook(lambda gradient: gradient * self.feature_grad_mult)
         x = self.dropout_input(self.post_extract_proj(self.layer_norm(features.transpose(1, 2))))
         if n_samples is None:
-            return x + self.conv_pos(x), None
+            return x, None
         padding = self.token_padding_mask(n_samples, x.shape[1])
-        x = x.masked_fill(padding.unsqueeze(-1), 0.0)
+        return x.masked_fill(padding.unsqueeze(-1), 0.0), padding
+
+    def embed(self, ecg: Tensor, n_samples: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """:meth:`tokens` with positions, nothing masked."""
+        x, padding = self.tokens(ecg, n_samples)
         return x + self.conv_pos(x), padding
 
     def forward(
@@ -145,14 +144,17 @@ class ECGEncoder(nn.Module):
             ecg: ``[B, leads, T]`` mV, padded at the end.
             n_samples: ``[B]`` real samples per record; None: no record is padded.
             mask_noise: ``[B, N]`` random integers that decide which tokens are dropped; None: none is.
-            mask_ratio: share of tokens dropped.
+            mask_ratio: share of its real tokens that each record loses.
         """
-        x, padding = self.embed(ecg, n_samples)
-        mask, visible_padding = None, padding
-        if mask_noise is not None:
+        x, padding = self.tokens(ecg, n_samples)
+        if mask_noise is None:
+            mask, visible_padding = None, padding
+            x = x + self.conv_pos(x)
+        else:
             mask = mask_tokens(mask_noise, mask_ratio, padding)
-            x = gather_tokens(x, mask.keep_ids)
-            visible_padding = None if padding is None else padding.gather(1, mask.keep_ids)
+            visible_padding = mask.unused
+            seen = x if self.masked_tokens_in_positions else x.masked_fill(mask.dropped.unsqueeze(-1), 0.0)
+            x = gather_tokens(x + self.conv_pos(seen), mask.keep_ids)
         cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
         x = torch.cat([cls, x], dim=1)
         if visible_padding is not None:

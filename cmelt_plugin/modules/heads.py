@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cmelt_plugin.modules.conv_positions import ConvPositionalEncoding
 from cmelt_plugin.modules.masking import TokenMask
 from cmelt_plugin.modules.transformer import BERT_NORM_EPSILON, Encoder, init_bert_weights, sinusoidal_positions
 
@@ -35,6 +36,9 @@ class MEMHead(nn.Module):
         decoder_dim, layers, heads: sizes of the decoder.
         activation: of its feed-forward layers, a key of :data:`cmelt_plugin.modules.transformer.ACTIVATIONS`.
         recompute: keep no activations inside its layers (:func:`cmelt_plugin.modules.transformer.run_layer`).
+        conv_pos, conv_pos_groups: kernel in tokens and groups of a convolutional position embedding, added once the mask
+            tokens are in place; 0: none (the authors' release). With absolute positions alone the decoder takes long to find
+            the neighbours of a hidden token, which say most about it, and the error stays that of the mean.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class MEMHead(nn.Module):
         heads: int = 6,
         activation: str = "gelu",
         recompute: bool = False,
+        conv_pos: int = 0,
+        conv_pos_groups: int = 1,
     ):
         super().__init__()
         self.embed = nn.Linear(dim, decoder_dim)
@@ -70,6 +76,7 @@ class MEMHead(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
+        self.conv_pos = ConvPositionalEncoding(decoder_dim, conv_pos, conv_pos_groups) if conv_pos else None
 
     def forward(self, states: Tensor, mask: TokenMask | None, padding_mask: Tensor | None = None) -> Tensor:
         """
@@ -86,8 +93,13 @@ class MEMHead(nn.Module):
         if mask is not None:
             n_dropped = mask.restore_ids.shape[1] - tokens.shape[1]
             fill = self.mask_token.to(x.dtype).expand(len(x), n_dropped, -1)
+            if mask.unused is not None:  # there stand hidden tokens
+                tokens = torch.where(mask.unused.unsqueeze(-1), self.mask_token.to(x.dtype), tokens)
             ids = mask.restore_ids.unsqueeze(-1).expand(-1, -1, x.shape[-1])
             tokens = torch.cat([tokens, fill], dim=1).gather(1, ids)
+        if self.conv_pos is not None:
+            seen = tokens if padding_mask is None else tokens.masked_fill(padding_mask.unsqueeze(-1), 0.0)
+            tokens = tokens + self.conv_pos(seen)
         x = torch.cat([cls, tokens], dim=1)
         x = x + self.positions[: x.shape[1]].to(x.dtype)
         if padding_mask is not None:

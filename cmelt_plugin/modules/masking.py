@@ -12,33 +12,40 @@ class TokenMask(NamedTuple):
     """Which tokens survive.
 
     Attributes:
-        keep_ids: ``[B, K]`` positions of the visible tokens, in their shuffled order.
-        restore_ids: ``[B, N]`` for each original position, where it stands in (visible, dropped) order.
-        dropped: ``[B, N]`` bool, True = dropped, to be reconstructed.
+        keep_ids: ``[B, K]`` positions of the visible tokens, in their shuffled order; K is that of a whole record.
+        restore_ids: ``[B, N]`` for each original position, where it stands in (visible, dropped, padding) order.
+        dropped: ``[B, N]`` bool, True = not visible: padding, or to be reconstructed.
+        unused: ``[B, K]`` bool, True = a place of ``keep_ids`` behind the visible tokens of a short record; None when no
+            record is padded.
     """
 
     keep_ids: Tensor
     restore_ids: Tensor
     dropped: Tensor
+    unused: Tensor | None = None
 
 
 def mask_tokens(noise: Tensor, ratio: float, padding_mask: Tensor | None = None) -> TokenMask:
-    """Drop the ``ratio`` of tokens with the largest noise, padding first.
+    """Drop the ``ratio`` of each record's real tokens that have the largest noise, and all padding.
 
     Args:
         noise: ``[B, N]`` random integers; drawn by the data set so that they depend on (seed, epoch, record) alone.
-        ratio: share of the N tokens dropped, in [0, 1).
+        ratio: share of a record's real tokens dropped, in [0, 1); at least one stays.
         padding_mask: ``[B, N]`` bool, True = padding.
     """
     if not 0 <= ratio < 1:
         raise ValueError(f"mask ratio must be in [0, 1), not {ratio}")
-    if padding_mask is not None:
-        noise = noise.masked_fill(padding_mask, torch.iinfo(noise.dtype).max)
-    n_tokens = noise.shape[1]
-    n_keep = max(1, int(n_tokens * (1 - ratio)))
-    order = noise.argsort(dim=1, stable=True)
+    n_places = max(1, int(noise.shape[1] * (1 - ratio)))
+    if padding_mask is None:
+        order = noise.argsort(dim=1, stable=True)
+        restore_ids = order.argsort(dim=1)
+        return TokenMask(order[:, :n_places], restore_ids, restore_ids >= n_places)
+    order = noise.masked_fill(padding_mask, torch.iinfo(noise.dtype).max).argsort(dim=1, stable=True)
     restore_ids = order.argsort(dim=1)
-    return TokenMask(order[:, :n_keep], restore_ids, restore_ids >= n_keep)
+    # In double precision, as Python computes the number above.
+    n_keep = ((~padding_mask).sum(dim=1, keepdim=True).double() * (1 - ratio)).long().clamp(min=1)
+    unused = torch.arange(n_places, device=noise.device)[None, :] >= n_keep
+    return TokenMask(order[:, :n_places], restore_ids, restore_ids >= n_keep, unused)
 
 
 def gather_tokens(states: Tensor, ids: Tensor) -> Tensor:

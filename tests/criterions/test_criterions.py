@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from cmelt_plugin.criterions.etm import ETMCriterion
 from cmelt_plugin.criterions.mem import MEMCriterion
 from cmelt_plugin.criterions.mlm import MLMCriterion
 from cmelt_plugin.criterions.siglep import SiglepCriterion
+from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses import pair_labels
 from cmelt_plugin.modules.patches import patchify, standardise_leads
 from tests.criterions.batches import dataset
@@ -125,6 +127,32 @@ def test_duplicates_reach_the_contrastive_loss(sample, duplicates: str) -> None:
     single = SiglepCriterion(CriterionConfig(duplicates=duplicates), None)(model, sample)[0].item()
     assert single == pytest.approx(losses[duplicates])
     assert len({round(value, 3) for value in losses.values()}) == 3
+
+
+def test_the_mean_over_pairs_is_equation_4_divided_by_the_batch(model, sample) -> None:
+    """The authors' release takes the mean over B² pairs: 0.693 where equation 4 gives 88.7, at B = 128 and no similarity."""
+    values = {name: composite(siglep_reduction=name)(model, sample)[2]["loss_siglep"] for name in ("equation", "mean")}
+    torch.testing.assert_close(values["mean"], values["equation"] / 5)
+    assert composite()(model, sample)[2]["loss_siglep"] == values["equation"]
+    alone = SiglepCriterion(CriterionConfig(siglep_reduction="mean"), None)(model, sample)[0].detach()
+    torch.testing.assert_close(alone, values["mean"])
+    flat = filled(learn_logit_scale=False).eval()
+    flat.ecg_projection.dense.weight.data.zero_(), flat.ecg_projection.dense.bias.data.zero_()
+    loss = composite(siglep_reduction="mean", duplicates="negative")(flat, sample)[2]["loss_siglep"] / 5
+    assert loss.item() == pytest.approx(math.log(2))
+    with pytest.raises(DataError, match="siglep_reduction must be one of equation, mean, not 'sum'"):
+        composite(siglep_reduction="sum")(model, sample)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_repeated_batch_counts_nowhere_in_the_log(model, sample, training: bool) -> None:
+    """It stands in for a rank that ran out of batches; its accuracies and losses were in the averages."""
+    criterion = composite().train(training)
+    _, counted, log = criterion(model, sample)
+    _, rows, repeated = criterion(model, {**sample, "ignore_grad": True})
+    assert (counted, rows) == (5, 0)
+    assert set(repeated) == set(log) and not any(repeated.values())
+    assert reduced([log, repeated]) == reduced([log])
 
 
 def test_every_parameter_gets_a_gradient(sample) -> None:

@@ -19,6 +19,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"normalise_embeddings": False, "learn_logit_scale": False},
         {"duplicates": "negative", "mem_target": "masked_input"},
     ),
+    "mean": ({"mem_decoder_conv_pos": 3, "masked_tokens_in_positions": False}, {"siglep_reduction": "mean"}),
     "chunks": ({}, {"siglep_chunk": 2}),
     "weighted": ({}, {"duplicates": "positive", "mlm_weight": 0.5, "mem_weight": 3.0, "etm_weight": 0.0}),
 }
@@ -77,6 +78,8 @@ def test_a_rank_that_ran_out_of_batches_contributes_nothing(batches, repeating: 
     steps = two_ranks()(train_step, [(sample, without_dropout(), {}) for sample in samples])
     assert_same_step(steps, train_step(batches[1 - repeating], without_dropout(), {}))
     assert steps[repeating]["loss"].isfinite()
+    counted, repeated = steps[1 - repeating]["log"], steps[repeating]["log"]
+    assert set(repeated) == set(counted) and not any(repeated.values())  # nor in what is logged
 
 
 def test_a_rank_without_a_masked_word(batches, tmp_path: Path) -> None:

@@ -139,6 +139,37 @@ def test_random_negatives_differ_from_the_report(tmp_path):
     assert (batch["text_report_id"] != batch["report_id"]).sum() == 4
 
 
+def test_random_negatives_are_those_of_uniformly_drawn_other_records(tmp_path):
+    """Copies of a report stood together, as one patient's records do; the record behind them was drawn for all of them."""
+    data = dataset(write_manifest(tmp_path / "m", n_records=40, n_reports=5), n3s=False)
+    runs = np.repeat([3, 0, 3, 1, 2, 4], [20, 4, 5, 1, 7, 3])
+    data.report_ids = runs.astype(np.int32)
+    data.report_ends = np.cumsum(np.bincount(runs))
+    counts = np.bincount(runs)
+    n_draws = 20_000
+    for own in range(5):
+        drawn = data.draw_negatives(np.full(n_draws, own, dtype=np.int32), np.random.default_rng(own).random(n_draws))
+        expected = n_draws * counts / (40 - counts[own])
+        found = np.bincount(drawn, minlength=5)
+        assert found[own] == 0
+        others = np.arange(5) != own
+        chi_square = ((found - expected)[others] ** 2 / expected[others]).sum()
+        assert chi_square < 18.5  # 3 degrees of freedom: exceeded once in 3,000
+
+
+def test_a_random_negative_that_was_right_stays_the_same(tmp_path):
+    """Only a draw of the report itself is made again, so that what was drawn right before is drawn now."""
+    data = dataset(write_manifest(tmp_path / "m", n_records=24, n_reports=6), n3s=False)
+    u = np.random.default_rng(0).random(500)
+    own = np.arange(500, dtype=np.int32) % 6
+    row = (u * 24).astype(int)
+    right = data.report_ids[row] != own
+    assert 300 < right.sum() < 500
+    assert np.array_equal(data.draw_negatives(own, u)[right], data.report_ids[row][right])
+    ends = data.draw_negatives(np.array([0, 5, 0, 5]), np.array([0.0, 0.0, np.nextafter(1, 0), np.nextafter(1, 0)]))
+    assert set(ends) <= set(range(6)) and (ends != [0, 5, 0, 5]).all()
+
+
 def test_one_report_alone_has_no_negatives(tmp_path):
     directory = write_manifest(tmp_path / "m", n_reports=1, splits=())
     write_manifest(tmp_path / "two", n_reports=2, k=1)

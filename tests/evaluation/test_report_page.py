@@ -78,6 +78,13 @@ def test_bars(value, bar, passed):
     assert Merit("m", value, bar).passed is passed
 
 
+@pytest.mark.parametrize(("value", "passed"), [(0.65, True), (0.66, False), (float("nan"), False)])
+def test_bars_of_errors_are_upper_bounds(value, passed):
+    figure = Merit("error", value, 0.65, is_error=True)
+    assert figure.passed is passed
+    assert "≤ 0.650" in "".join(read(page.merits([figure])).text)
+
+
 def test_merits_say_in_words_what_was_missed():
     text = "".join(read(page.merits([Merit("a", 0.95, 0.9, 0.5), Merit("b", 0.7, 0.8), Merit("c", 0.1234)])).text)
     assert re.findall(r"✓ reached|✗ missed", text) == ["✓ reached", "✗ missed"]

@@ -16,16 +16,18 @@ def sample(tmp_path_factory) -> dict[str, Any]:
     return dataset(tmp_path_factory.mktemp("manifest"), short_row=2).collater([0, 1, 2, 3])
 
 
+@pytest.mark.parametrize("conv_pos", [0, 3])
 @pytest.mark.parametrize("dropout", [False, True])
-def test_loss_and_gradients_are_the_same(sample, dropout: bool) -> None:
+def test_loss_and_gradients_are_the_same(sample, dropout: bool, conv_pos: int) -> None:
     """With dropout too: both models are built from one seed and draw on from there."""
-    changes = {} if dropout else without_dropout()
+    changes = {**({} if dropout else without_dropout()), "mem_decoder_conv_pos": conv_pos}
     expected, got = (train_step(sample, {**changes, "checkpoint_activations": on}, {}) for on in (False, True))
     assert torch.equal(got["loss"], expected["loss"])
     for name, gradient in expected["gradients"].items():
         torch.testing.assert_close(got["gradients"][name], gradient, msg=lambda text, name=name: f"{name}: {text}")
     if dropout:  # the comparison sees dropout at all
-        assert not torch.equal(train_step(sample, without_dropout(), {})["loss"], expected["loss"])
+        without = {**without_dropout(), "mem_decoder_conv_pos": conv_pos}
+        assert not torch.equal(train_step(sample, without, {})["loss"], expected["loss"])
 
 
 def kept_bytes(sample: dict[str, Any], **changes: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 from tiny import VOCAB, tiny_model
 from torch import Tensor
 
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.building import build_from_config
 from cmelt_plugin.models.cmelt import OBJECTIVES
 
 N_TOKENS = 312
@@ -100,7 +103,23 @@ def test_siglep_alone_skips_the_fusion_module() -> None:
     assert {name for name in everything if not name.startswith(skipped)} == reached
 
 
-@pytest.mark.parametrize("changes", [{}, {"text_pool": "first"}, {"mem_layer": -1}, {"feature_grad_mult": 0.0}])
+def test_a_padded_record_is_the_record_cut(model) -> None:
+    """Embedding, matching and reconstruction, where three quarters of its own tokens are hidden."""
+    batch = {name: tensor[:2] for name, tensor in inputs().items()}
+    padded = model(**batch, n_samples=torch.tensor([5000, 3500]))
+    n_tokens = model.ecg_encoder.n_tokens(3500)
+    short = {name: tensor[1:] for name, tensor in batch.items()}
+    short["ecg"], short["mem_noise"] = short["ecg"][..., :3500], short["mem_noise"][:, :n_tokens]
+    alone = model(**short)
+    assert torch.equal(padded["mem_mask"][1, :n_tokens], alone["mem_mask"][0]) and not padded["mem_mask"][1, n_tokens:].any()
+    torch.testing.assert_close(padded["mem_prediction"][1, :n_tokens], alone["mem_prediction"][0], rtol=1e-4, atol=1e-4)
+    for name in ("ecg_embedding", "etm_logits"):
+        torch.testing.assert_close(padded[name][1:], alone[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"mem_decoder_conv_pos": 9}, {"text_pool": "first"}, {"mem_layer": -1}, {"feature_grad_mult": 0.0}]
+)
 def test_all_outputs_together_reach_every_parameter(changes: dict[str, Any]) -> None:
     """Data-parallel training waits for a gradient of every parameter that asks for one."""
     model = tiny_model(**changes)
@@ -141,7 +160,7 @@ def test_padding_of_a_short_record_is_neither_read_nor_reconstructed(model) -> N
     zeros = batch["ecg"].masked_fill(beyond, 0.0)
     garbage = torch.where(beyond, torch.tensor(9.0), zeros)
     clean, dirty = (model(**{**batch, "ecg": ecg}, n_samples=n_samples) for ecg in (zeros, garbage))
-    assert clean["mem_mask"].sum(1).tolist() == [234, 219 - 78, 0]  # 800 samples = 50 tokens, fewer than are kept
+    assert clean["mem_mask"].sum(1).tolist() == [234, 218 - 54, 50 - 12]  # 75 % of the whole tokens of each record
     real = ~model.ecg_encoder.token_padding_mask(n_samples, N_TOKENS)
     torch.testing.assert_close(clean.pop("mem_prediction")[real], dirty.pop("mem_prediction")[real])
     for name in clean:
@@ -209,3 +228,17 @@ def test_same_seed_same_weights_other_seed_other_weights() -> None:
     random = [name for name, tensor in first.items() if tensor.unique().numel() > 1]
     assert len(random) > 40
     assert not [name for name in random if torch.equal(first[name], other[name])]
+
+
+def test_a_checkpoint_from_before_the_newer_settings_is_the_model_it_was() -> None:
+    """It says nothing of them: no positions in the decoder of masked ECG modelling, those of the encoder as in the release."""
+    torch.manual_seed(0)
+    trained = tiny_model(mem_decoder_conv_pos=0, masked_tokens_in_positions=True).eval()
+    values = {**asdict(trained.cfg), "_name": "cmelt"}
+    for name in ("mem_decoder_conv_pos", "mem_decoder_conv_pos_groups", "masked_tokens_in_positions"):
+        del values[name]
+    opened = build_from_config(values, trained.state_dict(), "checkpoint")
+    first, second = trained(**inputs()), opened(**inputs())
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    with pytest.raises(DataError, match="mem_head.conv_pos"):
+        build_from_config({**values, "mem_decoder_conv_pos": 9}, trained.state_dict(), "checkpoint")

@@ -35,7 +35,10 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("changes", [{}, {"checkpoint_activations": True}])
+MENDED = {"mem_decoder_conv_pos": 3, "masked_tokens_in_positions": False}
+
+
+@pytest.mark.parametrize("changes", [{}, {"checkpoint_activations": True}, MENDED])
 def test_loss_and_gradients_are_the_same(sample, graphs, changes: dict[str, Any]) -> None:
     changes = {**without_dropout(), **changes}
     expected = train_step(sample, changes, {})

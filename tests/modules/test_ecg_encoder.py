@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmelt_plugin import host
-from cmelt_plugin.modules.ecg_encoder import ConvPositionalEncoding, ECGEncoder
+from cmelt_plugin.modules.conv_positions import ConvPositionalEncoding
+from cmelt_plugin.modules.ecg_encoder import ECGEncoder
 
 PAPER_CONV = [(256, 2, 2)] * 4
 TINY_CONV = [(16, 2, 2)] * 4
@@ -110,10 +111,74 @@ def test_masked_tokens_are_dropped_before_the_transformer() -> None:
     torch.testing.assert_close(out.states, encoder.encoder(x))
 
 
-def test_a_token_of_padding_alone_is_padding() -> None:
-    padding = tiny_encoder().token_padding_mask(torch.tensor([320, 33, 32, 1]), 20)
-    assert (~padding).sum(1).tolist() == [20, 3, 2, 1]
-    assert not padding[1, :3].any()
+def test_a_record_has_the_tokens_it_would_have_were_it_cut() -> None:
+    """A token at the border, of real samples and padding, is padding; one token there always is."""
+    encoder = tiny_encoder()
+    padding = encoder.token_padding_mask(torch.tensor([320, 33, 32, 31, 1]), 20)
+    assert (~padding).sum(1).tolist() == [20, 2, 2, 1, 1]
+    assert not padding[1, :2].any()
+
+
+OVERLAPPING_CONV = [(8, 10, 5), (16, 3, 2)]
+
+
+@pytest.mark.parametrize("conv", [TINY_CONV, OVERLAPPING_CONV])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_padded_record_is_encoded_as_the_record_cut(conv, masked: bool) -> None:
+    """Group normalisation, positions, attention and the share of masked tokens: all over the real part alone."""
+    torch.manual_seed(0)
+    sizes = {**TINY, "masked_tokens_in_positions": False}
+    encoder = ECGEncoder(host.ecg_feature_extractor(conv, 12), conv, **sizes).eval()
+    for parameter in encoder.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    lengths = [640, 630, 400, 203, 64, 40]
+    ecg, noise = torch.randn(len(lengths), 12, 640), torch.randint(0, 2**31, (len(lengths), encoder.n_tokens(640)))
+    options = {"mask_noise": noise, "mask_ratio": 0.75} if masked else {}
+    padded = encoder(ecg, torch.tensor(lengths), **options)
+    for row, length in enumerate(lengths):
+        n_tokens = encoder.n_tokens(length)
+        if masked:
+            options["mask_noise"] = noise[row : row + 1, :n_tokens]
+        alone = encoder(ecg[row : row + 1, :, :length], **options)
+        real = ~padded.padding_mask[row]
+        assert int(real.sum()) == alone.states.shape[1]
+        torch.testing.assert_close(padded.states[row][real], alone.states[0], rtol=0, atol=1e-5)
+        if masked:
+            assert torch.equal(padded.mask.dropped[row, :n_tokens], alone.mask.dropped[0])
+
+
+def hidden_gradient(encoder: ECGEncoder, noise: Tensor, of: str) -> tuple[Tensor, Tensor]:
+    """Largest gradient of the visible states at each token ``[B, N]``, of its features or samples, and which are hidden."""
+    ecg, features = torch.randn(2, 12, 320).requires_grad_(), []
+    encoder.feature_extractor.register_forward_hook(lambda module, inputs, output: features.append(output))
+    out = encoder(ecg, mask_noise=noise, mask_ratio=0.75)
+    source = ecg if of == "samples" else features[0]
+    [gradient] = torch.autograd.grad((out.states * torch.randn(out.states.shape)).sum(), source)
+    return gradient.unflatten(-1, (noise.shape[1], -1)).abs().amax(dim=(1, 3)), out.mask.dropped
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_hidden_tokens_do_not_reach_visible_ones_through_positions(released: bool) -> None:
+    encoder, noise = tiny_encoder(masked_tokens_in_positions=released), torch.randint(0, 2**31, (2, 20))
+    gradient, dropped = hidden_gradient(encoder, noise, "features")
+    assert gradient[~dropped].min() > 0
+    assert bool(gradient[dropped].any()) == released  # not a small gradient: none
+
+
+def test_hidden_samples_reach_visible_tokens_through_the_statistics_of_group_norm_alone() -> None:
+    """Mean and variance of a channel are those of the whole record, two numbers a channel; otherwise no gradient at all."""
+    encoder, noise = tiny_encoder(masked_tokens_in_positions=False), torch.randint(0, 2**31, (2, 20))
+    gradient, dropped = hidden_gradient(encoder, noise, "samples")
+    assert 0 < gradient[dropped].max() < 0.2 * gradient[~dropped].max()
+    encoder.feature_extractor.conv_layers[0][2].forward = lambda x, n_steps=None: 0.7 * x
+    gradient, dropped = hidden_gradient(encoder, noise, "samples")
+    assert gradient[~dropped].min() > 0 and not gradient[dropped].any()
+
+
+def test_what_is_seen_without_a_mask_does_not_depend_on_the_switch() -> None:
+    ecg = torch.randn(2, 12, 320)
+    first, second = (tiny_encoder(masked_tokens_in_positions=released)(ecg).states for released in (False, True))
+    assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -123,7 +188,7 @@ def test_what_stands_in_the_padding_reaches_no_real_token(masked: bool) -> None:
     garbage = torch.where(torch.arange(640) < n_samples[:, None, None], zeros, 30 * torch.randn(3, 12, 640))
     options = {"mask_noise": torch.randint(0, 2**31, (3, 40)), "mask_ratio": 0.5} if masked else {}
     clean, dirty = (encoder(ecg, n_samples, **options) for ecg in (zeros, garbage))
-    assert (~clean.padding_mask).sum(1).tolist() == [21 if masked else 41, 14, 3]
+    assert (~clean.padding_mask).sum(1).tolist() == ([21, 7, 2] if masked else [41, 13, 2])
     torch.testing.assert_close(clean.states[~clean.padding_mask], dirty.states[~dirty.padding_mask])
     assert not torch.allclose(encoder(zeros).states[1], encoder(garbage).states[1], atol=1e-2)
 
@@ -143,7 +208,7 @@ def test_padding_tokens_give_no_positions_to_real_ones() -> None:
     encoder = tiny_encoder()
     nn.init.normal_(encoder.post_extract_proj.bias)
     ecg = torch.randn(1, 12, 320) * (torch.arange(320) < 160)
-    features = encoder.layer_norm(encoder.feature_extractor(ecg).transpose(1, 2))[:, :10]
+    features = encoder.layer_norm(encoder.feature_extractor(ecg[..., :160]).transpose(1, 2))
     alone = encoder.post_extract_proj(features)
     x, padding = encoder.embed(ecg, torch.tensor([160]))
     assert padding.tolist() == [[False] * 10 + [True] * 10]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -13,9 +14,9 @@ from tests.modules.padding import assert_padding_is_not_read
 N_TOKENS = 10
 
 
-def mem_head() -> MEMHead:
+def mem_head(**options: int) -> MEMHead:
     torch.manual_seed(0)
-    head = MEMHead(8, N_TOKENS, 6, decoder_dim=16, layers=2, heads=2)
+    head = MEMHead(8, N_TOKENS, 6, decoder_dim=16, layers=2, heads=2, **options)
     for parameter in head.parameters():
         nn.init.normal_(parameter, std=0.3)
     return head.eval()
@@ -65,9 +66,43 @@ def test_mem_head_without_mask_reads_all_tokens_in_order() -> None:
     torch.testing.assert_close(head(states, None), head(states, nothing_dropped))
 
 
-def test_mem_head_does_not_read_padding() -> None:
-    head, cls = mem_head(), torch.randn(2, 1, 8)
-    padding = torch.arange(N_TOKENS)[None, :] >= torch.tensor([[N_TOKENS], [2]])  # more visible tokens than real ones
+def test_mem_head_with_positions_of_its_own() -> None:
+    """The convolution sees the mask tokens in their places, and not the CLS token, which has none in time."""
+    head, cls, states = mem_head(conv_pos=3, conv_pos_groups=4), torch.randn(1, 1, 8), torch.randn(1, N_TOKENS, 8)
+    mask = mask_tokens(torch.arange(N_TOKENS)[None, :], 0.5)
+    tokens = torch.cat([head.embed(states[:, :5]), head.mask_token.expand(1, 5, -1)], dim=1)
+    conv = head.conv_pos.pos_conv[0]
+    moved = F.gelu(F.conv1d(tokens.transpose(1, 2), conv.weight, conv.bias, padding=1, groups=4)).transpose(1, 2)
+    x = torch.cat([head.embed(cls), tokens + moved], dim=1) + head.positions
+    out = head(torch.cat([cls, states[:, :5]], dim=1), mask)
+    torch.testing.assert_close(out, head.predict(head.decoder(x)[:, 1:]))
+
+
+def test_mem_head_without_them_has_the_weights_and_numbers_of_the_release() -> None:
+    names = set(mem_head().state_dict())
+    assert set(mem_head(conv_pos=9, conv_pos_groups=4).state_dict()) - names == {
+        f"conv_pos.pos_conv.0.{name}" for name in ("bias", *(f"parametrizations.weight.original{i}" for i in (0, 1)))
+    }
+    assert not [name for name in names if "conv_pos" in name]
+
+
+@pytest.mark.parametrize("conv_pos", [0, 3])
+def test_mem_head_does_not_see_what_stands_in_unused_places(conv_pos: int) -> None:
+    """A short record has fewer visible tokens than there are places; hidden ones stand in the rest."""
+    head, cls, states = mem_head(conv_pos=conv_pos), torch.randn(2, 1, 8), torch.randn(2, N_TOKENS, 8)
+    padding = torch.arange(N_TOKENS)[None, :] >= torch.tensor([[N_TOKENS], [6]])
+    mask = mask_tokens(torch.randint(0, 1000, (2, N_TOKENS)), 0.5, padding)
+    assert mask.unused.sum(1).tolist() == [0, 2]
+    visible = gather_tokens(states, mask.keep_ids)
+    other = visible + 50 * mask.unused.unsqueeze(-1)
+    first, second = (head(torch.cat([cls, tokens], dim=1), mask, padding) for tokens in (visible, other))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("conv_pos", [0, 3])
+def test_mem_head_does_not_read_padding(conv_pos: int) -> None:
+    head, cls = mem_head(conv_pos=conv_pos), torch.randn(2, 1, 8)
+    padding = torch.arange(N_TOKENS)[None, :] >= torch.tensor([[N_TOKENS], [2]])  # fewer real tokens than places
     mask = mask_tokens(torch.randint(0, 1000, (2, N_TOKENS)), 0.5, padding)
     assert padding.gather(1, mask.keep_ids).any()
 

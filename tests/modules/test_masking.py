@@ -27,22 +27,30 @@ def test_a_mask_is_a_shuffle_that_can_be_undone(case, ratio: float) -> None:
     noise, padding = case
     rows, tokens = noise.shape
     mask = mask_tokens(noise, ratio, padding)
-    n_keep = mask.keep_ids.shape[1]
-    assert n_keep == max(1, int(tokens * (1 - ratio)))
-    assert (mask.dropped.sum(1) == tokens - n_keep).all()
+    n_places = mask.keep_ids.shape[1]
+    assert n_places == max(1, int(tokens * (1 - ratio)))
+    # Each record keeps its share of its own real tokens.
+    n_real = [tokens] * rows if padding is None else (~padding).sum(1).tolist()
+    n_keep = [max(1, int(n * (1 - ratio))) for n in n_real]
+    assert (~mask.dropped).sum(1).tolist() == n_keep
+    unused = torch.zeros(rows, n_places, dtype=torch.bool) if mask.unused is None else mask.unused
+    assert (mask.unused is None) == (padding is None) and (~unused).sum(1).tolist() == n_keep
     # restore_ids is a permutation whose first n_keep places are the visible tokens, in keep_ids' order.
     assert torch.equal(mask.restore_ids.sort(1).values, torch.arange(tokens).expand(rows, -1))
-    assert torch.equal(mask.restore_ids.gather(1, mask.keep_ids), torch.arange(n_keep).expand(rows, -1))
-    assert not mask.dropped.gather(1, mask.keep_ids).any()
+    assert torch.equal(mask.restore_ids.gather(1, mask.keep_ids), torch.arange(n_places).expand(rows, -1))
+    assert torch.equal(mask.dropped.gather(1, mask.keep_ids), unused)
     # Put back, every visible token stands where it stood.
     states = torch.arange(rows * tokens, dtype=torch.float32).view(rows, tokens, 1)
     visible = gather_tokens(states, mask.keep_ids)
-    filled = torch.cat([visible, torch.full((rows, tokens - n_keep, 1), -1.0)], dim=1)
+    visible[unused] = -1.0
+    filled = torch.cat([visible, torch.full((rows, tokens - n_places, 1), -1.0)], dim=1)
     restored = gather_tokens(filled, mask.restore_ids)
     assert torch.equal(restored, torch.where(mask.dropped.unsqueeze(-1), torch.tensor(-1.0), states))
-    if padding is not None:  # padding is visible only where there is nothing else left to keep
-        visible_padding = padding.gather(1, mask.keep_ids).sum(1)
-        assert torch.equal(visible_padding, (n_keep - (~padding).sum(1)).clamp(min=0))
+    if padding is not None:
+        assert mask.dropped[padding].all()
+        nothing = mask_tokens(noise, ratio, torch.zeros_like(padding))
+        whole = mask_tokens(noise, ratio)
+        assert all(torch.equal(a, b) for a, b in zip(nothing[:3], whole)) and not nothing.unused.any()
 
 
 def test_the_largest_noise_is_dropped() -> None:
@@ -55,6 +63,13 @@ def test_paper_sizes() -> None:
     mask = mask_tokens(torch.randint(0, 2**31, (2, 312)), 0.75)
     assert mask.keep_ids.shape == (2, 78)
     assert mask.dropped.sum(1).tolist() == [234, 234]
+
+
+def test_padding_does_not_count_as_masked() -> None:
+    """It did: of 7 seconds 64 % of the real tokens were masked in place of 75 %, of 5 seconds 50 %."""
+    n_real = torch.tensor([312, 218, 156, 50, 1])
+    mask = mask_tokens(torch.randint(0, 2**31, (5, 312)), 0.75, torch.arange(312)[None, :] >= n_real[:, None])
+    assert (~mask.dropped).sum(1).tolist() == [78, 54, 39, 12, 1]
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.0])

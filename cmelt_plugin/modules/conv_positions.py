@@ -1,0 +1,24 @@
+"""Relative positions from a convolution over time, for the ECG encoder and the decoder of masked ECG modelling."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class ConvPositionalEncoding(nn.Module):
+    """A grouped convolution over time with GELU, to be added to its input (wav2vec 2.0, Baevski et al. 2020)."""
+
+    def __init__(self, dim: int, kernel: int, groups: int):
+        super().__init__()
+        conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=groups)
+        nn.init.normal_(conv.weight, mean=0.0, std=(4.0 / (kernel * dim)) ** 0.5)
+        nn.init.zeros_(conv.bias)
+        conv = nn.utils.parametrizations.weight_norm(conv, name="weight", dim=2)
+        self.pos_conv = nn.Sequential(conv, nn.GELU())
+        self.trim = 1 - kernel % 2  # an even kernel yields one step too many
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, N, D]`` → ``[B, N, D]``."""
+        conv, activation = self.pos_conv
+        out = conv(x.transpose(1, 2))
+        return activation(out[..., : out.shape[-1] - self.trim]).transpose(1, 2)
