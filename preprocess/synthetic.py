@@ -25,6 +25,7 @@ from preprocess.synthetic_ecg.record import plan_record, render
 from preprocess.synthetic_ecg.subjects import draw_cohort, draw_subject
 
 RECORDS_PER_SUBJECT = 2.5
+COHORT_FILES = ("README.txt", "prompts.json", "record_list.csv", "machine_measurements.csv", "labels.csv")
 TITLE = "Synthetic electrocardiograms"
 README = """{title}
 ============================
@@ -112,6 +113,18 @@ def _check_destination(destination: Path, overwrite: bool) -> None:
     readme = destination / "README.txt"
     if not readme.is_file() or not readme.read_text(encoding="utf-8", errors="replace").startswith(TITLE):
         raise DataError(f"{destination}: not a synthetic cohort, so --overwrite leaves it alone; choose another folder")
+    foreign = [path for path in sorted(destination.rglob("*")) if not _is_of_cohort(path, path.relative_to(destination))]
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise DataError(f"{foreign[0]}{more}: no part of a synthetic cohort, and --overwrite would delete it; move it away")
+
+
+def _is_of_cohort(path: Path, relative: Path) -> bool:
+    if path.is_symlink():
+        return False
+    if path.is_dir():
+        return relative.parts[0] == "files"
+    return str(relative) in COHORT_FILES or (relative.parts[0] == "files" and path.suffix in (".hea", ".dat"))
 
 
 def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:

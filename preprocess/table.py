@@ -171,6 +171,8 @@ def _records(table: pd.DataFrame, places: Sequence[Place], args: argparse.Namesp
         several = sum(count > 1 for count in shared.values())
         if several:
             notes.append(f"{several} subjects have recordings in more than one split")
+    sex = _sexes(table[args.sex_column], notes) if args.sex_column else None
+    age = _ages(table[args.age_column], notes) if args.age_column else None
     for note in notes[1:]:
         print(f"warning: {note}", file=sys.stderr)
     records = records_table(
@@ -178,11 +180,33 @@ def _records(table: pd.DataFrame, places: Sequence[Place], args: argparse.Namesp
         path=[place.encode() for place in places],
         subject_id=subjects,
         report=table[args.report_column] if args.report_column else None,
-        sex=table[args.sex_column].str.lower().map(SEX_OF_NAME).fillna("") if args.sex_column else None,
-        age=pd.to_numeric(table[args.age_column], errors="coerce") if args.age_column else None,
+        sex=sex,
+        age=age,
         split=split,
     )
     return records, notes
+
+
+def _sexes(cells: pd.Series, notes: list[str]) -> pd.Series:
+    """ "F", "M" or "" for each cell; how many say something else is added to the notes."""
+    found = cells.str.lower().map(SEX_OF_NAME).fillna("")
+    _note_unread(cells, found == "", f"F or M in column {cells.name}", notes)
+    return found
+
+
+def _ages(cells: pd.Series, notes: list[str]) -> pd.Series:
+    """Years, NaN where a cell is empty or says something else; how many do is added to the notes."""
+    found = pd.to_numeric(cells, errors="coerce").astype(float)
+    found = found.where(np.isfinite(found) & (found >= 0))
+    _note_unread(cells, found.isna(), f"number of years in column {cells.name}", notes)
+    return found
+
+
+def _note_unread(cells: pd.Series, unread: pd.Series, expected: str, notes: list[str]) -> None:
+    odd = cells[unread & (cells != "")]
+    if len(odd):
+        example = f"{odd.iloc[0]!r:.40}"
+        notes.append(f"{len(odd)} of {len(cells)} recordings have no {expected} (such as {example}): taken as unknown")
 
 
 def _splits(cells: Sequence[str], ids: Sequence[str], args: argparse.Namespace) -> list[str]:

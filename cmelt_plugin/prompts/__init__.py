@@ -95,7 +95,7 @@ def _read(path: Path) -> Any:
 
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and lists nested too deep
         raise DataError(f"{path}: not a JSON file in UTF-8 ({error})") from None
 
 

@@ -210,6 +210,16 @@ def test_existing_folders_are_respected(tmp_path, capsys):
     assert contents(tmp_path / "cohort") != before
     assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
 
+    for name in ("notes.txt", "files/figure.png", "manifest/train.tsv"):
+        (tmp_path / "cohort" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "cohort" / name).write_text("mine")
+        before = contents(tmp_path / "cohort")
+        with pytest.raises(DataError, match="no part of a synthetic cohort"):
+            synthetic.main([*arguments, "--overwrite"])
+        assert contents(tmp_path / "cohort") == before
+        (tmp_path / "cohort" / name).unlink()
+    (tmp_path / "cohort" / "manifest").rmdir()
+
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(DataError, match="not a synthetic cohort"):

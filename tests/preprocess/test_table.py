@@ -89,7 +89,23 @@ def test_labels_splits_and_texts(root, name, capsys):
     captured = capsys.readouterr()
     assert "PVC: 0 present, 1 absent, 0 unknown" in captured.out and "median recording: amplitude 1" in captured.out
     assert "no class texts for ours" in captured.err and not (root.parent / "m" / "prompts.json").exists()
-    assert read_json(root.parent / "m" / "manifest.json")["notes"] == [f"table: {name}"]
+    assert read_json(root.parent / "m" / "manifest.json")["notes"] == [
+        f"table: {name}",
+        "1 of 6 recordings have no F or M in column sex (such as '?'): taken as unknown",
+        "1 of 6 recordings have no number of years in column age (such as 'x'): taken as unknown",
+    ]
+
+
+def test_sexes_and_ages_that_are_not_understood_are_counted(root, capsys):
+    columns = {"path": wfdb_files(root), "sex": ["F", "1", "", "0", "w", "2"], "age": ["61", "1e400", "", "-3", "old", "300"]}
+    run(root, columns, "--allow-no-report", "--sex-column", "sex", "--age-column", "age", "--split", "1", "0", "0")
+    assert capsys.readouterr().err.count("taken as unknown") == 2
+    notes = read_json(root.parent / "m" / "manifest.json")["notes"]
+    assert "3 of 6 recordings have no F or M in column sex (such as '1'): taken as unknown" in notes
+    assert "3 of 6 recordings have no number of years in column age (such as '1e400'): taken as unknown" in notes
+    meta = Manifest.open(root.parent / "m", "train").meta(["sex", "age"])
+    assert meta["sex"].to_pylist() == ["F", "", "", "", "F", ""]
+    assert np.array_equal(meta["age"].to_numpy(), [61, np.nan, np.nan, np.nan, np.nan, 300], equal_nan=True)
 
 
 def test_shares_of_patients(root):

@@ -148,6 +148,8 @@ def full(**entry):
     "value, message",
     [
         ("{", "not a JSON file"),
+        ("[" * 100_000, "not a JSON file"),
+        ("1" * 5_000, "not a JSON file|expected an object"),
         ([], "expected an object"),
         ({}, "expected an object"),
         ({"classes": {}}, "no class"),
