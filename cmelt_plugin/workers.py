@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ from cmelt_plugin.errors import explanation
 INTERRUPTED = 130  # what shells report of a process that Ctrl-C ended
 HEAD_START = 3.0  # seconds
 ORIGINAL = "_cmelt_original"
+logger = logging.getLogger(__name__)
 
 
 def train(cfg: Any, **arguments: Any) -> None:
@@ -30,7 +32,8 @@ def train(cfg: Any, **arguments: Any) -> None:
     with errors_in_one_line():
         host_train = importlib.import_module("fairseq_cli.train")
         _host().check_distributed(cfg)
-        host_train.main(cfg, **arguments)
+        with _finished_stays_finished(host_train):
+            host_train.main(cfg, **arguments)
 
 
 def validate(cfg: Any, **arguments: Any) -> None:
@@ -47,6 +50,25 @@ def hydra_validate(cfg: Any, **arguments: Any) -> None:
         host_validate = importlib.import_module("fairseq_cli.hydra_validate")
         _host()
         getattr(host_validate, ORIGINAL, host_validate.validate)(cfg, **arguments)
+
+
+@contextlib.contextmanager
+def _finished_stays_finished(host_train: Any) -> Iterator[None]:
+    """Train nothing where ``max_update`` is reached: the hosts look at it only after an update, one more at each start."""
+    train_epoch = host_train.train
+
+    def train_if_unfinished(cfg: Any, trainer: Any, task: Any, epoch_itr: Any) -> tuple[list[float | None], bool]:
+        done, wanted = trainer.get_num_updates(), cfg.optimization.max_update
+        if wanted and done >= wanted:
+            logger.info("finished already: %d updates, optimization.max_update=%d", done, wanted)
+            return [None], True
+        return train_epoch(cfg, trainer, task, epoch_itr)
+
+    host_train.train = train_if_unfinished
+    try:
+        yield
+    finally:
+        host_train.train = train_epoch
 
 
 def _host() -> Any:

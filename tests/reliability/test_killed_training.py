@@ -39,10 +39,12 @@ def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(name: str, 
     )
     assert process.stdout is not None
     try:
+        again = json.loads(next(line for line in process.stdout if line.startswith("{")))
+        assert "failed" not in again, again["failed"]
+        assert again["same"], f"the command of a finished training trained on: {again['said']}"
         for attack in attacks:
             with attack:
                 result = json.loads(next(line for line in process.stdout if line.startswith("{")))
-                assert "failed" not in result, result["failed"]
                 attack.weight = max(result["kills"], 1)
                 assert result["code"] == 0, result["said"]
                 attack.expect(result["same"], f"other weights after {result['kills']} kills")

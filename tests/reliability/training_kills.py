@@ -2,8 +2,9 @@
 
     python training_kills.py HOST FOLDER CHAINS KILLS -- ARGUMENTS OF fairseq-hydra-train
 
-Prints one line of JSON for each chain of kills: how many met the training, the exit code of the last run, whether its final
-weights, optimiser state and losses are those of an uninterrupted training, and the end of what the last run printed.
+Prints one line of JSON for a repetition of the finished training, and one for each chain of kills: how many met the training,
+the exit code of the last run, whether its final weights, optimiser state and updates are those of an uninterrupted training,
+and the end of what the last run printed.
 """
 
 from __future__ import annotations
@@ -77,6 +78,9 @@ def main() -> None:
         print(json.dumps({"failed": log.read_text()[-3000:]}), flush=True)
         return
     whole = final(save_dir / "checkpoint_last.pt")
+    code = wait(forked(work, log))  # a training that has ended is not trained on
+    again = code == 0 and same(whole, final(save_dir / "checkpoint_last.pt"))
+    print(json.dumps({"kills": 0, "code": code, "same": again, "said": log.read_text()[-1500:]}), flush=True)
     for chain in range(first, first + chains):
         shutil.rmtree(save_dir)
         met, code, said = kill_until_done(work, log, np.random.default_rng([20260101, chain]), seconds, kills)
