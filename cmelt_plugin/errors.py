@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 
+# How torch and oneDNN, in errors of no kind of their own, say that there is no memory.
+_NO_MEMORY = re.compile("DefaultCPUAllocator|could not create a (memory|primitive)")
+
 
 class DataError(Exception):
     """Input that cannot be used: a missing, malformed, stale or contradictory file."""
@@ -23,9 +26,11 @@ def explanation(error: BaseException) -> str | None:
     text = _original(error).strip()
     if isinstance(error, DataError):
         return printable(text)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in text:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _NO_MEMORY.search(text):
         reason = f" ({printable(text)})" if text else ""
         return f"not enough memory{reason}; fewer processes (--jobs, workers) or a smaller batch need less"
+    if isinstance(error, FloatingPointError):
+        return printable(f"the training diverged: {text or 'a number overflowed'}")
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename is not None else ""
         return printable(f"{place}{error.strerror or text}")

@@ -117,6 +117,8 @@ def check_folder(folder: Path, values: dict[str, Any]) -> None:
         raise DataError(
             f"{folder / CONFIG_FILE}: not as it was exported (its checksum is wrong); copy it again, or export the model again"
         )
+    if WEIGHTS_FILE not in known:
+        raise DataError(f"{folder / CONFIG_FILE}: lists no checksum of {WEIGHTS_FILE}; export the model again")
     found = checksums(folder) if (folder / WEIGHTS_FILE).is_file() else {}
     for name in known:
         if name not in found:

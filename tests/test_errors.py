@@ -33,6 +33,8 @@ class Refusing(torch.utils.data.Dataset):
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
         (MemoryError(), "not enough memory; fewer"),
         (MemoryError("Unable to allocate 3 GiB"), "not enough memory (Unable to allocate 3 GiB); fewer"),
+        (RuntimeError("could not create a primitive"), "not enough memory (could not create a primitive"),
+        (FloatingPointError("Minimum loss scale reached"), "the training diverged: Minimum loss scale reached"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory (DefaultCPUAllocator"),
         (RuntimeError("shapes differ"), None),
         (KeyError("name"), None),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import time
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, TypeVar
@@ -41,6 +42,8 @@ _remembered: dict[str, tuple[tuple[Any, ...], Any]] = {}
 
 def _once(what: str, path: str | os.PathLike, read: Callable[[Any], T]) -> T:
     """``read`` of the open file; remembered for as long as the file's place, size and times stay the same."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would keep everybody waiting
+        raise DataError(f"{path}: is not a file; remove it and write it again with the command that made it")
     with open(path, "rb") as handle:
         found = os.fstat(handle.fileno())
         state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -111,3 +111,10 @@ def test_names_of_any_script(tmp_path) -> None:
     names = ["häß.tsv", "日本.tsv", "a b.tsv"]
     write_checksums(tmp_path, {name: Entry(1, "sha256:x") for name in names})
     assert set(read_checksums(tmp_path)) == set(names)
+
+
+def test_a_fifo_in_place_of_the_list_keeps_nobody_waiting(listed) -> None:
+    (listed / "checksums.json").unlink()
+    os.mkfifo(listed / "checksums.json")
+    with pytest.raises(DataError, match="checksums.json: is not a file"):
+        read_checksums(listed)

@@ -14,6 +14,7 @@ from pretrained_files import write_checkpoint, write_classifier, write_tokenizer
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.export import main as export
+from cmelt_plugin.exported import config_checksum
 from cmelt_plugin.models.integrity import UNCHECKED, verify_model
 from cmelt_plugin.pretrained import load_pretrained
 
@@ -139,6 +140,17 @@ def test_what_has_no_checksums_is_said(models, tmp_path) -> None:
     write_release(tmp_path / "release")
     (finding,) = verify_model(tmp_path / "release")
     assert UNCHECKED in finding and "weights.safetensors" in finding
+
+
+def test_a_list_without_the_weights_is_a_finding(models, tmp_path) -> None:
+    shutil.copytree(models / "classifier", tmp_path / "exported")
+    path = tmp_path / "exported" / "config.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["checksums"] = {}
+    values["checksum"] = config_checksum(values)
+    path.write_text(json.dumps(values), encoding="utf-8")
+    (finding,) = verify_model(tmp_path / "exported")
+    assert "lists no checksum of model.safetensors" in finding
 
 
 def test_other_things_are_no_models(tmp_path) -> None:

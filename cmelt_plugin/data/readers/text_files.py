@@ -74,13 +74,20 @@ def _cells(lines: Iterator[str], separator: str | None) -> Iterator[list[str]]:
 
 
 def _numbers(cells: list[str], width: int) -> list[float]:
-    found = [float(cell) if cell else np.nan for cell in cells]
+    found = [_number(cell) if cell else np.nan for cell in cells]
     return found + [np.nan] * (width - len(found))
+
+
+def _number(text: str) -> float:
+    # Python takes 1_0 for ten and the digits of other scripts for numbers; in a recording they are damage.
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r} is not a number")
+    return float(text)
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        _number(text)
     except ValueError:
         return False
     return True

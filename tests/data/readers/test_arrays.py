@@ -167,14 +167,15 @@ def test_a_header_of_text_names_the_leads(tmp_path):
 def test_text_without_lead_names(tmp_path):
     (tmp_path / "a.csv").write_text("x,y\n" + "1,2\n" * 200, encoding="utf-8")
     (tmp_path / "b.csv").write_text("1,2\n" * 199 + "1,\n", encoding="utf-8")
-    (tmp_path / "c.csv").write_text("1,2\n" * 199 + "1,abc\n", encoding="utf-8")
     two = ArrayReader(("I", "II"), rate=100.0)
     assert read(tmp_path / "a.csv", two).signal.shape == (2, 200)
     assert np.isnan(read(tmp_path / "b.csv", two).signal).sum() == 1
     with pytest.raises(Rejected, match="^leads: a.csv: does not name its leads; give them with --leads"):
         read(tmp_path / "a.csv", ArrayReader(rate=100.0))
-    with pytest.raises(Rejected, match="^unreadable: c.csv: ValueError"):
-        read(tmp_path / "c.csv", two)
+    for damage in ("abc", "1_0", "\u0663"):  # Python takes the latter two for 10 and 3
+        (tmp_path / "c.csv").write_text("1,2\n" * 199 + f"1,{damage}\n", encoding="utf-8")
+        with pytest.raises(Rejected, match="^unreadable: c.csv: ValueError"):
+            read(tmp_path / "c.csv", two)
 
 
 @pytest.mark.parametrize("suffix", ["", ".hea", ".dat"])
