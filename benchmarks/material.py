@@ -40,7 +40,10 @@ _VERDICTS = ("normal ecg", "abnormal ecg", "borderline ecg", "summary abnormal e
 
 
 def signals(n: int, seed: int = 0) -> np.ndarray:
-    """``n`` recordings, float32 ``[n, 12, 5000]`` mV: two sines of their own frequencies per lead, and noise."""
+    """``n`` recordings, float32 ``[n, 12, 5000]`` mV: two sines of their own frequencies per lead, and noise.
+
+    The limb leads obey Einthoven's and Goldberger's relations, as those of real recordings do.
+    """
     rng = np.random.default_rng(seed)
     time = np.arange(ROW_SHAPE[1], dtype=np.float32) / 500
     ecg = rng.standard_normal((n, *ROW_SHAPE), dtype=np.float32) * np.float32(0.02)
@@ -48,6 +51,8 @@ def signals(n: int, seed: int = 0) -> np.ndarray:
         frequency, phase = rng.uniform(1, 25, (2, ROW_SHAPE[0], 1)), rng.uniform(0, 6.28, (2, ROW_SHAPE[0], 1))
         record += (0.5 * np.sin(6.28 * frequency[0] * time + phase[0])).astype(np.float32)
         record += (0.2 * np.sin(6.28 * frequency[1] * time + phase[1])).astype(np.float32)
+    one, two = ecg[:, 0].copy(), ecg[:, 1].copy()
+    ecg[:, 2:6] = np.stack([two - one, -(one + two) / 2, one - two / 2, two - one / 2], axis=1)
     return ecg
 
 
