@@ -15,6 +15,7 @@ _REGISTERED_MODULES = (
     "cmelt_plugin.tasks.pretraining",
     "cmelt_plugin.tasks.classification",
     "cmelt_plugin.tasks.identification",
+    "cmelt_plugin.models.building",
     "cmelt_plugin.models.cmelt",
     "cmelt_plugin.models.classifier",
     "cmelt_plugin.criterions.mlm",

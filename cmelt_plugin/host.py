@@ -16,7 +16,7 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -271,13 +271,13 @@ def load_checkpoint_state(path: str, entries: Collection[str] | None = None) -> 
     return state
 
 
-def _judge_checkpoint(tree: dict[str, Any], path: str) -> None:
-    """Refuse a checkpoint of this plugin whose configuration describes another model than its weights."""
-    from cmelt_plugin.models.building import check_fits, own_settings
+# Called with the structure of a checkpoint and its path before a host reads its tensors; may raise DataError.
+checkpoint_checks: list[Callable[[dict[str, Any], str], None]] = []
 
-    settings = own_settings(tree)
-    if settings is not None:
-        check_fits(settings, tree["model"], path)
+
+def _judge_checkpoint(tree: dict[str, Any], path: str) -> None:
+    for check in checkpoint_checks:
+        check(tree, path)
 
 
 # -- Several processes ---------------------------------------------------------------------------------------------

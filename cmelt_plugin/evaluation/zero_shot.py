@@ -63,8 +63,6 @@ def cut_texts(table: TokenTable, max_tokens: int) -> TokenTable:
 
 
 if __name__ == "__main__":
-    from cmelt_plugin.evaluation.cli import run
-
     import sys
 
     from cmelt_plugin.evaluation.zero_shot_command import main

@@ -165,3 +165,13 @@ def _as_data_error(source: str) -> Iterator[None]:
     except Exception as error:
         text = " ".join(str(error).split())[:500] or type(error).__name__
         raise DataError(f"{source}: the weights do not fit the configuration beside them: {text}") from None
+
+
+def _check_checkpoint(tree: dict[str, Any], path: str) -> None:
+    """Refuse a checkpoint of this plugin whose configuration describes another model than its weights."""
+    settings = own_settings(tree)
+    if settings is not None:
+        check_fits(settings, tree["model"], path)
+
+
+host.checkpoint_checks.append(_check_checkpoint)

@@ -37,6 +37,17 @@ def test_what_fits_is_built_as_ever(weights) -> None:
     assert {p.dtype for p in build_from_config(settings(), half, "x.pt").parameters()} == {torch.float32}
 
 
+def test_a_host_asks_before_it_reads_the_tensors_of_a_checkpoint(weights) -> None:
+    from cmelt_plugin import host
+
+    def tree(**changes):
+        return {"cfg": {"model": settings(**changes)}, "model": weights}
+
+    host._judge_checkpoint(tree(), "x.pt")
+    with pytest.raises(DataError, match="x.pt"):
+        host._judge_checkpoint(tree(encoder_layers=1_000_000), "x.pt")
+
+
 # What takes gigabytes, or hours, where it is built before it is compared.
 EXCESSIVE = [
     {"encoder_layers": 1_000_000},
