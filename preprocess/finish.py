@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +18,13 @@ from cmelt_plugin.data.reports import write_reports
 from cmelt_plugin.data.store import write_store_json
 from preprocess.blocks import Block
 from preprocess.implausible import Measured, print_plausibility, summarise, write_list
+from preprocess.options import PackingOptions
 from preprocess.recording import LIST
 from preprocess.source import SOURCE_COLUMN
 from preprocess.splits import SPLITS, assign_splits
 
 ABOUT_FILES = "files: "  # how notes of the readers begin
 
-if TYPE_CHECKING:
-    from preprocess.packing import PackingOptions
 
 __all__ = ["MANIFEST_FILE", "REJECTED_FILE", "Places", "finish", "print_summary", "write_records_files", "write_rejected"]
 

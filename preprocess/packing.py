@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable
 
@@ -30,9 +30,10 @@ from cmelt_plugin.errors import DataError
 from preprocess.blocks import WORK_FOLDER, Block, pack_blocks
 from preprocess.destination import claim, refuse_overlap
 from preprocess.duplicates import Earlier, find_earlier
-from preprocess.engines import Engine, add_engine_arguments, engine_from
+from preprocess.engines import add_engine_arguments, engine_from
 from preprocess.finish import MANIFEST_FILE, REJECTED_FILE, finish, print_summary
 from preprocess.missing_leads import lead_notes
+from preprocess.options import PackingOptions
 from preprocess.recording import KEEP, LIST, REJECT, Recording, SignalOptions
 from preprocess.source import RECORDS_SCHEMA
 from preprocess.splits import DEFAULT_FRACTIONS
@@ -40,26 +41,6 @@ from preprocess.swap import remove_products, remove_work, swap_in
 
 SECONDS = N_SAMPLES / SAMPLE_RATE  # of a packed recording
 _NOT_IN_PLAN = ("jobs", "backend", "scheduler", "overwrite")  # what has no influence on the files
-
-
-@dataclass(frozen=True)
-class PackingOptions:
-    """How the records are packed; what the plan leaves out does not change what is written."""
-
-    jobs: int = 1
-    backend: str = Engine.backend
-    scheduler: str | None = None
-    overwrite: bool = False
-    rows_per_shard: int = 4096
-    seed: int = 1
-    fractions: Sequence[float] = DEFAULT_FRACTIONS
-    require_report: bool = True
-    signal: SignalOptions = field(default_factory=SignalOptions)
-
-    @property
-    def engine(self) -> Engine:
-        """Where the blocks are packed."""
-        return Engine(self.backend, self.jobs, self.scheduler)
 
 
 def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:

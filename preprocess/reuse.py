@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable
 
 import numpy as np
 import pandas as pd
@@ -38,12 +38,10 @@ from preprocess.finish import (
     write_rejected,
 )
 from preprocess.implausible import count_reasons, read_list
+from preprocess.options import PackingOptions
 from preprocess.packing import records_fingerprint
 from preprocess.recording import LIST, REJECT
 from preprocess.swap import remove_products, swap_in
-
-if TYPE_CHECKING:
-    from preprocess.packing import PackingOptions
 
 
 def reuse_store(
