@@ -9,10 +9,10 @@ from tiny import TINY_MODEL, tiny_model, tiny_t5_config, token_table, write_mani
 from cmelt_plugin import host
 from cmelt_plugin.criterions.composite import CompositeCriterion
 from cmelt_plugin.criterions.config import CriterionConfig
-from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.reports import write_reports
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.retrieval import retrieval_figures
+from cmelt_plugin.evaluation.metrics.recall import retrieval_figures
 from cmelt_plugin.tasks.pretraining import CMELTPretrainingTask, PretrainingConfig
 
 
