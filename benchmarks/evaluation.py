@@ -164,7 +164,7 @@ def _texts_every_batch(
     scores = []
     for start in range(0, len(rows), batch):
         paths = [mat_files[row % len(mat_files)] for row in rows[start : start + batch]]
-        ecg = model.embed_ecg(torch.from_numpy(read_mat_files(paths)).to(device))
+        ecg = model.embed_ecg(torch.from_numpy(read_mat_files(paths)).to(device)).mean
         classes = class_embeddings(model, prompts, N_CLASSES, torch.device(device))
         scores.append((ecg @ classes.T).cpu().numpy())
     return np.concatenate(scores)

@@ -108,7 +108,7 @@ def embed_reports(pretrained: Pretrained, directory: Path, report_id: np.ndarray
             parts = []
             for start in range(0, len(report_id), TEXT_BATCH):
                 ids, padding = pad_texts(tokens, report_id[start : start + TEXT_BATCH], limit)
-                embedded = pretrained.model.embed_text(ids.to(pretrained.device), padding.to(pretrained.device))
+                embedded = pretrained.model.embed_text(ids.to(pretrained.device), padding.to(pretrained.device)).mean
                 parts.append(embedded.float().cpu())
             return torch.cat(parts)
     texts = read_reports(directory).texts

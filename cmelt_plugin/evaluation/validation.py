@@ -101,9 +101,9 @@ class SubsetEvaluation(GatheredSubset):
 
     def rows(self, model: Any, sample: dict[str, Any], out: Any = None) -> dict[str, Tensor]:
         inputs = sample["net_input"]
-        rows = {"id": sample["id"], "ecg": model.embed_ecg(inputs["ecg"], inputs["n_samples"])}
+        rows = {"id": sample["id"], "ecg": model.embed_ecg(inputs["ecg"], inputs["n_samples"]).mean}
         if "report_text" in sample:
-            rows["text"] = model.embed_text(sample["report_text"], sample["report_padding_mask"])
+            rows["text"] = model.embed_text(sample["report_text"], sample["report_padding_mask"]).mean
             rows["report"] = sample["report_id"]
         if "labels" in sample:
             rows["labels"] = sample["labels"].float()

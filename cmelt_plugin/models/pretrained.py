@@ -208,7 +208,7 @@ class Pretrained:
 
     def encode_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> Tensor:
         """:meth:`encode_ecg` for recordings that :meth:`prepare` has prepared."""
-        return self._run(prepared, self.model.embed_ecg, batch_size)
+        return self._run(prepared, lambda ecg, n_samples: self.model.embed_ecg(ecg, n_samples).mean, batch_size)
 
     def classify_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> Tensor:
         """Probabilities ``[.., C]``, as :meth:`classify`."""
@@ -248,7 +248,7 @@ class Pretrained:
         parts = [torch.zeros(0, int(model.cfg.fusion_dim))]
         for start in range(0, len(rows), TEXT_BATCH):
             ids, padding = pad_ids(rows[start : start + TEXT_BATCH], int(tokenizer.pad_token_id))
-            parts.append(model.embed_text(ids.to(self.device), padding.to(self.device)).float().cpu())
+            parts.append(model.embed_text(ids.to(self.device), padding.to(self.device)).mean.float().cpu())
         return _ordinary(torch.cat(parts))
 
     def class_embeddings(self, prompts: Prompts) -> tuple[list[str], Tensor]:

@@ -60,8 +60,8 @@ def test_figures_are_those_of_the_whole_subset_for_any_batch_size(directory, mod
     batch = the_task.dataset("valid").collater(list(range(24)))
     model.eval()
     with torch.no_grad():
-        ecg = model.embed_ecg(batch["net_input"]["ecg"], batch["net_input"]["n_samples"])
-        text = model.embed_text(batch["report_text"], batch["report_padding_mask"])
+        ecg = model.embed_ecg(batch["net_input"]["ecg"], batch["net_input"]["n_samples"]).mean
+        text = model.embed_text(batch["report_text"], batch["report_padding_mask"]).mean
     for key, value in retrieval_figures(ecg, text, batch["report_id"]).items():
         assert large[key] == pytest.approx(value, abs=1e-4)
 

@@ -73,14 +73,15 @@ def embed_split(loaded: LoadedModel, directory: Path, split: str, batch_size: in
         part = slice(start, start + batch_size)
         n_samples = torch.from_numpy(manifest.n_samples[part].astype(np.int64))
         signal = torch.from_numpy(store.read(manifest.shard[part], manifest.row[part]))
-        ecg.append(model.embed_ecg(signal, n_samples if (n_samples < signal.shape[-1]).any() else None))
+        ecg.append(model.embed_ecg(signal, n_samples if (n_samples < signal.shape[-1]).any() else None).mean)
 
     report_id, report = np.unique(manifest.report_ids(), return_inverse=True)
     if report_id[0] < 0:
         raise DataError(f"{directory}/{split}.meta.parquet: a record without a report")
     tokens = open_tokens(directory, "reports", "reports.parquet", task.get("tokenizer"), fingerprint)
     text = [
-        model.embed_text(*pad_texts(tokens, report_id[start : start + 256], limit)) for start in range(0, len(report_id), 256)
+        model.embed_text(*pad_texts(tokens, report_id[start : start + 256], limit)).mean
+        for start in range(0, len(report_id), 256)
     ]
     ecg_embeddings = torch.cat(ecg)
     labels, scores, names = None, None, []

@@ -41,7 +41,7 @@ def embed_records(model: Any, manifest: Manifest, batch_size: int = 64, device: 
     name = f"{manifest.directory.name}/{manifest.split}"
     with tqdm(total=steps, desc=name, unit="batch", disable=steps < 8) as bar, encoder_precision(device, bf16):
         batches = record_batches(manifest, batch_size, device)
-        embeddings = gather_rows((model.embed_ecg(*batch) for batch in batches), lambda rows: bar.update())
+        embeddings = gather_rows((model.embed_ecg(*batch).mean for batch in batches), lambda rows: bar.update())
     odd = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(odd):
         first = manifest.meta(["record_id"])["record_id"][int(odd[0])].as_py()

@@ -38,7 +38,7 @@ def class_embeddings(model: Any, prompts: TokenTable, n_classes: int, device: to
         padding[row, : len(text)] = False
     embeddings = torch.cat(
         [
-            F.normalize(model.embed_text(i.to(device), p.to(device)).float(), dim=-1)
+            F.normalize(model.embed_text(i.to(device), p.to(device)).mean.float(), dim=-1)
             for i, p in zip(ids.split(256), padding.split(256))
         ]
     )

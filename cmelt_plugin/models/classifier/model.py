@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cmelt_plugin import host
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.classifier.config import ClassifierConfig
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.encoder_source import DROPOUTS, SIZES, read_encoder
@@ -147,9 +148,9 @@ class Classifier(host.Model):
             pooled = pooled + 0.0 * torch.stack(held).sum() if held else pooled
         return pooled
 
-    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None, lead_mask: Tensor | None = None) -> Tensor:
+    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None, lead_mask: Tensor | None = None) -> Embedding:
         """Features of unit length ``[B, D]`` float32, for similarities between recordings."""
-        return nn.functional.normalize(self.features(ecg, n_samples, lead_mask).float(), dim=-1)
+        return Embedding(nn.functional.normalize(self.features(ecg, n_samples, lead_mask).float(), dim=-1))
 
     def forward(self, ecg: Tensor, n_samples: Tensor | None = None, lead_mask: Tensor | None = None) -> dict[str, Tensor]:
         """

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from cmelt_plugin import host
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.models.base import CosineSimilarity, Embedding
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.cmelt.fusion import Fusion
 from cmelt_plugin.models.cmelt.heads import ETMHead, MEMHead, MLMHead
@@ -43,7 +44,7 @@ N_SAMPLES = 5000  # 10 s at 500 Hz
 
 
 @host.register_model("cmelt", dataclass=CMELTConfig)
-class CMELT(host.Model):
+class CMELT(CosineSimilarity, host.Model):
     """The whole pre-training model. Build it with :meth:`build_model`."""
 
     def __init__(self, cfg: CMELTConfig, text_encoder: TextEncoder, n_leads: int = len(LEADS)):
@@ -144,15 +145,15 @@ class CMELT(host.Model):
         embedding = embedding.float()
         return nn.functional.normalize(embedding, dim=-1) if self.cfg.normalise_embeddings else embedding
 
-    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
+    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
         """``ecg [B, 12, 5000]`` mV, unmasked → ``[B, D]`` float32, ready for a dot product."""
         encoded = self.ecg_encoder(ecg, n_samples)
-        return self.similarity_features(self.ecg_projection(encoded.states, encoded.padding_mask))
+        return Embedding(self.similarity_features(self.ecg_projection(encoded.states, encoded.padding_mask)))
 
-    def embed_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Tensor:
+    def embed_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Embedding:
         """``text [B, L]`` ids, unmasked → ``[B, D]`` float32, ready for a dot product."""
         states = self.text_encoder(text, text_padding_mask)
-        return self.similarity_features(self.text_projection(states, text_padding_mask))
+        return Embedding(self.similarity_features(self.text_projection(states, text_padding_mask)))
 
     def forward(
         self,

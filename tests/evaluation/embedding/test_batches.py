@@ -16,6 +16,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.batches import RecordBatches, gather_rows, record_batches
 from cmelt_plugin.evaluation.embedding.features import extract_features
 from cmelt_plugin.evaluation.embedding.records import embed_records
+from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.modules.pooling import pool_ecg_states
 
 
@@ -66,7 +67,7 @@ def test_steps_scaled_by_torch_are_the_millivolts_of_the_store_bit_for_bit(manif
 
 @torch.no_grad()
 def test_embeddings_and_features_are_those_of_computing_in_turn_bit_for_bit(model, manifest) -> None:
-    embeddings = torch.cat([model.embed_ecg(ecg, n_samples).float() for ecg, n_samples in in_turn(manifest, 4)])
+    embeddings = torch.cat([model.embed_ecg(ecg, n_samples).mean.float() for ecg, n_samples in in_turn(manifest, 4)])
     np.testing.assert_array_equal(embed_records(model, manifest, 4), embeddings.numpy())
     encoded = [model.ecg_encoder(ecg, n_samples) for ecg, n_samples in in_turn(manifest, 4)]
     pooled = torch.cat([pool_ecg_states(each.states, each.padding_mask, "mean").float() for each in encoded])
@@ -110,9 +111,9 @@ def test_unreadable_records_end_both_passes_with_the_name_of_the_shard(model, tm
 
 
 def test_not_finite_embeddings_name_the_record(manifest) -> None:
-    def embed_ecg(ecg: torch.Tensor, n_samples: torch.Tensor | None) -> torch.Tensor:
+    def embed_ecg(ecg: torch.Tensor, n_samples: torch.Tensor | None) -> Embedding:
         result = torch.ones(len(ecg), 2)
-        return result if n_samples is None else result * float("nan")
+        return Embedding(result if n_samples is None else result * float("nan"))
 
     first = manifest.meta(["record_id"])["record_id"][3].as_py()
     with pytest.raises(DataError, match=f"3 of 11 records, first {first}"):

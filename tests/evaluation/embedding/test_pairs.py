@@ -27,8 +27,10 @@ def test_every_record_and_report_in_order(tmp_path, loaded):
     ecg = torch.from_numpy(RecordStore(directory).read(manifest.shard[[3]], manifest.row[[3]]))
     text = torch.tensor([[*report_tokens(2), 1]])
     with torch.no_grad():
-        torch.testing.assert_close(embedded.ecg[3], loaded.model.embed_ecg(ecg, torch.tensor([3500]))[0], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(embedded.text[2], loaded.model.embed_text(text)[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            embedded.ecg[3], loaded.model.embed_ecg(ecg, torch.tensor([3500])).mean[0], rtol=1e-4, atol=1e-5
+        )
+        torch.testing.assert_close(embedded.text[2], loaded.model.embed_text(text).mean[0], rtol=1e-4, atol=1e-5)
     assert embedded.names == ["AFIB", "SR"] and embedded.scores.shape == embedded.labels.shape == (10, 2)
 
 

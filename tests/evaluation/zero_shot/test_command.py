@@ -62,7 +62,7 @@ def embeddings(checkpoint, directory, split):
     for row in range(len(manifest)):
         ecg = torch.from_numpy(store.read(manifest.shard[[row]], manifest.row[[row]]))
         with torch.no_grad():
-            rows.append(model.embed_ecg(ecg, torch.tensor([int(manifest.n_samples[row])]))[0].numpy())
+            rows.append(model.embed_ecg(ecg, torch.tensor([int(manifest.n_samples[row])])).mean[0].numpy())
     return np.stack(rows)
 
 
