@@ -47,8 +47,9 @@ class LengthBatchNorm(nn.BatchNorm1d):
         if self.training and (n_steps is not None or group is not None):
             return self._over_real_steps(x, n_steps, group)
         wide = torch.promote_types(x.dtype, torch.float32)
-        mean = self.running_mean if self.updates or not self.training else None
-        var = self.running_var if self.updates or not self.training else None
+        mean, var = self.running_mean, self.running_var
+        if not self.updates:
+            mean, var = mean.clone(), var.clone()  # something to be changed, as in the pass that is repeated
         if self.training and self.updates:
             self.num_batches_tracked.add_(1)
         weight, bias = self.weight.to(wide), self.bias.to(wide)

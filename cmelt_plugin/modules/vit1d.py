@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cmelt_plugin.modules.length_batch_norm import zero_padding
 from cmelt_plugin.modules.pooling import masked_mean
 from cmelt_plugin.modules.transformer import EncoderLayer, run_layer
 
@@ -31,7 +32,8 @@ class ViT1d(nn.Module):
     """``[B, leads, T]`` → ``[B, width]``: patches with learned positions, pre-norm layers, mean over patches, LayerNorm.
 
     A record has the patches it would have were it cut to its real samples, at least one: padded = cropped, and of a short
-    record up to 49 samples at its end, which do not fill a patch, are not read.
+    record up to 49 samples at its end, which do not fill a patch, are not read (of one shorter than a patch all are, with zeros
+    behind them).
 
     Args:
         n_leads: channels of the signal.
@@ -81,13 +83,12 @@ class ViT1d(nn.Module):
         n_tokens, most = self.n_tokens(ecg.shape[-1]), len(self.positions)
         if not 1 <= n_tokens <= most:
             raise ValueError(f"{ecg.shape[-1]} samples; {self.patch} to {self.patch * (most + 1) - 1} can be read")
-        x = self.patch_embedding(ecg.to(self.patch_embedding.weight.dtype)).transpose(1, 2)
+        ecg = zero_padding(ecg.to(self.patch_embedding.weight.dtype), n_samples)  # infinities would pass any mask
+        x = self.patch_embedding(ecg).transpose(1, 2)
         padding = None
         if n_samples is not None:
             n_real = torch.div(n_samples, self.patch, rounding_mode="floor").clamp(min=1)
             padding = torch.arange(n_tokens, device=ecg.device) >= n_real[:, None]
-            # What stands there is masked from here on, but infinities would pass any mask.
-            x = x.masked_fill(padding.unsqueeze(-1), 0.0)
         x = self.dropout(x + self.positions[:n_tokens])
         for layer in self.layers:
             x = run_layer(layer, x, padding, recompute=self.recompute)
