@@ -15,12 +15,12 @@ from typing import Any, Callable
 import numpy as np
 from tqdm import tqdm
 
-from cmelt_plugin.data.checksums import check_listed, fingerprint
+from cmelt_plugin.data.directory.checksums import check_listed, fingerprint
+from cmelt_plugin.data.directory.replacing import directory_lock, replacing
 from cmelt_plugin.data.files import atomic_path, read_object, write_json
-from cmelt_plugin.data.mapped import MappedArray, map_npy
-from cmelt_plugin.data.npy_files import read_npy
-from cmelt_plugin.data.replacing import directory_lock, replacing
-from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.data.store.memory_maps import MappedArray, map_npy
+from cmelt_plugin.data.store.npy_files import read_npy
+from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 
 FORMAT = 1

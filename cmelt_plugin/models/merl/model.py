@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from cmelt_plugin import host
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.models.base import CosineSimilarity, Embedding
 from cmelt_plugin.models.merl.config import MERLConfig
 from cmelt_plugin.models.merl.towers import build_tower
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
@@ -31,12 +32,13 @@ from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
 
 OBJECTIVES = ("cma", "uma")
 LARGEST_LOGIT_SCALE = 100.0  # Radford et al. 2021, §2.5
-FEATURE_POOLS = ("mean",)
 
 
 @host.register_model("merl", dataclass=MERLConfig)
-class MERL(host.Model):
+class MERL(CosineSimilarity, host.Model):
     """The whole pre-training model. Build it with :meth:`build_model`."""
+
+    pools = ("mean",)
 
     def __init__(self, cfg: MERLConfig, text_encoder: TextEncoder, n_leads: int = len(LEADS)):
         super().__init__()
@@ -103,15 +105,15 @@ class MERL(host.Model):
         Raises:
             ValueError: another ``pool`` than ``mean``.
         """
-        if pool not in FEATURE_POOLS:
-            raise ValueError(f"pool must be one of {', '.join(FEATURE_POOLS)}, not {pool!r}")
+        if pool not in self.pools:
+            raise ValueError(f"pool must be one of {', '.join(self.pools)}, not {pool!r}")
         return self.ecg_tower.features(self._normalised(ecg, n_samples), n_samples)
 
-    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
+    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
         """``ecg [B, 12, T]`` mV → ``[B, E]`` float32, unit norm."""
-        return unit(self.ecg_tower(self._normalised(ecg, n_samples), n_samples).projected)
+        return Embedding(unit(self.ecg_tower(self._normalised(ecg, n_samples), n_samples).projected))
 
-    def embed_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Tensor:
+    def embed_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Embedding:
         """``text [B, L]`` ids → ``[B, E]`` float32, unit norm."""
         return self.embed_text_features(self.text_features(text, text_padding_mask))
 
@@ -119,14 +121,9 @@ class MERL(host.Model):
         """The text encoder's vector, which a frozen one gives always anew: ``[B, L]`` ids → ``[B, W]``."""
         return self.text_encoder.pool(text, text_padding_mask, self.cfg.text_pool)
 
-    def embed_text_features(self, features: Tensor) -> Tensor:
+    def embed_text_features(self, features: Tensor) -> Embedding:
         """:meth:`text_features` ``[B, W]`` → ``[B, E]`` float32, unit norm."""
-        return unit(self.text_projection(features.to(self.text_projection[0].weight.dtype)))
-
-    @staticmethod
-    def similarity(a: Tensor, b: Tensor) -> Tensor:
-        """Cosine of every ``a [N, E]`` with every ``b [M, E]``, both of unit norm: ``[N, M]``."""
-        return a @ b.T
+        return Embedding(unit(self.text_projection(features.to(self.text_projection[0].weight.dtype))))
 
     def forward(
         self,
@@ -162,7 +159,7 @@ class MERL(host.Model):
                     raise ValueError("neither text nor text_features")
                 text_features = self.text_features(text, text_padding_mask)
             out["ecg_embedding"] = unit(tower.projected)
-            out["text_embedding"] = self.embed_text_features(text_features)
+            out["text_embedding"] = self.embed_text_features(text_features).mean
             out["logit_scale"] = self.logit_scale
         if "uma" in objectives:
             out["view1"], out["view2"] = (self.view_dropout(view(tower.view_input)) for view in self.views)
@@ -172,12 +169,21 @@ class MERL(host.Model):
     def _normalised(self, ecg: Tensor, n_samples: Tensor | None) -> Tensor:
         return normalise_ecg(ecg, n_samples, self.cfg.normalisation)
 
-    def _scale(self, log_scale: nn.Parameter) -> Tensor:
-        largest = math.log(LARGEST_LOGIT_SCALE)
-        if self.training and log_scale.requires_grad:
-            with torch.no_grad():  # the parameter itself, for beyond a bound on its value it would get no gradient
-                log_scale.clamp_(max=largest)
-        return log_scale.float().clamp(max=largest).exp()
+    @staticmethod
+    def _scale(log_scale: Tensor) -> Tensor:
+        return bounded(log_scale.float(), math.log(LARGEST_LOGIT_SCALE)).exp()
+
+
+def bounded(x: Tensor, largest: float) -> Tensor:
+    """``min(x, largest)``; from the bound on gradients pass that lead back below it, and no others.
+
+    A plain minimum gives none there, so that a parameter which has once gone beyond it would stay.
+    """
+    y = x - (x - largest).clamp(min=0).detach()
+    if y.requires_grad:
+        outside = x.detach() >= largest
+        y.register_hook(lambda gradient: gradient.masked_fill(outside & (gradient < 0), 0.0))
+    return y
 
 
 def unit(x: Tensor) -> Tensor:

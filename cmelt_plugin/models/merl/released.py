@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -69,6 +69,10 @@ def our_name(name: str) -> str | None:
     return f"ecg_tower.encoder.{part}" if _RESNET.fullmatch(part) else None
 
 
+def _is_resnet(names: Iterable[str]) -> bool:
+    return any(name.startswith("ecg_encoder.layer1.") for name in names)
+
+
 def plain_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same without the prefix that data-parallel training puts in front of every name."""
     prefix = "module."
@@ -88,7 +92,7 @@ def convert(weights: dict[str, Tensor], lead_order: Sequence[str] = MIMIC_IV_ECG
     rest = {name: tensor for name, tensor in plain_names(weights).items() if name not in UNUSED}
     state: dict[str, Tensor] = {}
     try:
-        if "downconv.weight" in rest:
+        if _is_resnet(rest):
             positions = rest.pop("att_pool_head.positional_embedding")[0]
             state["ecg_tower.pool.class_token"] = rest.pop("att_pool_head.cls_token")[0, 0] + 2 * positions[0]
             state["ecg_tower.pool.positions"] = positions[1:].clone()
@@ -141,7 +145,7 @@ def our_settings(weights: dict[str, Any], ecg_heads: int | None = None, text_hea
             "embed_dim": shapes["proj_t.2.weight"][0],
             "text_encoder_config": json.dumps(_bert(shapes, text_heads), sort_keys=True),
         }
-        if "downconv.weight" in shapes:
+        if _is_resnet(shapes):
             values.update(ecg_encoder="resnet18", ecg_width=shapes["ecg_encoder.conv1.weight"][0])
         else:
             width = shapes["ecg_encoder.to_patch_embedding.weight"][0]

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from tiny import report_tokens, token_table, write_manifest
 
-from cmelt_plugin.data.checksums import CHECKSUMS_FILE
-from cmelt_plugin.data.directory_files import is_derived, is_part
-from cmelt_plugin.data.replacing import write_checksums
+from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE
+from cmelt_plugin.data.directory.own_files import is_derived, is_part
+from cmelt_plugin.data.directory.replacing import write_checksums
 from cmelt_plugin.data.text import report_embeddings
 from cmelt_plugin.data.text.report_embeddings import load_report_embeddings, make_report_embeddings, vectors_path
-from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 
 ENCODER = "sha256:" + "ab" * 32
