@@ -12,6 +12,7 @@ The model returns a dictionary; the criterion reads it by name and the model doe
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Collection
 from typing import Any
@@ -90,6 +91,11 @@ class MERL(CosineSimilarity, host.Model):
     def text_is_frozen(self) -> bool:
         """Whether :meth:`text_features` of a text never change, so that they may be computed once."""
         return self.text_encoder.free_layers == 0
+
+    def text_fingerprint(self) -> str:
+        """``sha256:…`` of what :meth:`text_features` computes: weights of the text encoder, and how its states are pooled."""
+        parts = f"{self.text_encoder.fingerprint()} {self.cfg.text_pool}"
+        return "sha256:" + hashlib.sha256(parts.encode()).hexdigest()
 
     def max_positions(self) -> None:
         return None

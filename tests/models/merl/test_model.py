@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
+from tiny import PAD, write_manifest
 from tiny_merl import ENCODERS, batch, tiny_merl
 from torch import Tensor
 
+from benchmarks.waits import WaitCounter
+from cmelt_plugin.data.text.report_embeddings import load_report_embeddings, make_report_embeddings
+from cmelt_plugin.data.text.tokenizer import pad_ids
+from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses import clip_loss
 from cmelt_plugin.models.base import ECGTextModel
@@ -180,6 +187,36 @@ def test_cached_features_give_what_the_texts_give(encoder: str) -> None:
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
 
 
+def test_cached_features_are_told_apart_by_weights_and_pooling() -> None:
+    model, same, pooled = tiny_merl(), tiny_merl(), tiny_merl(text_pool="mean")
+    same.text_encoder.load_state_dict(model.text_encoder.state_dict())
+    pooled.text_encoder.load_state_dict(model.text_encoder.state_dict())
+    assert same.text_fingerprint() == model.text_fingerprint() != pooled.text_fingerprint()
+    assert tiny_merl().text_fingerprint() != model.text_fingerprint()
+
+
+def test_vectors_on_disk_are_those_the_model_computes(tmp_path) -> None:
+    """A manifest directory's reports through the frozen tower once, and back as the features of a batch."""
+    directory = write_manifest(tmp_path, n_reports=6)
+    tokens = TokenTable.load(directory / "reports.tiny.npz", directory / "reports.parquet")
+    model = tiny_merl().eval()
+
+    def embed(texts: Sequence[np.ndarray]) -> np.ndarray:
+        ids, padding = pad_ids([text.tolist() for text in texts], PAD)
+        return model.text_features(ids, padding).numpy()
+
+    make_report_embeddings(directory, tokens, embed, model.text_fingerprint(), 256, batch_size=4)
+    vectors = load_report_embeddings(directory, tokens, model.text_fingerprint(), 256)
+    reports = np.array([5, 0, 0, 3])
+    cached = model.embed_text_features(torch.from_numpy(vectors.rows(reports))).mean
+    direct = model.embed_text(*pad_ids([tokens[int(report)].tolist() for report in reports], PAD)).mean
+    torch.testing.assert_close(cached, direct)
+    with torch.no_grad():
+        model.text_encoder.model.embeddings.word_embeddings.weight[5] += 1
+    with pytest.raises(DataError, match="no such file"):
+        load_report_embeddings(directory, tokens, model.text_fingerprint(), 256)
+
+
 # -- Evaluation, precision, settings -----------------------------------------------------------------------------------
 
 
@@ -264,6 +301,16 @@ def test_equal_seeds_give_equal_models(encoder: str) -> None:
         return torch.cat([tensor.flatten() for tensor in tiny_merl(encoder).ecg_tower.state_dict().values()])
 
     assert torch.equal(weights(1), weights(1)) and not torch.equal(weights(1), weights(2))
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_step_waits_for_nothing(encoder: str, padded: bool) -> None:
+    """On a GPU, reading a number back would halt the CPU; neither padding nor the frozen tower makes it do so."""
+    model, sample = tiny_merl(encoder, normalisation="min_max"), batch()
+    if padded:
+        sample["n_samples"] = torch.tensor([800, 800, 350, 350])
+    model(**sample)
+    assert WaitCounter.count(lambda: both_losses(model(**sample), 4).backward()) == 0
 
 
 def test_unknown_settings_are_refused() -> None:
