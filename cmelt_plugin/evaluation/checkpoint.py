@@ -6,10 +6,11 @@ import os
 from typing import Any, NamedTuple
 
 from cmelt_plugin import register
-from cmelt_plugin.checkpoint_files import check_finite, open_state
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.building import build, check_fits
 from cmelt_plugin.models.loaded_settings import check_settings
+from cmelt_plugin.serialization.checkpoint_files import open_state
+from cmelt_plugin.serialization.weight_checks import check_finite
 
 
 class LoadedModel(NamedTuple):

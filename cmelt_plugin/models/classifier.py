@@ -19,6 +19,7 @@ from cmelt_plugin.models.cmelt_config import CMELTConfig
 from cmelt_plugin.models.encoder_source import DROPOUTS, SIZES, read_encoder
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder
 from cmelt_plugin.modules.pooling import ECG_POOLS, pool_ecg_states
+from cmelt_plugin.optim.depths import set_depth
 
 logger = logging.getLogger(__name__)
 
@@ -168,12 +169,12 @@ class Classifier(host.Model):
         """Depth of every parameter, for layer-wise learning rates: 0 = head, 1 = last layer, …, L + 1 = below them."""
         layers = self.ecg_encoder.encoder.layers
         for parameter in self.ecg_encoder.parameters():
-            host.set_depth(parameter, len(layers) + 1)
+            set_depth(parameter, len(layers) + 1)
         for index, layer in enumerate(layers):
             for parameter in layer.parameters():
-                host.set_depth(parameter, len(layers) - index)
+                set_depth(parameter, len(layers) - index)
         for parameter in self.head.parameters():
-            host.set_depth(parameter, 0)
+            set_depth(parameter, 0)
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs):
         found = state_dict.get(f"{prefix}outputs")
