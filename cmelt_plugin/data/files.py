@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cmelt_plugin.data.checksums import check_listed, fingerprint
+from cmelt_plugin.data.directory.checksums import check_listed, fingerprint
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.serialization.atomic_files import atomic_path
 

@@ -11,7 +11,7 @@ from benchmarks import models
 from benchmarks.flops import forward_flops, training_flops
 from benchmarks.naive.attention import Mode
 from benchmarks.naive.model import NaiveCMELT
-from cmelt_plugin.models.cmelt_config import CMELTConfig
+from cmelt_plugin.models.cmelt.config import CMELTConfig
 
 WITHOUT_WASTE = Mode(dropout=False, all_tokens=False, full_vocabulary=False)
 
