@@ -31,6 +31,7 @@ from cmelt_plugin.host.names import (
     task_state,
 )
 from cmelt_plugin.host.optim import drop_gradients
+from cmelt_plugin.host.registration import add_model
 
 __all__ = [
     "HOSTS",
@@ -46,6 +47,7 @@ __all__ = [
     "Model",
     "Task",
     "TorchAdam",
+    "add_model",
     "check_checkpoint",
     "check_distributed",
     "checkpoint_checks",

@@ -270,7 +270,7 @@ def load_released(path: str | os.PathLike, lead_order: str | Sequence[str] | Non
         cfg = CMELTConfig(**our_settings(read_json(config) if config.is_file() else None))
     except (TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{config}: not a configuration of the release ({error})") from None
-    values = {**asdict(cfg), "_name": "cmelt"}
+    values = {"_name": "cmelt", **asdict(cfg)}
     try:
         weights = _read(file)
         check_finite(weights, file)
