@@ -24,6 +24,9 @@ _REGISTERED_MODULES = (
 )
 
 
+_SYSTEMS = "cmelt_plugin.models"  # whose folders declare themselves
+
+
 @dataclass(frozen=True)
 class Model:
     """A model and its configuration; both need no host.
@@ -77,7 +80,7 @@ def register_system(name: str, model: str, config: str, **more: Any) -> None:
 
 def models() -> dict[str, Model]:
     """All models, systems among them, by name."""
-    package = importlib.import_module("cmelt_plugin.models")
+    package = importlib.import_module(_SYSTEMS)
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         if module.ispkg:
             importlib.import_module(module.name)
