@@ -92,7 +92,7 @@ for changes in EXCESSIVE:
 
 
 def test_sizes_are_compared_before_memory_is_taken() -> None:
-    python_path = {"PYTHONPATH": ".:tests"}
+    python_path = {"PYTHONPATH": ".:tests/support"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=environment("fairseq", **python_path), capture_output=True, text=True, timeout=300
     )
