@@ -38,7 +38,9 @@ def test_what_fits_is_built_as_ever(weights) -> None:
 
 
 def test_a_host_asks_before_it_reads_the_tensors_of_a_checkpoint(weights) -> None:
-    from cmelt_plugin import host
+    from cmelt_plugin import host, register
+
+    register()
 
     def tree(**changes):
         return {"cfg": {"model": settings(**changes)}, "model": weights}
