@@ -104,8 +104,9 @@ def training(folder: str, first: int = 1) -> dict[str, Any]:
         if update < first:
             continue
         meters = state["extra_state"]["metrics"]
+        # Not those named "default", which the hosts no longer fill after resuming.
         updates[str(update)] = {
-            key: number(values["val"]) for _, key, kind, values in meters["default"] if kind == "AverageMeter"
+            key: number(values["val"]) for _, key, kind, values in meters["train"] if kind == "AverageMeter"
         }
         # Sums over all validations so far: their last value would be that of the last batch.
         validation[str(update)] = {
@@ -160,7 +161,7 @@ def loaded() -> dict[str, Any]:
     for name in ("old/pretrained.pt", "old/exported/pretrained", "exported/pretrained"):
         model = cmelt_plugin.load_pretrained(name, tokenizer="tokenizer" if name.endswith(".pt") else None)
         found[name] = {
-            "weights_hash": weights_hash(model.model.state_dict()),
+            "weights": weights_hash(model.model.state_dict()),
             "ecg": model.encode_ecg([str(record) for record in records]).tolist(),
             "short_ecg": model.encode_ecg(short, sample_rate=250).tolist(),
             "features_cls": model.ecg_features([str(record) for record in records]).tolist(),
@@ -173,7 +174,7 @@ def loaded() -> dict[str, Any]:
         model = cmelt_plugin.load_pretrained(name)
         names, probabilities = model.classify([str(record) for record in records])
         found[name] = {
-            "weights_hash": weights_hash(model.model.state_dict()),
+            "weights": weights_hash(model.model.state_dict()),
             "names": names,
             "thresholds": model.thresholds,
             "probabilities": probabilities.tolist(),

@@ -16,7 +16,8 @@ from hosts import HOSTS, host_python
 from systems.recorded_run import FIXTURE, UPDATES, UPDATES_OF_FINETUNING, UPDATES_OF_RELEASE, UPDATES_RESUMED, run_everything
 
 SAME_BITS = ("cpu", "instructions", "threads", "torch", "numpy", "scikit-learn", "transformers")
-RELATIVE, ABSOLUTE = 1e-5, 1e-6
+RELATIVE, ABSOLUTE = 1e-5, 2e-6
+LAST_DIGIT_PRINTED = 1.5e-4  # of what a host prints
 
 
 @pytest.fixture(scope="module", params=HOSTS)
@@ -27,11 +28,12 @@ def run(request, tmp_path_factory) -> tuple[dict[str, Any], dict[str, Any]]:
     return run_everything(request.param, tmp_path_factory.mktemp(request.param) / "work"), expected
 
 
-def differences(recorded: Any, now: Any, exact: bool, place: str = "") -> list[str]:
+def differences(recorded: Any, now: Any, exact: bool, absolute: float = ABSOLUTE, place: str = "") -> list[str]:
     """Where ``now`` is not what was recorded; entries that were added to dictionaries are none.
 
     Args:
         exact: every bit counts; else numbers agree within rounding, and hashes of numbers are not compared.
+        absolute: how far numbers may be apart however small they are.
         place: of both in the whole, for messages.
     """
     if isinstance(recorded, dict) and isinstance(now, dict):
@@ -39,27 +41,28 @@ def differences(recorded: Any, now: Any, exact: bool, place: str = "") -> list[s
         for key, value in recorded.items():
             if key in now:
                 if exact or not str(key).endswith("_hash"):
-                    found += differences(value, now[key], exact, f"{place}/{key}")
+                    found += differences(value, now[key], exact, absolute, f"{place}/{key}")
             else:
                 found.append(f"{place}/{key} is gone")
         return found
     if isinstance(recorded, list) and isinstance(now, list) and len(recorded) == len(now):
-        return [line for i, pair in enumerate(zip(recorded, now)) for line in differences(*pair, exact, f"{place}/{i}")]
+        pairs = enumerate(zip(recorded, now))
+        return [line for i, pair in pairs for line in differences(*pair, exact, absolute, f"{place}/{i}")]
     numbers = isinstance(recorded, (int, float)) and isinstance(now, (int, float))
-    if numbers and not exact and math.isclose(recorded, now, rel_tol=RELATIVE, abs_tol=ABSOLUTE):
+    if numbers and not exact and math.isclose(recorded, now, rel_tol=RELATIVE, abs_tol=absolute):
         return []
     same = recorded == now or (recorded != recorded and now != now)
     return [] if same else [f"{place}: {recorded!r} was recorded, now {now!r}"]
 
 
-def assert_as_recorded(run: tuple[dict[str, Any], dict[str, Any]], section: str, *commands: str) -> None:
+def assert_as_recorded(run: tuple[dict[str, Any], dict[str, Any]], section: str, *commands: str, absolute=ABSOLUTE) -> None:
     """Commands ended well, and what they gave is what was recorded."""
     now, recorded = run
     for name in commands:
         assert now["exit_codes"][name] == 0, f"{name} failed:\n{now['logs'][name][-6000:]}"
     assert "error" not in now[section], now[section]["error"]
     exact = section == "prepared_files" or all(now["environment"][key] == recorded["environment"][key] for key in SAME_BITS)
-    found = differences(recorded[section], now[section], exact)
+    found = differences(recorded[section], now[section], exact, absolute)
     assert not found, f"{len(found)} differences ({'bit for bit' if exact else 'within rounding'}):\n" + "\n".join(found[:40])
 
 
@@ -83,7 +86,7 @@ def test_an_old_checkpoint_resumes_on_an_old_directory(run):
 
 
 def test_an_old_checkpoint_validates_as_it_did(run):
-    assert_as_recorded(run, "validation", "validate")
+    assert_as_recorded(run, "validation", "validate", absolute=LAST_DIGIT_PRINTED)
 
 
 def test_an_old_checkpoint_fine_tunes_as_it_did(run):
