@@ -16,6 +16,7 @@ from cmelt_plugin import host
 from cmelt_plugin.data.batches.ecg_text import ECGDataset, ECGTextDataset, PairingOptions
 from cmelt_plugin.data.batches.negatives import NegativeTable
 from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.text.token_files import open_token_file, token_files
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.validation import SubsetEvaluation
@@ -82,7 +83,7 @@ class CMELTPretrainingTask(ECGTask):
         labels, names = labelled if labelled is not None else (None, None)
         prompts = None
         if self._has_class_texts(directory, labels):
-            prompts = cut_texts(self._tokens(directory, "prompts", "prompts.json"), self.cfg.max_text_tokens)
+            prompts = cut_texts(self._tokens(directory, "prompts"), self.cfg.max_text_tokens)
         no_pairs = self._no_pairs(directory, manifest)
         if no_pairs is not None and not training and prompts is not None:
             logger.info("%s/%s: zero-shot classification alone: %s", directory, split, no_pairs)
@@ -95,7 +96,7 @@ class CMELTPretrainingTask(ECGTask):
         else:
             dataset = ECGTextDataset(
                 manifest,
-                self._tokens(directory, "reports", "reports.parquet"),
+                self._tokens(directory, "reports"),
                 PairingOptions(
                     seed=self.cfg.seed,
                     train=training,
@@ -157,7 +158,7 @@ class CMELTPretrainingTask(ECGTask):
         """
         if not (directory / "reports.parquet").is_file():
             return "no reports"
-        if not list(directory.glob(f"reports.{self.cfg.tokenizer or '*'}.npz")):
+        if not token_files(directory, "reports", self.cfg.tokenizer):
             return "no token ids of reports"
         if self.cfg.negatives == "n3s":
             return None if list(directory.glob("*.n3s.npy")) else "no negatives (preprocess/n3s.py)"
@@ -169,30 +170,9 @@ class CMELTPretrainingTask(ECGTask):
             raise DataError(f"task.negatives must be one of {', '.join(NEGATIVES)}, not {self.cfg.negatives!r}")
         return NegativeTable.load(directory, split) if self.cfg.negatives == "n3s" else None
 
-    def _tokens(self, directory: Path, kind: str, source: str) -> TokenTable:
+    def _tokens(self, directory: Path, kind: str) -> TokenTable:
         """Token ids of ``kind``; refused when they come from another tokenizer than the checkpoint's."""
-        tag = self.cfg.tokenizer
-        if tag is None:
-            found = sorted(path.name for path in directory.glob(f"{kind}.*.npz"))
-            if len(found) != 1:
-                raise DataError(
-                    f"{directory}: {'several token files' if found else 'no token file'} for {source}"
-                    f"{': ' + ', '.join(found) if found else ''}; "
-                    + ("choose one with task.tokenizer=TAG" if found else f"run preprocess/tokenizer.py --manifest {directory}")
-                )
-            tag = found[0][len(kind) + 1 : -len(".npz")]
-        path = directory / f"{kind}.{tag}.npz"
-        tokens = TokenTable.load(path, directory / source)
         known = self.state.state_dict.get("tokenizer_fingerprint")
-        if known is not None and known != tokens.info["fingerprint"]:
-            raise DataError(
-                f"{path} was made with the tokenizer {tokens.info['tokenizer']!r}, which is not the one the model was "
-                "trained with; run preprocess/tokenizer.py with that tokenizer"
-            )
-        if self.vocab_size and tokens.info["vocab_size"] > self.vocab_size:
-            raise DataError(
-                f"{path} has a vocabulary of {tokens.info['vocab_size']} tokens, the text encoder one of "
-                f"{self.vocab_size}; use the tokenizer that belongs to model.text_encoder"
-            )
+        tokens = open_token_file(directory, kind, self.cfg.tokenizer, known, self.vocab_size or None)
         self.state.merge_state_dict({"tokenizer_fingerprint": tokens.info["fingerprint"]})
         return tokens

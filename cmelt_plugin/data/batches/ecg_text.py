@@ -22,6 +22,7 @@ from cmelt_plugin.data.batches.rng import epoch_generator, epoch_order, record_g
 from cmelt_plugin.data.batches.worker_memory import empty_batch
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
+from cmelt_plugin.data.text.padding import padded_texts
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.data.text.word_masking import WordMasker
 from cmelt_plugin.errors import DataError
@@ -239,14 +240,7 @@ class ECGTextDataset(ECGDataset):
 
     def pad_texts(self, report_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ids int64 ``[B, L]`` and padding bool ``[B, L]`` of the given reports."""
-        limit = self.options.max_text_tokens
-        texts = [self.tokens[report] for report in report_ids]
-        texts = [text if len(text) <= limit else np.append(text[: limit - 1], text[-1]) for text in texts]
-        lengths = np.array([len(text) for text in texts])
-        padding = np.arange(max(lengths.max(), 1))[None, :] >= lengths[:, None]
-        ids = np.full(padding.shape, self.tokens.info["pad_id"], dtype=np.int64)
-        ids[~padding] = np.concatenate(texts)
-        return ids, padding
+        return padded_texts(self.tokens, report_ids, self.options.max_text_tokens)
 
     def collater(self, samples: Sequence[Any], steps: bool = False) -> dict[str, Any]:
         if len(samples) == 0:
