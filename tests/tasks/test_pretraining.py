@@ -7,12 +7,11 @@ from omegaconf import OmegaConf
 from tiny import TINY_MODEL, tiny_model, tiny_t5_config, token_table, write_manifest
 
 from cmelt_plugin import host
-from cmelt_plugin.criterions.composite import CompositeCriterion
-from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.recall import retrieval_figures
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
 from cmelt_plugin.tasks.pretraining import CMELTPretrainingTask, PretrainingConfig
 
 
@@ -36,7 +35,7 @@ def task(directory, **changes):
 
 def validate(the_task, model, batch_size, subset="valid", repeat_last=False):
     """What the hosts do: every batch through valid_step and reduce_metrics, averaged at the end."""
-    criterion = CompositeCriterion(CriterionConfig(), the_task).eval()
+    criterion = CMELTCriterion(CMELTCriterionConfig(), the_task).eval()
     iterator = the_task.get_batch_iterator(the_task.dataset(subset), max_sentences=batch_size)
     batches = list(iterator.next_epoch_itr(shuffle=False))
     if repeat_last:  # as the hosts do on a rank that ran out of batches
@@ -79,12 +78,12 @@ def test_repeated_records_count_once_and_a_second_pass_starts_anew(directory, mo
 def test_an_empty_batch_is_counted_but_adds_nothing(directory, model):
     the_task = task(directory)
     the_task.load_dataset("valid")
-    criterion = CompositeCriterion(CriterionConfig(), the_task).eval()
+    criterion = CMELTCriterion(CMELTCriterionConfig(), the_task).eval()
     batch = next(the_task.get_batch_iterator(the_task.dataset("valid"), max_sentences=24).next_epoch_itr(shuffle=False))
     the_task.evaluation.n_batches = 2
-    assert "figures" not in the_task.valid_step(batch, model, criterion)[2]
+    assert "metric_ranks" not in the_task.valid_step(batch, model, criterion)[2]
     loss, size, log = the_task.valid_step({}, model, criterion)
-    assert (float(loss), size, log["figure/records"]) == (0.0, 0, 24.0)
+    assert (float(loss), size, log["metric/records"]) == (0.0, 0, 24.0)
 
 
 def test_training_set_is_shuffled_and_the_others_are_not(directory):
@@ -271,7 +270,7 @@ def test_texts_are_padded_to_few_lengths_and_the_loss_stays(directory, model, mu
     assert batch["net_input"]["text"].shape == (4, 6)
     seen = []
 
-    class Spy(CompositeCriterion):
+    class Spy(CMELTCriterion):
         def forward(self, model, sample, reduce=True):
             seen.append(sample["net_input"]["text"].shape[1])
             return super().forward(model, sample, reduce)
@@ -280,7 +279,7 @@ def test_texts_are_padded_to_few_lengths_and_the_loss_stays(directory, model, mu
         def backward(self, loss):
             loss.backward()
 
-    criterion = Spy(CriterionConfig(), the_task).train()
+    criterion = Spy(CMELTCriterionConfig(), the_task).train()
     with torch.random.fork_rng():
         results = []
         for sample in (batch, the_task.with_padded_texts(batch)):

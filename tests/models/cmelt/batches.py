@@ -52,4 +52,4 @@ def joined(*samples: dict[str, Any]) -> dict[str, Any]:
             parts.append(part)
         inputs[name] = torch.cat(parts)
     rows = {name: torch.cat([s[name] for s in samples]) for name, value in samples[0].items() if torch.is_tensor(value)}
-    return {**rows, "net_input": inputs}
+    return {**rows, "net_input": inputs, "ntokens": sum(sample["ntokens"] for sample in samples)}
