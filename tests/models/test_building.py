@@ -43,9 +43,9 @@ def test_a_host_asks_before_it_reads_the_tensors_of_a_checkpoint(weights) -> Non
     def tree(**changes):
         return {"cfg": {"model": settings(**changes)}, "model": weights}
 
-    host._judge_checkpoint(tree(), "x.pt")
+    host.check_checkpoint(tree(), "x.pt")
     with pytest.raises(DataError, match="x.pt"):
-        host._judge_checkpoint(tree(encoder_layers=1_000_000), "x.pt")
+        host.check_checkpoint(tree(encoder_layers=1_000_000), "x.pt")
 
 
 # What takes gigabytes, or hours, where it is built before it is compared.

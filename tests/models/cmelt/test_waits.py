@@ -10,7 +10,7 @@ import torch
 from benchmarks.waits import WaitCounter
 from cmelt_plugin import host
 from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
-from cmelt_plugin.optimizer import LayerwiseAdam, LayerwiseAdamConfig
+from cmelt_plugin.optim.adam import LayerwiseAdam, LayerwiseAdamConfig
 from tests.models.cmelt.batches import dataset
 from tests.models.cmelt.rank_work import filled
 
