@@ -16,7 +16,7 @@ import torch
 
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import METRIC, METRIC_RANKS
-from cmelt_plugin.data.batches.ecg_text import ECGDataset
+from cmelt_plugin.data.batches.ecg import ECGDataset
 from cmelt_plugin.data.files import fingerprint
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.errors import DataError
@@ -213,7 +213,7 @@ class ECGTask(host.Task):
 
     def has_loss(self, sample: dict[str, Any]) -> bool:
         """Whether the criterion can be computed for a validation batch."""
-        return "text" in sample["net_input"]
+        return True
 
     def compute_loss(self, sample: dict[str, Any], model: Any, criterion: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
         """What the model returned, where the evaluation can use it, and loss, sample size and log of a batch."""

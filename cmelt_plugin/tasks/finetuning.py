@@ -65,9 +65,6 @@ class FinetuningTask(ECGTask):
     def is_training_set(self, dataset: Any) -> bool:
         return isinstance(dataset, LabelledECGDataset) and dataset.options.train
 
-    def has_loss(self, sample: dict[str, Any]) -> bool:
-        return True
-
     def compute_loss(self, sample: dict[str, Any], model: Any, criterion: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
         output = model(**sample["net_input"])
         return (output, *criterion.compute_loss(output, sample))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from finetune_runs import save_pretrained, write_labelled
+from pairs import pretraining_task
 from tiny import tiny_model, write_manifest
 
 from cmelt_plugin import host, register
@@ -16,7 +17,7 @@ from cmelt_plugin.criterions.identification import IdentificationCriterion, Iden
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
 from cmelt_plugin.tasks.base import ECGTask
-from tests.tasks import test_classification, test_identification, test_pretraining
+from tests.tasks import test_classification, test_identification
 
 register()
 TASKS = ("pretraining", "classification", "identification")
@@ -36,7 +37,7 @@ def made(name: str, folders: dict[str, Any]) -> tuple[ECGTask, Any, Any]:
     """A task with its training and validation data, a model and the criterion."""
     torch.manual_seed(0)
     if name == "pretraining":
-        task = test_pretraining.task(folders["pairs"])
+        task = pretraining_task(folders["pairs"])
         model, criterion = tiny_model(), CMELTCriterion(CMELTCriterionConfig(), task)
     elif name == "classification":
         task, model = test_classification.task(folders["labelled"], folders["pretrained"], lead_mask_probability=0.5)

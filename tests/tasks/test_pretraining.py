@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from pairs import pretraining_task as task
 from tiny import TINY_MODEL, tiny_model, tiny_t5_config, token_table, write_manifest
 
 from cmelt_plugin import host
@@ -12,7 +13,6 @@ from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.recall import retrieval_figures
 from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
-from cmelt_plugin.tasks.pretraining import CMELTPretrainingTask, PretrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +24,6 @@ def directory(tmp_path_factory):
 def model():
     torch.manual_seed(0)
     return tiny_model()
-
-
-def task(directory, **changes):
-    out = CMELTPretrainingTask(PretrainingConfig(data=str(directory) if directory else None, **{"seed": 1, **changes}))
-    out.n_ecg_tokens, out.vocab_size = 312, 60
-    out.state.merge_state_dict({"tokenizer_fingerprint": None})  # shared by all tasks of a process
-    return out
 
 
 def validate(the_task, model, batch_size, subset="valid", repeat_last=False):
@@ -150,7 +143,7 @@ def test_build_model_keeps_the_text_encoder_configuration(directory, tmp_path):
     configuration = OmegaConf.create({"model": given})
     the_task = task(directory)
     the_task.build_model(configuration.model)
-    assert (the_task.n_ecg_tokens, the_task.vocab_size) == (312, 60)
+    assert (the_task.inputs.n_ecg_tokens, the_task.vocab_size) == (312, 60)
     assert json.loads(configuration.model.text_encoder_config)["d_model"] == 32
 
     configuration.model.update({"text_encoder": str(tmp_path / "nowhere"), "text_encoder_config": None})
@@ -179,8 +172,7 @@ def test_sidecars_are_checked(tmp_path):
         task(directory).load_dataset("train", combine=True)
     task(directory, tokenizer="tiny").load_dataset("train", combine=True)
 
-    small = task(directory, tokenizer="tiny")
-    small.vocab_size = 10
+    small = task(directory, vocab_size=10, tokenizer="tiny")
     with pytest.raises(DataError, match="vocabulary of 60 tokens, the text encoder one of 10"):
         small.load_dataset("train", combine=True)
 
@@ -201,7 +193,7 @@ def test_sidecars_are_checked(tmp_path):
 def test_missing_and_unknown_negatives(tmp_path):
     directory = write_manifest(tmp_path / "m")
     with pytest.raises(DataError, match="task.negatives must be one of n3s, random"):
-        task(directory, negatives="nearest").load_dataset("train", combine=True)
+        task(directory, negatives="nearest")
     (directory / "train.n3s.npy").unlink()
     with pytest.raises(DataError, match=r"preprocess/n3s\.py"):
         task(directory).load_dataset("train", combine=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cmelt_plugin.data.batches.augmentation import random_lead_mask
-from cmelt_plugin.data.batches.ecg_text import ECGDataset
+from cmelt_plugin.data.batches.ecg import ECGDataset
 from cmelt_plugin.data.batches.rng import epoch_order, record_generators
 from cmelt_plugin.data.directory.manifest import LABELS_FILE, Manifest, read_class_names
 from cmelt_plugin.data.leads import LEADS

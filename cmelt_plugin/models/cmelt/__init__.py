@@ -13,5 +13,6 @@ register_system(
         "cmelt_etm": "cmelt_plugin.models.cmelt.criterion:ETMCriterion",
         "cmelt_siglep": "cmelt_plugin.models.cmelt.criterion:SiglepCriterion",
     },
+    inputs="cmelt_plugin.models.cmelt.inputs:CMELTInputs",
     released="cmelt_plugin.models.cmelt.released",
 )
