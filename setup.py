@@ -58,7 +58,7 @@ EXTRAS = {
     "gpu": ["faiss-gpu>=1.14.3; python_version >= '3.10'"],
     "viz": ["matplotlib>=3.9"],
     # ruff <0.18: rules and formatting change between its minor versions, and 'make test' checks both.
-    "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.141", "ruff>=0.17,<0.18", *CLUSTER],
+    "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.141", "ruff>=0.17,<0.18", "mypy>=1.15", "pandas-stubs", *CLUSTER],
 }
 
 
