@@ -38,6 +38,7 @@ SYSTEMS: dict[tuple[str, str], str] = {
     ("cmelt_plugin.models.classifier.model", "cmelt_plugin.models.cmelt.config"): "the sizes of an encoder from scratch",
     ("benchmarks.models", "cmelt_plugin.models.cmelt.config"): "measures C-MELT alone",
     ("benchmarks.models", "cmelt_plugin.models.cmelt.criterion"): "measures C-MELT alone",
+    ("benchmarks.material", "cmelt_plugin.models.cmelt.inputs"): "measures C-MELT alone",
     ("benchmarks.models", "cmelt_plugin.models.cmelt.model"): "measures C-MELT alone",
     ("benchmarks.text_padding", "cmelt_plugin.models.cmelt.config"): "measures C-MELT alone",
 }

@@ -5,7 +5,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from pairs import pretraining_task as task
-from tiny import TINY_MODEL, tiny_model, tiny_t5_config, token_table, write_manifest
+from tiny import TINY_MODEL, hosted_tiny_model, tiny_t5_config, token_table, write_manifest
 
 from cmelt_plugin import host
 from cmelt_plugin.data.directory.manifest import Manifest
@@ -23,7 +23,7 @@ def directory(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return tiny_model()
+    return hosted_tiny_model()
 
 
 def validate(the_task, model, batch_size, subset="valid", repeat_last=False):

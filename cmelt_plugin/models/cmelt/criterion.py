@@ -15,7 +15,7 @@ from cmelt_plugin.criterions.pretraining import Batch, LossTerm, PretrainingCrit
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses import etm_loss, mem_loss, mlm_loss, siglep_loss_in_rows
 from cmelt_plugin.losses.mlm import IGNORED
-from cmelt_plugin.losses.siglep import DUPLICATES
+from cmelt_plugin.losses.pairs import DUPLICATES
 from cmelt_plugin.modules.masking import masked_states
 from cmelt_plugin.modules.patches import patchify, standardise_leads
 
