@@ -1,4 +1,6 @@
 import json
+import pickle
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -6,13 +8,19 @@ import torch
 from omegaconf import OmegaConf
 from pairs import pretraining_task as task
 from tiny import TINY_MODEL, hosted_tiny_model, tiny_t5_config, token_table, write_manifest
+from torch import nn
 
-from cmelt_plugin import host
+from cmelt_plugin import host, registry
+from cmelt_plugin.criterions.pretraining import LossTerm, PretrainingCriterion
+from cmelt_plugin.data.batches.inputs import InputOptions
 from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.recall import retrieval_figures
 from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
+from cmelt_plugin.models.cmelt.inputs import CMELTInputOptions
+from cmelt_plugin.tasks.pretraining import CommonConfig, PretrainingConfig, PretrainingTask, with_options
 
 
 @pytest.fixture(scope="module")
@@ -287,3 +295,68 @@ def test_texts_are_padded_to_few_lengths_and_the_loss_stays(directory, model, mu
 def test_a_multiple_below_one_is_refused(directory):
     with pytest.raises(DataError, match="task.pad_text_to=0"):
         task(directory, pad_text_to=0)
+
+
+@dataclass
+class ToyConfig:
+    width: int = 2
+
+
+class Toy(nn.Module):
+    """An ECG encoder that learns from ECGs alone."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.leads = nn.Linear(12, cfg.width)
+
+    @classmethod
+    def build_model(cls, cfg, task=None):
+        return cls(cfg)
+
+    def forward(self, ecg, n_samples=None):
+        return {"states": self.leads(ecg.mean(dim=2))}
+
+
+class ToyCriterion(PretrainingCriterion):
+    def terms(self):
+        return {"size": (0.5, lambda batch: LossTerm(batch.output["states"].square().sum(), {}))}
+
+
+def test_a_system_without_texts_needs_no_reports(tmp_path):
+    directory = write_manifest(tmp_path / "m", reports=False)
+    the_task, model = task(directory), Toy(ToyConfig())
+    the_task.use(registry.System("toy", model="", config="", reads_text=False), model)
+    the_task.load_dataset("train", combine=True)
+    the_task.load_dataset("valid")
+    criterion = ToyCriterion(None, the_task).train()
+    [batch] = the_task.get_batch_iterator(the_task.dataset("train"), max_sentences=24).next_epoch_itr(shuffle=False)
+    sample = the_task.with_padded_texts(batch_in_mv(batch))
+    loss, rows, log = criterion(model, sample)
+    assert rows == 24 and loss.item() == pytest.approx(0.5 * log["loss_size"].item()) and log["loss"] > 0
+    [batch] = the_task.get_batch_iterator(the_task.dataset("valid"), max_sentences=24).next_epoch_itr(shuffle=False)
+    loss, rows, log = the_task.valid_step(batch, model, criterion.eval())
+    assert rows == 24 and loss > 0 and not any(name.startswith("metric") for name in log)
+
+
+def test_the_task_trains_systems_and_nothing_before_the_model_is_built(directory):
+    new = PretrainingTask(PretrainingConfig(data=str(directory), seed=1))
+    with pytest.raises(RuntimeError, match="build_model comes first"):
+        new.load_dataset("train", combine=True)
+    with pytest.raises(DataError, match=r"trains model._name = cmelt.*, not 'cmelt_classifier'"):
+        new.build_model(OmegaConf.create({"_name": "cmelt_classifier"}))
+
+
+def test_options_of_systems_are_options_of_the_task():
+    @dataclass
+    class Mine(InputOptions):
+        views: int = field(default=2, metadata={"help": "how many"})
+        mlm_probability: float = 0.25
+
+    other = dataclass(type("Other", (InputOptions,), {"__annotations__": {"views": int}, "views": 3}))
+    config = with_options(CommonConfig, [CMELTInputOptions, Mine], "Config")
+    made = config(views=3)
+    assert (made.views, made.mlm_probability, made.negatives, made.pad_text_to) == (3, 0.25, "n3s", 1)
+    assert config.__dataclass_fields__["views"].metadata["help"] == "how many"
+    with pytest.raises(ValueError, match="two systems mean different things by the task's option views"):
+        with_options(CommonConfig, [Mine, other], "Config")
+    assert pickle.loads(pickle.dumps(PretrainingConfig())) == PretrainingConfig()
