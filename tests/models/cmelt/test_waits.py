@@ -9,11 +9,10 @@ import torch
 
 from benchmarks.waits import WaitCounter
 from cmelt_plugin import host
-from cmelt_plugin.criterions.composite import CompositeCriterion
-from cmelt_plugin.criterions.config import CriterionConfig
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
 from cmelt_plugin.optim.adam import LayerwiseAdam, LayerwiseAdamConfig
-from tests.criterions.batches import dataset
-from tests.criterions.rank_work import filled
+from tests.models.cmelt.batches import dataset
+from tests.models.cmelt.rank_work import filled
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def to(device: str, batch: Any) -> Any:
 def training_step(sample: dict[str, Any], options: dict[str, Any], device: str = "cpu"):
     """Forward, backward and update as a function, and what it logs."""
     model = filled(**options.pop("model", {})).to(device).train()
-    criterion = CompositeCriterion(CriterionConfig(**options), None).train()
+    criterion = CMELTCriterion(CMELTCriterionConfig(**options), None).train()
     settings = {"tpu": False} if not host.IS_SIGNALS else {}
     optimiser = LayerwiseAdam(LayerwiseAdamConfig(adam_betas="(0.9, 0.98)", lr=[1e-3], **settings), list(model.parameters()))
     logs = []
@@ -51,6 +50,7 @@ OPTIONS: list[dict[str, Any]] = [
     {},
     {"duplicates": "negative", "mem_target": "masked_input", "model": {"learn_logit_scale": False}},
     {"siglep_weight": 0.0, "mem_weight": 0.0},
+    {"mlm_on": "aligned", "mem_on": "aligned"},
 ]
 
 

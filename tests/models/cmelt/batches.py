@@ -6,13 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pairs
 import torch
 from tiny import PAD, tiny_t5_config, write_manifest
 
-from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
-from cmelt_plugin.data.batches.negatives import NegativeTable
-from cmelt_plugin.data.directory.manifest import Manifest
-from cmelt_plugin.data.text.tokens import TokenTable
+from cmelt_plugin.data.batches.pretraining import PretrainingDataset
 
 # What stands beside a row that is shorter than its new neighbours.
 _FILLERS = {"text": PAD, "text_padding_mask": True, "mlm_mask": False}
@@ -24,16 +22,11 @@ def without_dropout() -> dict[str, Any]:
     return {"dropout": 0.0, "attention_dropout": 0.0, "text_encoder_config": json.dumps(text_encoder)}
 
 
-def dataset(directory: Path, short_row: int | None = None) -> ECGTextDataset:
+def dataset(directory: Path, short_row: int | None = None) -> PretrainingDataset:
     """Training data with lead masking, negatives and many records of the same report."""
     if not (directory / "train.tsv").exists():
         write_manifest(directory, n_records=12, n_reports=6, splits=("train",), short_row=short_row)
-    return ECGTextDataset(
-        Manifest.open(directory, "train"),
-        TokenTable.load(directory / "reports.tiny.npz", directory / "reports.parquet"),
-        PairingOptions(seed=3, mlm_probability=0.4),
-        NegativeTable.load(directory, "train"),
-    )
+    return pairs.dataset(directory, seed=3, mlm_probability=0.4)
 
 
 def joined(*samples: dict[str, Any]) -> dict[str, Any]:
@@ -52,4 +45,4 @@ def joined(*samples: dict[str, Any]) -> dict[str, Any]:
             parts.append(part)
         inputs[name] = torch.cat(parts)
     rows = {name: torch.cat([s[name] for s in samples]) for name, value in samples[0].items() if torch.is_tensor(value)}
-    return {**rows, "net_input": inputs}
+    return {**rows, "net_input": inputs, "ntokens": sum(sample["ntokens"] for sample in samples)}

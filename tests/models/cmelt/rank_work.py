@@ -9,8 +9,7 @@ import torch
 from tiny import tiny_model
 from torch import Tensor, nn
 
-from cmelt_plugin.criterions.composite import CompositeCriterion
-from cmelt_plugin.criterions.config import CriterionConfig
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
 
 
 def filled(**changes: Any) -> nn.Module:
@@ -32,7 +31,7 @@ def train_step(
     """
     task = SimpleNamespace(target_dictionary=None, training_batch_size=batch_size)
     model = filled(**model_changes).train()
-    criterion = CompositeCriterion(CriterionConfig(**options), task).train()
+    criterion = CMELTCriterion(CMELTCriterionConfig(**options), task).train()
     loss, sample_size, log = criterion(model, sample)
     counts = 0 if sample.get("ignore_grad") else 1
     (loss * counts).backward()

@@ -4,16 +4,15 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from pairs import dataset, equal, paired
 from tiny import EOS, MASK, PAD, report_tokens, write_manifest
 
-from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
 from cmelt_plugin.data.batches.negatives import NegativeTable
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import fingerprint
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
-from tests.data.paired import dataset, equal
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def test_swapped_rows_carry_the_negative_report(directory, n3s):
         assert words(batch, row) == list(report_tokens(used))
         assert (own == used) == bool(batch["aligned"][row])
         if n3s and own != used:
-            assert used in data.negatives.neighbours[own]
+            assert used in data.inputs.negatives.neighbours[own]
 
 
 def test_masks_are_those_of_the_text_in_use(directory):
@@ -110,7 +109,7 @@ def test_same_batches_for_any_number_of_workers(directory, workers):
 
 def test_long_texts_are_cut_and_keep_their_end_token(directory):
     data = dataset(directory, max_text_tokens=3)
-    ids, padding = data.pad_texts(np.array([2]))
+    ids, padding = data.inputs.padded_texts(np.array([2]))
     assert ids.tolist() == [[*report_tokens(2)[:2], EOS]]
     assert not padding.any()
 
@@ -130,44 +129,13 @@ def test_records_without_report_are_refused(tmp_path):
     full = write_manifest(tmp_path / "full")
     tokens = TokenTable.load(full / "reports.tiny.npz")
     with pytest.raises(DataError, match=r"row 0: no report"):
-        ECGTextDataset(Manifest.open(directory, "train"), tokens, PairingOptions())
+        paired(Manifest.open(directory, "train"), tokens)
 
 
 def test_random_negatives_differ_from_the_report(tmp_path):
     directory = write_manifest(tmp_path / "m", n_reports=2, k=1)
     batch = dataset(directory, n3s=False).collater(list(range(8)))
     assert (batch["text_report_id"] != batch["report_id"]).sum() == 4
-
-
-def test_random_negatives_are_those_of_uniformly_drawn_other_records(tmp_path):
-    """Copies of a report stood together, as one patient's records do; the record behind them was drawn for all of them."""
-    data = dataset(write_manifest(tmp_path / "m", n_records=40, n_reports=5), n3s=False)
-    runs = np.repeat([3, 0, 3, 1, 2, 4], [20, 4, 5, 1, 7, 3])
-    data.report_ids = runs.astype(np.int32)
-    data.report_ends = np.cumsum(np.bincount(runs))
-    counts = np.bincount(runs)
-    n_draws = 20_000
-    for own in range(5):
-        drawn = data.draw_negatives(np.full(n_draws, own, dtype=np.int32), np.random.default_rng(own).random(n_draws))
-        expected = n_draws * counts / (40 - counts[own])
-        found = np.bincount(drawn, minlength=5)
-        assert found[own] == 0
-        others = np.arange(5) != own
-        chi_square = ((found - expected)[others] ** 2 / expected[others]).sum()
-        assert chi_square < 18.5  # 3 degrees of freedom: exceeded once in 3,000
-
-
-def test_a_random_negative_that_was_right_stays_the_same(tmp_path):
-    """Only a draw of the report itself is made again, so that what was drawn right before is drawn now."""
-    data = dataset(write_manifest(tmp_path / "m", n_records=24, n_reports=6), n3s=False)
-    u = np.random.default_rng(0).random(500)
-    own = np.arange(500, dtype=np.int32) % 6
-    row = (u * 24).astype(int)
-    right = data.report_ids[row] != own
-    assert 300 < right.sum() < 500
-    assert np.array_equal(data.draw_negatives(own, u)[right], data.report_ids[row][right])
-    ends = data.draw_negatives(np.array([0, 5, 0, 5]), np.array([0.0, 0.0, np.nextafter(1, 0), np.nextafter(1, 0)]))
-    assert set(ends) <= set(range(6)) and (ends != [0, 5, 0, 5]).all()
 
 
 def test_one_report_alone_has_no_negatives(tmp_path):
@@ -180,7 +148,7 @@ def test_one_report_alone_has_no_negatives(tmp_path):
     manifest_of_one = type("One", (Manifest,), {"report_ids": lambda self: np.zeros(1, dtype=np.int32)})
     one = manifest_of_one(**{field.name: getattr(manifest, field.name) for field in dataclasses.fields(manifest)})
     with pytest.raises(DataError, match="one report only"):
-        ECGTextDataset(one, TokenTable.load(directory / "reports.tiny.npz"), PairingOptions(), None)
+        paired(one, TokenTable.load(directory / "reports.tiny.npz"), n3s=False)
 
 
 def test_spawned_workers_make_the_same_batches(directory):
@@ -200,4 +168,5 @@ def test_a_pickled_data_set_has_ten_bytes_per_record(directory):
     many = {key: np.tile(getattr(data.manifest, key), 1000) for key in ("shard", "row", "n_samples")}
     data.manifest = dataclasses.replace(data.manifest, **many)
     data.report_ids = np.tile(data.report_ids, 1000)
+    data.inputs.pairs = data.inputs.pairs._replace(manifest=data.manifest, report_ids=data.report_ids)
     assert len(pickle.dumps(data)) - few <= 10 * 999 * n + 100

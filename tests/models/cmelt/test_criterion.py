@@ -12,23 +12,26 @@ from torch import nn
 from torch.nn import functional as F
 
 from cmelt_plugin import host
-from cmelt_plugin.criterions.composite import CompositeCriterion
-from cmelt_plugin.criterions.config import CriterionConfig
-from cmelt_plugin.criterions.etm import ETMCriterion
-from cmelt_plugin.criterions.mem import MEMCriterion
-from cmelt_plugin.criterions.mlm import MLMCriterion
-from cmelt_plugin.criterions.siglep import SiglepCriterion
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses import pair_labels
+from cmelt_plugin.models.cmelt.criterion import (
+    CHOICES,
+    CMELTCriterion,
+    CMELTCriterionConfig,
+    ETMCriterion,
+    MEMCriterion,
+    MLMCriterion,
+    SiglepCriterion,
+)
 from cmelt_plugin.modules.patches import patchify, standardise_leads
-from tests.criterions.batches import dataset
-from tests.criterions.rank_work import filled
+from tests.models.cmelt.batches import dataset
+from tests.models.cmelt.rank_work import filled
 
-SINGLE: dict[str, tuple[type, Any]] = {
-    "mlm": (MLMCriterion, CriterionConfig),
-    "mem": (MEMCriterion, CriterionConfig),
-    "etm": (ETMCriterion, CriterionConfig),
-    "siglep": (SiglepCriterion, CriterionConfig),
+SINGLE: dict[str, type[CMELTCriterion]] = {
+    "mlm": MLMCriterion,
+    "mem": MEMCriterion,
+    "etm": ETMCriterion,
+    "siglep": SiglepCriterion,
 }
 LOGGED = {
     "loss",
@@ -54,11 +57,11 @@ def model() -> nn.Module:
     return filled().eval()
 
 
-def composite(**options: Any) -> CompositeCriterion:
-    return CompositeCriterion(CriterionConfig(**options), None)
+def composite(**options: Any) -> CMELTCriterion:
+    return CMELTCriterion(CMELTCriterionConfig(**options), None)
 
 
-def test_every_part_equals_its_definition(model, sample) -> None:
+def test_every_term_equals_its_definition(model, sample) -> None:
     """Means over masked words, masked tokens, pairs and rows, each times the number of rows."""
     out, rows = model(**sample["net_input"]), 5
     inputs = sample["net_input"]
@@ -89,21 +92,20 @@ def test_the_composite_is_the_weighted_sum(model, sample) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SINGLE))
-def test_a_criterion_alone_equals_its_part(model, sample, name: str) -> None:
-    criterion_class, config_class = SINGLE[name]
-    loss, sample_size, log = criterion_class(config_class(), None)(model, sample)
-    _, _, all_parts = composite()(model, sample)
+def test_a_criterion_alone_equals_its_term(model, sample, name: str) -> None:
+    loss, sample_size, log = SINGLE[name](CMELTCriterionConfig(), None)(model, sample)
+    _, _, all_terms = composite()(model, sample)
     assert sample_size == 5
-    torch.testing.assert_close(loss.detach(), all_parts[f"loss_{name}"])
+    torch.testing.assert_close(loss.detach(), all_terms[f"loss_{name}"])
     assert {key for key in log if key.startswith("loss_")} == {f"loss_{name}"}
 
 
 @pytest.mark.parametrize("name", sorted(SINGLE))
-def test_weight_zero_leaves_a_part_out(model, sample, name: str) -> None:
+def test_weight_zero_leaves_a_term_out(model, sample, name: str) -> None:
     loss, _, log = composite(**{f"{name}_weight": 0.0})(model, sample)
-    _, _, all_parts = composite()(model, sample)
+    _, _, all_terms = composite()(model, sample)
     assert f"loss_{name}" not in log
-    torch.testing.assert_close(loss.detach(), all_parts["loss"] - all_parts[f"loss_{name}"])
+    torch.testing.assert_close(loss.detach(), all_terms["loss"] - all_terms[f"loss_{name}"])
 
 
 def test_weight_zero_asks_the_model_for_less(model, sample) -> None:
@@ -124,7 +126,7 @@ def test_duplicates_reach_the_contrastive_loss(sample, duplicates: str) -> None:
     losses = {
         name: composite(duplicates=name)(model, sample)[2]["loss_siglep"].item() for name in ("negative", "ignore", "positive")
     }
-    single = SiglepCriterion(CriterionConfig(duplicates=duplicates), None)(model, sample)[0].item()
+    single = SiglepCriterion(CMELTCriterionConfig(duplicates=duplicates), None)(model, sample)[0].item()
     assert single == pytest.approx(losses[duplicates])
     assert len({round(value, 3) for value in losses.values()}) == 3
 
@@ -134,14 +136,12 @@ def test_the_mean_over_pairs_is_equation_4_divided_by_the_batch(model, sample) -
     values = {name: composite(siglep_reduction=name)(model, sample)[2]["loss_siglep"] for name in ("equation", "mean")}
     torch.testing.assert_close(values["mean"], values["equation"] / 5)
     assert composite()(model, sample)[2]["loss_siglep"] == values["equation"]
-    alone = SiglepCriterion(CriterionConfig(siglep_reduction="mean"), None)(model, sample)[0].detach()
+    alone = SiglepCriterion(CMELTCriterionConfig(siglep_reduction="mean"), None)(model, sample)[0].detach()
     torch.testing.assert_close(alone, values["mean"])
     flat = filled(learn_logit_scale=False).eval()
     flat.ecg_projection.dense.weight.data.zero_(), flat.ecg_projection.dense.bias.data.zero_()
     loss = composite(siglep_reduction="mean", duplicates="negative")(flat, sample)[2]["loss_siglep"] / 5
     assert loss.item() == pytest.approx(math.log(2))
-    with pytest.raises(DataError, match="siglep_reduction must be one of equation, mean, not 'sum'"):
-        composite(siglep_reduction="sum")(model, sample)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -153,6 +153,40 @@ def test_a_repeated_batch_counts_nowhere_in_the_log(model, sample, training: boo
     assert (counted, rows) == (5, 0)
     assert set(repeated) == set(log) and not any(repeated.values())
     assert reduced([log, repeated]) == reduced([log])
+
+
+@pytest.mark.parametrize("name", sorted(CHOICES))
+def test_a_choice_that_is_none_is_refused_before_training(name: str) -> None:
+    with pytest.raises(DataError, match=rf"criterion\.{name} must be one of {', '.join(CHOICES[name])}, not 'sum'"):
+        composite(**{name: "sum"})
+
+
+def test_losses_over_aligned_pairs_leave_out_what_belongs_to_others(model, sample) -> None:
+    """As if the swapped rows had nothing masked: means over the words and tokens of the other rows."""
+    rows, aligned, mask = 5, sample["aligned"], sample["net_input"]["mlm_mask"]
+    output = model(**sample["net_input"])
+    _, _, log = composite(mlm_on="aligned", mem_on="aligned")(model, sample)
+    words = mask.nonzero()[:, 0]
+    logits, target = output["mlm_logits"][aligned[words]], sample["mlm_target"][aligned[words]]
+    assert 0 < len(target) < len(words)
+    torch.testing.assert_close(log["loss_mlm"] / rows, F.cross_entropy(logits, target))
+    assert log["mlm_accuracy/count"] == len(target)
+    assert log["mlm_accuracy/sum"] == (logits.argmax(-1) == target).sum()
+    inputs = sample["net_input"]
+    target = patchify(standardise_leads(inputs["ecg"][..., :4992], inputs["n_samples"].clamp(max=4992)), 312, 16)
+    squares = (output["mem_prediction"] - target).square().mean(-1)
+    torch.testing.assert_close(log["loss_mem"] / rows, squares[output["mem_mask"] & aligned[:, None]].mean())
+    _, _, whole = composite()(model, sample)
+    for name in ("loss_etm", "loss_siglep", "etm_accuracy/count"):
+        assert log[name] == whole[name]
+    assert all(log[name] != whole[name] for name in ("loss_mlm", "loss_mem"))
+
+
+def test_a_batch_without_aligned_pairs_has_no_masked_losses(model, sample) -> None:
+    swapped = {**sample, "aligned": torch.zeros_like(sample["aligned"])}
+    _, _, log = composite(mlm_on="aligned", mem_on="aligned")(model, swapped)
+    assert (log["loss_mlm"], log["loss_mem"], log["mlm_accuracy/count"]) == (0, 0, 0)
+    assert log["loss"].isfinite()
 
 
 def test_every_parameter_gets_a_gradient(sample) -> None:
@@ -175,7 +209,7 @@ def test_logged_values_are_detached_and_plain_in_validation(model, sample, train
 
 def reduced(logs: list[dict[str, Any]]) -> dict[str, float]:
     with host.metrics.aggregate() as values:
-        CompositeCriterion.reduce_metrics(logs)
+        CMELTCriterion.reduce_metrics(logs)
     return {name: float(value) for name, value in values.get_smoothed_values().items()}
 
 
@@ -185,43 +219,7 @@ def test_logged_names(model, sample) -> None:
     assert values["logit_scale"] == pytest.approx(10.0, abs=1e-3)
 
 
-def test_metrics_are_averaged_over_rows_and_counted_words() -> None:
-    logs = [
-        {"loss": 8.0, "loss_mlm": 6.0, "sample_size": 4, "mlm_accuracy/sum": 1, "mlm_accuracy/count": 10},
-        {"loss": 3.0, "loss_mlm": 1.0, "sample_size": 1, "mlm_accuracy/sum": 2, "mlm_accuracy/count": 2},
-    ]
-    assert reduced(logs) == {"loss": 2.2, "loss_mlm": 1.4, "mlm_accuracy": 0.25}
-
-
-def test_averages_over_several_log_intervals_keep_their_weights() -> None:
-    with host.metrics.aggregate() as values:
-        for loss, rows, correct, words in ((8.0, 4, 1, 10), (7.0, 1, 2, 2)):
-            log = {"loss": loss, "sample_size": rows, "mlm_accuracy/sum": correct, "mlm_accuracy/count": words}
-            CompositeCriterion.reduce_metrics([log])
-    averages = values.get_smoothed_values()
-    assert float(averages["loss"]) == pytest.approx(15 / 5)
-    assert float(averages["mlm_accuracy"]) == pytest.approx(3 / 12)
-
-
-def test_figures_of_a_subset_pass_through_beside_batches_without_them() -> None:
-    batch = {"loss": 8.0, "sample_size": 4}
-    figures = {"loss": 2.0, "sample_size": 1, "figure/macro_auc": 0.75, "figures": 1}
-    expected = {"loss": 2.0, "macro_auc": 0.75}
-    assert reduced([batch, figures]) == expected
-    assert reduced([batch, figures, {"sample_size": 0, "figure/macro_auc": 0.75, "figures": 1}]) == expected  # two ranks
-
-
-def test_empty_batches_log_nothing() -> None:
-    assert reduced([{"sample_size": 0, "nsentences": 0, "ntokens": 0}]) == {}
-    assert reduced([{"loss": 1.0, "sample_size": 2, "mlm_accuracy/sum": 0, "mlm_accuracy/count": 0.0}]) == {"loss": 0.5}
-
-
-def test_logging_outputs_can_be_summed() -> None:
-    assert CompositeCriterion.logging_outputs_can_be_summed() is True
-
-
 @pytest.mark.parametrize("name", ["cmelt", "cmelt_mlm", "cmelt_mem", "cmelt_etm", "cmelt_siglep"])
 def test_registered_under_its_name(name: str) -> None:
     registry = importlib.import_module(f"{host.NAME}.criterions").CRITERION_DATACLASS_REGISTRY
-    classes = {"cmelt": CriterionConfig, **{f"cmelt_{key}": config for key, (_, config) in SINGLE.items()}}
-    assert registry[name] is classes[name]
+    assert registry[name] is CMELTCriterionConfig

@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmelt_plugin.criterions.base import Batch
-from cmelt_plugin.criterions.config import CriterionConfig
-from cmelt_plugin.criterions.mem import MEMCriterion, mem_part
+from cmelt_plugin.criterions.pretraining import Batch
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, MEMCriterion
 from cmelt_plugin.modules.patches import patchify, standardise_leads, unpatchify
 
 N_TOKENS, SAMPLES = 6, 4
@@ -28,7 +27,7 @@ def batch(prediction: Tensor, **changes: Any) -> Batch:
 
 
 def loss(prediction: Tensor, mem_target: str, **changes: Any) -> float:
-    return mem_part(batch(prediction, **changes), mem_target).loss.item()
+    return MEMCriterion(CMELTCriterionConfig(mem_target=mem_target), None).mem(batch(prediction, **changes)).loss.item()
 
 
 def signal() -> Tensor:
@@ -80,7 +79,7 @@ def test_unknown_target_is_an_error_with_the_choices() -> None:
 
 def test_the_configuration_reaches_the_loss() -> None:
     for target in ("original", "masked_input"):
-        [(weight, function)] = MEMCriterion(CriterionConfig(mem_target=target), None).parts().values()
+        [(weight, function)] = MEMCriterion(CMELTCriterionConfig(mem_target=target), None).terms().values()
         prediction = patchify(signal(), N_TOKENS, SAMPLES)
         assert weight == 1.0
         assert function(batch(prediction)).loss.item() == pytest.approx(loss(prediction, target))

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.criterions.batches import dataset, joined, without_dropout
-from tests.criterions.rank_work import total, train_step
 from tests.losses.ranks import two_ranks
+from tests.models.cmelt.batches import dataset, joined, without_dropout
+from tests.models.cmelt.rank_work import total, train_step
 
 # Name → changes to the model and to the criterion.
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -21,6 +21,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "mean": ({"mem_decoder_conv_pos": 3, "masked_tokens_in_positions": False}, {"siglep_reduction": "mean"}),
     "chunks": ({}, {"siglep_chunk": 2}),
+    "aligned": ({}, {"mlm_on": "aligned", "mem_on": "aligned"}),
     "weighted": ({}, {"duplicates": "positive", "mlm_weight": 0.5, "mem_weight": 3.0, "etm_weight": 0.0}),
 }
 
