@@ -12,6 +12,8 @@ from torch import nn
 
 from cmelt_plugin import registry
 
+UNTRAINED = {"merl"}  # systems whose criterion is still to come
+
 
 def test_every_folder_of_models_declares_a_model() -> None:
     folders = {path.parent.name for path in (REPOSITORY / "cmelt_plugin" / "models").glob("*/__init__.py")}
@@ -31,7 +33,8 @@ def test_what_a_declaration_names_exists(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(registry.systems()))
 def test_a_system_says_what_trains_it_and_what_it_reads(name: str) -> None:
     system = registry.systems()[name]
-    assert system.criterions and all(isinstance(registry.imported(path), type) for path in system.criterions.values())
+    assert bool(system.criterions) == (name not in UNTRAINED)
+    assert all(isinstance(registry.imported(path), type) for path in system.criterions.values())
     assert system.reads_text == hasattr(system.model_class(), "embed_text")
     for module in (system.inputs, system.released):
         assert module is None or registry.importlib.import_module(module)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,16 @@ def tiny_model(**changes: Any) -> Any:
     from cmelt_plugin.models.cmelt.model import CMELT
 
     return CMELT.build_model(CMELTConfig(**{**TINY_MODEL, "text_encoder_config": tiny_t5_config(), **changes}))
+
+
+def hosted_tiny_model(**changes: Any) -> Any:
+    """:func:`tiny_model` as a host builds and trains it."""
+    from cmelt_plugin import host, registry
+
+    registry.register()
+    hosted = host.model_class(SimpleNamespace(_name="cmelt"))
+    values = {**TINY_MODEL, "text_encoder_config": tiny_t5_config(), **changes}
+    return hosted.build_model(host.model_config_class(hosted)(**values))
 
 
 def token_table(texts: Sequence[Sequence[int]], source: Path | None = None, **extra: Any) -> TokenTable:

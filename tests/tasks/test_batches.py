@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from finetune_runs import save_pretrained, write_labelled
-from tiny import tiny_model, write_manifest
+from tiny import hosted_tiny_model, write_manifest
 
 from cmelt_plugin import host, register
 from cmelt_plugin.criterions.classification import ClassificationCriterion, ClassificationCriterionConfig
@@ -38,7 +38,7 @@ def made(name: str, folders: dict[str, Any]) -> tuple[ECGTask, Any, Any]:
     torch.manual_seed(0)
     if name == "pretraining":
         task = test_pretraining.task(folders["pairs"])
-        model, criterion = tiny_model(), CompositeCriterion(CriterionConfig(), task)
+        model, criterion = hosted_tiny_model(), CompositeCriterion(CriterionConfig(), task)
     elif name == "classification":
         task, model = test_classification.task(folders["labelled"], folders["pretrained"], lead_mask_probability=0.5)
         criterion = ClassificationCriterion(ClassificationCriterionConfig(), task)

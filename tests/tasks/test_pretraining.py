@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tiny import TINY_MODEL, tiny_model, tiny_t5_config, token_table, write_manifest
+from tiny import TINY_MODEL, hosted_tiny_model, tiny_t5_config, token_table, write_manifest
 
 from cmelt_plugin import host
 from cmelt_plugin.criterions.composite import CompositeCriterion
@@ -24,7 +24,7 @@ def directory(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return tiny_model()
+    return hosted_tiny_model()
 
 
 def task(directory, **changes):
