@@ -69,13 +69,13 @@ def tiny_model(**changes: Any) -> Any:
 
 
 def hosted_tiny_model(**changes: Any) -> Any:
-    """:func:`tiny_model` as a host builds and trains it."""
-    from cmelt_plugin import host, registry
+    """The same as the host trains it."""
+    from cmelt_plugin import host, register
 
-    registry.register()
-    hosted = host.model_class(SimpleNamespace(_name="cmelt"))
+    register()
+    model_class = host.model_class(SimpleNamespace(_name="cmelt"))
     values = {**TINY_MODEL, "text_encoder_config": tiny_t5_config(), **changes}
-    return hosted.build_model(host.model_config_class(hosted)(**values))
+    return model_class.build_model(host.model_config_class(model_class)(**values))
 
 
 def token_table(texts: Sequence[Sequence[int]], source: Path | None = None, **extra: Any) -> TokenTable:

@@ -2,4 +2,9 @@
 
 from cmelt_plugin.registry import register_system
 
-register_system("merl", model="cmelt_plugin.models.merl.model:MERL", config="cmelt_plugin.models.merl.config:MERLConfig")
+register_system(
+    "merl",
+    model="cmelt_plugin.models.merl.model:MERL",
+    config="cmelt_plugin.models.merl.config:MERLConfig",
+    released="cmelt_plugin.models.merl.released",
+)
