@@ -34,6 +34,8 @@ UPWARDS: dict[tuple[str, str], str] = {}
 SYSTEMS: dict[tuple[str, str], str] = {
     ("cmelt_plugin.models.classifier.model", "cmelt_plugin.models.cmelt.config"): "the sizes of an encoder from scratch",
     ("benchmarks.models", "cmelt_plugin.models.cmelt.config"): "measures C-MELT alone",
+    ("benchmarks.models", "cmelt_plugin.models.cmelt.criterion"): "measures C-MELT alone",
+    ("benchmarks.material", "cmelt_plugin.models.cmelt.inputs"): "measures C-MELT alone",
     ("benchmarks.models", "cmelt_plugin.models.cmelt.model"): "measures C-MELT alone",
     ("benchmarks.text_padding", "cmelt_plugin.models.cmelt.config"): "measures C-MELT alone",
 }
@@ -46,6 +48,7 @@ HOSTED = (
     "cmelt_plugin.models.host_registration",
     "cmelt_plugin.data.batches",
     "benchmarks",
+    *(path.partition(":")[0] for system in registry.systems().values() for path in system.criterions.values()),
 )
 
 
