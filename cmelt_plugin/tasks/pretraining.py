@@ -20,7 +20,6 @@ from cmelt_plugin.data.text.token_files import open_token_file, token_files
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.validation import SubsetEvaluation
-from cmelt_plugin.evaluation.zero_shot.class_embeddings import cut_texts
 from cmelt_plugin.tasks.base import ECGTask
 
 logger = logging.getLogger(__name__)
@@ -83,7 +82,7 @@ class CMELTPretrainingTask(ECGTask):
         labels, names = labelled if labelled is not None else (None, None)
         prompts = None
         if self._has_class_texts(directory, labels):
-            prompts = cut_texts(self._tokens(directory, "prompts"), self.cfg.max_text_tokens)
+            prompts = self._tokens(directory, "prompts")
         no_pairs = self._no_pairs(directory, manifest)
         if no_pairs is not None and not training and prompts is not None:
             logger.info("%s/%s: zero-shot classification alone: %s", directory, split, no_pairs)
@@ -145,7 +144,7 @@ class CMELTPretrainingTask(ECGTask):
 
     def new_evaluation(self, dataset: ECGDataset, n_batches: int) -> SubsetEvaluation:
         names, prompts = self.prompts[dataset]
-        return SubsetEvaluation(n_batches, names, prompts, host.data_parallel_group())
+        return SubsetEvaluation(n_batches, names, prompts, self.cfg.max_text_tokens, host.data_parallel_group())
 
     @staticmethod
     def _has_class_texts(directory: Path, labels: Any) -> bool:
