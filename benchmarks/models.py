@@ -17,10 +17,9 @@ from torch import Tensor
 from benchmarks.machine import REPOSITORY
 from benchmarks.profiling import BACKWARD, FORWARD, OPTIMISER, part
 from cmelt_plugin import host, register
-from cmelt_plugin.criterions.composite import CompositeCriterion
-from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.data.text.word_masking import WordMasker
 from cmelt_plugin.models.cmelt.config import CMELTConfig
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
 from cmelt_plugin.models.cmelt.model import CMELT
 from cmelt_plugin.modules import compiling
 
@@ -133,12 +132,12 @@ def to_device(batch: Any, device: str) -> Any:
     return batch
 
 
-def build_criterion() -> CompositeCriterion:
+def build_criterion() -> CMELTCriterion:
     """The composite criterion with its default settings, in training mode."""
-    return CompositeCriterion(CriterionConfig(), SimpleNamespace(target_dictionary=None)).train()
+    return CMELTCriterion(CMELTCriterionConfig(), SimpleNamespace(target_dictionary=None)).train()
 
 
-def our_losses(model: Any, criterion: CompositeCriterion, sample: dict[str, Any]) -> dict[str, Tensor]:
+def our_losses(model: Any, criterion: CMELTCriterion, sample: dict[str, Any]) -> dict[str, Tensor]:
     """``mlm, mem, etm, siglep, loss`` per row of the batch, as the criterion computes them."""
     total, rows, log = criterion(model, sample)
     parts = {name[len("loss_") :]: log[name] / rows for name in log if name.startswith("loss_")}
@@ -158,7 +157,7 @@ def build_optimiser(parameters: Sequence[Tensor], settings: dict[str, Any]) -> A
         parameters: to optimise.
         settings: ``_name`` and fields of its configuration.
     """
-    registry = host._host("optim")
+    registry = host.host_module("optim")
     name = settings["_name"]
     config_class = registry.OPTIMIZER_DATACLASS_REGISTRY[name]
     known = {field.name for field in dataclasses.fields(config_class)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,17 @@ def tiny_t5_config() -> str:
     """JSON of a T5 encoder of width 32."""
     sizes = {"vocab_size": VOCAB, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
     return json.dumps({"model_type": "t5", "feed_forward_proj": "gated-gelu", "dropout_rate": 0.1, **sizes})
+
+
+def write_text_encoder(folder: Path) -> Path:
+    """A folder with a T5 encoder of width 32, random weights."""
+    from cmelt_plugin.huggingface import import_transformers
+
+    transformers = import_transformers()
+    values = json.loads(tiny_t5_config())
+    values.pop("model_type")
+    transformers.T5EncoderModel(transformers.T5Config(**values)).save_pretrained(folder)
+    return folder
 
 
 TINY_MODEL: dict[str, Any] = {
@@ -54,6 +66,16 @@ def tiny_model(**changes: Any) -> Any:
     from cmelt_plugin.models.cmelt.model import CMELT
 
     return CMELT.build_model(CMELTConfig(**{**TINY_MODEL, "text_encoder_config": tiny_t5_config(), **changes}))
+
+
+def hosted_tiny_model(**changes: Any) -> Any:
+    """The same as the host trains it."""
+    from cmelt_plugin import host, register
+
+    register()
+    model_class = host.model_class(SimpleNamespace(_name="cmelt"))
+    values = {**TINY_MODEL, "text_encoder_config": tiny_t5_config(), **changes}
+    return model_class.build_model(host.model_config_class(model_class)(**values))
 
 
 def token_table(texts: Sequence[Sequence[int]], source: Path | None = None, **extra: Any) -> TokenTable:
