@@ -29,8 +29,8 @@ class MERLInputOptions(LeadMaskingOptions):
 class MERLSplitInputs(SplitInputs):
     """Every ECG beside its own report.
 
-    Adds to ``net_input``: ``lead_mask`` (bool ``[B, 12]``, True = to be zeroed; only in training that masks leads), and ``text``
-    with ``text_padding_mask``, or in their place ``text_features`` (float32 ``[B, W]``).
+    Adds to ``net_input``: ``lead_mask`` (bool ``[B, 12]``, True = to be zeroed; only in training that masks leads), and
+    ``text`` with ``text_padding_mask``, or in their place ``text_features`` (float32 ``[B, W]``).
 
     Args:
         pairs: the split.
