@@ -226,4 +226,14 @@ def _open_everything(directory: Path, report: Report) -> None:
                 report.unchecked.append(line)
     for kind, source in (("reports", REPORTS_FILE), ("prompts", PROMPTS_FILE)):
         for path in sorted(directory.glob(f"{kind}.*.npz")):
-            report.attempt(path, lambda path=path, source=source: TokenTable.load(path, directory / source, statements=True))
+            report.attempt(path, lambda path=path, source=source: _open_tokens(path, directory / source))
+
+
+def _open_tokens(path: Path, source: Path) -> None:
+    """Read a table of token ids; its statements, where it has any, must be those of its source."""
+    table = TokenTable.load(path, source)
+    if table.statements is not None and not table.has_statements_of(read_reports(source.parent)):
+        raise DataError(
+            f"{path}: holds places of other statements than those of {source.name}; run preprocess/tokenizer.py again, with "
+            f"{table.info['tokenizer']}"
+        )

@@ -67,6 +67,11 @@ def test_nothing_but_blanks_and_marks_is_lost(text):
     assert all(statement == statement.strip() and letters.sub("", statement) for statement in statements)
 
 
+def test_long_runs_of_marks_are_read_once():
+    """Trying every beginning of the run would take minutes."""
+    assert split_statements("!" * 30_000 + "x") == ["!" * 30_000 + "x"]
+
+
 def test_real_reports_are_divided_as_read_by_hand():
     """PTB-XL's English reports end every statement in a full stop, its German and Swedish ones hardly any."""
     path = Path(os.environ.get("CMELT_REAL_DATA", "")) / "ptb-xl" / "ptbxl_database.csv"
