@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmelt_plugin.data.text.sentences import split_statements
@@ -56,6 +56,7 @@ def test_statements(text, statements):
     assert split_statements(text) == ([text] if statements is None else statements)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([*'ab1.,;:!?()"…\n\r\t i', "ca.", "2. ", "z. B.", "ä", "K."]), max_size=30).map("".join)
     | st.text()
