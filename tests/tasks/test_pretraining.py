@@ -18,7 +18,7 @@ from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.retrieval import pair_recalls
-from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
 from cmelt_plugin.models.cmelt.inputs import CMELTInputOptions
 from cmelt_plugin.tasks.pretraining import CommonConfig, PretrainingConfig, PretrainingTask, with_options
 
@@ -36,7 +36,7 @@ def model():
 
 def validate(the_task, model, batch_size, subset="valid", repeat_last=False):
     """What the hosts do: every batch through valid_step and reduce_metrics, averaged at the end."""
-    criterion = CMELTCriterion(CMELTCriterionConfig(), the_task).eval()
+    criterion = CompositeCriterion(CMELTCriterionConfig(), the_task).eval()
     iterator = the_task.get_batch_iterator(the_task.dataset(subset), max_sentences=batch_size)
     batches = list(iterator.next_epoch_itr(shuffle=False))
     if repeat_last:  # as the hosts do on a rank that ran out of batches
@@ -79,7 +79,7 @@ def test_repeated_records_count_once_and_a_second_pass_starts_anew(directory, mo
 def test_an_empty_batch_is_counted_but_adds_nothing(directory, model):
     the_task = task(directory)
     the_task.load_dataset("valid")
-    criterion = CMELTCriterion(CMELTCriterionConfig(), the_task).eval()
+    criterion = CompositeCriterion(CMELTCriterionConfig(), the_task).eval()
     batch = next(the_task.get_batch_iterator(the_task.dataset("valid"), max_sentences=24).next_epoch_itr(shuffle=False))
     the_task.evaluation.n_batches = 2
     assert "metric_ranks" not in the_task.valid_step(batch, model, criterion)[2]
@@ -279,7 +279,7 @@ def test_texts_are_padded_to_few_lengths_and_the_loss_stays(directory, model, mu
     assert batch["net_input"]["text"].shape == (4, 6)
     seen = []
 
-    class Spy(CMELTCriterion):
+    class Spy(CompositeCriterion):
         def forward(self, model, sample, reduce=True):
             seen.append(sample["net_input"]["text"].shape[1])
             return super().forward(model, sample, reduce)
