@@ -24,7 +24,7 @@ from cmelt_plugin.data.directory.own_files import PROMPTS_FILE, REPORTS_FILE
 from cmelt_plugin.data.text.token_files import open_token_file, token_files
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.validation import SubsetEvaluation
+from cmelt_plugin.evaluation.validation import TextModelValidation
 from cmelt_plugin.tasks.base import ECGTask
 
 logger = logging.getLogger(__name__)
@@ -163,11 +163,11 @@ class PretrainingTask(ECGTask):
         """Not in a split that is there for zero-shot classification alone."""
         return not self.reads_text or "report_id" in sample
 
-    def new_evaluation(self, dataset: ECGDataset, n_batches: int) -> Optional[SubsetEvaluation]:
+    def new_evaluation(self, dataset: ECGDataset, n_batches: int) -> Optional[TextModelValidation]:
         if not self.reads_text:
             return None
         names, prompts = self.prompts[dataset]
-        return SubsetEvaluation(n_batches, names, prompts, self.cfg.max_text_tokens, host.data_parallel_group())
+        return TextModelValidation(n_batches, names, prompts, self.cfg.max_text_tokens, host.data_parallel_group())
 
     def _class_texts(self, directory: Path, manifest: Manifest) -> tuple[list[str], Any, Optional[TokenTable]]:
         """Classes and labels of a split, and the token ids of its class texts; None without labels or class texts."""

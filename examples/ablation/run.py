@@ -31,8 +31,8 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.report.table_formats import markdown
 from cmelt_plugin.evaluation.result_files import Result, read_results, write_result
+from cmelt_plugin.evaluation.tables import markdown
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TASKS = {"finetune": "Full fine-tune", "linear_probe": "Linear probing", "zero_shot": "Zero-shot"}

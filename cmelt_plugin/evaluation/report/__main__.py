@@ -1,6 +1,6 @@
 """One self-contained HTML page and the tables of the paper, from result folders.
 
-``report.html`` shows every result with its sample size and interval, the paper's Tables 1 to 8 with one's own rows below
+``report.html`` shows every result with its sample size and interval, the papers' tables with one's own rows below
 the published ones, curves per class, confusion, t-SNE of kept embeddings, frequent words of reports and training curves.
 ``tables/`` holds the same tables as Markdown, CSV and LaTeX.
 """
@@ -18,12 +18,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cmelt_plugin import option_types
-from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation import tables
 from cmelt_plugin.evaluation.plots.tsne import MIN_RECORDS
 from cmelt_plugin.evaluation.report import page, sections
-from cmelt_plugin.evaluation.report import table_formats as formats
-from cmelt_plugin.evaluation.report.published import published_tables, source
+from cmelt_plugin.evaluation.report.published import published_tables
 from cmelt_plugin.evaluation.report.published_rows import Comparison, compare
 from cmelt_plugin.evaluation.report.training_log import read_log
 from cmelt_plugin.evaluation.result_files import StoredResult, read_results
@@ -41,17 +40,14 @@ def write_tables(comparisons: Sequence[Comparison], dest: Path) -> list[Path]:
         table = comparison.table
         head, rows = comparison.heads(), comparison.texts()
         own = [index for index, row in enumerate(comparison.rows) if row.own]
-        caption = f"{table.title} ({table.unit}). Other rows: {source()}."
+        caption = f"{table.title} ({table.unit}). Other rows: {table.source}."
         sized = [*rows, ["records evaluated here", *comparison.sizes()]] if own else rows
         texts = {
-            "md": f"Table {table.number}: {table.title} ({table.unit})\n\n" + formats.markdown(head, sized),
-            "csv": formats.comma_separated([*head, "measured here"], [[*r, str(i in own)] for i, r in enumerate(rows)]),
-            "tex": formats.latex(head, rows, caption, bold=own),
+            "md": f"Table {table.number}: {table.title} ({table.unit})\n\n" + tables.markdown(head, sized),
+            "csv": tables.comma_separated([*head, "measured here"], [[*r, str(i in own)] for i, r in enumerate(rows)]),
+            "tex": tables.latex(head, rows, caption, bold=own),
         }
-        for suffix, text in texts.items():
-            paths.append(dest / f"table-{table.id}.{suffix}")
-            with atomic_path(paths[-1]) as temporary:
-                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        paths += tables.write_texts(dest, {f"table-{table.id}.{suffix}": text for suffix, text in texts.items()})
     return paths
 
 
@@ -68,7 +64,7 @@ def build_page(
         DataError: a kept array, a manifest or a log is unreadable.
     """
     parts = [sections.overview_section(results)]
-    parts += [sections.table_section(comparison, source()) for comparison in comparisons]
+    parts += [sections.table_section(comparison, comparison.table.source) for comparison in comparisons]
     detailed = sections.with_curves(results)
     for stored in tqdm(results, unit="result", desc="figures"):
         if stored in detailed:
@@ -78,7 +74,7 @@ def build_page(
     for path in logs:
         part = sections.training_section(str(path), read_log(path))
         if part is None:
-            raise DataError(f"{path}: no figures of a training; was it written with common.log_format=json?")
+            raise DataError(f"{path}: no numbers of a training; was it written with common.log_format=json?")
         parts.append(part)
     typed = [result.command for _, result in results if result.command]
     if typed:
@@ -108,8 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     comparisons = [comparison for comparison in every if comparison.has_own or args.all_tables]
     text = build_page(results, comparisons, args.manifest, args.log, args.min_records)
     paths = write_tables(comparisons, args.dest / "tables")
-    with atomic_path(args.dest / "report.html") as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    tables.write_texts(args.dest, {"report.html": text})
     print(f"{len(results)} results, {len(comparisons)} tables ({len(paths)} files in {args.dest / 'tables'})")
     for comparison in comparisons:
         print(f"\nTable {comparison.table.number}: {comparison.table.title} ({comparison.table.unit})")

@@ -10,18 +10,17 @@ import numpy as np
 from cmelt_plugin.data.leads import LEAD_SETS, LEADS
 from cmelt_plugin.evaluation.report.published import Column, Table
 from cmelt_plugin.evaluation.result_files import Result, StoredResult
-
-DASH = "–"
+from cmelt_plugin.evaluation.tables import DASH
 
 
 class Cell(NamedTuple):
-    """A figure in percent.
+    """A number in percent.
 
     Attributes:
         value: None = not measured.
         low, high: 95 % interval, or None.
         spread: standard deviation over seeds, or None.
-        n_records: size of the split it was measured on; None for published figures.
+        n_records: size of the split it was measured on; None for published numbers.
     """
 
     value: float | None
@@ -31,7 +30,7 @@ class Cell(NamedTuple):
     n_records: int | None = None
 
     def text(self, digits: int = 2) -> str:
-        """The figure with what is known of its uncertainty."""
+        """The number with what is known of its uncertainty."""
         if self.value is None or not np.isfinite(self.value):
             return DASH
         spread = "" if self.spread is None else f" ± {self.spread:.{digits}f}"
@@ -64,11 +63,11 @@ class Comparison(NamedTuple):
         return [[row.method, *(cell.text(digits) for cell in row.cells)] for row in self.rows]
 
     def sizes(self) -> list[str]:
-        """Per column, how many records our figures rest on: ``880`` or, where they differ, ``66 to 880``."""
+        """Per column, how many records our numbers rest on: ``880`` or, where they differ, ``66 to 880``."""
         sizes = []
         for index in range(len(self.table.columns)):
-            found = {row.cells[index].n_records for row in self.rows if row.own} - {None}
-            known = sorted(n for n in found if n is not None)
+            counts = {row.cells[index].n_records for row in self.rows if row.own} - {None}
+            known = sorted(n for n in counts if n is not None)
             sizes.append(DASH if not known else str(known[0]) if len(known) == 1 else f"{known[0]} to {known[-1]}")
         return sizes
 
@@ -86,15 +85,15 @@ def matches(result: Result, wanted: dict[str, Any]) -> bool:
     """Whether a result belongs into a column; fractions are compared as numbers."""
     for key, value in wanted.items():
         if key == "settings.lead_set":
-            found: Any = lead_set(result)
+            value_here: Any = lead_set(result)
         elif key.startswith("settings."):
-            found = result.settings.get(key[len("settings.") :])
+            value_here = result.settings.get(key[len("settings.") :])
         else:
-            found = getattr(result, key)
-        if isinstance(value, float) and isinstance(found, (int, float)):
-            if abs(float(found) - value) > 1e-9:
+            value_here = getattr(result, key)
+        if isinstance(value, float) and isinstance(value_here, (int, float)):
+            if abs(float(value_here) - value) > 1e-9:
                 return False
-        elif found != value:
+        elif value_here != value:
             return False
     return True
 
@@ -120,8 +119,9 @@ def compare(table: Table, results: Sequence[StoredResult]) -> Comparison:
                 cells = own.setdefault(row_name(result), {})
                 if index not in cells or result.split == "test" or cells[index].split != "test":
                     cells[index] = result
-    for method, found in own.items():
-        cells = [_cell(found[index], table.metric) if index in found else Cell(None) for index in range(len(table.columns))]
+    for method, measured in own.items():
+        columns = range(len(table.columns))
+        cells = [_cell(measured[index], table.metric) if index in measured else Cell(None) for index in columns]
         rows.append(ComparedRow(method, _with_means(table.columns, cells), True))
     return Comparison(table, rows)
 

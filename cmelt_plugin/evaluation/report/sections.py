@@ -19,9 +19,10 @@ from cmelt_plugin.evaluation.plots.precision_recall import precision_recall_figu
 from cmelt_plugin.evaluation.plots.tsne import MIN_RECORDS, project, tsne_figure
 from cmelt_plugin.evaluation.plots.words import frequency_figure, word_counts
 from cmelt_plugin.evaluation.report import page
-from cmelt_plugin.evaluation.report.published_rows import DASH, Comparison, row_name
+from cmelt_plugin.evaluation.report.published_rows import Comparison, row_name
 from cmelt_plugin.evaluation.report.training_log import INNER, LogLine, curve
 from cmelt_plugin.evaluation.result_files import Result, Scores, StoredResult
+from cmelt_plugin.evaluation.tables import DASH
 
 EMBEDDINGS_FILE = "embeddings.npz"
 MAX_CURVES = 8

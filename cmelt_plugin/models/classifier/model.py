@@ -14,6 +14,7 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.classifier.config import ClassifierConfig
+from cmelt_plugin.models.classifier.head import initialise_head
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.encoder_source import DROPOUTS, SIZES, read_encoder
 from cmelt_plugin.modules.conv_layers import parse_conv_layers
@@ -59,8 +60,7 @@ class Classifier(nn.Module):
         )
         self.head_dropout = nn.Dropout(cfg.head_dropout)
         self.head = nn.Linear(cfg.encoder_embed_dim, cfg.num_classes)
-        nn.init.normal_(self.head.weight, std=0.02)
-        nn.init.zeros_(self.head.bias)
+        initialise_head(self.head.weight, self.head.bias)
         self.register_buffer("outputs", outputs_key(cfg.class_names))
         if cfg.freeze == "encoder":
             self.ecg_encoder.requires_grad_(False)
