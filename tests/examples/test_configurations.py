@@ -31,7 +31,7 @@ def test_the_four_configurations_are_there():
 )
 def test_every_key_is_known(name, section, dataclass):
     known = {field.name for field in dataclasses.fields(dataclass)}
-    assert set(load(name)[section]) <= known
+    assert set(load(name)[section]) <= known | {"_name"}
 
 
 @pytest.mark.parametrize("name", NAMES)
