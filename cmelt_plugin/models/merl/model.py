@@ -12,7 +12,6 @@ The model returns a dictionary; the criterion reads it by name and the model doe
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Collection
 from typing import Any
@@ -86,6 +85,11 @@ class MERL(CosineSimilarity, nn.Module):
         return cls(cfg, TextEncoder(description, pretrained, pooler=cfg.text_pool == "pooler"))
 
     @property
+    def vocab_size(self) -> int:
+        """Tokens that the text encoder knows."""
+        return self.text_encoder.vocab_size
+
+    @property
     def logit_scale(self) -> Tensor:
         """Inverse temperature of the cross-modal loss."""
         return self._scale(self.log_logit_scale)
@@ -97,8 +101,7 @@ class MERL(CosineSimilarity, nn.Module):
 
     def text_fingerprint(self) -> str:
         """``sha256:…`` of what :meth:`text_features` computes: weights of the text encoder, and how its states are pooled."""
-        parts = f"{self.text_encoder.fingerprint()} {self.cfg.text_pool}"
-        return "sha256:" + hashlib.sha256(parts.encode()).hexdigest()
+        return self.text_encoder.pooled_fingerprint(self.cfg.text_pool)
 
     def layers(self) -> list[nn.Module]:
         """Layers of the ECG encoder, first to last."""
