@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
@@ -42,7 +43,6 @@ from preprocess.data_sets.published_splits import print_label_differences, read_
 from preprocess.data_sets.snomed import code_labels
 from preprocess.data_sets.source import read_csv, records_table
 from preprocess.packing.flat_leads import note_flat_leads
-from preprocess.packing.recording import Recording
 
 LABEL_SET = "cpsc2018"
 LAYOUT = "CPSC2018: A0001.mat, ... with REFERENCE.csv, or A0001.hea, A0001.mat, ..."

@@ -44,6 +44,7 @@ from tqdm import tqdm
 from cmelt_plugin import option_types
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import read_json
+from cmelt_plugin.data.readers.contract import Rejected
 from cmelt_plugin.errors import DataError
 from preprocess.data_sets.identification import Patient, choose_pairs, divide_people, read_ptb_xl_patients
 from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
@@ -65,7 +66,7 @@ from preprocess.data_sets.source import records_table
 from preprocess.data_sets.splits import split_of
 from preprocess.packing.implausible import read_list
 from preprocess.packing.pack import options_from, pack
-from preprocess.packing.recording import REJECT, Rejected, SignalOptions, to_row
+from preprocess.packing.recording import REJECT, SignalOptions, to_row
 from preprocess.packing.reuse import reuse_store
 
 DATA_SET = "physionet2021"

@@ -18,12 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.readers.contract import ALL, Crop, Reading, read_file, reader, takes_reading
+from cmelt_plugin.data.readers.contract import ALL, Crop, Reading, Recording, Rejected, read_file, reader, takes_reading
 from cmelt_plugin.data.readers.folders import find_stems
 from cmelt_plugin.data.readers.matlab import MatFile
 from cmelt_plugin.data.readers.wfdb_header import HEADER_BYTES, decode_lines
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
-from preprocess.packing.recording import Recording, Rejected
 
 CPSC_RATE = 500.0  # Hz
 LEGACY_SECONDS = 5

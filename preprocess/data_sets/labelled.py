@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from cmelt_plugin.data.directory.manifest import LABELS_FILE
 from cmelt_plugin.data.files import read_object
+from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import label_sets, load_prompts
@@ -22,7 +23,6 @@ from preprocess.labels import attach_labels, print_class_counts
 from preprocess.packing.duplicates import packed_rows
 from preprocess.packing.finish import REJECTED_FILE
 from preprocess.packing.pack import add_arguments, options_from, pack
-from preprocess.packing.recording import Recording
 from preprocess.packing.reuse import reuse_store
 
 ALL_BUT_ONE_LEAD = 11

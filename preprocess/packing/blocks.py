@@ -21,12 +21,13 @@ from tqdm import tqdm
 
 from cmelt_plugin.data.directory.checksums import WORK_FOLDER
 from cmelt_plugin.data.files import read_json, write_json
+from cmelt_plugin.data.readers.contract import Recording, Rejected
 from cmelt_plugin.data.store.record_store import describe_shard, shard_name, write_shard
 from cmelt_plugin.errors import DataError
 from preprocess.packing.duplicates import DUPLICATE, Earlier, FirstUsable
 from preprocess.packing.engines import Engine
 from preprocess.packing.implausible import measured_row
-from preprocess.packing.recording import Recording, Rejected, SignalOptions, Unusable, to_row
+from preprocess.packing.recording import SignalOptions, Unusable, to_row
 
 __all__ = ["PLAN_FILE", "WORK_FOLDER", "Block", "pack_block", "pack_blocks", "pack_shared_block"]
 

@@ -23,7 +23,7 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.directory.replacing import directory_lock
 from cmelt_plugin.data.files import atomic_path, read_json
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.readers.contract import with_reading
+from cmelt_plugin.data.readers.contract import Recording, with_reading
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.store.record_store import N_SAMPLES, ROW_BYTES, SAMPLE_RATE, RecordStore
 from cmelt_plugin.errors import DataError
@@ -36,7 +36,7 @@ from preprocess.packing.engines import add_engine_arguments, engine_from
 from preprocess.packing.finish import MANIFEST_FILE, REJECTED_FILE, finish, print_summary
 from preprocess.packing.missing_leads import lead_notes
 from preprocess.packing.options import PackingOptions
-from preprocess.packing.recording import KEEP, LIST, REJECT, Recording, SignalOptions
+from preprocess.packing.recording import KEEP, LIST, REJECT, SignalOptions
 from preprocess.packing.swap import remove_products, remove_work, swap_in
 
 SECONDS = N_SAMPLES / SAMPLE_RATE  # of a packed recording

@@ -6,12 +6,13 @@ import pytest
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import Rejected
+from cmelt_plugin.data.resampling import resample
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.human_readers import CLASSES, record_ids
 from preprocess import code_test
 from preprocess.code_test import choose_unit, examine, read_tracing, without_padding
-from preprocess.packing.recording import Rejected, resample
 from preprocess.synthetic_ecg import code_test_layout
 from preprocess.synthetic_ecg.code_test_layout import README_ORDER, write_code_test_layout
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS

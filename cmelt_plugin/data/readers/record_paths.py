@@ -7,8 +7,15 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cmelt_plugin.data.readers.calibrated_record import record_stem
 from cmelt_plugin.errors import DataError
+
+_SUFFIXES = (".hea", ".dat", ".mat")
+
+
+def record_stem(path: str | os.PathLike) -> str:
+    """Path of a record without the suffix of its header or signal file."""
+    text = os.fspath(path)
+    return next((text[: -len(suffix)] for suffix in _SUFFIXES if text.endswith(suffix)), text)
 
 
 def find_records(names: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from scipy.io import loadmat, savemat
 
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.data.readers import contract
+from cmelt_plugin.data.readers.contract import Rejected
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from preprocess.data_sets.challenge_mat import (
     find_records,
@@ -18,7 +19,6 @@ from preprocess.data_sets.challenge_mat import (
     read_header_patient,
     read_wfdb_5s,
 )
-from preprocess.packing.recording import Rejected
 from preprocess.synthetic_ecg.challenge_records import write_wfdb_mat
 from tests.preprocess.mimic_layout import make_ecg
 

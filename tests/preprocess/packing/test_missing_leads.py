@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import Recording, Rejected
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess.data_sets.source import records_table
 from preprocess.packing.pack import PackingOptions, pack
-from preprocess.packing.recording import ZERO, Recording, Rejected, SignalOptions, to_row
+from preprocess.packing.recording import ZERO, SignalOptions, to_row
 from tests.preprocess.mimic_layout import make_ecg
 
 ZEROS = SignalOptions(missing_leads=ZERO)

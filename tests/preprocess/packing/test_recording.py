@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import Recording, Rejected
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
-from preprocess.packing.recording import Recording, Rejected, SignalOptions, resample, to_row
+from cmelt_plugin.data.resampling import resample
+from preprocess.packing.recording import SignalOptions, to_row
 from tests.preprocess.mimic_layout import MIMIC_LEADS, make_ecg, write_record
 
 
