@@ -1,7 +1,7 @@
 """Which reports serve as negatives of which: the search behind ``preprocess/n3s.py``, on embeddings alone.
 
 A strategy offers ``blocks`` (row indices, every row once), ``draw(i)`` (negatives of block ``i``) and ``accept(i, picks)``
-(told in order, also about blocks that were read from a cache instead of drawn), so that a killed run can go on.
+(called in order, also for blocks that were read from a cache instead of drawn), so that a killed run can go on.
 """
 
 from __future__ import annotations

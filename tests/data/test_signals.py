@@ -1,4 +1,4 @@
-"""The front end: packing and serving take the same numbers from the same file, and a system may ask for other leads or rates."""
+"""The front end: packing and serving take the same numbers from a file, and a system may ask for other leads or rates."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cmelt_plugin.data.prepared_ecg import prepare_ecg
 
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.prepared_ecg import prepare_ecg
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess import table
