@@ -29,11 +29,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from cmelt_plugin.data.code_test_annotations import CLASSES, DATA_SET, GOLD, LABEL_SET, read_annotations, record_ids
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.contract import Recording, Rejected, check_array, reader
 from cmelt_plugin.data.readers.hdf5_files import dataset_of, open_hdf5
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.human_readers import CLASSES, DATA_SET, GOLD, LABEL_SET, read_annotations, record_ids
 from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
 from preprocess.data_sets.source import read_csv, records_table
 from preprocess.packing.lead_relations import describe_fit, fit_limb_leads
