@@ -15,14 +15,14 @@ def received(state: dict[str, Any] | None) -> tuple[dict, torch.Tensor, list]:
     if state is not None:
         state = {**state, "cfg": OmegaConf.create(state["cfg"])}
     group, device = host.data_parallel_group(), torch.device("cpu")
-    state = host._host("distributed.utils").broadcast_object(state, src_rank=0, group=group, dist_device=device)
+    state = host.host_module("distributed.utils").broadcast_object(state, src_rank=0, group=group, dist_device=device)
     return OmegaConf.to_container(state["cfg"]), state["model"]["weight"], state["extra"]
 
 
 def fail_with_a_data_error(index: int, main: Any, cfg: Any, arguments: dict) -> None:
     """What a host's spawned process runs, in whose first one training finds damaged data."""
     from cmelt_plugin.errors import DataError
-    from cmelt_plugin.workers import errors_in_one_line
+    from cmelt_plugin.host.workers import errors_in_one_line
 
     with errors_in_one_line():
         if index == 0:

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from host_ranks import received
-from hosts import HOSTS, REPOSITORY, environment, host_python
+from hosts import HOSTS, REPOSITORY, ask
 
+from tests.host.ranks import received
 from tests.losses.ranks import two_ranks
 
 FACTS = """
@@ -23,14 +23,14 @@ cmelt_plugin.register()
 cmelt_plugin.register()  # twice does nothing
 from cmelt_plugin import host
 extractor = host.ecg_feature_extractor([(16, 2, 2)] * 4, 12)
-registry = host._host("criterions").CRITERION_REGISTRY
+registry = host.host_module("criterions").CRITERION_REGISTRY
 print("FACTS" + json.dumps({
     "host": host.NAME,
     "names": sorted(extractor.state_dict()),
     "shape": list(extractor(torch.zeros(2, 12, 5000)).shape),
     "criteria": sorted(name for name in registry if name.startswith("cmelt")),
-    "task": "cmelt_pretraining" in host._host("tasks").TASK_REGISTRY,
-    "model": "cmelt" in host._host("models").MODEL_REGISTRY,
+    "task": "cmelt_pretraining" in host.host_module("tasks").TASK_REGISTRY,
+    "model": "cmelt" in host.host_module("models").MODEL_REGISTRY,
     "pickled": pickle.dumps(fairseq_cli.hydra_train.pre_main).hex(),
 }))
 """
@@ -47,12 +47,6 @@ cmelt_plugin.register()
 tasks = importlib.import_module("{host}.tasks")
 assert "cmelt_pretraining" in tasks.TASK_REGISTRY
 """
-
-
-def ask(name, script):
-    done = subprocess.run([host_python(name), "-c", script], env=environment(name), capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
 
 
 @pytest.mark.parametrize("name", HOSTS)
@@ -75,7 +69,7 @@ def test_conformance(name):
 
     # What a spawned worker does: load the host, unpickle the training function by name, find the plugin registered.
     script = WORKER.format(host_import=f"import {name}.distributed.utils", pickled=facts["pickled"], host=name)
-    assert ask(name, script).split() == ["cmelt_plugin.workers", "train"]
+    assert ask(name, script).split() == ["cmelt_plugin.host.workers", "train"]
 
 
 EPOCHS = """
@@ -185,7 +179,7 @@ def test_importing_the_package_loads_no_host():
 def test_backends_that_fail_later_are_refused_before_the_host_begins(backend, monkeypatch, capsys):
     import fairseq_cli.train
 
-    from cmelt_plugin import workers
+    from cmelt_plugin.host import workers
 
     begun = []
     monkeypatch.setattr(fairseq_cli.train, "main", begun.append)
@@ -204,7 +198,7 @@ def test_a_backend_that_is_refused_is_not_replaced_on_a_machine_without_gpus(mon
     configs = pytest.importorskip("fairseq.dataclass.configs", reason="fairseq is not installed; run 'make install'")
     from cmelt_plugin import host
 
-    utils = host._host("distributed.utils")
+    utils = host.host_module("distributed.utils")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("atexit.register", lambda function: None)
     for name, value in {"MASTER_ADDR": "localhost", "MASTER_PORT": "1", "WORLD_SIZE": "2", "RANK": "0"}.items():
@@ -229,7 +223,7 @@ def test_checkpoints_that_hold_code_are_refused(tmp_path):
     import torch
 
     from cmelt_plugin.errors import DataError
-    from cmelt_plugin.host import load_checkpoint_state
+    from cmelt_plugin.serialization.checkpoint_files import load_state
 
     class Payload:
         def __reduce__(self):
@@ -237,16 +231,16 @@ def test_checkpoints_that_hold_code_are_refused(tmp_path):
 
     torch.save({"model": {}, "extra": Payload()}, tmp_path / "evil.pt")
     with pytest.raises(DataError, match="not a readable checkpoint"):
-        load_checkpoint_state(str(tmp_path / "evil.pt"))
+        load_state(str(tmp_path / "evil.pt"))
     (tmp_path / "text.pt").write_text("no checkpoint")
     with pytest.raises(DataError, match="not a readable checkpoint"):
-        load_checkpoint_state(str(tmp_path / "text.pt"))
+        load_state(str(tmp_path / "text.pt"))
     torch.save({"weights": {}}, tmp_path / "other.pt")
     with pytest.raises(DataError, match="entry 'model'"):
-        load_checkpoint_state(str(tmp_path / "other.pt"))
+        load_state(str(tmp_path / "other.pt"))
     with pytest.raises(DataError, match="no such checkpoint"):
-        load_checkpoint_state(str(tmp_path / "missing.pt"))
+        load_state(str(tmp_path / "missing.pt"))
     with open(tmp_path / "pickle.pt", "wb") as handle:
         pickle.dump({"model": {}}, handle)
     with pytest.raises(DataError, match="not a readable checkpoint"):
-        load_checkpoint_state(str(tmp_path / "pickle.pt"))
+        load_state(str(tmp_path / "pickle.pt"))

@@ -1,7 +1,7 @@
 """What the hosts' commands run in place of their own functions, with this plugin registered and errors in one line.
 
-``torch.multiprocessing.spawn`` pickles the function by name, ``cmelt_plugin.workers.train``; unpickling it in a worker
-imports this module, and :func:`cmelt_plugin.register` then puts tasks, models and criteria into the host's tables.
+``torch.multiprocessing.spawn`` pickles the function by name, ``cmelt_plugin.host.workers.train``; unpickling it in a
+worker imports this module, and :func:`cmelt_plugin.registry.register` puts tasks, models and criteria into the host's tables.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from cmelt_plugin.errors import explanation
+from cmelt_plugin.host.distributed import check_distributed
+from cmelt_plugin.registry import register
 
 INTERRUPTED = 130  # what shells report of a process that Ctrl-C ended
 HEAD_START = 3.0  # seconds
@@ -31,7 +33,8 @@ def train(cfg: Any, **arguments: Any) -> None:
     """
     with errors_in_one_line():
         host_train = importlib.import_module("fairseq_cli.train")
-        _host().check_distributed(cfg)
+        register()
+        check_distributed(cfg)
         with _finished_stays_finished(host_train):
             host_train.main(cfg, **arguments)
 
@@ -40,7 +43,7 @@ def validate(cfg: Any, **arguments: Any) -> None:
     """``fairseq_cli.validate.main``, which fairseq-signals' ``hydra_validate`` calls, with the plugin registered."""
     with errors_in_one_line():
         host_validate = importlib.import_module("fairseq_cli.validate")
-        _host()
+        register()
         host_validate.main(cfg, **arguments)
 
 
@@ -48,7 +51,7 @@ def hydra_validate(cfg: Any, **arguments: Any) -> None:
     """``fairseq_cli.hydra_validate.validate``, fairseq's own, with the plugin registered."""
     with errors_in_one_line():
         host_validate = importlib.import_module("fairseq_cli.hydra_validate")
-        _host()
+        register()
         getattr(host_validate, ORIGINAL, host_validate.validate)(cfg, **arguments)
 
 
@@ -69,13 +72,6 @@ def _finished_stays_finished(host_train: Any) -> Iterator[None]:
         yield
     finally:
         host_train.train = train_epoch
-
-
-def _host() -> Any:
-    import cmelt_plugin
-
-    cmelt_plugin.register()
-    return importlib.import_module("cmelt_plugin.host")
 
 
 @contextlib.contextmanager

@@ -2,8 +2,8 @@
 
 A checkpoint is a ZIP archive (PyTorch >= 1.6) of a pickle and of the numbers of its tensors. PyTorch reads it without a
 look at the archive's checksums; here every byte that is used is compared with them. The pickle goes through
-:mod:`cmelt_plugin.restricted_pickle`, which runs nothing. Older files (a pickle with the numbers behind it) carry no
-checksums; they are read, but damage inside their numbers cannot be seen.
+:mod:`cmelt_plugin.serialization.restricted_pickle`, which runs nothing. Older files (a pickle with the numbers behind it)
+carry no checksums; they are read, but damage inside their numbers cannot be seen.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ import struct
 import sys
 import zipfile
 import zlib
-from argparse import Namespace
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, NamedTuple
 
@@ -25,7 +23,9 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.restricted_pickle import ForbiddenPickle, LazyTensor, Storage, Unpickler
+from cmelt_plugin.serialization.restricted_pickle import ForbiddenPickle, LazyTensor, Storage, Unpickler
+from cmelt_plugin.serialization.tensor_trees import lazy_tensors, replace_tensors
+from cmelt_plugin.serialization.weight_checks import check_finite, check_weights
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -86,7 +86,7 @@ class CheckpointFile:
             with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
                 for key, buffer in zip(missing, pool.map(lambda key: self._read(wanted[key]), missing)):
                     self._buffers[key] = buffer
-            return _replaced(tree, self._tensor, {})
+            return replace_tensors(tree, self._tensor)
 
     def check(self, progress: Callable[[int], None] | None = None) -> None:
         """Compare every byte with its checksum; ``progress`` hears how many bytes were read.
@@ -227,66 +227,32 @@ def open_state(path: str | os.PathLike) -> CheckpointFile:
     return file
 
 
-def check_weights(weights: Any, path: str | os.PathLike) -> None:
-    """Raise DataError unless ``weights`` is a table of names and tensors."""
-    if not isinstance(weights, dict) or not weights:
-        raise DataError(f"{path}: its entry 'model' holds no weights")
-    for name, tensor in weights.items():
-        if type(name) is not str or not isinstance(tensor, (Tensor, LazyTensor)):
-            raise DataError(f"{path}: its entry 'model' holds {str(name)[:80]!r}, which is no weight")
+def load_state(
+    path: str | os.PathLike,
+    entries: Collection[str] | None = None,
+    check: Callable[[dict[str, Any], str], None] | None = None,
+) -> dict[str, Any]:
+    """A host's checkpoint on the CPU: ``model``, ``cfg``, ``task_state``, …; every byte that is read is checked.
 
+    Args:
+        path: the file.
+        entries: what of it is wanted besides ``model``; None: everything. An optimiser's state is twice the weights.
+        check: called with the structure and the path before tensors are read; may raise DataError.
 
-def check_finite(weights: Mapping[str, Any], path: str | os.PathLike) -> None:
-    """Raise DataError where a weight is NaN or infinite, and name it."""
-    for name, tensor in weights.items():
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            continue
-        # A sum of finite numbers may overflow, one with a NaN or an infinity is never finite; it is the cheapest test.
-        if not bool(tensor.sum(dtype=torch.float32).isfinite()) and not bool(tensor.isfinite().all()):
-            raise DataError(
-                f"{path}: the weight {name} is not finite (NaN or infinite): the training that wrote it had diverged; "
-                "take an earlier checkpoint"
-            )
-
-
-def lazy_tensors(tree: Any) -> Iterator[LazyTensor]:
-    """Every tensor of a tree, each once."""
-    seen: set[int] = set()
-    stack = [tree]
-    while stack:
-        value = stack.pop()
-        if id(value) in seen or not isinstance(value, (LazyTensor, dict, list, tuple, Namespace)):
-            continue
-        seen.add(id(value))
-        if isinstance(value, LazyTensor):
-            yield value
-        else:
-            stack.extend(value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ())
-            stack.extend(vars(value).values() if type(value) in (OrderedDict, Namespace) else ())
-
-
-def _replaced(value: Any, tensor: Callable[[LazyTensor], Tensor], done: dict[int, tuple[Any, Any]]) -> Any:
-    """The tree with its tensors; what is one object in it stays one, and dictionaries and lists are changed in place.
-
-    ``done`` holds the old objects, too: the number of one that is gone could become another's.
+    Raises:
+        DamagedCheckpoint: it is damaged.
+        DataError: no such file, another file, one that holds more than data, weights that are not finite, or what ``check``
+            refuses.
     """
-    if id(value) in done:
-        return done[id(value)][1]
-    result = value
-    if isinstance(value, LazyTensor):
-        result = tensor(value)
-        done[id(value)] = (value, result)
-    elif isinstance(value, (dict, list)):
-        done[id(value)] = (value, value)
-        for key, item in list(value.items() if isinstance(value, dict) else enumerate(value)):
-            value[key] = _replaced(item, tensor, done)
-    elif type(value) is tuple:
-        result = tuple(_replaced(item, tensor, done) for item in value)
-        done[id(value)] = (value, result)
-    if type(value) in (OrderedDict, Namespace):
-        done[id(value)] = (value, value)
-        _replaced(vars(value), tensor, done)
-    return result
+    file = open_state(path)
+    tree = file.tree
+    if check is not None:
+        check(tree, file.path)
+    if entries is not None:
+        tree = {name: value for name, value in tree.items() if name == "model" or name in entries}
+    state = file.load(tree)
+    check_finite(state["model"], path)
+    return state
 
 
 def _width(storage: Storage) -> int:

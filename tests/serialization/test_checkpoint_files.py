@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from cmelt_plugin.checkpoint_files import CheckpointFile, DamagedCheckpoint, check_finite, load_checkpoint, open_state
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.serialization.checkpoint_files import CheckpointFile, DamagedCheckpoint, load_checkpoint, open_state
+from cmelt_plugin.serialization.weight_checks import check_finite
 
 FLIPS = 400
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cmelt_plugin.restricted_pickle import ForbiddenPickle, LazyTensor, Unpickler
+from cmelt_plugin.serialization.restricted_pickle import ForbiddenPickle, LazyTensor, Unpickler
 
 
 class Calls:

@@ -9,7 +9,8 @@ from typing import Any
 
 from cmelt_plugin import host
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.multi_tensor_adam import MultiTensorAdam
+from cmelt_plugin.optim.depths import depth_of
+from cmelt_plugin.optim.multi_tensor import MultiTensorAdam
 
 FUSED = ("auto", "true", "false")
 
@@ -33,7 +34,7 @@ class LayerwiseAdamConfig(host.AdamConfig):
 class LayerwiseAdam(host.Adam):
     """One parameter group per depth; the scheduler's learning rate is multiplied by ``layer_decay ** depth``.
 
-    Depths are noted on the parameters by the model (``host.set_depth``).
+    Depths are noted on the parameters by the model (:func:`cmelt_plugin.optim.depths.set_depth`).
     """
 
     def __init__(self, cfg: LayerwiseAdamConfig, params: Any):
@@ -69,7 +70,7 @@ def group_by_depth(params: Any, layer_decay: float) -> tuple[list[dict[str, Any]
     """
     if not 0.0 < layer_decay <= 1.0:
         raise DataError(f"optimizer.layer_decay={layer_decay}: must be above 0 and at most 1")
-    depths = [host.depth_of(parameter) for parameter in params]
+    depths = [depth_of(parameter) for parameter in params]
     if None in depths:
         raise DataError(
             "optimizer.layer_decay needs parameters that know their layer: those of model._name=cmelt_classifier do; with "

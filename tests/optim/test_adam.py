@@ -7,10 +7,12 @@ import copy
 import pytest
 import torch
 
-from cmelt_plugin import host, multi_tensor_adam
+from cmelt_plugin import host
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.multi_tensor_adam import MultiTensorAdam, has_fused_kernel
-from cmelt_plugin.optimizer import LayerwiseAdam, LayerwiseAdamConfig
+from cmelt_plugin.optim import multi_tensor
+from cmelt_plugin.optim.adam import LayerwiseAdam, LayerwiseAdamConfig
+from cmelt_plugin.optim.depths import set_depth
+from cmelt_plugin.optim.multi_tensor import MultiTensorAdam, has_fused_kernel
 
 STEPS = 6
 needs_cpu_kernel = pytest.mark.skipif(not has_fused_kernel("cpu"), reason="this PyTorch has no fused Adam for the CPU")
@@ -58,7 +60,7 @@ def hosts_result(**changes) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.05])
 def test_parameter_lists_equal_the_hosts_adam_bit_for_bit(weight_decay: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multi_tensor_adam, "CHUNK_ELEMENTS", 20)  # several runs, and one parameter larger than a run
+    monkeypatch.setattr(multi_tensor, "CHUNK_ELEMENTS", 20)  # several runs, and one parameter larger than a run
     params = parameters()
     adam = optimiser(params, "auto", weight_decay=weight_decay)
     assert isinstance(adam.optimizer, MultiTensorAdam)
@@ -122,7 +124,7 @@ def test_layer_decay_holds_for_every_kernel() -> None:
     for fused in ("false", "auto", *(["true"] if has_fused_kernel("cpu") else [])):
         params = [torch.nn.Parameter(torch.zeros(2)) for _ in range(2)]
         for depth, parameter in enumerate(params):
-            host.set_depth(parameter, depth)
+            set_depth(parameter, depth)
             parameter.grad = torch.ones(2)
         optimiser(params, fused, layer_decay=0.5, weight_decay=0.0).step()
         torch.testing.assert_close(params[1].detach() / params[0].detach(), torch.full((2,), 0.5))
@@ -139,7 +141,7 @@ def test_another_word_is_refused() -> None:
 
 
 def test_old_pytorch_without_the_cpu_kernel_uses_parameter_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multi_tensor_adam, "has_fused_kernel", lambda device: False)
+    monkeypatch.setattr(multi_tensor, "has_fused_kernel", lambda device: False)
     params = parameters()
     for got, expected in zip(train(params, optimiser(params, "true")), hosts_result()):
         assert torch.equal(got, expected)

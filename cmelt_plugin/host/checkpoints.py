@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -19,14 +17,14 @@ from typing import Any
 
 import torch
 
-from cmelt_plugin.checkpoint_files import CheckpointFile, DamagedCheckpoint, check_finite, open_state
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.host.choosing import IS_SIGNALS, host_module
+from cmelt_plugin.host.saving import TEMPORARY, copy_whole, save_whole
+from cmelt_plugin.serialization.checkpoint_files import CheckpointFile, DamagedCheckpoint, load_state
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_RESTORE_FILE = "checkpoint_last.pt"  # of both hosts
-TEMPORARY = ".tmp"  # as the hosts call a checkpoint that is being written
-ATTEMPTS, PAUSE = 3, 2.5  # as the hosts do; seconds
 
 # How the hosts begin when a checkpoint is not one of this model, criterion or optimiser.
 _MISFITS = ("Cannot load model parameters from checkpoint", "Criterion does not match", "Optimizer does not match")
@@ -34,14 +32,20 @@ _MISFITS = ("Cannot load model parameters from checkpoint", "Criterion does not 
 _read_ahead: dict[str, dict[str, Any]] = {}
 
 
-def install(checkpoints: ModuleType, path_manager: Any, judge: Callable[[dict[str, Any], str], None]) -> None:
-    """Put these functions in the place of a host's own.
+# Called with the structure of a checkpoint and its path before a host reads its tensors; may raise DataError.
+checkpoint_checks: list[Callable[[dict[str, Any], str], None]] = []
 
-    Args:
-        checkpoints: the host's module ``checkpoint_utils``.
-        path_manager: the host's ``PathManager``.
-        judge: called with the structure of a checkpoint and its path before its tensors are read; may raise DataError.
-    """
+
+def check_checkpoint(tree: dict[str, Any], path: str) -> None:
+    """Raise DataError where one of :data:`checkpoint_checks` does."""
+    for check in checkpoint_checks:
+        check(tree, path)
+
+
+def install() -> None:
+    """Put these functions in the place of the host's own."""
+    checkpoints = host_module("utils.checkpoint_utils" if IS_SIGNALS else "checkpoint_utils")
+    path_manager = host_module("utils.file_io" if IS_SIGNALS else "file_io").PathManager
     host_copy, host_save, host_resume = path_manager.copy, checkpoints.torch_persistent_save, checkpoints.load_checkpoint
 
     def copy(src_path: str, dst_path: str, overwrite: bool = False) -> Any:
@@ -78,7 +82,7 @@ def install(checkpoints: ModuleType, path_manager: Any, judge: Callable[[dict[st
         @staticmethod
         def load(file: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
             path = os.fspath(getattr(file, "name", file))
-            return _read_ahead.pop(os.path.realpath(path), None) or read_whole(path, judge)
+            return _read_ahead.pop(os.path.realpath(path), None) or load_state(path, check=check_checkpoint)
 
     path_manager.copy = staticmethod(copy)
     checkpoints.torch_persistent_save = torch_persistent_save
@@ -86,71 +90,7 @@ def install(checkpoints: ModuleType, path_manager: Any, judge: Callable[[dict[st
     checkpoints.torch = TorchOfCheckpoints("torch")
 
 
-# -- Writing -------------------------------------------------------------------------------------------------------------
-
-
-def save_whole(state: Any, path: str) -> None:
-    """``torch.save`` under a temporary name, then renamed.
-
-    Raises:
-        DataError: it cannot be written, after three attempts; the file under the final name is the old one.
-    """
-
-    def write(temporary: str) -> None:
-        with open(temporary, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave an empty file under the final name
-
-    _whole(path, write)
-
-
-def copy_whole(source: str, path: str) -> bool:
-    """Copy under a temporary name, then rename; True, as the hosts ask for.
-
-    It is not waited for until the copy is on the disk: should a power cut damage it, resuming takes what it was copied from.
-
-    Raises:
-        DataError: as :func:`save_whole`.
-    """
-    _whole(path, lambda temporary: shutil.copyfile(source, temporary))
-    return True
-
-
-def _whole(path: str, write: Callable[[str], Any]) -> None:
-    # The hosts' own name: what a kill leaves of it is written over by the next attempt.
-    temporary = path + TEMPORARY
-    for attempt in range(ATTEMPTS):
-        try:
-            write(temporary)
-            os.replace(temporary, path)
-            return
-        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError
-            Path(temporary).unlink(missing_ok=True)
-            if attempt + 1 == ATTEMPTS:
-                raise DataError(
-                    f"{path}: the checkpoint cannot be written ({str(error).splitlines()[0]}); those written before are "
-                    "whole: make room and run the same command again"
-                ) from None
-            time.sleep(PAUSE)
-
-
 # -- Reading -------------------------------------------------------------------------------------------------------------
-
-
-def read_whole(path: str, judge: Callable[[dict[str, Any], str], None] | None = None) -> dict[str, Any]:
-    """A host's checkpoint with every byte of its tensors checked.
-
-    Raises:
-        DamagedCheckpoint: it is damaged.
-        DataError: it is another file, holds more than data, weights that are not finite, or what ``judge`` refuses.
-    """
-    file = open_state(path)
-    if judge is not None:
-        judge(file.tree, path)
-    state = file.load(file.tree)
-    check_finite(state["model"], path)
-    return state
 
 
 def choose_checkpoint(cfg: Any, trainer: Any) -> str | None:
@@ -214,7 +154,7 @@ def _newest_first(paths: list[Path], damaged: list[str]) -> list[Path]:
 
 def _read(path: str, cfg: Any, trainer: Any) -> None:
     """Read what the host is about to ask for, and let the task say whether it can go on from it."""
-    state = read_whole(path)
+    state = load_state(path)
     check = getattr(trainer.task, "check_resumption", None)
     if check is not None and not cfg.reset_dataloader:
         check(state, path, trainer.cfg.dataset.train_subset)

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hosts import HOSTS
+from hosts import HOSTS, ask
 
-from cmelt_plugin import host_checkpoints
-from cmelt_plugin.checkpoint_files import load_checkpoint
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.host_checkpoints import choose_checkpoint, copy_whole, save_whole
-from tests.test_host import ask
+from cmelt_plugin.host import checkpoints, saving
+from cmelt_plugin.host.checkpoints import choose_checkpoint
+from cmelt_plugin.host.saving import copy_whole, save_whole
+from cmelt_plugin.serialization.checkpoint_files import load_checkpoint
 
 # One process for each host, since importing it takes seconds. Children die by their own hand after a number of bytes of a
 # copy or save, from none to all of them; others are killed at random moments.
@@ -24,11 +24,11 @@ SCRIPT = """
 import json, os, random, shutil, signal, time
 import torch
 from cmelt_plugin import host
-from cmelt_plugin.checkpoint_files import CheckpointFile
+from cmelt_plugin.serialization.checkpoint_files import CheckpointFile, load_state
 from cmelt_plugin.errors import DataError
 
 os.chdir("FOLDER")
-checkpoints = host._checkpoints
+checkpoints = host.host_module("utils.checkpoint_utils" if host.IS_SIGNALS else "checkpoint_utils")
 manager = checkpoints.PathManager
 states = [{"model": {"w": torch.full((100_000,), float(n))}, "number": n} for n in (1, 2)]
 for state in states:
@@ -93,7 +93,7 @@ torch.save({"model": {"w": torch.zeros(1)}, "args": None, "cfg": None, "extra": 
 torch.save({"model": {"w": torch.zeros(1)}, "extra": Payload()}, "old.pt", _use_new_zipfile_serialization=False)
 facts["messages"] = []
 for name in ("new.pt", "old.pt"):
-    for load in (checkpoints.load_checkpoint_to_cpu, host.load_checkpoint_state):
+    for load in (checkpoints.load_checkpoint_to_cpu, load_state):
         try:
             load(name)
         except DataError as error:
@@ -144,7 +144,7 @@ def choose(folder: Path, **changes):
     trainer = SimpleNamespace(
         checkpoint_suffix="", task=task, cfg=SimpleNamespace(dataset=SimpleNamespace(train_subset="train"))
     )
-    host_checkpoints._read_ahead.clear()
+    checkpoints._read_ahead.clear()
     chosen = choose_checkpoint(SimpleNamespace(**settings), trainer)
     return None if chosen is None else Path(chosen).name, seen
 
@@ -161,7 +161,7 @@ def flip(path: Path) -> None:
 
 def test_a_whole_last_checkpoint_is_the_hosts_own_choice_and_is_read_once(folder) -> None:
     assert choose(folder) == (None, [("checkpoint_last.pt", "train")])
-    assert list(host_checkpoints._read_ahead) == [os.path.realpath(folder / "checkpoint_last.pt")]
+    assert list(checkpoints._read_ahead) == [os.path.realpath(folder / "checkpoint_last.pt")]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_one_line(error, folder, monke
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(host_checkpoints, "PAUSE", 0.0)
+    monkeypatch.setattr(saving, "PAUSE", 0.0)
     monkeypatch.setattr(torch, "save", fail)
     monkeypatch.setattr("shutil.copyfile", fail)
     before = (folder / "checkpoint_last.pt").read_bytes()
@@ -251,7 +251,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_one_line(error, folder, monke
 
 def test_a_disk_that_fails_once_is_tried_again(folder, monkeypatch) -> None:
     save, failures = torch.save, [OSError("once")]
-    monkeypatch.setattr(host_checkpoints, "PAUSE", 0.0)
+    monkeypatch.setattr(saving, "PAUSE", 0.0)
     monkeypatch.setattr(
         torch, "save", lambda *arguments: (_ for _ in ()).throw(failures.pop()) if failures else save(*arguments)
     )

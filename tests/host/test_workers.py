@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -13,9 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from host_ranks import fail_with_a_data_error
 from hosts import HOSTS, environment, host_python, train_command
-from tiny import tiny_t5_config, write_manifest
+from tiny import write_manifest, write_text_encoder
+
+from tests.host.ranks import fail_with_a_data_error
 
 # One process runs the commands one after the other: starting a host takes seconds.
 COMMANDS = """
@@ -59,16 +59,6 @@ run("fault", train, full_error="1")  # hydra's own account of it takes seconds
 """
 
 
-def write_text_encoder(folder: Path) -> Path:
-    from cmelt_plugin.huggingface import import_transformers
-
-    transformers = import_transformers()
-    values = json.loads(tiny_t5_config())
-    values.pop("model_type")
-    transformers.T5EncoderModel(transformers.T5Config(**values)).save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize("name", HOSTS)
 def test_errors_are_one_line(name: str, tmp_path: Path) -> None:
     """Missing data, with and without hydra's full errors; validation; a DataLoader's worker. Faults keep their traceback."""
@@ -100,7 +90,7 @@ def test_a_spawned_worker_says_it_once(monkeypatch: pytest.MonkeyPatch, capfd: p
     pytest.importorskip("fairseq", reason="fairseq is not installed; run 'make install'")
     from cmelt_plugin import host
 
-    utils = host._host("distributed.utils")
+    utils = host.host_module("distributed.utils")
     monkeypatch.setattr(utils, "distributed_main", fail_with_a_data_error)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     distributed = SimpleNamespace(

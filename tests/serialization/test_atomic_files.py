@@ -7,8 +7,9 @@ import stat
 
 import pytest
 
-from cmelt_plugin.data import files
-from cmelt_plugin.data.files import atomic_path, read_json, write_json
+from cmelt_plugin.data.files import read_json, write_json
+from cmelt_plugin.serialization import atomic_files
+from cmelt_plugin.serialization.atomic_files import atomic_path
 
 
 def test_the_file_appears_when_it_is_complete(tmp_path) -> None:
@@ -48,7 +49,7 @@ def test_permissions_are_those_of_any_new_file_and_the_umask_is_never_touched(tm
 
 def test_a_name_that_is_taken_is_left_alone(tmp_path, monkeypatch) -> None:
     names = iter(["aaaa", "aaaa", "bbbb"])
-    monkeypatch.setattr(files.secrets, "token_hex", lambda n: next(names))
+    monkeypatch.setattr(atomic_files.secrets, "token_hex", lambda n: next(names))
     with atomic_path(tmp_path / "a.txt") as first, atomic_path(tmp_path / "a.txt") as second:
         assert (first.name, second.name) == (".a.aaaa.tmp.txt", ".a.bbbb.tmp.txt")
         second.write_text("second")
