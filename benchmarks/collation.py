@@ -34,7 +34,7 @@ from cmelt_plugin.data.batches.negatives import NegativeTable
 from cmelt_plugin.data.directory.manifest import Manifest, write_split
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
-from preprocess.negatives.mining import Farthest
+from preprocess.negatives.farthest import Farthest
 
 K = 64
 

@@ -22,7 +22,8 @@ from tqdm import tqdm
 from cmelt_plugin.data.directory.checksums import WORK_FOLDER
 from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.data.readers.contract import Recording, Rejected
-from cmelt_plugin.data.store.record_store import describe_shard, shard_name, write_shard
+from cmelt_plugin.data.store.record_store import shard_name
+from cmelt_plugin.data.store.shard_writer import describe_shard, write_shard
 from cmelt_plugin.errors import DataError
 from preprocess.packing.duplicates import DUPLICATE, Earlier, FirstUsable
 from preprocess.packing.engines import Engine

@@ -8,7 +8,7 @@ import pytest
 
 from cmelt_plugin.data.directory.manifest import META_SCHEMA, Manifest, write_split
 from cmelt_plugin.data.files import read_json
-from cmelt_plugin.data.store.record_store import write_records
+from cmelt_plugin.data.store.shard_writer import write_records
 from cmelt_plugin.errors import DataError
 from preprocess import labels
 

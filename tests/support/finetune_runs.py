@@ -14,7 +14,8 @@ from tiny import TINY_MODEL, tiny_model, tiny_t5_config
 
 from cmelt_plugin.data.directory.manifest import META_SCHEMA, write_split
 from cmelt_plugin.data.files import write_json
-from cmelt_plugin.data.store.record_store import shard_name, write_records
+from cmelt_plugin.data.store.record_store import shard_name
+from cmelt_plugin.data.store.shard_writer import write_records
 
 CLASSES = ["LOUD", "SINE", "DRIFT"]
 

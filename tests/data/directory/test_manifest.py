@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from cmelt_plugin.data.directory.manifest import META_SCHEMA, Manifest, _parse, available_splits, write_split
 from cmelt_plugin.data.files import write_json
-from cmelt_plugin.data.store.record_store import shard_name, write_records
+from cmelt_plugin.data.store.record_store import shard_name
+from cmelt_plugin.data.store.shard_writer import write_records
 from cmelt_plugin.errors import DataError
 
 FILES = [shard_name(0), shard_name(1)]

@@ -1,7 +1,6 @@
 """The record store gives back what was put in, and refuses damaged shards."""
 
 import pickle
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,15 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cmelt_plugin.data.files import fingerprint, read_json, write_json
-from cmelt_plugin.data.store.record_store import (
-    RecordStore,
-    describe_shard,
-    shard_name,
-    to_steps,
-    write_records,
-    write_shard,
-    write_store_json,
-)
+from cmelt_plugin.data.store.record_store import RecordStore, shard_name, to_steps
+from cmelt_plugin.data.store.shard_writer import describe_shard, write_records, write_shard, write_store_json
 from cmelt_plugin.errors import DataError
 
 
@@ -171,29 +163,3 @@ def test_header_fits_any_number_of_rows(tmp_path_factory, rows):
     write_store_json(path.parent, [describe_shard(path, rows)])
     read = RecordStore(path.parent).read_steps(np.zeros(rows, int), np.arange(rows))
     assert np.array_equal(read[:, 0, 0], np.arange(rows))
-
-
-def test_rows_are_asked_for_ahead_until_reads_stay_quiet(stored, monkeypatch):
-    root, shard, row = stored
-    usage, asked = SimpleNamespace(ru_majflt=3, ru_inblock=100), []
-    fake = SimpleNamespace(RUSAGE_THREAD=1, getrusage=lambda who: usage)
-    monkeypatch.setattr("cmelt_plugin.data.store.record_store.resource", fake)
-    monkeypatch.setattr("cmelt_plugin.data.store.shard_maps.MappedShard.prefetch", lambda self, r: asked.append(r))
-    store = RecordStore(root)
-    expected = store.read_steps(shard, row)
-
-    def asks():
-        asked.clear()
-        assert np.array_equal(store.read_steps(shard, row), expected)
-        return len(asked)
-
-    for counter in ("ru_majflt", "ru_inblock"):
-        assert [asks() for _ in range(6)] == [7, 7, 7, 0, 0, 0]
-        setattr(usage, counter, getattr(usage, counter) + 1)  # the last read waited
-        asked.clear()
-        store.read_steps(shard, row)
-        assert len(asked) == 7
-    store = pickle.loads(pickle.dumps(store))  # another process knows nothing of this one's reads
-    assert [asks() for _ in range(5)] == [7, 7, 7, 7, 0]
-    monkeypatch.setattr("cmelt_plugin.data.store.record_store.resource", None)
-    assert asks() == 7

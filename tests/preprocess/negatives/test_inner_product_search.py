@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmelt_plugin.errors import DataError
+from preprocess.negatives.farthest import Farthest, metric_name
 from preprocess.negatives.inner_product_search import (
     FAISS,
     TORCH,
@@ -19,7 +20,7 @@ from preprocess.negatives.inner_product_search import (
     choose_library,
     recall,
 )
-from preprocess.negatives.mining import Farthest, find_negatives, metric_name
+from preprocess.negatives.mining import find_negatives
 
 
 def clustered(n: int, width: int = 16, seed: int = 0) -> np.ndarray:
