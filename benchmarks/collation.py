@@ -31,7 +31,8 @@ from benchmarks.outcome import Outcome
 from benchmarks.timing import figure_of, race
 from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
 from cmelt_plugin.data.batches.negatives import NegativeTable
-from cmelt_plugin.data.directory.manifest import Manifest, write_split
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
 from preprocess.negatives.farthest import Farthest

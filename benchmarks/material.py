@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from cmelt_plugin.data.batches.negatives import NegativeTable
-from cmelt_plugin.data.directory.manifest import META_SCHEMA, write_split
+from cmelt_plugin.data.directory.split_files import write_split
+from cmelt_plugin.data.directory.split_meta import META_SCHEMA
 from cmelt_plugin.data.files import fingerprint
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
 from cmelt_plugin.data.store.shard_writer import write_records

@@ -29,7 +29,8 @@ from benchmarks.options import Options
 from benchmarks.outcome import HIGHER, LOWER, Figure, Outcome
 from benchmarks.timing import figure_of
 from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
-from cmelt_plugin.data.directory.manifest import Manifest, write_split
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
 from cmelt_plugin.data.text.reports import normalise_report
 from cmelt_plugin.models.cmelt.config import CMELTConfig

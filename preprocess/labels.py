@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cmelt_plugin.data.directory.manifest import LABELS_FILE, Manifest, available_splits, read_meta_column
-from cmelt_plugin.data.directory.own_files import PROMPTS_FILE
+from cmelt_plugin.data.directory.manifest import Manifest, available_splits
+from cmelt_plugin.data.directory.own_files import LABELS_FILE, PROMPTS_FILE
 from cmelt_plugin.data.directory.replacing import replacing
+from cmelt_plugin.data.directory.split_meta import read_meta_column
 from cmelt_plugin.data.files import atomic_path, write_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import load_prompts

@@ -27,8 +27,9 @@ from tqdm import tqdm
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.batches.negatives import NegativeTable, negatives_paths, source_fingerprints
-from cmelt_plugin.data.directory.manifest import available_splits, read_meta_column
+from cmelt_plugin.data.directory.manifest import available_splits
 from cmelt_plugin.data.directory.replacing import list_again
+from cmelt_plugin.data.directory.split_meta import read_meta_column
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.store.npy_files import read_npy
 from cmelt_plugin.data.text.reports import Reports, read_reports

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from cmelt_plugin.data.directory.manifest import LABELS_FILE
+from cmelt_plugin.data.directory.own_files import LABELS_FILE
 from cmelt_plugin.data.files import read_object
 from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE, MANIFEST_FILE
-from cmelt_plugin.data.directory.manifest import write_split
 from cmelt_plugin.data.directory.own_files import IMPLAUSIBLE_FILE, REJECTED_FILE, REJECTED_HEADER, STORE_FILE
+from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
 from cmelt_plugin.data.store.shard_writer import write_store_json
 from cmelt_plugin.data.text.reports import write_reports

@@ -14,9 +14,9 @@ from tiny import report_tokens, token_table
 
 from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
 from cmelt_plugin.data.batches.negatives import NegativeTable
-from cmelt_plugin.data.directory.checks import check_directory
 from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE, read_checksums
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
+from cmelt_plugin.data.directory.verification import check_directory
 from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.contract import Recording

@@ -12,7 +12,9 @@ import torch
 from cmelt_plugin.data.batches.augmentation import random_lead_mask
 from cmelt_plugin.data.batches.ecg_text import ECGDataset
 from cmelt_plugin.data.batches.rng import epoch_order, record_generators
-from cmelt_plugin.data.directory.manifest import LABELS_FILE, Manifest, read_class_names
+from cmelt_plugin.data.directory.class_labels import read_class_names
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.directory.own_files import LABELS_FILE
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 

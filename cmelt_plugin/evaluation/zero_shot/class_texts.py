@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cmelt_plugin.data.directory.manifest import LABELS_FILE
+from cmelt_plugin.data.directory.own_files import LABELS_FILE
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
