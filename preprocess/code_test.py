@@ -80,8 +80,8 @@ def read_tracing(path: str) -> Recording:
         Rejected: the file or the tracing cannot be read.
         OSError, MemoryError: trouble of the machine.
     """
-    file, _, place = path.rpartition("#")
-    row, leads, factor = place.split(";")
+    file, _, location = path.rpartition("#")
+    row, leads, factor = location.split(";")
     with open_hdf5(file) as handle:
         data = _tracings(handle)
         if int(row) >= data.shape[0]:
@@ -162,9 +162,9 @@ def read_records(root: Path, layout: Layout, limit: int | None = None) -> tuple[
     count = _from_file(_count, path)
     gold = read_annotations(root / "annotations" / f"{GOLD}.csv")
     attributes = read_csv(root / "attributes.csv", ["age", "sex"], LAYOUT)
-    for name, found in ((f"annotations/{GOLD}.csv", len(gold)), ("attributes.csv", len(attributes))):
-        if found != count:
-            raise DataError(f"{root / name}: {found} rows for {count} tracings in {TRACINGS}; expected one row per tracing")
+    for name, rows in ((f"annotations/{GOLD}.csv", len(gold)), ("attributes.csv", len(attributes))):
+        if rows != count:
+            raise DataError(f"{root / name}: {rows} rows for {count} tracings in {TRACINGS}; expected one row per tracing")
     ids = record_ids(count)[:limit]
     n = len(ids)
     sex = attributes["sex"].str.upper()
@@ -240,8 +240,8 @@ def _tracings(handle: Any) -> Any:
     data = dataset_of(handle, "tracings")
     shape = getattr(data, "shape", None)
     if shape is None or len(shape) != 3 or shape[2] != len(LEADS) or 0 in shape:
-        found = f"tracings {shape}" if shape is not None else f"{', '.join(handle) or 'nothing'}"
-        raise Rejected("header", f"expected an array tracings of records × samples × 12 leads, found {found}")
+        content = f"tracings {shape}" if shape is not None else f"{', '.join(handle) or 'nothing'}"
+        raise Rejected("header", f"expected an array tracings of records × samples × 12 leads, found {content}")
     if data.dtype.kind not in "iuf":
         raise Rejected("header", f"tracings holds {data.dtype}, not numbers")
     check_array(handle.filename, min(MOST_JUDGED, shape[0]) * math.prod(shape[1:]))

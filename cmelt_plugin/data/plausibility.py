@@ -111,14 +111,14 @@ def describe_reasons(reasons: Iterable[Reason]) -> str:
     return "; ".join(map(str, reasons))
 
 
-def nothing_left(ecg: np.ndarray, steps: np.ndarray, clipped: int, kept: np.ndarray) -> Reason | None:
+def nothing_left(ecg: np.ndarray, steps: np.ndarray, clipped: int, given: np.ndarray) -> Reason | None:
     """Why nothing usable is stored of a recording, if so: refused, whatever is done with doubtful ones.
 
     Args:
         ecg: ``[12, T]``, mV, as :func:`examine` takes it.
         steps: the same in steps of the store.
         clipped: how many samples were clipped.
-        kept: bool ``[12]``, the leads the recording has.
+        given: bool ``[12]``, the leads the recording has.
 
     Returns:
         ``zero``: nothing remains after rounding; ``clipped``: more than a quarter of the samples lies beyond the range;
@@ -126,9 +126,9 @@ def nothing_left(ecg: np.ndarray, steps: np.ndarray, clipped: int, kept: np.ndar
     """
     if not steps.any():
         return Reason("zero", f"every sample is zero after rounding to {MV_PER_STEP:g} mV, the largest is {_peak(ecg):.2g} mV")
-    share = clipped / max(1, int(kept.sum()) * ecg.shape[1])
+    share = clipped / max(1, int(given.sum()) * ecg.shape[1])
     if share > MOSTLY_CLIPPED:
-        middle = float(np.median(ecg[kept]))
+        middle = float(np.median(ecg[given]))
         hint = "take off the offset" if abs(middle) > MAX_MV else "are unit and gain right?"
         return Reason(
             "clipped",
@@ -144,7 +144,7 @@ def changing(ecg: np.ndarray) -> np.ndarray:
     return ecg.max(axis=1) > ecg.min(axis=1)
 
 
-def examine(ecg: np.ndarray, steps: np.ndarray, clipped: int = 0, kept: np.ndarray | None = None) -> Plausibility:
+def examine(ecg: np.ndarray, steps: np.ndarray, clipped: int = 0, given: np.ndarray | None = None) -> Plausibility:
     """Measure a recording and name what is doubtful about it.
 
     Exchanged *columns* of limb leads, inverted and rescaled ones contradict the relations; exchanged *electrodes* do not,
@@ -154,23 +154,23 @@ def examine(ecg: np.ndarray, steps: np.ndarray, clipped: int = 0, kept: np.ndarr
         ecg: ``[12, T]``, mV at 500 Hz before rounding, real samples only; leads in the order of ``LEADS``, without NaN.
         steps: int16 ``[12, T]``, what the store gets (:func:`cmelt_plugin.data.store.record_store.to_steps`).
         clipped: how many samples were clipped.
-        kept: bool ``[12]``, the leads the recording has; None: all. Leads it lacks and constant ones are not asked.
+        given: bool ``[12]``, the leads the recording has; None: all. Leads it lacks and constant ones are not asked.
 
     Reasons, in this order: ``clipped``, ``amplitude-low`` or ``amplitude-high``, ``quantised``, ``offset``, ``saturated``,
     ``lead-relations``, ``mains``.
     """
     ecg = np.asarray(ecg, dtype=np.float64)
-    kept = np.ones(len(LEADS), dtype=bool) if kept is None else kept
+    given = np.ones(len(LEADS), dtype=bool) if given is None else given
     with np.errstate(all="ignore"):  # single values may be absurd; they are clipped, which is said
-        return _examine(ecg, steps, clipped, kept)
+        return _examine(ecg, steps, clipped, given)
 
 
-def _examine(ecg: np.ndarray, steps: np.ndarray, clipped: int, kept: np.ndarray) -> Plausibility:
+def _examine(ecg: np.ndarray, steps: np.ndarray, clipped: int, given: np.ndarray) -> Plausibility:
     # Few passes over the samples: this is a sizeable part of what packing a recording takes.
     highs, lows = _window_extremes(ecg)
     high, low = highs.max(axis=1), lows.min(axis=1)
     seconds = _Seconds.of(ecg)
-    active = kept & (high > low)
+    active = given & (high > low)
     offset, peak = float(np.abs(seconds.means).max()), float(max(high.max(), -low.min()))
     if not active.any():
         nothing = Measures(0.0, 0.0, peak, offset, 1, clipped, 1.0, *[math.nan] * 3)
@@ -332,8 +332,8 @@ class _Seconds(NamedTuple):
             return math.nan, 0
         power = float(self.squares[active].sum() - (cycle.sum(axis=2) ** 2).sum() / SAMPLE_RATE)
         waves = ((cycle.reshape(-1, _CYCLE) @ _WAVES) ** 2).sum(axis=0) * (2 / SAMPLE_RATE)
-        each = waves.reshape(len(MAINS), 2).sum(axis=1)
-        return float(each.max() / power) if power > 0 else math.nan, MAINS[int(each.argmax())]
+        power_at = waves.reshape(len(MAINS), 2).sum(axis=1)
+        return float(power_at.max() / power) if power > 0 else math.nan, MAINS[int(power_at.argmax())]
 
     def deviations(self, active: np.ndarray) -> np.ndarray:
         """Standard deviation of each lead over the whole seconds."""

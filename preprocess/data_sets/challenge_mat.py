@@ -89,9 +89,9 @@ def read_header_patient(path: str | os.PathLike) -> Patient:
     reader's matter.
     """
     text = "\n".join(header_lines(path))
-    found = {match["name"].lower(): match["value"].strip() for match in map(_COMMENT.match, text.splitlines()) if match}
-    codes = tuple(dict.fromkeys(re.findall(r"\d+", found.get("dx", ""))))
-    return Patient(_sex(found.get("sex")), _age(found.get("age")), codes)
+    comments = {match["name"].lower(): match["value"].strip() for match in map(_COMMENT.match, text.splitlines()) if match}
+    codes = tuple(dict.fromkeys(re.findall(r"\d+", comments.get("dx", ""))))
+    return Patient(_sex(comments.get("sex")), _age(comments.get("age")), codes)
 
 
 def header_lines(path: str | os.PathLike) -> list[str]:

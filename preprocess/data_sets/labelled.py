@@ -43,7 +43,7 @@ class LabelTable(NamedTuple):
 def add_labelled_arguments(parser: argparse.ArgumentParser, splits: bool = True, optional: bool = False) -> None:
     """Add the options of the packing commands, with defaults for evaluation, and three more.
 
-    Test sets must be those of the published figures, so records with flat leads or without a report stay in.
+    Test sets must be those of the published results, so records with flat leads or without a report stay in.
 
     Args:
         parser: the command's.
@@ -155,10 +155,10 @@ def class_texts(source: str, kind: str, names: Sequence[str]) -> dict[str, list[
 def _check_label_set(dest: Path, labels: LabelTable) -> None:
     if not (dest / LABELS_FILE).is_file():
         return
-    found = read_object(dest / LABELS_FILE)
-    names = found.get("names") if isinstance(found.get("names"), list) else []
-    if found.get("label_set") != labels.label_set or names != list(labels.names):
+    description = read_object(dest / LABELS_FILE)
+    names = description.get("names") if isinstance(description.get("names"), list) else []
+    if description.get("label_set") != labels.label_set or names != list(labels.names):
         raise DataError(
-            f"{dest}: holds the labels of {found.get('label_set')} with {len(names)} classes; "
+            f"{dest}: holds the labels of {description.get('label_set')} with {len(names)} classes; "
             "give --overwrite to replace it, or another --dest"
         )

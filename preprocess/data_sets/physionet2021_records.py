@@ -86,10 +86,10 @@ def find_records(root: Path) -> list[str]:
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected {LAYOUT}")
-    found = find_stems(root, (".hea", ".mat"))
-    if not found:
+    stems = find_stems(root, (".hea", ".mat"))
+    if not stems:
         raise DataError(f"{root}: no records; expected {LAYOUT}")
-    return found
+    return stems
 
 
 def read_header(root: Path, path: str) -> Header:

@@ -86,17 +86,17 @@ class Farthest:
 
     def _farthest(self, search: Search, rows: np.ndarray) -> np.ndarray:
         # One more than needed: the report itself can come up where most reports coincide.
-        found = search.search(-self.embeddings[rows], self.k + 1)
-        itself = found == rows[:, None]
+        indices = search.search(-self.embeddings[rows], self.k + 1)
+        itself = indices == rows[:, None]
         itself[~itself.any(axis=1), -1] = True
-        return found[~itself].reshape(len(rows), self.k)
+        return indices[~itself].reshape(len(rows), self.k)
 
     def _measure_recall(self, seed: int, device: str) -> dict[str, Any]:
         n = len(self.embeddings)
         rows = np.sort(np.random.default_rng([seed, 3]).choice(n, min(n, RECALL_REPORTS), replace=False))
         exact = exact_search(self.embeddings, device)
-        found, expected = (self._similarity(rows, self._farthest(search, rows)) for search in (self._search, exact))
-        return {"recall": recall(-found, -expected), "recall_reports": len(rows)}
+        similarity, expected = (self._similarity(rows, self._farthest(search, rows)) for search in (self._search, exact))
+        return {"recall": recall(-similarity, -expected), "recall_reports": len(rows)}
 
     def _similarity(self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
         return np.stack([self.embeddings[other] @ self.embeddings[row] for row, other in zip(rows, others)])

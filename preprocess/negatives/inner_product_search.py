@@ -52,13 +52,13 @@ def exact_search(vectors: np.ndarray, device: str = "auto") -> Search:
     if device == "cpu":
         return FaissSearch(vectors)
     try:
-        place = torch.device(device)
+        torch_device = torch.device(device)
         if library == FAISS:
-            return FaissSearch(vectors, place.index or 0)
-        torch.zeros(1, device=place)
+            return FaissSearch(vectors, torch_device.index or 0)
+        torch.zeros(1, device=torch_device)
     except (RuntimeError, AssertionError) as error:
         raise DataError(f"device {device}: {str(error).splitlines()[0]}") from None
-    return TorchSearch(vectors, place)
+    return TorchSearch(vectors, torch_device)
 
 
 def choose_library(device: str, torch_has_gpu: bool, faiss_has_gpu: bool) -> tuple[str, str]:
@@ -163,8 +163,8 @@ class InvertedLists:
         nearest.add(centres)
         lists, squared = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.float32)
         for part in parts:
-            distance, found = nearest.search(vectors[part], 1)
-            lists[part], squared[part] = found[:, 0], np.maximum(distance[:, 0], 0)
+            distance, nearest_list = nearest.search(vectors[part], 1)
+            lists[part], squared[part] = nearest_list[:, 0], np.maximum(distance[:, 0], 0)
         sizes = np.bincount(lists, minlength=self.nlist)
         deviation = np.sqrt(np.bincount(lists, weights=squared, minlength=self.nlist) / np.maximum(sizes, 1) / width)
 
@@ -198,13 +198,13 @@ class InvertedLists:
         """
         probes = self.nprobe if nprobe is None else nprobe
         queries = _with_column(queries, 1)
-        found = self.index.search(queries, k, params=self._parameters(nprobe=probes))[1]
-        short = np.flatnonzero((found < 0).any(axis=1))
+        indices = self.index.search(queries, k, params=self._parameters(nprobe=probes))[1]
+        short = np.flatnonzero((indices < 0).any(axis=1))
         while len(short) and probes < self.nlist:
             probes = min(4 * probes, self.nlist)
-            found[short] = self.index.search(queries[short], k, params=self._parameters(nprobe=probes))[1]
-            short = short[(found[short] < 0).any(axis=1)]
-        return found
+            indices[short] = self.index.search(queries[short], k, params=self._parameters(nprobe=probes))[1]
+            short = short[(indices[short] < 0).any(axis=1)]
+        return indices
 
 
 def recall(similarity_found: np.ndarray, similarity_exact: np.ndarray, tolerance: float = 1e-5) -> float:

@@ -192,10 +192,10 @@ def _keep_reasons(dest: Path) -> Path:
     work = dest / WORK_FOLDER
     reasons = (work / REJECTED_FILE).read_bytes()
     remove_work(work)
-    kept = (work if (dest / MANIFEST_FILE).exists() else dest) / REJECTED_FILE
-    with atomic_path(kept) as temporary:
+    destination = (work if (dest / MANIFEST_FILE).exists() else dest) / REJECTED_FILE
+    with atomic_path(destination) as temporary:
         temporary.write_bytes(reasons)
-    return kept
+    return destination
 
 
 def _reader_name(reader: Callable[[str], Recording]) -> str:
@@ -243,10 +243,10 @@ def _blocks(
 
 def _earlier_in(numbers: range, earlier: Earlier, paths: Sequence[str]) -> dict[str, Any]:
     """What a block has to know of records before it that have the ids of its own."""
-    found = {number: earlier[number] for number in numbers if number in earlier} if earlier else {}
-    lists = {id(others): others for others in found.values()}  # records of one id share theirs
+    earlier_here = {number: earlier[number] for number in numbers if number in earlier} if earlier else {}
+    lists = {id(others): others for others in earlier_here.values()}  # records of one id share theirs
     outside = {other: paths[other] for others in lists.values() for other in others if other < numbers.start}
-    return {"earlier": found, "earlier_paths": outside}
+    return {"earlier": earlier_here, "earlier_paths": outside}
 
 
 def _warn_about_space(dest: Path, blocks: Sequence[Block]) -> None:

@@ -139,8 +139,8 @@ def _explain(path: Path, store: RecordStore) -> NoReturn:
         next(handle)
         for number, line in enumerate(handle, start=2):
             where = f"{path}, line {number}"
-            place, tab, samples = line.rstrip("\r\n").partition("\t")
-            name, colon, row = place.partition(":")
+            location, tab, samples = line.rstrip("\r\n").partition("\t")
+            name, colon, row = location.partition(":")
             if not (tab and colon and _is_number(row) and _is_number(samples)):
                 raise DataError(f"{where}: expected 'SHARD:ROW<TAB>SAMPLES', found {line.rstrip()[:80]!r}")
             if name not in rows:

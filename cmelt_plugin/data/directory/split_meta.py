@@ -46,12 +46,12 @@ def open_meta(directory: Path, split: str, rows: int, columns: Sequence[str] | N
     check_listed(path)
     try:
         with pq.ParquetFile(path) as file:
-            known, found = file.schema_arrow.names, file.metadata.num_rows
-            missing = sorted(set(columns or ()) - set(known))
+            names, n_rows = file.schema_arrow.names, file.metadata.num_rows
+            missing = sorted(set(columns or ()) - set(names))
             if missing:
-                raise DataError(f"{path}: no column {', '.join(missing)}; it has {', '.join(known)}")
-            if found != rows:
-                raise DataError(f"{path}: {found} rows, but {split}.tsv lists {rows} records")
+                raise DataError(f"{path}: no column {', '.join(missing)}; it has {', '.join(names)}")
+            if n_rows != rows:
+                raise DataError(f"{path}: {n_rows} rows, but {split}.tsv lists {rows} records")
             yield file
     except MemoryError:
         raise

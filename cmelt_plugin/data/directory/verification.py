@@ -115,7 +115,7 @@ def _noted_files(directory: Path, jobs: dict[Path, Any], result: Findings) -> di
         return {}
     manifest = result.attempt(path, lambda: read_object(path)) or {}
     prints = manifest.get("fingerprints")
-    found = {}
+    jobs_of_notes = {}
     for name, digest in prints.items() if isinstance(prints, dict) else ():
         other = directory / str(name)
         if (
@@ -125,8 +125,8 @@ def _noted_files(directory: Path, jobs: dict[Path, Any], result: Findings) -> di
             and other.is_file()
             and other.parent == directory
         ):
-            found[other] = Entry(other.stat().st_size, digest), False
-    return found
+            jobs_of_notes[other] = Entry(other.stat().st_size, digest), False
+    return jobs_of_notes
 
 
 def _shards(store: Path, jobs: dict[Path, Any], result: Findings) -> dict[Path, tuple[Entry, bool]]:
@@ -134,7 +134,7 @@ def _shards(store: Path, jobs: dict[Path, Any], result: Findings) -> dict[Path, 
     opened = result.attempt(store / STORE_FILE, lambda: RecordStore(store))
     if opened is None:
         return {}
-    found = {}
+    jobs_of_shards = {}
     for shard in read_object(store / STORE_FILE)["shards"]:
         path, digest = store / shard["file"], shard.get("sha256")
         if not path.is_file():
@@ -146,10 +146,10 @@ def _shards(store: Path, jobs: dict[Path, Any], result: Findings) -> dict[Path, 
             )
         if isinstance(digest, str):
             size = jobs[path][0].bytes if path in jobs else path.stat().st_size
-            found[path] = Entry(size, digest), True
+            jobs_of_shards[path] = Entry(size, digest), True
         else:
             result.unchecked.append(f"{path}: {STORE_FILE} has no digest of it")
-    return found
+    return jobs_of_shards
 
 
 def _compare(path: Path, entry: Entry, is_shard: bool, result: Findings, progress: Any) -> None:

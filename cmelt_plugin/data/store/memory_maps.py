@@ -112,7 +112,10 @@ class MappedArray:
 
 
 def blocks(array: np.ndarray, file: MappedArray | None = None) -> Iterator[tuple[int, np.ndarray]]:
-    """First row and rows of successive parts of a few megabytes; pages of ``file``, which the array lies in, are forgotten after each part."""
+    """First row and rows of successive parts of a few megabytes.
+
+    After each part, the pages of ``file``, which the array lies in, are forgotten.
+    """
     rows = max(1, BLOCK_BYTES // max(1, array.itemsize * int(np.prod(array.shape[1:]))))
     for start in range(0, len(array), rows):
         yield start, array[start : start + rows]

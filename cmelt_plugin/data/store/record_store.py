@@ -84,8 +84,8 @@ class RecordStore:
         }
         for key, value in expected.items():
             if not isinstance(info, dict) or info.get(key) != value:
-                found = info.get(key) if isinstance(info, dict) else info
-                raise DataError(f"{path}: {key} is {found!r}, this version reads {value!r}; pack the records again")
+                actual = info.get(key) if isinstance(info, dict) else info
+                raise DataError(f"{path}: {key} is {actual!r}, this version reads {value!r}; pack the records again")
         try:
             self.files, rows = _check_shards(info["shards"])
             self.rows = np.array(rows, dtype=np.int32)
