@@ -82,7 +82,7 @@ class Pair:
 
     def ours(self, rows: np.ndarray) -> dict[str, Any]:
         """A batch of ours, as the tasks collate it."""
-        return self.dataset.collater(rows.tolist(), steps=True)
+        return self.dataset.collater(rows.tolist(), digital=True)
 
 
 def _sidecar(gallery: np.ndarray, n_used: int) -> np.ndarray:
@@ -129,10 +129,10 @@ def run(options: Options) -> Outcome:
             for _ in range(calls):
                 pair.ours(rows)
 
-        ecg = pair.dataset.read_ecg(rows, steps=True)
+        ecg = pair.dataset.read_ecg(rows, digital=True)
 
         def ours_without_reading() -> None:
-            pair.dataset.read_ecg = lambda rows, steps: ecg
+            pair.dataset.read_ecg = lambda rows, digital: ecg
             try:
                 ours()
             finally:

@@ -155,7 +155,7 @@ class _Watched:
         self.dataset = dataset
 
     def __call__(self, samples: list[int]) -> dict[str, Any]:
-        batch = self.dataset.collater(samples, steps=True)
+        batch = self.dataset.collater(samples, digital=True)
         batch["worker"] = unshared()
         return batch
 

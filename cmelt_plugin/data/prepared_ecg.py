@@ -18,7 +18,7 @@ from cmelt_plugin.data.readers.wfdb_header import NO_UNIT
 from cmelt_plugin.data.readers.wfdb_records import WRONG_CHECKSUM, read_wfdb
 from cmelt_plugin.data.resampling import RATES
 from cmelt_plugin.data.signals import STORE_SIGNALS, SignalContract, at_contract_rate, calibrate
-from cmelt_plugin.data.store.record_store import SAMPLE_RATE, to_steps
+from cmelt_plugin.data.store.record_store import SAMPLE_RATE, to_digital
 from cmelt_plugin.errors import DataError
 
 MIN_SECONDS = 1.0
@@ -161,12 +161,12 @@ def _prepare(
     if spread > 2 * MAX_MV:
         raise Rejected("units", f"the values span {spread:,.0f}: they cannot be millivolts (divide microvolts by 1000)")
     ecg = at_contract_rate(calibrated)
-    steps, clipped = to_steps(ecg)
-    lost = nothing_left(ecg, steps, clipped, calibrated.given)
+    digital, clipped = to_digital(ecg)
+    lost = nothing_left(ecg, digital, clipped, calibrated.given)
     if lost is not None:
         raise Rejected(*lost)
     header = tuple(Reason("header", note) for note in recording.notes if note in (NO_UNIT, WRONG_CHECKSUM))
-    doubts = header + examine(ecg, steps, clipped, calibrated.given).reasons
+    doubts = header + examine(ecg, digital, clipped, calibrated.given).reasons
     if contract != STORE_SIGNALS:
         ecg = at_contract_rate(calibrate(recording, crop, MIN_SECONDS, required, contract), contract)
     return ecg, doubts

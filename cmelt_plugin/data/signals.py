@@ -79,7 +79,7 @@ def calibrate(
     rate = recording.rate
     if not RATES[0] <= rate <= RATES[1]:
         raise Rejected("rate", f"{rate:g} Hz")
-    factors = _mv_per_unit(recording)
+    factors = _factors_to_mv(recording)
     signal = recording.signal[:, _part(recording, crop, min_seconds, contract)]
     if any(factor != 1.0 for factor in factors):
         signal = signal * np.array(factors)[:, None]
@@ -127,7 +127,7 @@ def _check_required(names: Sequence[str], required: Sequence[str]) -> None:
         raise LeadError(f"missing {', '.join(absent)}, which the model reads")
 
 
-def _mv_per_unit(recording: Recording) -> list[float]:
+def _factors_to_mv(recording: Recording) -> list[float]:
     """Factor to mV of each lead."""
     factors = []
     for lead, unit in zip(recording.leads, recording.units):

@@ -3,7 +3,7 @@
 The original CPSC2018 recordings are MATLAB structs ``ECG`` with the fields ``sex``, ``age`` and ``data``: 12 leads in
 millivolts at 500 Hz, 6 to 60 s. In PhysioNet's challenges, and in ecg-arrhythmia, recordings are WFDB records whose
 headers end in comments on the patient and the diagnoses. Both copies of CPSC2018 have the same values: the latter
-holds the former in steps of 0.001 mV.
+holds the former in units of 0.001 mV.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def pack_block(block: Block, tick: Callable[[], Any] | None = None) -> int:
                 if reason:
                     raise Rejected(*reason.split(": ", 1))
                 row = to_row(block.reader(os.path.join(block.root, path)), block.options)
-                shard.append(row.steps)
+                shard.append(row.digital)
                 notes.update(row.notes)
                 rows.append((number, row.n_samples, row.rate, row.clipped))
                 plausibility = row.plausibility

@@ -32,8 +32,8 @@ def note_flat_leads(directory: Path) -> int:
         store = RecordStore(manifest.store_root)
         for start in range(0, len(ids), BATCH):
             part = slice(start, start + BATCH)
-            steps = store.read_steps(manifest.shard[part], manifest.row[part])
-            for record, leads, n_samples in zip(ids[part], steps, manifest.n_samples[part]):
+            digital = store.read_digital(manifest.shard[part], manifest.row[part])
+            for record, leads, n_samples in zip(ids[part], digital, manifest.n_samples[part]):
                 real = leads[:, :n_samples]
                 flat = real.max(axis=1) == real.min(axis=1)
                 if flat.any():

@@ -16,7 +16,7 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.plausibility import Measures, Plausibility, Reason, changing, describe_reasons, examine, nothing_left
 from cmelt_plugin.data.readers.contract import Crop, Reading, Recording, Rejected
 from cmelt_plugin.data.signals import STORE_SIGNALS, at_contract_rate, calibrate
-from cmelt_plugin.data.store.record_store import N_SAMPLES, SAMPLE_RATE, to_steps
+from cmelt_plugin.data.store.record_store import N_SAMPLES, SAMPLE_RATE, to_digital
 
 REJECT, ZERO = "reject", "zero"
 KEEP, LIST = "keep", "list"
@@ -54,8 +54,8 @@ class SignalOptions:
 class Row(NamedTuple):
     """A recording ready for the store."""
 
-    steps: np.ndarray
-    """int16 [12, 5000] in steps of 0.001 mV, zero-padded at the end."""
+    digital: np.ndarray
+    """int16 [12, 5000] in units of 0.001 mV, zero-padded at the end."""
     n_samples: int
     """Real samples at 500 Hz."""
     clipped: int
@@ -87,9 +87,9 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
     if recording.rate != SAMPLE_RATE:
         _check_flat(original, ~changing(original) & given, given, options)
     ecg = at_contract_rate(calibrated)
-    steps = np.zeros((len(LEADS), N_SAMPLES), dtype=np.int16)
-    real = steps[:, : ecg.shape[1]]
-    real[:], clipped = to_steps(ecg)
+    digital = np.zeros((len(LEADS), N_SAMPLES), dtype=np.int16)
+    real = digital[:, : ecg.shape[1]]
+    real[:], clipped = to_digital(ecg)
     plausibility = examine(ecg, real, clipped, given)
     lost = nothing_left(ecg, real, clipped, given)
     if lost is None or lost.code == "flat":  # this names the leads
@@ -98,7 +98,7 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
         raise Unusable(*lost, plausibility.measures)
     if plausibility.reasons and options.implausible == REJECT:
         raise Unusable("implausible", describe_reasons(plausibility.reasons), *plausibility)
-    return Row(steps, ecg.shape[1], clipped, recording.rate, plausibility, recording.notes)
+    return Row(digital, ecg.shape[1], clipped, recording.rate, plausibility, recording.notes)
 
 
 def _check_flat(

@@ -25,8 +25,8 @@ def test_same_samples_as_packing(rate, seconds, crop) -> None:
     prepared = prepare_ecg(signal, rate, names, crop)
     assert prepared.ecg.shape == (1, 12, 5000) and prepared.ecg.dtype == torch.float32 and prepared.shape == ()
     assert prepared.n_samples.tolist() == [row.n_samples]
-    # Packing rounds to steps of 0.001 mV.
-    np.testing.assert_allclose(prepared.ecg[0].numpy(), row.steps * 0.001, atol=0.000501)
+    # Packing rounds to units of 0.001 mV.
+    np.testing.assert_allclose(prepared.ecg[0].numpy(), row.digital * 0.001, atol=0.000501)
     assert not prepared.ecg[0, :, row.n_samples :].any()
     assert (prepared.padding is None) == (row.n_samples == 5000)
 

@@ -45,8 +45,8 @@ def test_packing_and_serving_give_the_same_numbers(tmp_path_factory, order, rate
     calibrated = calibrate(read_wfdb(str(path)), crop)  # the whole file, not the part that packing reads
     ecg = at_contract_rate(calibrated)
     np.testing.assert_array_equal(prepared.ecg[0, :, : row.n_samples].numpy(), ecg.astype(np.float32))
-    np.testing.assert_array_equal(row.steps[:, : row.n_samples], np.rint(ecg / 0.001).astype(np.int16))
-    assert not row.steps[:, row.n_samples :].any() and not prepared.ecg[0, :, row.n_samples :].any()
+    np.testing.assert_array_equal(row.digital[:, : row.n_samples], np.rint(ecg / 0.001).astype(np.int16))
+    assert not row.digital[:, row.n_samples :].any() and not prepared.ecg[0, :, row.n_samples :].any()
 
 
 def test_another_contract_chooses_leads_rate_and_length() -> None:

@@ -229,7 +229,7 @@ def test_a_mimic_layout_with_every_fault(tmp_path, capsys):
     assert rejected["dc-of-a-lead"] == "flat: constant in aVR after rounding to 0.001 mV and clipping"
     assert "are unit and gain right?" in rejected["volts"]
     stored = RecordStore(tmp_path / "m")
-    assert not np.isin(np.abs(stored.read_steps(np.zeros(8, int), np.arange(8))).max(axis=2), 0).any()
+    assert not np.isin(np.abs(stored.read_digital(np.zeros(8, int), np.arange(8))).max(axis=2), 0).any()
 
 
 def read_low(path):

@@ -92,8 +92,8 @@ class LabelledECGDataset(ECGDataset):
             mask[:, options.keep] = random_lead_mask(uniforms, options.lead_mask_probability)
         return mask if mask.any() else None
 
-    def collater(self, samples: list[int], steps: bool = False) -> dict[str, Any]:
-        batch = super().collater(samples, steps)
+    def collater(self, samples: list[int], digital: bool = False) -> dict[str, Any]:
+        batch = super().collater(samples, digital)
         if not batch:
             return batch
         rows = np.asarray(samples, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Packed recordings: shards ``records-00000.npy`` of int16 ``[n, 12, 5000]`` in steps of 1/1000 mV, and ``store.json``.
+"""Packed recordings: shards ``records-00000.npy`` of int16 ``[n, 12, 5000]`` in digital units of 1/1000 mV, and ``store.json``.
 
 Fixed-size rows in memory-mapped files make a random record one slice: no parsing, no per-record file, half the bytes
-of float32. The step of 1 microvolt is finer than the 4.88 microvolts of the usual recorders.
+of float32. One unit is 1 microvolt, finer than the 4.88 microvolts of the usual recorders.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ __all__ = ["STORE_FILE", "RecordStore"]
 FORMAT = 1
 SAMPLE_RATE = 500  # Hz
 N_SAMPLES = 5000  # 10 s
-MV_PER_STEP = 0.001
-MAX_STEP = 32767  # so that -x and x clip alike
+MV_PER_UNIT = 0.001
+MAX_DIGITAL = 32767  # so that -x and x clip alike
 ROW_SHAPE = (len(LEADS), N_SAMPLES)
 ROW_BYTES = 2 * len(LEADS) * N_SAMPLES
 
@@ -38,8 +38,8 @@ def shard_name(index: int) -> str:
     return f"records-{index:05d}.npy"
 
 
-def to_steps(ecg: np.ndarray) -> tuple[np.ndarray, int]:
-    """Round millivolts to int16 steps of 0.001 mV (error at most 0.5 microvolt).
+def to_digital(ecg: np.ndarray) -> tuple[np.ndarray, int]:
+    """Round millivolts to int16 units of 0.001 mV (error at most 0.5 microvolt).
 
     Args:
         ecg: any shape, finite, mV.
@@ -47,13 +47,13 @@ def to_steps(ecg: np.ndarray) -> tuple[np.ndarray, int]:
     Returns:
         int16 array of the same shape, and how many samples lay beyond 32.767 mV and were clipped.
     """
-    steps = np.asarray(np.asarray(ecg, dtype=np.float64) / MV_PER_STEP)
-    np.rint(steps, out=steps)  # in place: fresh memory for each step would take longer than the steps
+    digital = np.asarray(np.asarray(ecg, dtype=np.float64) / MV_PER_UNIT)
+    np.rint(digital, out=digital)  # in place: fresh memory for every operation would take longer than the operations
     clipped = 0
-    if steps.size and not (steps.max() <= MAX_STEP and steps.min() >= -MAX_STEP):
-        clipped = int(np.count_nonzero(np.abs(steps) > MAX_STEP))
-        np.clip(steps, -MAX_STEP, MAX_STEP, out=steps)
-    return steps.astype(np.int16), clipped
+    if digital.size and not (digital.max() <= MAX_DIGITAL and digital.min() >= -MAX_DIGITAL):
+        clipped = int(np.count_nonzero(np.abs(digital) > MAX_DIGITAL))
+        np.clip(digital, -MAX_DIGITAL, MAX_DIGITAL, out=digital)
+    return digital.astype(np.int16), clipped
 
 
 class RecordStore:
@@ -89,8 +89,8 @@ class RecordStore:
         try:
             self.files, rows = _check_shards(info["shards"])
             self.rows = np.array(rows, dtype=np.int32)
-            self.mv_per_step = float(info["scale"])
-            if type(info["scale"]) not in (int, float) or not 0 < self.mv_per_step < math.inf:
+            self.mv_per_unit = float(info["scale"])
+            if type(info["scale"]) not in (int, float) or not 0 < self.mv_per_unit < math.inf:
                 raise ValueError(f"scale {info['scale']!r}")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{path}: incomplete ({error!r}); pack the records again") from None
@@ -119,15 +119,15 @@ class RecordStore:
         """
         if out is None:
             out = np.empty((len(row), *ROW_SHAPE), dtype=np.float32)
-        scale = np.float32(self.mv_per_step)
+        scale = np.float32(self.mv_per_unit)
         for target, record in zip(out, self._records(shard, row)):
             # Converted record by record, so that the scaling finds the numbers still in the processor's cache.
             np.copyto(target, record)
             np.multiply(target, scale, out=target)
         return out
 
-    def read_steps(self, shard: np.ndarray, row: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Read without conversion: int16 [n, 12, 5000] in ``mv_per_step``, half the bytes, for scaling on a GPU."""
+    def read_digital(self, shard: np.ndarray, row: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Read without conversion: int16 [n, 12, 5000] in ``mv_per_unit``, half the bytes, for scaling on a GPU."""
         if out is None:
             out = np.empty((len(row), *ROW_SHAPE), dtype=np.int16)
         for target, record in zip(out, self._records(shard, row)):

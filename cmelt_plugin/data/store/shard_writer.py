@@ -14,7 +14,7 @@ from cmelt_plugin.data.directory.own_files import STORE_FILE
 from cmelt_plugin.data.directory.replacing import replacing
 from cmelt_plugin.data.files import atomic_path, fingerprint, write_json
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.store.record_store import FORMAT, MV_PER_STEP, N_SAMPLES, ROW_SHAPE, SAMPLE_RATE, shard_name, to_steps
+from cmelt_plugin.data.store.record_store import FORMAT, MV_PER_UNIT, N_SAMPLES, ROW_SHAPE, SAMPLE_RATE, shard_name, to_digital
 
 
 class ShardWriter:
@@ -25,11 +25,11 @@ class ShardWriter:
         self._handle = handle
         self._write_header()
 
-    def append(self, steps: np.ndarray) -> int:
-        """Add one int16 ``[12, 5000]`` row (see :func:`to_steps`) and return its number within the shard."""
-        if steps.dtype != np.int16 or steps.shape != ROW_SHAPE:
-            raise ValueError(f"expected an int16 array {ROW_SHAPE}, got {steps.dtype} {steps.shape}")
-        self._handle.write(np.ascontiguousarray(steps, dtype="<i2").data)
+    def append(self, digital: np.ndarray) -> int:
+        """Add one int16 ``[12, 5000]`` row (see :func:`to_digital`) and return its number within the shard."""
+        if digital.dtype != np.int16 or digital.shape != ROW_SHAPE:
+            raise ValueError(f"expected an int16 array {ROW_SHAPE}, got {digital.dtype} {digital.shape}")
+        self._handle.write(np.ascontiguousarray(digital, dtype="<i2").data)
         self.rows += 1
         return self.rows - 1
 
@@ -48,7 +48,7 @@ class ShardWriter:
 def write_shard(path: str | os.PathLike) -> Iterator[ShardWriter]:
     """Write one shard row by row, holding one row in memory; the file gets its name only when complete.
 
-    Usage: ``with write_shard(root / shard_name(0)) as shard: row = shard.append(steps)``.
+    Usage: ``with write_shard(root / shard_name(0)) as shard: row = shard.append(digital)``.
     """
     with atomic_path(path) as temporary:
         with open(temporary, "wb") as handle:
@@ -70,7 +70,7 @@ def write_store_json(root: str | os.PathLike, shards: Sequence[dict[str, Any]], 
         {
             "format": FORMAT,
             "unit": "mV",
-            "scale": MV_PER_STEP,
+            "scale": MV_PER_UNIT,
             "sample_rate": SAMPLE_RATE,
             "n_samples": N_SAMPLES,
             "leads": list(LEADS),
@@ -102,8 +102,8 @@ def write_records(root: str | os.PathLike, ecg: np.ndarray, rows_per_shard: int 
         for name, start in zip(names, range(0, len(ecg), rows_per_shard)):
             with write_shard(Path(root) / name) as shard:
                 for record in ecg[start : start + rows_per_shard]:
-                    steps, clipped = to_steps(record)
-                    shard.append(steps)
+                    digital, clipped = to_digital(record)
+                    shard.append(digital)
                     clipped_records += clipped > 0
             shards.append(describe_shard(Path(root) / name, shard.rows))
         write_store_json(root, shards, clipped_records)

@@ -197,7 +197,7 @@ def test_only_readers_that_can_are_told_what_is_needed(written):
     options = SignalOptions(crop="centre", min_seconds=0)
     for name, (read, _) in READERS.items():
         part = with_reading(read, options.reading)(str(written / "a"))
-        assert np.array_equal(to_row(part, options).steps, to_row(read(str(written / "a")), options).steps), name
+        assert np.array_equal(to_row(part, options).digital, to_row(read(str(written / "a")), options).digital), name
     assert with_reading(len, options.reading) is len
 
 

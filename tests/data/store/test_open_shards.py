@@ -65,7 +65,7 @@ def test_parts_name_few_shards_and_together_are_the_list() -> None:
 
 @pytest.fixture
 def store(tmp_path):
-    """Forty records of their own constant number of steps, one to a shard, of which three may be mapped."""
+    """Forty records of their own constant number of units, one to a shard, of which three may be mapped."""
     values = np.repeat(np.arange(1, 41) * 0.001, 12 * 5000).reshape(40, 12, 5000)
     write_records(tmp_path, values, rows_per_shard=1)
     made = RecordStore(tmp_path)
@@ -76,11 +76,11 @@ def store(tmp_path):
 def test_a_batch_may_touch_more_shards_than_may_be_mapped(store) -> None:
     order = np.random.default_rng(0).integers(0, 40, 200)
     for _ in range(2):
-        steps = store.read_steps(order, np.zeros(200, int))
+        digital = store.read_digital(order, np.zeros(200, int))
         assert len(store._shards) <= 3
-        assert (steps == order[:, None, None] + 1).all()
+        assert (digital == order[:, None, None] + 1).all()
         mv = store.read(order, np.zeros(200, int))
-        np.testing.assert_array_equal(mv, steps * np.float32(0.001))
+        np.testing.assert_array_equal(mv, digital * np.float32(0.001))
 
 
 def test_rows_outlive_the_map_they_came_from(store) -> None:
@@ -91,14 +91,14 @@ def test_rows_outlive_the_map_they_came_from(store) -> None:
 
 def test_a_shard_that_went_missing_or_shrank_since_it_was_first_read_is_named(store) -> None:
     every = np.arange(40)
-    store.read_steps(every, 0 * every)
+    store.read_digital(every, 0 * every)
     path = store.root / shard_name(0)
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(DataError, match="records-00000.npy: truncated"):
-        store.read_steps(every[:1], every[:1])
+        store.read_digital(every[:1], every[:1])
     path.unlink()
     with pytest.raises(DataError, match="records-00000.npy: shard is missing"):
-        store.read_steps(every[:1], every[:1])
+        store.read_digital(every[:1], every[:1])
 
 
 SCRIPT = """
@@ -108,7 +108,7 @@ from cmelt_plugin.data.store.record_store import RecordStore
 resource.setrlimit(resource.RLIMIT_NOFILE, (36, 36))
 store, shards = RecordStore(sys.argv[1]), np.random.default_rng(0).permutation(40)
 for _ in range(2):
-    assert (store.read_steps(shards, 0 * shards)[:, 0, 0] == shards + 1).all()
+    assert (store.read_digital(shards, 0 * shards)[:, 0, 0] == shards + 1).all()
 print(store._shards.most, len(store._shards))
 """
 
@@ -133,5 +133,5 @@ def test_rows_are_asked_for_ahead_until_reads_stay_quiet() -> None:
 
 def test_a_store_in_another_process_reads_the_same(store) -> None:
     order = np.arange(40)
-    expected = store.read_steps(order, np.zeros(40, int))
-    assert np.array_equal(pickle.loads(pickle.dumps(store)).read_steps(order, np.zeros(40, int)), expected)
+    expected = store.read_digital(order, np.zeros(40, int))
+    assert np.array_equal(pickle.loads(pickle.dumps(store)).read_digital(order, np.zeros(40, int)), expected)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cmelt_plugin.data.files import fingerprint, read_json, write_json
-from cmelt_plugin.data.store.record_store import RecordStore, shard_name, to_steps
+from cmelt_plugin.data.store.record_store import RecordStore, shard_name, to_digital
 from cmelt_plugin.data.store.shard_writer import describe_shard, write_records, write_shard, write_store_json
 from cmelt_plugin.errors import DataError
 
@@ -27,20 +27,20 @@ def stored(tmp_path, ecg):
 
 @given(arrays(np.float64, 40, elements=st.floats(-32.767, 32.767)))
 def test_steps_are_within_half_a_microvolt(ecg):
-    steps, clipped = to_steps(ecg)
-    assert steps.dtype == np.int16
+    digital, clipped = to_digital(ecg)
+    assert digital.dtype == np.int16
     assert clipped == 0
-    assert np.abs(steps * 0.001 - ecg).max() <= 0.0005 + 1e-9
+    assert np.abs(digital * 0.001 - ecg).max() <= 0.0005 + 1e-9
 
 
 @given(arrays(np.int16, 40, elements=st.integers(-32767, 32767)))
-def test_steps_survive_float32(steps):
-    assert np.array_equal(to_steps(steps.astype(np.float32) * np.float32(0.001))[0], steps)
+def test_digital_units_survive_float32(digital):
+    assert np.array_equal(to_digital(digital.astype(np.float32) * np.float32(0.001))[0], digital)
 
 
 def test_values_beyond_the_range_are_clipped_and_counted():
-    steps, clipped = to_steps(np.array([40.0, -40.0, 32.767, -32.767, 0.0]))
-    assert steps.tolist() == [32767, -32767, 32767, -32767, 0]
+    digital, clipped = to_digital(np.array([40.0, -40.0, 32.767, -32.767, 0.0]))
+    assert digital.tolist() == [32767, -32767, 32767, -32767, 0]
     assert clipped == 2
 
 
@@ -52,7 +52,7 @@ def test_read_in_any_order(stored, ecg):
     read = store.read(shard[order], row[order])
     assert read.dtype == np.float32 and read.shape == (5, 12, 5000)
     assert np.abs(read - ecg[order]).max() <= 0.00051
-    assert np.array_equal(read, store.read_steps(shard[order], row[order]) * np.float32(0.001))
+    assert np.array_equal(read, store.read_digital(shard[order], row[order]) * np.float32(0.001))
 
 
 def test_read_into_a_given_array(stored):
@@ -83,7 +83,7 @@ def test_a_store_in_use_can_be_pickled(stored):
 def test_shards_are_plain_npy_files(stored, ecg):
     array = np.load(stored[0] / shard_name(1), mmap_mode="r")
     assert array.dtype == np.int16 and array.shape == (3, 12, 5000)
-    assert np.array_equal(array, to_steps(ecg[3:6])[0])
+    assert np.array_equal(array, to_digital(ecg[3:6])[0])
 
 
 def test_store_json_describes_the_shards(stored):
@@ -161,5 +161,5 @@ def test_header_fits_any_number_of_rows(tmp_path_factory, rows):
         for value in range(rows):
             assert shard.append(np.full((12, 5000), value, np.int16)) == value
     write_store_json(path.parent, [describe_shard(path, rows)])
-    read = RecordStore(path.parent).read_steps(np.zeros(rows, int), np.arange(rows))
+    read = RecordStore(path.parent).read_digital(np.zeros(rows, int), np.arange(rows))
     assert np.array_equal(read[:, 0, 0], np.arange(rows))

@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 
 from cmelt_plugin.data.plausibility import Measures, Plausibility, examine
-from cmelt_plugin.data.store.record_store import to_steps
+from cmelt_plugin.data.store.record_store import to_digital
 from preprocess.packing.implausible import (
     Measured,
     lines,
@@ -34,8 +34,8 @@ def measured(change=lambda ecg: ecg, count=COUNT, start=0):
     rows = []
     for number, ecg in enumerate(_ecgs()[:count], start=start):
         changed = change(ecg.copy())
-        steps, clipped = to_steps(changed)
-        rows.append(measured_row(number, examine(changed, steps, clipped)))
+        digital, clipped = to_digital(changed)
+        rows.append(measured_row(number, examine(changed, digital, clipped)))
     return Measured.of(json.loads(json.dumps(rows)))
 
 
@@ -147,7 +147,7 @@ def test_real_normalised_recordings_are_recognised_and_the_originals_are_not_war
         rows = []
         for number, file in enumerate(files):
             ecg = scipy.io.loadmat(file)["feats"].astype(np.float64)
-            steps, clipped = to_steps(ecg)
-            rows.append(measured_row(number, examine(ecg, steps, clipped)))
+            digital, clipped = to_digital(ecg)
+            rows.append(measured_row(number, examine(ecg, digital, clipped)))
         found = unit_warnings(Measured.of(rows), kind)
         assert (found == []) if expected is None else expected in found[0]
