@@ -29,9 +29,7 @@ from benchmarks.naive.text_collation import NaiveCollator
 from benchmarks.options import Options, one_thread
 from benchmarks.outcome import Outcome
 from benchmarks.timing import figure_of, race
-from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
 from cmelt_plugin.data.batches.negatives import NegativeTable
-from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
@@ -76,9 +74,8 @@ class Pair:
         naive.index.reset()
         naive.index.add(gallery)
         self.naive = naive
-        self.dataset = ECGTextDataset(
-            Manifest.open(folder, "train"), all_tokens, PairingOptions(), NegativeTable(_sidecar(gallery, len(texts)), {})
-        )
+        negatives = NegativeTable(_sidecar(gallery, len(texts)), {})
+        self.dataset = material.paired_dataset(folder, "train", all_tokens, negatives)
 
     def ours(self, rows: np.ndarray) -> dict[str, Any]:
         """A batch of ours, as the tasks collate it."""
@@ -106,7 +103,7 @@ def check(pair: Pair, rows: np.ndarray, n_reports: int = 4) -> list[str]:
             raise AssertionError("every text must have a masked word")
     for report in range(n_reports):
         searched = set(pair.naive.farthest(report).tolist())
-        looked_up = set(pair.dataset.negatives.neighbours[report].tolist())
+        looked_up = set(pair.dataset.inputs.negatives.neighbours[report].tolist())
         # Two distances may be equal but for the last bit, and then either is the 64th.
         if len(searched & looked_up) < K - 1:
             raise AssertionError(f"report {report}: the sidecar and the search in the collator name other negatives")

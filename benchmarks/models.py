@@ -17,10 +17,9 @@ from torch import Tensor
 from benchmarks.machine import REPOSITORY
 from benchmarks.profiling import BACKWARD, FORWARD, OPTIMISER, part
 from cmelt_plugin import host, register
-from cmelt_plugin.criterions.composite import CompositeCriterion
-from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.data.text.word_masking import WordMasker
 from cmelt_plugin.models.cmelt.config import CMELTConfig
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
 from cmelt_plugin.models.cmelt.model import CMELT
 from cmelt_plugin.modules import compiling
 
@@ -135,7 +134,7 @@ def to_device(batch: Any, device: str) -> Any:
 
 def build_criterion() -> CompositeCriterion:
     """The composite criterion with its default settings, in training mode."""
-    return CompositeCriterion(CriterionConfig(), SimpleNamespace(target_dictionary=None)).train()
+    return CompositeCriterion(CMELTCriterionConfig(), SimpleNamespace(target_dictionary=None)).train()
 
 
 def our_losses(model: Any, criterion: CompositeCriterion, sample: dict[str, Any]) -> dict[str, Tensor]:

@@ -103,17 +103,13 @@ def load_ours(folder: Path) -> dict[str, Any]:
     """Seconds and megabytes of the data set, and of a data-loader worker after its first batch."""
     import torch
 
-    from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
-    from cmelt_plugin.data.batches.negatives import NegativeTable
-    from cmelt_plugin.data.directory.manifest import Manifest
     from cmelt_plugin.data.text.tokens import TokenTable
 
     _warm_libraries()
     before = read_memory()
     start = time.perf_counter()
-    manifest = Manifest.open(folder, "train")
     tokens = TokenTable.load(folder / f"reports.{material.TAG}.npz", folder / "reports.parquet")
-    dataset = ECGTextDataset(manifest, tokens, PairingOptions(), NegativeTable.load(folder, "train"))
+    dataset = material.paired_dataset(folder, "train", tokens)
     seconds = time.perf_counter() - start
     after = read_memory()
     start = time.perf_counter()

@@ -28,8 +28,7 @@ from benchmarks.flops import training_flops
 from benchmarks.options import Options
 from benchmarks.outcome import HIGHER, LOWER, Figure, Outcome
 from benchmarks.timing import figure_of
-from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
-from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.batches.pretraining import PretrainingDataset
 from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
 from cmelt_plugin.data.text.reports import normalise_report
@@ -58,7 +57,7 @@ def ptb_xl_reports() -> list[str]:
     return read_database(root)["report"].fillna("").tolist() if (root / DATABASE).is_file() else []
 
 
-def open_reports(folder: Path, reports: list[str]) -> ECGTextDataset:
+def open_reports(folder: Path, reports: list[str]) -> PretrainingDataset:
     """A data set of records with these reports, normalised; empty ones are left out."""
     texts: dict[str, int] = {}
     normalised = [text for text in map(normalise_report, reports) if text]
@@ -69,7 +68,7 @@ def open_reports(folder: Path, reports: list[str]) -> ECGTextDataset:
     n_samples = np.full(n, ROW_SHAPE[1])
     write_split(folder, "train", RecordStore(folder).files, shard, row, n_samples, material.meta_table(ids, report_ids, ids))
     tokenizer = material.make_tokenizer(folder / "tokenizer", list(texts))
-    dataset = ECGTextDataset(Manifest.open(folder, "train"), material.tokenise(tokenizer.folder, list(texts)), PairingOptions())
+    dataset = material.paired_dataset(folder, "train", material.tokenise(tokenizer.folder, list(texts)), n3s=False)
     dataset.read_ecg = lambda rows, steps=False: (torch.zeros(len(rows)), None)  # type: ignore[method-assign]
     return dataset
 
@@ -84,7 +83,7 @@ class Epoch:
         copies: per batch how often its most frequent text occurs.
     """
 
-    def __init__(self, dataset: ECGTextDataset, size: int, grouped: bool) -> None:
+    def __init__(self, dataset: PretrainingDataset, size: int, grouped: bool) -> None:
         dataset.options.group_by_length = grouped
         batches = [batch for batch in dataset.batches(size, RANKS) if len(batch) == size]
         told = [self._look(dataset.collater(batch), size) for batch in batches]
@@ -123,7 +122,7 @@ class Epoch:
         return float(np.maximum.reduceat(self.length, np.arange(0, len(self.length), RANKS)).mean())
 
 
-def compare(name: str, dataset: ECGTextDataset, size: int, cfg: Any) -> tuple[list[Figure], list[Figure]]:
+def compare(name: str, dataset: PretrainingDataset, size: int, cfg: Any) -> tuple[list[Figure], list[Figure]]:
     """Ratios and figures of one set of reports."""
     random, grouped = (Epoch(dataset, size, grouped) for grouped in (False, True))
     padded = random.length.sum() / grouped.length.sum()

@@ -54,15 +54,19 @@ class System(Model):
 
     Attributes:
         criterions: what ``criterion._name`` calls it → ``module:class``.
-        inputs: module that says what its batches hold beside ECG and report; None: nothing.
+        inputs: ``module:class`` of a :class:`cmelt_plugin.data.batches.inputs.Inputs`, which says what its batches hold beside
+            ECG and report. The default adds nothing.
         released: module that opens weights its authors published; None: there are none.
         reads_text: whether it has a text encoder; False: ECGs alone.
     """
 
     criterions: Mapping[str, str] = field(default_factory=dict)
-    inputs: str | None = None
+    inputs: str = "cmelt_plugin.data.batches.inputs:Inputs"
     released: str | None = None
     reads_text: bool = True
+
+    def inputs_class(self) -> Any:
+        return imported(self.inputs)
 
 
 _models: dict[str, Model] = {}

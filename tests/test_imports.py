@@ -18,8 +18,9 @@ FLOORS = (
     ("cmelt_plugin.host",),
     ("cmelt_plugin.huggingface", "cmelt_plugin.prompts"),
     ("cmelt_plugin.data", "cmelt_plugin.losses", "cmelt_plugin.modules", "cmelt_plugin.optim"),
+    ("cmelt_plugin.criterions",),
     ("cmelt_plugin.models",),
-    ("cmelt_plugin.criterions", "cmelt_plugin.evaluation"),
+    ("cmelt_plugin.evaluation",),
     ("cmelt_plugin.tasks",),
     ("cmelt_plugin.export", "cmelt_plugin.predict", "cmelt_plugin.verify"),
     ("cmelt_plugin",),
@@ -36,6 +37,8 @@ SYSTEMS: dict[tuple[str, str], str] = {
     ("cmelt_plugin.models.pretrained", "cmelt_plugin.models.cmelt.released"): _RELEASED,
     ("cmelt_plugin.models.classifier.model", "cmelt_plugin.models.cmelt.config"): "the sizes of an encoder from scratch",
     ("benchmarks.models", "cmelt_plugin.models.cmelt.config"): "measures C-MELT alone",
+    ("benchmarks.models", "cmelt_plugin.models.cmelt.criterion"): "measures C-MELT alone",
+    ("benchmarks.material", "cmelt_plugin.models.cmelt.inputs"): "measures C-MELT alone",
     ("benchmarks.models", "cmelt_plugin.models.cmelt.model"): "measures C-MELT alone",
     ("benchmarks.text_padding", "cmelt_plugin.models.cmelt.config"): "measures C-MELT alone",
 }
@@ -48,6 +51,7 @@ HOSTED = (
     "cmelt_plugin.models.host_registration",
     "cmelt_plugin.data.batches",
     "benchmarks",
+    *(path.partition(":")[0] for system in registry.systems().values() for path in system.criterions.values()),
 )
 
 

@@ -11,6 +11,7 @@ from hosts import REPOSITORY
 from torch import nn
 
 from cmelt_plugin import registry
+from cmelt_plugin.data.batches.inputs import Inputs
 
 
 def test_every_folder_of_models_declares_a_model() -> None:
@@ -33,8 +34,8 @@ def test_a_system_says_what_trains_it_and_what_it_reads(name: str) -> None:
     system = registry.systems()[name]
     assert system.criterions and all(isinstance(registry.imported(path), type) for path in system.criterions.values())
     assert system.reads_text == hasattr(system.model_class(), "embed_text")
-    for module in (system.inputs, system.released):
-        assert module is None or registry.importlib.import_module(module)
+    assert issubclass(system.inputs_class(), Inputs)
+    assert system.released is None or registry.importlib.import_module(system.released)
 
 
 def test_declarations_need_neither_torch_nor_a_host() -> None:
@@ -53,4 +54,4 @@ def test_a_name_belongs_to_one_model(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="two models are called 'alone'"):
         registry.register_model("alone", model="a:B", config="a:C")
     alone = registry.systems()["alone"]
-    assert not alone.reads_text and alone.criterions == {}
+    assert not alone.reads_text and alone.criterions == {} and alone.inputs_class() is Inputs

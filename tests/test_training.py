@@ -208,11 +208,9 @@ def test_workers_end_with_their_epoch(data):
     """Every epoch has a new iterator; its worker processes must not stay behind and pile up."""
     import multiprocessing
 
-    from cmelt_plugin.tasks.pretraining import CMELTPretrainingTask, PretrainingConfig
+    from pairs import pretraining_task
 
-    task = CMELTPretrainingTask(PretrainingConfig(data=str(data), seed=1))
-    task.n_ecg_tokens = 312
-    task.state.merge_state_dict({"tokenizer_fingerprint": None})
+    task = pretraining_task(data)
     task.load_dataset("train", combine=True)
     before = len(multiprocessing.active_children())
     for epoch in (1, 2, 3):

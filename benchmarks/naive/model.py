@@ -44,7 +44,7 @@ class NaiveCMELT:
         """``mlm, mem, etm, siglep``, each per row of the batch, and their sum ``loss``.
 
         Args:
-            sample: a training batch of ``ECGTextDataset`` without padded records.
+            sample: a training batch of ``PretrainingDataset`` without padded records.
         """
         cfg, mode, inputs = self.cfg, self.mode, sample["net_input"]
         weights = Weights(dict(self.model.named_parameters()))

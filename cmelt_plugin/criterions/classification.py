@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin import host
-from cmelt_plugin.criterions.base import PretrainingCriterion
+from cmelt_plugin.criterions.base import COUNT, SUM, LoggingCriterion
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses.classification import (
     Loss,
@@ -26,12 +26,8 @@ from cmelt_plugin.losses.classification import (
 CLASS_WEIGHTS = ("none", "balanced")
 
 
-class ClassifierCriterion(host.Criterion):
+class ClassifierCriterion(LoggingCriterion):
     """Base: one forward pass, loss and logging; subclasses compute the loss."""
-
-    def __init__(self, cfg: Any, task: Any):
-        super().__init__(task)
-        self.cfg = cfg
 
     def loss(self, logits: Tensor, sample: dict[str, Any]) -> Loss:
         raise NotImplementedError
@@ -42,27 +38,21 @@ class ClassifierCriterion(host.Criterion):
 
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, Any, dict[str, Any]]:
         """Loss summed over records, number of records, values to log."""
-        return self.judge(model(**sample["net_input"]), sample)
+        return self.compute_loss(model(**sample["net_input"]), sample)
 
-    def judge(self, out: dict[str, Tensor], sample: dict[str, Any]) -> tuple[Tensor, Any, dict[str, Any]]:
+    def compute_loss(self, output: dict[str, Tensor], sample: dict[str, Any]) -> tuple[Tensor, Any, dict[str, Any]]:
         """As :meth:`forward`, for what the model returned."""
-        loss = self.loss(out["logits"], sample)
+        loss = self.loss(output["logits"], sample)
         rows = sample["id"].numel()
         log: dict[str, Any] = {"loss": loss.total.detach(), "sample_size": loss.records}
         log.update({"nsentences": rows, "nsignals": rows, "ntokens": rows})
         target = self.target(sample)
         if target is not None:
-            log["accuracy/sum"] = (out["logits"].argmax(dim=1) == target).sum()
-            log["accuracy/count"] = loss.records.clone()
+            log[f"accuracy{SUM}"] = (output["logits"].argmax(dim=1) == target).sum()
+            log[f"accuracy{COUNT}"] = loss.records.clone()
         if not self.training:  # logged values travel through pickles there
             log = {key: value.item() if torch.is_tensor(value) else value for key, value in log.items()}
         return loss.total, loss.records, log
-
-    reduce_metrics = staticmethod(PretrainingCriterion.reduce_metrics)
-
-    @staticmethod
-    def logging_outputs_can_be_summed() -> bool:
-        return True
 
 
 @dataclass

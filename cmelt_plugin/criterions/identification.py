@@ -1,4 +1,4 @@
-"""``cmelt_identification``: cross-entropy over the people of the training set."""
+"""``cmelt_identification``: cross-entropy over the subjects of the training set."""
 
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -17,10 +17,10 @@ class IdentificationCriterionConfig(host.Dataclass):
 
 @host.register_criterion("cmelt_identification", dataclass=IdentificationCriterionConfig)
 class IdentificationCriterion(ClassifierCriterion):
-    """Records of people who are not in the training set have no loss."""
+    """Records of subjects who are not in the training set have no loss."""
 
     def loss(self, logits: Tensor, sample: dict[str, Any]) -> Loss:
-        return multi_class_loss(logits, sample["person"])
+        return multi_class_loss(logits, sample["subject"])
 
     def target(self, sample: dict[str, Any]) -> Optional[Tensor]:
-        return sample["person"] if self.training else None
+        return sample["subject"] if self.training else None

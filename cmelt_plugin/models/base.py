@@ -71,7 +71,13 @@ class ECGModel(Protocol):
 
 @runtime_checkable
 class ECGTextModel(ECGModel, Protocol):
-    """An ECG encoder and a text encoder with one space of embeddings."""
+    """An ECG encoder and a text encoder with one space of embeddings.
+
+    Attributes:
+        vocab_size: tokens that the text encoder knows.
+    """
+
+    vocab_size: int
 
     def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
         """``ecg [B, 12, T]`` mV, unmasked → B embeddings as :meth:`similarity` takes them."""

@@ -16,13 +16,13 @@ from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.data.plausibility import DoubtfulECG, describe_reasons
 from cmelt_plugin.data.prepared_ecg import PreparedECG, Signal, prepare_ecg
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
+from cmelt_plugin.data.text.padding import MAX_TEXT_TOKENS, pad
 from cmelt_plugin.data.text.reports import normalise_report
-from cmelt_plugin.data.text.tokenizer import encode, load_tokenizer, pad_ids, tokenizer_fingerprint
+from cmelt_plugin.data.text.tokenizer import encode, load_tokenizer, tokenizer_fingerprint
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.checkpoint import LoadedModel, load_model
 from cmelt_plugin.modules.pooling import ECG_POOLS, pool_ecg_states
 
-MAX_TEXT_TOKENS = 256
 TEXT_BATCH = 256
 
 Prompts = Mapping[str, Sequence[str]]
@@ -247,7 +247,7 @@ class Pretrained:
         rows, _ = encode(tokenizer, [normalise_report(text) for text in texts], limit)
         parts = [torch.zeros(0, int(model.cfg.fusion_dim))]
         for start in range(0, len(rows), TEXT_BATCH):
-            ids, padding = pad_ids(rows[start : start + TEXT_BATCH], int(tokenizer.pad_token_id))
+            ids, padding = map(torch.from_numpy, pad(rows[start : start + TEXT_BATCH], int(tokenizer.pad_token_id)))
             parts.append(model.embed_text(ids.to(self.device), padding.to(self.device)).mean.float().cpu())
         return _ordinary(torch.cat(parts))
 

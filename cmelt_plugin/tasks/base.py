@@ -1,4 +1,4 @@
-"""What every task of this plugin shares: batches of a fixed number of records, and figures over whole subsets.
+"""What every task of this plugin shares: batches of a fixed number of records, and metrics over whole splits.
 
 Batches carry ECGs as they are stored, in int16, through the workers and to the device; there they become float32 mV before
 anything else sees them. fairseq's ``common.bf16`` and ``common.fp16`` round every float32 tensor of a batch on its way, but no
@@ -15,8 +15,8 @@ from typing import Any, Optional
 import torch
 
 from cmelt_plugin import host
-from cmelt_plugin.criterions.base import FIGURE
-from cmelt_plugin.data.batches.ecg_text import ECGDataset
+from cmelt_plugin.criterions.base import METRIC, METRIC_RANKS
+from cmelt_plugin.data.batches.ecg import ECGDataset
 from cmelt_plugin.data.files import fingerprint
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.errors import DataError
@@ -55,7 +55,7 @@ def unwrap(model: Any) -> Any:
 
 
 class ECGTask(host.Task):
-    """Base of the tasks; subclasses load data sets and say how a subset is evaluated."""
+    """Base of the tasks; subclasses load data sets and say how a split is evaluated."""
 
     smallest_training_batch = 2  # a single pair has no negatives
 
@@ -195,26 +195,27 @@ class ECGTask(host.Task):
         )
 
     def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any, *args: Any, **kwargs: Any):
-        """Loss of one batch; the last batch of a subset carries the figures of the whole subset."""
+        """Loss of one batch; the last batch of a split carries the metrics of the whole split."""
         model.eval()
         sample = batch_in_mv(sample) if sample else {}
         with torch.no_grad():
-            out, loss, size = None, torch.zeros(()), 0
+            output, loss, size = None, torch.zeros(()), 0
             log: dict[str, Any] = {"sample_size": 0, "nsentences": 0, "nsignals": 0, "ntokens": 0}
             if sample and self.has_loss(sample):
-                out, loss, size, log = self.judge(sample, model, criterion)
+                output, loss, size, log = self.compute_loss(sample, model, criterion)
             if self.evaluation is not None:
-                figures = self.evaluation.add(unwrap(model), sample, out)
-                if figures is not None:
+                metrics = self.evaluation.add(unwrap(model), sample, output)
+                if metrics is not None:
                     self.evaluated(self.evaluation)
-                    log.update({f"{FIGURE}{name}": value for name, value in figures.items()}, figures=1)
+                    log.update({f"{METRIC}{name}": value for name, value in metrics.items()})
+                    log[METRIC_RANKS] = 1
         return loss, size, log
 
     def has_loss(self, sample: dict[str, Any]) -> bool:
         """Whether the criterion can be computed for a validation batch."""
-        return "text" in sample["net_input"]
+        return True
 
-    def judge(self, sample: dict[str, Any], model: Any, criterion: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
+    def compute_loss(self, sample: dict[str, Any], model: Any, criterion: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
         """What the model returned, where the evaluation can use it, and loss, sample size and log of a batch."""
         return (None, *criterion(model, sample))
 

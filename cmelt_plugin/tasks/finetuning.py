@@ -65,17 +65,14 @@ class FinetuningTask(ECGTask):
     def is_training_set(self, dataset: Any) -> bool:
         return isinstance(dataset, LabelledECGDataset) and dataset.options.train
 
-    def has_loss(self, sample: dict[str, Any]) -> bool:
-        return True
-
-    def judge(self, sample: dict[str, Any], model: Any, criterion: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
-        out = model(**sample["net_input"])
-        return (out, *criterion.judge(out, sample))
+    def compute_loss(self, sample: dict[str, Any], model: Any, criterion: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
+        output = model(**sample["net_input"])
+        return (output, *criterion.compute_loss(output, sample))
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
-        held = unwrap(model).held_parameters()
-        if held:
-            host.drop_gradients(optimizer, held)
+        frozen = unwrap(model).frozen_parameters()
+        if frozen:
+            host.drop_gradients(optimizer, frozen)
         super().optimizer_step(optimizer, model=model, update_num=update_num)
 
     @staticmethod

@@ -1,6 +1,6 @@
-"""``cmelt_identification``: recognising people (paper §4.1.2, PhysioNet 2021 Id.).
+"""``cmelt_identification``: recognising subjects (paper §4.1.2, PhysioNet 2021 Id.).
 
-Training is classification over the people of the training set. Evaluation needs nobody to be known: a person's first
+Training is classification over the subjects of the training set. Evaluation needs nobody to be known: a subject's first
 record of a subset (in the order of the manifest) is the gallery, the second the probe, and a probe is recognised when
 the most similar of all gallery records is its own.
 """
@@ -33,17 +33,17 @@ class IdentificationConfig(FinetuningConfig):
 
 @host.register_task("cmelt_identification", dataclass=IdentificationConfig)
 class IdentificationTask(FinetuningTask):
-    """Checkpoints carry a fingerprint of the people, not their ids."""
+    """Checkpoints carry a fingerprint of the subjects, not their ids."""
 
     def __init__(self, cfg: IdentificationConfig):
         super().__init__(cfg)
-        self.people: Optional[np.ndarray] = None
+        self.training_subjects: Optional[np.ndarray] = None
 
     def outputs(self) -> tuple[int, list[str]]:
-        people = people_of(subject_ids(Manifest.open(self.data_directory(self.cfg.data), TRAIN)))
-        if len(people) < 2:
+        known = distinct_subjects(subject_ids(Manifest.open(self.data_directory(self.cfg.data), TRAIN)))
+        if len(known) < 2:
             raise DataError(f"{self.cfg.data}/{TRAIN}.meta.parquet: fewer than two subjects, nobody to tell apart")
-        return len(people), [people_fingerprint(people)]
+        return len(known), [subjects_fingerprint(known)]
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> None:
         manifest = Manifest.open(self.data_directory(self.cfg.data), split)
@@ -54,46 +54,46 @@ class IdentificationTask(FinetuningTask):
             raise DataError(f"{manifest.directory}/{split}.meta.parquet: no subject has two records to compare")
         if training:
             self.note_training_data(split)
-        person = person_numbers(subjects, self._training_people())
-        dataset = LabelledECGDataset(manifest, self.options(training), person=person, rows=named)
+        numbers = subject_numbers(subjects, self._open_training_subjects())
+        dataset = LabelledECGDataset(manifest, self.options(training), subject=numbers, rows=named)
         self.datasets[split] = dataset
         logger.info(
-            "%s/%s: %d records of %d people (%d records without a subject left out); %d records of people of the training set",
+            "%s/%s: %d records of %d subjects (%d without a subject left out); %d records of subjects of the training set",
             manifest.directory,
             split,
             len(dataset),
-            len(people_of(subjects)),
+            len(distinct_subjects(subjects)),
             len(manifest) - len(named),
-            int((person[named] != UNKNOWN).sum()),
+            int((numbers[named] != UNKNOWN).sum()),
         )
 
     def new_evaluation(self, dataset: LabelledECGDataset, n_batches: int) -> IdentificationSubset:
         return IdentificationSubset(n_batches, host.data_parallel_group(), subject_ids(dataset.manifest))
 
-    def _training_people(self) -> np.ndarray:
-        """The people behind the model's outputs; nobody where this is not the data set it was trained on."""
-        if self.people is None:
-            self.people = np.empty(0, dtype=np.str_)
+    def _open_training_subjects(self) -> np.ndarray:
+        """The subjects behind the model's outputs; nobody where this is not the data set it was trained on."""
+        if self.training_subjects is None:
+            self.training_subjects = np.empty(0, dtype=np.str_)
             directory = self.data_directory(self.cfg.data)
             if TRAIN in available_splits(directory):
-                people = people_of(subject_ids(Manifest.open(directory, TRAIN)))
-                if [people_fingerprint(people)] == self.class_names:
-                    self.people = people
-        return self.people
+                known = distinct_subjects(subject_ids(Manifest.open(directory, TRAIN)))
+                if [subjects_fingerprint(known)] == self.class_names:
+                    self.training_subjects = known
+        return self.training_subjects
 
 
-def people_of(subjects: np.ndarray) -> np.ndarray:
+def distinct_subjects(subjects: np.ndarray) -> np.ndarray:
     """The different subject ids, sorted, without the empty one."""
     return np.unique(subjects[subjects != ""])
 
 
-def people_fingerprint(people: np.ndarray) -> str:
-    return "sha256:" + hashlib.sha256("\n".join(people.tolist()).encode("utf-8")).hexdigest()
+def subjects_fingerprint(known: np.ndarray) -> str:
+    return "sha256:" + hashlib.sha256("\n".join(known.tolist()).encode("utf-8")).hexdigest()
 
 
-def person_numbers(subjects: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """int64 ``[n]``: place of every subject in ``people`` (sorted), -1 = not there."""
-    if not len(people):
+def subject_numbers(subjects: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """int64 ``[n]``: place of every subject in ``known`` (sorted), -1 = not there."""
+    if not len(known):
         return np.full(len(subjects), UNKNOWN, dtype=np.int64)
-    place = np.searchsorted(people, subjects).clip(max=len(people) - 1)
-    return np.where(people[place] == subjects, place, UNKNOWN).astype(np.int64)
+    place = np.searchsorted(known, subjects).clip(max=len(known) - 1)
+    return np.where(known[place] == subjects, place, UNKNOWN).astype(np.int64)

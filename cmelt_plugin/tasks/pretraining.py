@@ -1,10 +1,13 @@
-"""``cmelt_pretraining``: paired ECGs and reports.
+"""``cmelt_pretraining``: any registered system on a manifest directory, ECGs with their reports or alone.
 
-What a pass over a subset computes follows from what the manifest directory holds: report texts give the losses and
-retrieval; labels with class texts give zero-shot classification; both give both.
+What a pass over a split computes follows from what the manifest directory holds: report texts give the losses and
+retrieval; labels with class texts give zero-shot classification; both give both. What batches hold beside ECG and report, and
+which options of the task say how, is for the system to know (:mod:`cmelt_plugin.data.batches.inputs`).
 """
 
+import dataclasses
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -12,10 +15,13 @@ from typing import Any, Optional
 from omegaconf import II
 from torch.nn import functional as F
 
-from cmelt_plugin import host
-from cmelt_plugin.data.batches.ecg_text import ECGDataset, ECGTextDataset, PairingOptions
-from cmelt_plugin.data.batches.negatives import NegativeTable
+from cmelt_plugin import host, registry
+from cmelt_plugin.data.batches.ecg import ECGDataset
+from cmelt_plugin.data.batches.inputs import Inputs
+from cmelt_plugin.data.batches.pretraining import PretrainingDataset, PretrainingOptions
 from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.directory.own_files import PROMPTS_FILE, REPORTS_FILE
+from cmelt_plugin.data.text.token_files import open_token_file, token_files
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.validation import SubsetEvaluation
@@ -24,23 +30,15 @@ from cmelt_plugin.tasks.base import ECGTask
 
 logger = logging.getLogger(__name__)
 
-NEGATIVES = ("n3s", "random")
-
 
 @dataclass
-class PretrainingConfig(host.Dataclass):
+class CommonConfig(host.Dataclass):
+    """Options that every system has."""
+
     data: Optional[str] = field(default=None, metadata={"help": "manifest directory"})
     tokenizer: Optional[str] = field(
         default=None, metadata={"help": "tag of reports.<tag>.npz; not needed where the manifest has only one"}
     )
-    negatives: str = field(
-        default="n3s",
-        metadata={"help": "negative reports for ETM: n3s (sidecar of preprocess/n3s.py) or random"},
-    )
-    lead_mask_probability: float = field(
-        default=0.5, metadata={"help": "random lead masking: probability of zeroing each lead in training"}
-    )
-    mlm_probability: float = field(default=0.25, metadata={"help": "share of words masked"})
     max_text_tokens: int = field(default=256, metadata={"help": "longer reports are cut"})
     pad_text_to: int = field(
         default=1,
@@ -53,23 +51,62 @@ class PretrainingConfig(host.Dataclass):
     seed: int = II("common.seed")
 
 
-@host.register_task("cmelt_pretraining", dataclass=PretrainingConfig)
-class CMELTPretrainingTask(ECGTask):
-    """Pre-training on a manifest directory."""
+def with_options(config: type, options: Iterable[type], name: str) -> type:
+    """``config`` with the fields of each of ``options``, dataclasses of this module's kind.
 
-    def __init__(self, cfg: PretrainingConfig):
+    Raises:
+        ValueError: two of them have an option of one name and another type or default.
+    """
+    fields: dict[str, dataclasses.Field] = {}
+    for one in options:
+        for option in dataclasses.fields(one):
+            known = fields.setdefault(option.name, option)
+            if (known.type, known.default) != (option.type, option.default):
+                raise ValueError(f"two systems mean different things by the task's option {option.name}")
+    new = [(option.name, option.type, field(default=option.default, metadata=option.metadata)) for option in fields.values()]
+    # Pickled by its name when the host spawns processes.
+    namespace = {"__module__": __name__, "__doc__": config.__doc__}
+    return dataclasses.make_dataclass(name, new, bases=(config,), namespace=namespace)
+
+
+_OPTIONS = [system.inputs_class().Options for system in registry.systems().values()]
+PretrainingConfig = with_options(CommonConfig, _OPTIONS, "PretrainingConfig")
+
+
+@host.register_task("cmelt_pretraining", dataclass=PretrainingConfig)
+class PretrainingTask(ECGTask):
+    """Pre-training on a manifest directory. The model is built before data are loaded: it says what its batches hold."""
+
+    def __init__(self, cfg: Any):
         super().__init__(cfg)
         if cfg.pad_text_to < 1:
             raise DataError(f"task.pad_text_to={cfg.pad_text_to}: must be at least 1 (1: no more padding than needed)")
-        self.n_ecg_tokens = 0
-        self.vocab_size = 0
-        self.prompts = {}
+        self.system: Optional[registry.System] = None
+        self.inputs: Optional[Inputs] = None
+        self.vocab_size: Optional[int] = None
+        self.prompts: dict[ECGDataset, Any] = {}
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        name, systems = getattr(cfg, "_name", None) or cfg.arch, registry.systems()
+        if name not in systems:
+            raise DataError(f"the task cmelt_pretraining trains model._name = {', '.join(sorted(systems))}, not {name!r}")
         model = super().build_model(cfg, from_checkpoint)
-        self.n_ecg_tokens = model.n_ecg_tokens
-        self.vocab_size = model.text_encoder.vocab_size
+        self.use(systems[name], model)
         return model
+
+    def use(self, system: registry.System, model: Any) -> None:
+        """Make batches for ``model`` from now on."""
+        inputs_class = system.inputs_class()
+        options = {option.name: getattr(self.cfg, option.name) for option in dataclasses.fields(inputs_class.Options)}
+        self.system, self.inputs = system, inputs_class(inputs_class.Options(**options), model)
+        self.vocab_size = model.vocab_size if system.reads_text else None
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the system has a text encoder."""
+        if self.system is None:
+            raise RuntimeError("build_model comes first: the model says what its batches hold")
+        return self.system.reads_text
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> None:
         """Open one split. The hosts ask for the training set with ``combine=True`` and for no other one."""
@@ -78,45 +115,25 @@ class CMELTPretrainingTask(ECGTask):
         training = combine and not split.startswith("valid")
         if training:
             self.note_training_data(split)
-        labelled = manifest.labels()
-        labels, names = labelled if labelled is not None else (None, None)
-        prompts = None
-        if self._has_class_texts(directory, labels):
-            prompts = cut_texts(self._tokens(directory, "prompts", "prompts.json"), self.cfg.max_text_tokens)
-        no_pairs = self._no_pairs(directory, manifest)
-        if no_pairs is not None and not training and prompts is not None:
-            logger.info("%s/%s: zero-shot classification alone: %s", directory, split, no_pairs)
-            dataset: ECGDataset = ECGDataset(manifest, labels)
-        elif not (directory / "reports.parquet").is_file():
+        names, labels, prompts = self._class_texts(directory, manifest)
+        missing = self._missing_pairs(directory, manifest)
+        dataset: ECGDataset
+        if missing is not None and not training and prompts is not None:
+            logger.info("%s/%s: zero-shot classification alone: %s", directory, split, missing)
+            dataset = ECGDataset(manifest, labels)
+        elif self.reads_text and not (directory / REPORTS_FILE).is_file():
             raise DataError(
-                f"{directory}: neither reports (reports.parquet) nor labels with class texts ({split}.labels.npy, "
-                "labels.json, prompts.json): nothing to train or evaluate on"
+                f"{directory}: neither reports ({REPORTS_FILE}) nor labels with class texts ({split}.labels.npy, "
+                f"labels.json, {PROMPTS_FILE}): nothing to train or evaluate on"
             )
         else:
-            dataset = ECGTextDataset(
-                manifest,
-                self._tokens(directory, "reports", "reports.parquet"),
-                PairingOptions(
-                    seed=self.cfg.seed,
-                    train=training,
-                    lead_mask_probability=self.cfg.lead_mask_probability,
-                    mlm_probability=self.cfg.mlm_probability,
-                    n_ecg_tokens=self.n_ecg_tokens,
-                    max_text_tokens=self.cfg.max_text_tokens,
-                    group_by_length=self.cfg.group_by_length,
-                ),
-                self._negatives(directory, split),
-                labels if prompts is not None else None,
-            )
+            options = PretrainingOptions(self.cfg.seed, training, self.cfg.max_text_tokens, self.cfg.group_by_length)
+            tokens = self._tokens(directory, "reports") if self.reads_text else None
+            dataset = PretrainingDataset(manifest, self.inputs, tokens, options, labels)
         self.prompts[dataset] = (names, prompts)
         self.datasets[split] = dataset
-        logger.info(
-            "%s/%s: %d records%s",
-            directory,
-            split,
-            len(dataset),
-            f", {len(names)} classes" if prompts is not None else "",
-        )
+        classes = "" if prompts is None else f", {len(names)} classes"
+        logger.info("%s/%s: %d records%s", directory, split, len(dataset), classes)
 
     def train_step(self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any):
         return super().train_step(
@@ -130,69 +147,53 @@ class CMELTPretrainingTask(ECGTask):
 
     def with_padded_texts(self, sample: dict[str, Any]) -> dict[str, Any]:
         """A batch whose texts ``[B, L]`` have a length that ``task.pad_text_to`` divides, or ``task.max_text_tokens``."""
-        inputs = sample["net_input"]
-        length = inputs["text"].shape[1]
-        wanted = min(-(-length // self.cfg.pad_text_to) * self.cfg.pad_text_to, max(length, self.cfg.max_text_tokens))
-        if wanted == length:
+        inputs, multiple = sample["net_input"], self.cfg.pad_text_to
+        fillers = {name: filler for name, filler in self.inputs.text_fillers.items() if inputs.get(name) is not None}
+        if multiple == 1 or not fillers:
             return sample
-        fillers = {"text": 0, "text_padding_mask": True, "mlm_mask": False}  # which token stands there is never read
+        length = inputs[next(iter(fillers))].shape[1]
+        wanted = min(-(-length // multiple) * multiple, max(length, self.cfg.max_text_tokens))
+        # Padding is masked, so the token does not matter.
         padded = {name: F.pad(inputs[name], (0, wanted - length), value=filler) for name, filler in fillers.items()}
         return {**sample, "net_input": {**inputs, **padded}}
 
     def is_training_set(self, dataset: ECGDataset) -> bool:
-        return isinstance(dataset, ECGTextDataset) and dataset.options.train
+        return isinstance(dataset, PretrainingDataset) and dataset.options.train
 
-    def new_evaluation(self, dataset: ECGDataset, n_batches: int) -> SubsetEvaluation:
+    def has_loss(self, sample: dict[str, Any]) -> bool:
+        """Not in a split that is there for zero-shot classification alone."""
+        return not self.reads_text or "report_id" in sample
+
+    def new_evaluation(self, dataset: ECGDataset, n_batches: int) -> Optional[SubsetEvaluation]:
+        if not self.reads_text:
+            return None
         names, prompts = self.prompts[dataset]
         return SubsetEvaluation(n_batches, names, prompts, host.data_parallel_group())
 
-    @staticmethod
-    def _has_class_texts(directory: Path, labels: Any) -> bool:
-        return labels is not None and (directory / "prompts.json").is_file()
+    def _class_texts(self, directory: Path, manifest: Manifest) -> tuple[list[str], Any, Optional[TokenTable]]:
+        """Classes and labels of a split, and the token ids of its class texts; None without labels or class texts."""
+        labelled = manifest.labels() if self.reads_text else None
+        if labelled is None or not (directory / PROMPTS_FILE).is_file():
+            return [], None, None
+        labels, names = labelled
+        return names, labels, cut_texts(self._tokens(directory, "prompts"), self.cfg.max_text_tokens)
 
-    def _no_pairs(self, directory: Path, manifest: Manifest) -> Optional[str]:
+    def _missing_pairs(self, directory: Path, manifest: Manifest) -> Optional[str]:
         """What a directory lacks for losses and retrieval; None where it was prepared for them.
 
-        Labelled test sets seldom are. Where sidecars show that it was, what a single split lacks is an error further on.
+        Labelled test sets seldom are. Where other files show that it was, what a single split lacks is an error further on.
         """
-        if not (directory / "reports.parquet").is_file():
+        if not self.reads_text:
+            return None
+        if not (directory / REPORTS_FILE).is_file():
             return "no reports"
-        if not list(directory.glob(f"reports.{self.cfg.tokenizer or '*'}.npz")):
+        if not token_files(directory, "reports", self.cfg.tokenizer):
             return "no token ids of reports"
-        if self.cfg.negatives == "n3s":
-            return None if list(directory.glob("*.n3s.npy")) else "no negatives (preprocess/n3s.py)"
-        without = int((manifest.report_ids() < 0).sum())
-        return f"{without} of {len(manifest)} records have no report" if without else None
+        return self.inputs.missing(manifest)
 
-    def _negatives(self, directory: Path, split: str) -> Optional[NegativeTable]:
-        if self.cfg.negatives not in NEGATIVES:
-            raise DataError(f"task.negatives must be one of {', '.join(NEGATIVES)}, not {self.cfg.negatives!r}")
-        return NegativeTable.load(directory, split) if self.cfg.negatives == "n3s" else None
-
-    def _tokens(self, directory: Path, kind: str, source: str) -> TokenTable:
+    def _tokens(self, directory: Path, kind: str) -> TokenTable:
         """Token ids of ``kind``; refused when they come from another tokenizer than the checkpoint's."""
-        tag = self.cfg.tokenizer
-        if tag is None:
-            found = sorted(path.name for path in directory.glob(f"{kind}.*.npz"))
-            if len(found) != 1:
-                raise DataError(
-                    f"{directory}: {'several token files' if found else 'no token file'} for {source}"
-                    f"{': ' + ', '.join(found) if found else ''}; "
-                    + ("choose one with task.tokenizer=TAG" if found else f"run preprocess/tokenizer.py --manifest {directory}")
-                )
-            tag = found[0][len(kind) + 1 : -len(".npz")]
-        path = directory / f"{kind}.{tag}.npz"
-        tokens = TokenTable.load(path, directory / source)
         known = self.state.state_dict.get("tokenizer_fingerprint")
-        if known is not None and known != tokens.info["fingerprint"]:
-            raise DataError(
-                f"{path} was made with the tokenizer {tokens.info['tokenizer']!r}, which is not the one the model was "
-                "trained with; run preprocess/tokenizer.py with that tokenizer"
-            )
-        if self.vocab_size and tokens.info["vocab_size"] > self.vocab_size:
-            raise DataError(
-                f"{path} has a vocabulary of {tokens.info['vocab_size']} tokens, the text encoder one of "
-                f"{self.vocab_size}; use the tokenizer that belongs to model.text_encoder"
-            )
+        tokens = open_token_file(directory, kind, self.cfg.tokenizer, known, self.vocab_size)
         self.state.merge_state_dict({"tokenizer_fingerprint": tokens.info["fingerprint"]})
         return tokens

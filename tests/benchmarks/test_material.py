@@ -11,8 +11,6 @@ from benchmarks.n3s import farthest_torch, wrong_rows
 from benchmarks.naive.manifest import read_lines
 from benchmarks.naive.records import read_mat_files, write_mat_files
 from benchmarks.startup import write_large_manifest
-from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
-from cmelt_plugin.data.batches.negatives import NegativeTable
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.data.text.tokens import TokenTable
@@ -45,7 +43,7 @@ def test_a_manifest_trains(tmp_path) -> None:
     text = material.write_manifest(tmp_path, n_records=6, n_reports=5, splits=("train", "valid"), k=3, stored=4)
     tokens = TokenTable.load(tmp_path / f"reports.{material.TAG}.npz", tmp_path / "reports.parquet")
     assert tokens.info["vocab_size"] == text.vocab_size
-    dataset = ECGTextDataset(Manifest.open(tmp_path, "valid"), tokens, PairingOptions(), NegativeTable.load(tmp_path, "valid"))
+    dataset = material.paired_dataset(tmp_path, "valid", tokens)
     batch = dataset.collater(list(range(6)))
     assert batch["net_input"]["ecg"].shape == (6, 12, 5000)
     assert int(batch["aligned"].sum()) == 3

@@ -108,11 +108,11 @@ def test_multi_class():
 def test_identification_knows_only_the_people_of_the_training_set():
     made = IdentificationCriterion(IdentificationCriterionConfig(), None)
     logits = [[0.0, 2.0], [0.5, 0.0], [7.0, 0.0]]
-    loss, size, log = made.train()(Fixed(logits), sample(3, person=torch.tensor([1, 1, -1])))
+    loss, size, log = made.train()(Fixed(logits), sample(3, subject=torch.tensor([1, 1, -1])))
     expected = nn.functional.cross_entropy(torch.tensor(logits)[:2], torch.tensor([1, 1]), reduction="sum")
     torch.testing.assert_close(loss.detach(), expected)
     assert int(size) == 2 and logged([log])["accuracy"] == 0.5
-    _, size, log = made.eval()(Fixed(logits), sample(3, person=torch.tensor([-1, -1, -1])))
+    _, size, log = made.eval()(Fixed(logits), sample(3, subject=torch.tensor([-1, -1, -1])))
     assert size == 0 and "loss" not in logged([log])
 
 

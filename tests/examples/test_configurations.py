@@ -7,8 +7,8 @@ import pytest
 import yaml
 from hosts import HOSTS, REPOSITORY, host_python, run
 
-from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.models.cmelt.config import CMELTConfig
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig
 from cmelt_plugin.models.cmelt.released import our_settings
 from cmelt_plugin.tasks.pretraining import PretrainingConfig
 
@@ -27,7 +27,7 @@ def test_the_four_configurations_are_there():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    ("section", "dataclass"), [("task", PretrainingConfig), ("model", CMELTConfig), ("criterion", CriterionConfig)]
+    ("section", "dataclass"), [("task", PretrainingConfig), ("model", CMELTConfig), ("criterion", CMELTCriterionConfig)]
 )
 def test_every_key_is_known(name, section, dataclass):
     known = {field.name for field in dataclasses.fields(dataclass)}
@@ -56,7 +56,7 @@ def test_the_host_composes_it(host, name, tmp_path: Path):
 def whole(name):
     """A configuration as read, and its sections of model and criterion with the classes' own defaults."""
     values = load(name)
-    defaults = ({f.name: f.default for f in dataclasses.fields(cls)} for cls in (CMELTConfig, CriterionConfig))
+    defaults = ({f.name: f.default for f in dataclasses.fields(cls)} for cls in (CMELTConfig, CMELTCriterionConfig))
     model, criterion = ({**d, **values[section]} for d, section in zip(defaults, ("model", "criterion")))
     return values, model, criterion
 

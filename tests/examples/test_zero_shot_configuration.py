@@ -9,11 +9,11 @@ import yaml
 from hosts import HOSTS, REPOSITORY, host_python, logged, run, train_command
 from tiny import tiny_t5_config, write_manifest
 
-from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.evaluation.zero_shot.__main__ import main
 from cmelt_plugin.huggingface import import_transformers
 from cmelt_plugin.models.cmelt.config import CMELTConfig
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig
 from cmelt_plugin.tasks.pretraining import PretrainingConfig
 
 FOLDER = REPOSITORY / "examples" / "zero_shot"
@@ -25,7 +25,7 @@ def values():
 
 
 @pytest.mark.parametrize(
-    ("section", "dataclass"), [("task", PretrainingConfig), ("model", CMELTConfig), ("criterion", CriterionConfig)]
+    ("section", "dataclass"), [("task", PretrainingConfig), ("model", CMELTConfig), ("criterion", CMELTCriterionConfig)]
 )
 def test_every_key_is_known(section, dataclass):
     assert set(values()[section]) - {"_name"} <= {field.name for field in dataclasses.fields(dataclass)}

@@ -47,7 +47,7 @@ def train(batches: list[tuple[Tensor, Tensor]], freeze_updates: int, parallel: b
         model.set_num_updates(update)
         loss = multi_label_loss(wrapped(ecg=ecg)["logits"], labels)
         (loss.total / loss.records).backward()
-        host.drop_gradients(optimizer, model.held_parameters())
+        host.drop_gradients(optimizer, model.frozen_parameters())
         optimizer.step()
         states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
     return states

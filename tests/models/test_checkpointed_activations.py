@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.criterions.batches import dataset, without_dropout
-from tests.criterions.rank_work import filled, train_step
+from tests.models.cmelt.batches import dataset, without_dropout
+from tests.models.cmelt.rank_work import filled, train_step
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import torch
 
 from cmelt_plugin.modules import compiling
 from cmelt_plugin.modules.compiling import repeated_layers
-from tests.criterions.batches import dataset, without_dropout
-from tests.criterions.rank_work import filled, train_step
+from tests.models.cmelt.batches import dataset, without_dropout
+from tests.models.cmelt.rank_work import filled, train_step
 
 
 @pytest.fixture(scope="module")

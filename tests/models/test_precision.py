@@ -18,14 +18,13 @@ from tiny import tiny_model, tiny_t5_config
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmelt_plugin.criterions.composite import CompositeCriterion
-from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.losses import etm_loss, mem_loss, mlm_loss, siglep_loss
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
 from cmelt_plugin.modules.patches import standardise_leads
 from cmelt_plugin.modules.pooling import masked_mean
 from cmelt_plugin.modules.text_encoder import TextEncoder
 from cmelt_plugin.modules.transformer import BERT_NORM_EPSILON
-from tests.criterions.batches import dataset, without_dropout
+from tests.models.cmelt.batches import dataset, without_dropout
 
 EPSILON = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
 LOSSES = ("mlm", "mem", "etm", "siglep")
@@ -57,7 +56,7 @@ def step(pair: tuple[Any, dict[str, Any]], dtype: torch.dtype = torch.float32, w
         model = model.to(dtype)
         sample["net_input"]["ecg"] = sample["net_input"]["ecg"].to(dtype)  # as the hosts hand floating-point numbers over
     scale = 128.0 if dtype == torch.float16 else 1.0
-    criterion = CompositeCriterion(CriterionConfig(), SimpleNamespace()).train()
+    criterion = CompositeCriterion(CMELTCriterionConfig(), SimpleNamespace()).train()
     try:
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             loss, _, log = criterion(model, sample)

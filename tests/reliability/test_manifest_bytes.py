@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pairs import paired
 from tiny import report_tokens, token_table
 
-from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
 from cmelt_plugin.data.batches.negatives import NegativeTable
 from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE, read_checksums
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
@@ -98,8 +98,7 @@ def use(directory: Path) -> str:
         add(manifest.meta().to_pydict())
         labels, names = manifest.labels() or (None, None)  # without checksums nobody knows that there were any
         add(names)
-        negatives = NegativeTable.load(directory, split)
-        dataset = ECGTextDataset(manifest, tokens, PairingOptions(n_ecg_tokens=4), negatives, labels)
+        dataset = paired(manifest, tokens, labels=labels, n_ecg_tokens=4)
         add(dataset.collater(list(range(len(dataset)))))
     return digest.hexdigest()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,16 @@ def tiny_model(**changes: Any) -> Any:
     from cmelt_plugin.models.cmelt.model import CMELT
 
     return CMELT.build_model(CMELTConfig(**{**TINY_MODEL, "text_encoder_config": tiny_t5_config(), **changes}))
+
+
+def hosted_tiny_model(**changes: Any) -> Any:
+    """The same as the host trains it."""
+    from cmelt_plugin import host, register
+
+    register()
+    model_class = host.model_class(SimpleNamespace(_name="cmelt"))
+    values = {**TINY_MODEL, "text_encoder_config": tiny_t5_config(), **changes}
+    return model_class.build_model(host.model_config_class(model_class)(**values))
 
 
 def token_table(texts: Sequence[Sequence[int]], source: Path | None = None, **extra: Any) -> TokenTable:

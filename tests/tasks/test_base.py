@@ -8,18 +8,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from finetune_runs import CLASSES, write_labelled
+from pairs import pretraining_task
 from tiny import write_manifest
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.tasks.base import training_fingerprint
 from cmelt_plugin.tasks.classification import ClassificationConfig, ClassificationTask
 from cmelt_plugin.tasks.identification import IdentificationConfig, IdentificationTask
-from cmelt_plugin.tasks.pretraining import CMELTPretrainingTask, PretrainingConfig
 
 
 def pretraining(directory):
-    task = CMELTPretrainingTask(PretrainingConfig(data=str(directory), seed=1))
-    task.n_ecg_tokens = 312
+    task = pretraining_task(directory)
     task.load_dataset("valid")
     assert "training_data" not in task.state.state_dict
     task.load_dataset("train", combine=True)

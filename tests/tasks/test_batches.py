@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 from finetune_runs import save_pretrained, write_labelled
-from tiny import tiny_model, write_manifest
+from pairs import pretraining_task
+from tiny import hosted_tiny_model, write_manifest
 
 from cmelt_plugin import host, register
 from cmelt_plugin.criterions.classification import ClassificationCriterion, ClassificationCriterionConfig
-from cmelt_plugin.criterions.composite import CompositeCriterion
-from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.criterions.identification import IdentificationCriterion, IdentificationCriterionConfig
 from cmelt_plugin.data.store.record_store import RecordStore
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
 from cmelt_plugin.tasks.base import ECGTask
-from tests.tasks import test_classification, test_identification, test_pretraining
+from tests.tasks import test_classification, test_identification
 
 register()
 TASKS = ("pretraining", "classification", "identification")
@@ -37,8 +37,8 @@ def made(name: str, folders: dict[str, Any]) -> tuple[ECGTask, Any, Any]:
     """A task with its training and validation data, a model and the criterion."""
     torch.manual_seed(0)
     if name == "pretraining":
-        task = test_pretraining.task(folders["pairs"])
-        model, criterion = tiny_model(), CompositeCriterion(CriterionConfig(), task)
+        task = pretraining_task(folders["pairs"])
+        model, criterion = hosted_tiny_model(), CompositeCriterion(CMELTCriterionConfig(), task)
     elif name == "classification":
         task, model = test_classification.task(folders["labelled"], folders["pretrained"], lead_mask_probability=0.5)
         criterion = ClassificationCriterion(ClassificationCriterionConfig(), task)
@@ -68,9 +68,9 @@ class Watched:
         self.samples.append(sample)
         return self.criterion(model, sample)
 
-    def judge(self, out: Any, sample: dict[str, Any]) -> Any:
+    def compute_loss(self, out: Any, sample: dict[str, Any]) -> Any:
         self.samples.append(sample)
-        return self.criterion.judge(out, sample)
+        return self.criterion.compute_loss(out, sample)
 
 
 class Optimizer:

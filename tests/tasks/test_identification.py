@@ -11,9 +11,9 @@ from cmelt_plugin.evaluation.metrics.identification import identify
 from cmelt_plugin.tasks.identification import (
     IdentificationConfig,
     IdentificationTask,
-    people_fingerprint,
-    people_of,
-    person_numbers,
+    distinct_subjects,
+    subject_numbers,
+    subjects_fingerprint,
 )
 from tests.tasks.test_classification import model_config
 
@@ -52,15 +52,15 @@ def validate(the_task, model, subset, batch_size):
     return dict(aggregate.get_smoothed_values())
 
 
-def test_one_output_per_person_and_a_fingerprint_instead_of_ids(directory, pretrained):
+def test_one_output_per_subject_and_a_fingerprint_instead_of_ids(directory, pretrained):
     the_task, cfg = task(directory), model_config(pretrained)
     model = the_task.build_model(cfg)
     assert cfg.num_classes == 12 and model.head.out_features == 12
     assert len(cfg.class_names) == 1 and cfg.class_names[0].startswith("sha256:")
     the_task.load_dataset("train", combine=True)
     batch = the_task.dataset("train").collater([0, 1, 5])
-    people = sorted({f"s{i}" for i in range(12)})
-    assert batch["person"].tolist() == [people.index(s) for s in ("s0", "s0", "s2")]
+    subjects = sorted({f"s{i}" for i in range(12)})
+    assert batch["subject"].tolist() == [subjects.index(s) for s in ("s0", "s0", "s2")]
 
 
 def test_evaluation_compares_the_second_record_with_the_first_of_all(directory, pretrained):
@@ -79,26 +79,26 @@ def test_evaluation_compares_the_second_record_with_the_first_of_all(directory, 
     assert "loss" not in large  # nobody of the test set is an output
 
 
-def test_people_of_the_training_set_have_a_loss_in_validation(directory, pretrained, tmp_path):
+def test_distinct_subjects_the_training_set_have_a_loss_in_validation(directory, pretrained, tmp_path):
     folder = write_labelled(tmp_path / "m", {"train": 24, "valid": 12, "test": 12})
     rewrite_subjects(folder, "valid", ["s1", "s1", "new", "new", *[""] * 8])
     the_task = task(folder)
     model = the_task.build_model(model_config(pretrained))
     the_task.load_dataset("valid")
-    assert the_task.dataset("valid").collater([0, 2])["person"].tolist() == [1, -1]
+    assert the_task.dataset("valid").collater([0, 2])["subject"].tolist() == [1, -1]
     values = validate(the_task, model, "valid", 4)
     assert (values["people"], values["records"]) == (2, 4)  # records without a subject take no part
     assert values["loss"] > 0
 
 
 def test_another_data_set_gives_no_loss(directory, pretrained, tmp_path):
-    """A checkpoint is validated on other people, of whom a split called train may exist as well."""
+    """A checkpoint is validated on other subjects, of whom a split called train may exist as well."""
     the_task = task(directory)
     model = the_task.build_model(model_config(pretrained))
     other = write_labelled(tmp_path / "m", {"train": 8, "test": 12}, seed=3)
-    the_task.cfg.data, the_task.people = str(other), None
+    the_task.cfg.data, the_task.training_subjects = str(other), None
     the_task.load_dataset("test")
-    assert the_task.dataset("test").collater([0])["person"].tolist() == [-1]
+    assert the_task.dataset("test").collater([0])["subject"].tolist() == [-1]
     assert "loss" not in validate(the_task, model, "test", 4)
 
 
@@ -114,9 +114,9 @@ def test_sets_that_cannot_be_used(directory, pretrained, tmp_path):
         task(folder).build_model(model_config(pretrained))
 
 
-def test_person_numbers():
-    people = people_of(np.array(["b", "", "a", "b", "d"]))
-    assert people.tolist() == ["a", "b", "d"]
-    assert person_numbers(np.array(["d", "c", "", "a", "z"]), people).tolist() == [2, -1, -1, 0, -1]
-    assert person_numbers(np.array(["a"]), people[:0]).tolist() == [-1]
-    assert people_fingerprint(people) != people_fingerprint(people[:2])
+def test_subject_numbers():
+    subjects = distinct_subjects(np.array(["b", "", "a", "b", "d"]))
+    assert subjects.tolist() == ["a", "b", "d"]
+    assert subject_numbers(np.array(["d", "c", "", "a", "z"]), subjects).tolist() == [2, -1, -1, 0, -1]
+    assert subject_numbers(np.array(["a"]), subjects[:0]).tolist() == [-1]
+    assert subjects_fingerprint(subjects) != subjects_fingerprint(subjects[:2])

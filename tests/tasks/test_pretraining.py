@@ -1,19 +1,26 @@
 import json
+import pickle
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tiny import TINY_MODEL, tiny_model, tiny_t5_config, token_table, write_manifest
+from pairs import pretraining_task as task
+from tiny import TINY_MODEL, hosted_tiny_model, tiny_t5_config, token_table, write_manifest
+from torch import nn
 
-from cmelt_plugin import host
-from cmelt_plugin.criterions.composite import CompositeCriterion
-from cmelt_plugin.criterions.config import CriterionConfig
+from cmelt_plugin import host, registry
+from cmelt_plugin.criterions.pretraining import LossTerm, PretrainingCriterion
+from cmelt_plugin.data.batches.inputs import InputOptions
 from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.recall import retrieval_figures
-from cmelt_plugin.tasks.pretraining import CMELTPretrainingTask, PretrainingConfig
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
+from cmelt_plugin.models.cmelt.inputs import CMELTInputOptions
+from cmelt_plugin.tasks.pretraining import CommonConfig, PretrainingConfig, PretrainingTask, with_options
 
 
 @pytest.fixture(scope="module")
@@ -24,19 +31,12 @@ def directory(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return tiny_model()
-
-
-def task(directory, **changes):
-    out = CMELTPretrainingTask(PretrainingConfig(data=str(directory) if directory else None, **{"seed": 1, **changes}))
-    out.n_ecg_tokens, out.vocab_size = 312, 60
-    out.state.merge_state_dict({"tokenizer_fingerprint": None})  # shared by all tasks of a process
-    return out
+    return hosted_tiny_model()
 
 
 def validate(the_task, model, batch_size, subset="valid", repeat_last=False):
     """What the hosts do: every batch through valid_step and reduce_metrics, averaged at the end."""
-    criterion = CompositeCriterion(CriterionConfig(), the_task).eval()
+    criterion = CompositeCriterion(CMELTCriterionConfig(), the_task).eval()
     iterator = the_task.get_batch_iterator(the_task.dataset(subset), max_sentences=batch_size)
     batches = list(iterator.next_epoch_itr(shuffle=False))
     if repeat_last:  # as the hosts do on a rank that ran out of batches
@@ -79,12 +79,12 @@ def test_repeated_records_count_once_and_a_second_pass_starts_anew(directory, mo
 def test_an_empty_batch_is_counted_but_adds_nothing(directory, model):
     the_task = task(directory)
     the_task.load_dataset("valid")
-    criterion = CompositeCriterion(CriterionConfig(), the_task).eval()
+    criterion = CompositeCriterion(CMELTCriterionConfig(), the_task).eval()
     batch = next(the_task.get_batch_iterator(the_task.dataset("valid"), max_sentences=24).next_epoch_itr(shuffle=False))
     the_task.evaluation.n_batches = 2
-    assert "figures" not in the_task.valid_step(batch, model, criterion)[2]
+    assert "metric_ranks" not in the_task.valid_step(batch, model, criterion)[2]
     loss, size, log = the_task.valid_step({}, model, criterion)
-    assert (float(loss), size, log["figure/records"]) == (0.0, 0, 24.0)
+    assert (float(loss), size, log["metric/records"]) == (0.0, 0, 24.0)
 
 
 def test_training_set_is_shuffled_and_the_others_are_not(directory):
@@ -151,7 +151,7 @@ def test_build_model_keeps_the_text_encoder_configuration(directory, tmp_path):
     configuration = OmegaConf.create({"model": given})
     the_task = task(directory)
     the_task.build_model(configuration.model)
-    assert (the_task.n_ecg_tokens, the_task.vocab_size) == (312, 60)
+    assert (the_task.inputs.n_ecg_tokens, the_task.vocab_size) == (312, 60)
     assert json.loads(configuration.model.text_encoder_config)["d_model"] == 32
 
     configuration.model.update({"text_encoder": str(tmp_path / "nowhere"), "text_encoder_config": None})
@@ -180,8 +180,7 @@ def test_sidecars_are_checked(tmp_path):
         task(directory).load_dataset("train", combine=True)
     task(directory, tokenizer="tiny").load_dataset("train", combine=True)
 
-    small = task(directory, tokenizer="tiny")
-    small.vocab_size = 10
+    small = task(directory, vocab_size=10, tokenizer="tiny")
     with pytest.raises(DataError, match="vocabulary of 60 tokens, the text encoder one of 10"):
         small.load_dataset("train", combine=True)
 
@@ -202,7 +201,7 @@ def test_sidecars_are_checked(tmp_path):
 def test_missing_and_unknown_negatives(tmp_path):
     directory = write_manifest(tmp_path / "m")
     with pytest.raises(DataError, match="task.negatives must be one of n3s, random"):
-        task(directory, negatives="nearest").load_dataset("train", combine=True)
+        task(directory, negatives="nearest")
     (directory / "train.n3s.npy").unlink()
     with pytest.raises(DataError, match=r"preprocess/n3s\.py"):
         task(directory).load_dataset("train", combine=True)
@@ -280,7 +279,7 @@ def test_texts_are_padded_to_few_lengths_and_the_loss_stays(directory, model, mu
         def backward(self, loss):
             loss.backward()
 
-    criterion = Spy(CriterionConfig(), the_task).train()
+    criterion = Spy(CMELTCriterionConfig(), the_task).train()
     with torch.random.fork_rng():
         results = []
         for sample in (batch, the_task.with_padded_texts(batch)):
@@ -296,3 +295,68 @@ def test_texts_are_padded_to_few_lengths_and_the_loss_stays(directory, model, mu
 def test_a_multiple_below_one_is_refused(directory):
     with pytest.raises(DataError, match="task.pad_text_to=0"):
         task(directory, pad_text_to=0)
+
+
+@dataclass
+class ToyConfig:
+    width: int = 2
+
+
+class Toy(nn.Module):
+    """An ECG encoder that learns from ECGs alone."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.leads = nn.Linear(12, cfg.width)
+
+    @classmethod
+    def build_model(cls, cfg, task=None):
+        return cls(cfg)
+
+    def forward(self, ecg, n_samples=None):
+        return {"states": self.leads(ecg.mean(dim=2))}
+
+
+class ToyCriterion(PretrainingCriterion):
+    def terms(self):
+        return {"size": (0.5, lambda batch: LossTerm(batch.output["states"].square().sum(), {}))}
+
+
+def test_a_system_without_texts_needs_no_reports(tmp_path):
+    directory = write_manifest(tmp_path / "m", reports=False)
+    the_task, model = task(directory), Toy(ToyConfig())
+    the_task.use(registry.System("toy", model="", config="", reads_text=False), model)
+    the_task.load_dataset("train", combine=True)
+    the_task.load_dataset("valid")
+    criterion = ToyCriterion(None, the_task).train()
+    [batch] = the_task.get_batch_iterator(the_task.dataset("train"), max_sentences=24).next_epoch_itr(shuffle=False)
+    sample = the_task.with_padded_texts(batch_in_mv(batch))
+    loss, rows, log = criterion(model, sample)
+    assert rows == 24 and loss.item() == pytest.approx(0.5 * log["loss_size"].item()) and log["loss"] > 0
+    [batch] = the_task.get_batch_iterator(the_task.dataset("valid"), max_sentences=24).next_epoch_itr(shuffle=False)
+    loss, rows, log = the_task.valid_step(batch, model, criterion.eval())
+    assert rows == 24 and loss > 0 and not any(name.startswith("metric") for name in log)
+
+
+def test_the_task_trains_systems_and_nothing_before_the_model_is_built(directory):
+    new = PretrainingTask(PretrainingConfig(data=str(directory), seed=1))
+    with pytest.raises(RuntimeError, match="build_model comes first"):
+        new.load_dataset("train", combine=True)
+    with pytest.raises(DataError, match=r"trains model._name = cmelt.*, not 'cmelt_classifier'"):
+        new.build_model(OmegaConf.create({"_name": "cmelt_classifier"}))
+
+
+def test_options_of_systems_are_options_of_the_task():
+    @dataclass
+    class Mine(InputOptions):
+        views: int = field(default=2, metadata={"help": "how many"})
+        mlm_probability: float = 0.25
+
+    other = dataclass(type("Other", (InputOptions,), {"__annotations__": {"views": int}, "views": 3}))
+    config = with_options(CommonConfig, [CMELTInputOptions, Mine], "Config")
+    made = config(views=3)
+    assert (made.views, made.mlm_probability, made.negatives, made.pad_text_to) == (3, 0.25, "n3s", 1)
+    assert config.__dataclass_fields__["views"].metadata["help"] == "how many"
+    with pytest.raises(ValueError, match="two systems mean different things by the task's option views"):
+        with_options(CommonConfig, [Mine, other], "Config")
+    assert pickle.loads(pickle.dumps(PretrainingConfig())) == PretrainingConfig()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cmelt_plugin.data.batches.augmentation import random_lead_mask
-from cmelt_plugin.data.batches.ecg_text import ECGDataset
+from cmelt_plugin.data.batches.ecg import ECGDataset
 from cmelt_plugin.data.batches.rng import epoch_order, record_generators
 from cmelt_plugin.data.directory.class_labels import read_class_names
 from cmelt_plugin.data.directory.manifest import Manifest
@@ -45,13 +45,13 @@ class LabelledECGDataset(ECGDataset):
 
     A batch holds ``id [B]`` (rows of the manifest), ``net_input`` = ``ecg [B, 12, 5000]`` mV, ``n_samples`` and
     ``lead_mask`` (bool ``[B, 12]``, True = to be zeroed; None where the model sees every lead), and either or both of
-    ``labels`` (float32 ``[B, C]``, NaN = unknown) and ``person`` (int64 ``[B]``, -1 = not in the training set).
+    ``labels`` (float32 ``[B, C]``, NaN = unknown) and ``subject`` (int64 ``[B]``, -1 = not in the training set).
 
     Args:
         manifest: the split.
         options: see :class:`LabelledOptions`.
         labels: ``[n, C]`` for all records of the manifest, or None.
-        person: int64 ``[n]``, or None.
+        subject: int64 ``[n]``, or None.
         rows: the records that are used; None: all.
     """
 
@@ -60,12 +60,12 @@ class LabelledECGDataset(ECGDataset):
         manifest: Manifest,
         options: LabelledOptions,
         labels: np.ndarray | None = None,
-        person: np.ndarray | None = None,
+        subject: np.ndarray | None = None,
         rows: np.ndarray | None = None,
     ):
         super().__init__(manifest, labels)
         self.options = options
-        self.person = person
+        self.subject = subject
         self.rows = np.arange(len(manifest)) if rows is None else np.asarray(rows, dtype=np.int64)
         if options.train and labels is not None:
             check_known(manifest, labels, self.rows)
@@ -99,8 +99,8 @@ class LabelledECGDataset(ECGDataset):
         rows = np.asarray(samples, dtype=np.int64)
         mask = self.lead_mask(rows)
         batch["net_input"]["lead_mask"] = None if mask is None else torch.from_numpy(mask)
-        if self.person is not None:
-            batch["person"] = torch.from_numpy(self.person[rows])
+        if self.subject is not None:
+            batch["subject"] = torch.from_numpy(self.subject[rows])
         return batch
 
     collator = collater  # fairseq-signals' spelling

@@ -1,9 +1,9 @@
 """Batches of texts of similar length, so that little padding is computed.
 
-An epoch's random order is cut into chunks of ``CHUNK`` batches. Which records of a chunk are shown with a negative report
-follows from their places in the order, so that the length of every text is known before batches are made. The texts of the
-chunk, swapped and own ones apart, are sorted by length and dealt to its batches from the shortest on: each batch gets its
-half of swapped records, and both halves from the same ranks.
+An epoch's random order is cut into chunks of ``CHUNK`` batches. The texts of a chunk are sorted by length and dealt to its
+batches from the shortest on. Where one half of each batch is shown with other texts than the other, such as negatives, which
+records these are follows from their places in the order (:func:`first_halves`), so that the length of every text is known
+before batches are made; the halves are dealt apart, and each batch gets both from the same ranks.
 
 Short reports are frequent ones: sorting alone would fill whole batches with one text, which leaves the contrastive loss
 nothing to tell apart. A text that has filled its part of a batch therefore waits for the next one. As it is no longer than
@@ -19,22 +19,24 @@ import numpy as np
 CHUNK = 64
 """Batches among which texts are sorted."""
 MOST_COPIES = 1 / 16
-"""Share of the places for swapped (or own) texts in a batch that one text may always take."""
+"""Share of the places of a batch, or of its half, that one text may always take."""
 MOST_SHARES = 2
 """Frequent texts may take so many times what they would take if the chunk's copies were dealt out evenly."""
 
 
-def swapped_places(n: int, size: int) -> np.ndarray:
-    """Which places of an epoch's random order get a negative report, bool ``[n]``: half of each batch, rounded down."""
-    swapped = np.zeros(n, dtype=bool)
+def first_halves(n: int, size: int) -> np.ndarray:
+    """Which places of an epoch's order go to the first half of a batch, bool ``[n]``: half of each, rounded down."""
+    first = np.zeros(n, dtype=bool)
     for start, n_batches in _chunks(n // size):
-        swapped[start * size : start * size + n_batches * (size // 2)] = True
+        first[start * size : start * size + n_batches * (size // 2)] = True
     rest = n % size
-    swapped[n - rest : n - rest + rest // 2] = True
-    return swapped
+    first[n - rest : n - rest + rest // 2] = True
+    return first
 
 
-def length_groups(lengths: np.ndarray, texts: np.ndarray, size: int, n_ranks: int, rng: np.random.Generator) -> np.ndarray:
+def length_groups(
+    lengths: np.ndarray, texts: np.ndarray, size: int, n_ranks: int, rng: np.random.Generator, halves: bool = False
+) -> np.ndarray:
     """Places in an epoch's order, batch after batch, in the order in which these are to be dealt to the ranks.
 
     Which places make a batch depends on the texts and ``size`` alone. Each run of ``n_ranks`` batches, which the ranks
@@ -47,11 +49,12 @@ def length_groups(lengths: np.ndarray, texts: np.ndarray, size: int, n_ranks: in
         size: places in a batch.
         n_ranks: to which the batches are dealt in turn.
         rng: source of the order.
+        halves: deal the halves of batches apart, by :func:`first_halves`.
 
     Returns:
         int32 ``[n]``: a permutation.
     """
-    n, half = len(lengths), size // 2
+    n, half = len(lengths), size // 2 if halves else 0
     batches = np.empty((n // size, size), dtype=np.int32)
     for number, (first, n_batches) in enumerate(_chunks(len(batches))):
         start, middle, end = (first * size + part for part in (0, n_batches * half, n_batches * size))

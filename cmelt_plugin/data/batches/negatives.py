@@ -1,4 +1,6 @@
-"""Negative reports found ahead of training (N3S): ``SPLIT.n3s.npy`` and ``SPLIT.n3s.json`` in the manifest directory.
+"""Negative reports: random ones, or found ahead of training (N3S).
+
+Those are ``SPLIT.n3s.npy`` and ``SPLIT.n3s.json`` in the manifest directory.
 
 Paper section 3.2: a negative is drawn uniformly from the 64 reports farthest from the record's own report.
 """
@@ -27,6 +29,11 @@ def negatives_paths(directory: str | os.PathLike, split: str) -> tuple[Path, Pat
     return Path(directory) / f"{split}.n3s.npy", Path(directory) / f"{split}.n3s.json"
 
 
+def has_negatives(directory: str | os.PathLike) -> bool:
+    """Whether any split of a manifest directory has such a table."""
+    return any(Path(directory).glob("*.n3s.npy"))
+
+
 def source_fingerprints(directory: str | os.PathLike, split: str) -> dict[str, str]:
     """Fingerprints of the two files negatives are computed from: the reports and the split's records.
 
@@ -41,6 +48,37 @@ def source_fingerprints(directory: str | os.PathLike, split: str) -> dict[str, s
         if not path.is_file():
             raise DataError(f"{path}: no such file; write the manifest directory again with its preprocess command")
     return {key: fingerprint(path) for key, path in paths.items()}
+
+
+class RandomNegatives:
+    """Negatives without a table: the report of a record drawn uniformly from those with another report.
+
+    Args:
+        report_ids: int ``[n]``, the report of every record; at least two different ones.
+    """
+
+    def __init__(self, report_ids: np.ndarray) -> None:
+        self.report_ids = report_ids
+        self.report_ends = np.cumsum(np.bincount(report_ids))  # how many records have report 0, 0 or 1, …
+
+    def draw(self, report_ids: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """A negative report for each of ``report_ids [m]``, chosen by ``u [m]`` in [0, 1).
+
+        Half of the digits of ``u`` draw from all records; where they hit the report itself or a copy, the rest draws again,
+        from the others alone.
+        """
+        n_records = len(self.report_ids)
+        place = u * n_records
+        row = place.astype(np.int64)
+        drawn = self.report_ids[row]
+        same = np.flatnonzero(drawn == report_ids)
+        # Records sorted by report: those of report r stand at ends[r] - copies … ends[r] - 1 and are stepped over.
+        ends, own = self.report_ends, report_ids[same]
+        copies = ends[own] - np.where(own > 0, ends[own - 1], 0)
+        rank = ((place[same] - row[same]) * (n_records - copies)).astype(np.int64)
+        rank += np.where(rank >= ends[own] - copies, copies, 0)
+        drawn[same] = np.searchsorted(ends, rank, side="right")
+        return drawn
 
 
 class NegativeTable:

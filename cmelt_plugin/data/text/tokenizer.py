@@ -7,9 +7,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import load_tokenizer as _load_tokenizer
 
@@ -80,14 +77,3 @@ def encode(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> tuple[list[
         for index, row in zip(long, cut):
             ids[index] = row
     return ids, len(long)
-
-
-def pad_ids(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Ids int64 ``[n, L]`` and padding bool ``[n, L]`` (True = padding) of n texts, padded at the end."""
-    length = max(len(row) for row in rows)
-    ids = torch.full((len(rows), length), pad_id)
-    padding = torch.ones(len(rows), length, dtype=torch.bool)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.as_tensor(list(row))
-        padding[index, : len(row)] = False
-    return ids, padding

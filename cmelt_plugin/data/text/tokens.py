@@ -172,6 +172,25 @@ class TokenTable:
         return table
 
 
+def read_info(path: str | os.PathLike) -> dict[str, Any]:
+    """The description in a token file (:attr:`TokenTable.info`), without reading any ids.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        info = json.loads(read_npz(path, without=["ids", "offsets", "class_index"])["info"].tobytes().decode("utf-8"))
+        missing = [key for key in REQUIRED if key not in info]
+        if missing:
+            raise DataError(f"token table: info lacks {', '.join(missing)}")
+        _check_info(info)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (DataError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise DataError(f"{path}: damaged or not a token table ({error}); make it again with preprocess/tokenizer.py") from None
+    return info
+
+
 def _check_info(info: dict[str, Any]) -> None:
     """Refuse numbers of ``info`` that make no sense."""
     numbers = {key: info[key] for key in ("vocab_size", "pad_id", "mask_id", "max_tokens")}

@@ -118,7 +118,7 @@ class Classifier(nn.Module):
         """Whether the encoder stays as it is in the current update."""
         return self.cfg.freeze == "encoder" or self.num_updates < self.cfg.freeze_updates
 
-    def held_parameters(self) -> list[nn.Parameter]:
+    def frozen_parameters(self) -> list[nn.Parameter]:
         """Parameters the optimiser knows but must leave alone in this update (``freeze_updates``)."""
         return [p for p in self.ecg_encoder.parameters() if p.requires_grad] if self.frozen else []
 
@@ -142,8 +142,8 @@ class Classifier(nn.Module):
         pooled = pool_ecg_states(encoded.states, encoded.padding_mask, self.cfg.pool)
         if self.training and torch.is_grad_enabled() and self.frozen:
             # Data-parallel training waits for a gradient of every parameter it was told of: zero is one.
-            held = [parameter.flatten()[0] for parameter in self.held_parameters()]
-            pooled = pooled + 0.0 * torch.stack(held).sum() if held else pooled
+            values = [parameter.flatten()[0] for parameter in self.frozen_parameters()]
+            pooled = pooled + 0.0 * torch.stack(values).sum() if values else pooled
         return pooled
 
     def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None, lead_mask: Tensor | None = None) -> Embedding:

@@ -7,11 +7,12 @@ register_system(
     model="cmelt_plugin.models.cmelt.model:CMELT",
     config="cmelt_plugin.models.cmelt.config:CMELTConfig",
     criterions={
-        "cmelt": "cmelt_plugin.criterions.composite:CompositeCriterion",
-        "cmelt_mlm": "cmelt_plugin.criterions.mlm:MLMCriterion",
-        "cmelt_mem": "cmelt_plugin.criterions.mem:MEMCriterion",
-        "cmelt_etm": "cmelt_plugin.criterions.etm:ETMCriterion",
-        "cmelt_siglep": "cmelt_plugin.criterions.siglep:SiglepCriterion",
+        "cmelt": "cmelt_plugin.models.cmelt.criterion:CompositeCriterion",
+        "cmelt_mlm": "cmelt_plugin.models.cmelt.criterion:MLMCriterion",
+        "cmelt_mem": "cmelt_plugin.models.cmelt.criterion:MEMCriterion",
+        "cmelt_etm": "cmelt_plugin.models.cmelt.criterion:ETMCriterion",
+        "cmelt_siglep": "cmelt_plugin.models.cmelt.criterion:SiglepCriterion",
     },
+    inputs="cmelt_plugin.models.cmelt.inputs:CMELTInputs",
     released="cmelt_plugin.models.cmelt.released",
 )

@@ -130,6 +130,11 @@ class CMELT(CosineSimilarity, nn.Module):
         return model
 
     @property
+    def vocab_size(self) -> int:
+        """Tokens that the text encoder knows."""
+        return self.text_encoder.vocab_size
+
+    @property
     def n_ecg_tokens(self) -> int:
         """Tokens of a 10-second record."""
         return self.ecg_encoder.n_tokens(N_SAMPLES)

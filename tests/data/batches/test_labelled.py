@@ -24,21 +24,21 @@ def manifest(directory):
     return Manifest.open(directory, "train")
 
 
-def dataset(manifest, labels=None, person=None, rows=None, **options):
+def dataset(manifest, labels=None, subject=None, rows=None, **options):
     labels = np.zeros((12, 3), dtype=np.float32) if labels is None else labels
-    return LabelledECGDataset(manifest, LabelledOptions(**options), labels, person, rows)
+    return LabelledECGDataset(manifest, LabelledOptions(**options), labels, subject, rows)
 
 
 def test_a_batch_holds_recordings_and_labels_in_millivolts(directory, manifest):
     values, _ = manifest.labels()
-    batch = dataset(manifest, labels=values, person=np.arange(12), train=False).collater([3, 0])
+    batch = dataset(manifest, labels=values, subject=np.arange(12), train=False).collater([3, 0])
     assert batch["id"].tolist() == [3, 0]
     store = RecordStore(manifest.store_root)
     expected = store.read(manifest.shard[[3, 0]], manifest.row[[3, 0]])
     assert torch.equal(batch["net_input"]["ecg"], torch.from_numpy(expected))
     assert batch["net_input"]["lead_mask"] is None and batch["net_input"]["n_samples"] is None
     np.testing.assert_array_equal(batch["labels"].numpy(), values[[3, 0]])  # NaN stays NaN
-    assert batch["person"].tolist() == [3, 0]
+    assert batch["subject"].tolist() == [3, 0]
     assert dataset(manifest).collater([]) == {}
 
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pairs import dataset, equal
 from tiny import report_tokens, write_manifest
 
 from cmelt_plugin.data.batches import length_groups as module
-from cmelt_plugin.data.batches.length_groups import deal_by_length, length_groups, swapped_places
-from tests.data.paired import dataset, equal
+from cmelt_plugin.data.batches.length_groups import deal_by_length, first_halves, length_groups
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def zipf_texts(n, n_texts=300, seed=0):
 
 
 def groups(lengths, texts, size, n_ranks, seed=0):
-    places = length_groups(lengths, texts, size, n_ranks, np.random.default_rng(seed))
+    places = length_groups(lengths, texts, size, n_ranks, np.random.default_rng(seed), halves=True)
     return [places[start : start + size] for start in range(0, len(places), size)]
 
 
@@ -46,7 +46,7 @@ def test_every_place_is_in_one_batch_and_half_of_each_batch_is_swapped(n, size, 
     lengths, texts = zipf_texts(n, 9, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "CHUNK", chunk)
-        swapped = swapped_places(n, size)
+        swapped = first_halves(n, size)
         batches = groups(lengths, texts, size, n_ranks, seed)
         other_ranks = groups(lengths, texts, size, n_ranks + 1, seed + 1)
     assert sorted(np.concatenate(batches)) == list(range(n))
@@ -114,7 +114,7 @@ def test_what_was_planned_is_what_is_collated(directory, n3s):
         real = (~batch["net_input"]["text_padding_mask"]).sum(dim=1).tolist()
         assert real == [min(5, len(report_tokens(report)) + 1) for report in items[:, 1].tolist()]
         for own, used in zip(batch["report_id"].tolist(), batch["text_report_id"].tolist()):
-            assert own == used or not n3s or used in data.negatives.neighbours[own]
+            assert own == used or not n3s or used in data.inputs.negatives.neighbours[own]
         # All else is what the records have in any batch.
         plain = dataset(directory, n3s=n3s).collater(items[:, 0].tolist())
         for name in ("ecg", "lead_mask", "mem_noise"):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmelt_plugin.data.batches.negatives import NegativeTable
+from cmelt_plugin.data.batches.negatives import NegativeTable, RandomNegatives
 from cmelt_plugin.errors import DataError
 
 N, K = 20, 4
@@ -152,3 +152,33 @@ def test_every_block_of_a_large_table_is_checked() -> None:
         changed[39_999, 7] = value
         with pytest.raises(DataError, match=message):
             NegativeTable(changed, {})
+
+
+def test_random_negatives_are_those_of_uniformly_drawn_other_records():
+    """Copies of a report stood together, as one patient's records do; the record behind them was drawn for all of them."""
+    runs = np.repeat([3, 0, 3, 1, 2, 4], [20, 4, 5, 1, 7, 3])
+    negatives = RandomNegatives(runs.astype(np.int32))
+    counts = np.bincount(runs)
+    n_draws = 20_000
+    for own in range(5):
+        drawn = negatives.draw(np.full(n_draws, own, dtype=np.int32), np.random.default_rng(own).random(n_draws))
+        expected = n_draws * counts / (40 - counts[own])
+        found = np.bincount(drawn, minlength=5)
+        assert found[own] == 0
+        others = np.arange(5) != own
+        chi_square = ((found - expected)[others] ** 2 / expected[others]).sum()
+        assert chi_square < 18.5  # 3 degrees of freedom: exceeded once in 3,000
+
+
+def test_a_random_negative_that_was_right_stays_the_same():
+    """Only a draw of the report itself is made again, so that what was drawn right before is drawn now."""
+    report_ids = np.arange(24, dtype=np.int32) % 6
+    negatives = RandomNegatives(report_ids)
+    u = np.random.default_rng(0).random(500)
+    own = np.arange(500, dtype=np.int32) % 6
+    row = (u * 24).astype(int)
+    right = report_ids[row] != own
+    assert 300 < right.sum() < 500
+    assert np.array_equal(negatives.draw(own, u)[right], report_ids[row][right])
+    ends = negatives.draw(np.array([0, 5, 0, 5]), np.array([0.0, 0.0, np.nextafter(1, 0), np.nextafter(1, 0)]))
+    assert set(ends) <= set(range(6)) and (ends != [0, 5, 0, 5]).all()

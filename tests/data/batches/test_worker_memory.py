@@ -10,7 +10,7 @@ import torch
 from tiny import write_manifest
 from torch.utils.data import DataLoader
 
-from cmelt_plugin.data.batches.ecg_text import ECGDataset
+from cmelt_plugin.data.batches.ecg import ECGDataset
 from cmelt_plugin.data.batches.worker_memory import empty_batch
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.evaluation.embedding.batches import RecordBatches

@@ -163,7 +163,7 @@ def test_freeze_updates_ends_after_that_many(pretrained):
     for update, frozen in enumerate([True, True, False, False]):
         model.train()
         model.set_num_updates(update)
-        assert (model.frozen, model.ecg_encoder.training, len(model.held_parameters())) == (
+        assert (model.frozen, model.ecg_encoder.training, len(model.frozen_parameters())) == (
             frozen, not frozen, n_encoder if frozen else 0
         )  # fmt: skip
         model.zero_grad(set_to_none=True)
@@ -186,20 +186,20 @@ def host_optimizer(model, **changes):
     return LayerwiseAdam(cfg, [p for p in model.parameters() if p.requires_grad])
 
 
-def test_held_parameters_are_left_exactly_as_they_are(pretrained):
+def test_frozen_parameters_are_left_exactly_as_they_are(pretrained):
     """Neither weight decay nor Adam's memory touches them; a gradient of zero would let both."""
     model = Classifier.build_model(config(pretrained, freeze_updates=1)).train()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer = host_optimizer(model)
     model(batch())["logits"].square().sum().backward()
-    host.drop_gradients(optimizer, model.held_parameters())
+    host.drop_gradients(optimizer, model.frozen_parameters())
     optimizer.step()
     changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert changed == {"head.weight", "head.bias"}
     assert {id(p) for p in optimizer.optimizer.state} == {id(p) for p in model.head.parameters()}
 
 
-def test_held_parameters_in_half_precision():
+def test_frozen_parameters_in_half_precision():
     class Wrapped:  # as the hosts' FP16Optimizer
         has_flat_params = False
 

@@ -1,0 +1,31 @@
+"""Cutting and padding texts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny import EOS, PAD, token_table
+
+from cmelt_plugin.data.text.padding import cut, pad, padded_texts
+
+
+@pytest.mark.parametrize(("ids", "limit", "expected"), [([5, 6, 7, 1], 3, [5, 6, 1]), ([5, 1], 2, [5, 1]), ([5, 6, 1], 1, [1])])
+def test_a_text_that_is_cut_keeps_its_last_token(ids: list[int], limit: int, expected: list[int]) -> None:
+    assert cut(ids, limit).tolist() == expected
+
+
+def test_texts_are_padded_at_the_end_to_the_longest_after_cutting() -> None:
+    ids, padding = pad([[5, 6, 7, 1], [], [8, 1]], pad_id=9, max_tokens=3)
+    assert ids.tolist() == [[5, 6, 1], [9, 9, 9], [8, 1, 9]] and ids.dtype == np.int64
+    assert padding.tolist() == [[False] * 3, [True] * 3, [False, False, True]]
+
+
+def test_there_is_always_a_column() -> None:
+    assert [array.shape for array in pad([[], []], 0)] == [(2, 1), (2, 1)]
+    assert [array.shape for array in pad([], 0)] == [(0, 1), (0, 1)]
+
+
+def test_texts_of_a_table_come_by_their_numbers() -> None:
+    ids, padding = padded_texts(token_table([[5, 6], [7]]), np.array([1, 0, 1]), 16)
+    assert ids.tolist() == [[7, EOS, PAD], [5, 6, EOS], [7, EOS, PAD]]
+    assert padding.sum(axis=1).tolist() == [1, 0, 1]
