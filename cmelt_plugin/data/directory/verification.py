@@ -17,6 +17,7 @@ from cmelt_plugin.data.directory.own_files import LABELS_FILE, PROMPTS_FILE, REP
 from cmelt_plugin.data.files import read_object
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.data.store.ties import check_store_tie
+from cmelt_plugin.data.text.report_fingerprints import known_fingerprints
 from cmelt_plugin.data.text.reports import read_reports
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
@@ -124,9 +125,18 @@ def _noted_files(directory: Path, jobs: dict[Path, Any], result: Findings) -> di
             and is_part(str(name))
             and other.is_file()
             and other.parent == directory
+            and not (name == REPORTS_FILE and _took_its_place(other, digest))
         ):
             jobs_of_notes[other] = Entry(other.stat().st_size, digest), False
     return jobs_of_notes
+
+
+def _took_its_place(reports: Path, digest: str) -> bool:
+    """Whether these reports replaced, with their statements, the file of this fingerprint."""
+    try:
+        return digest in known_fingerprints(reports)[1:-1]
+    except DataError:
+        return False
 
 
 def _shards(store: Path, jobs: dict[Path, Any], result: Findings) -> dict[Path, tuple[Entry, bool]]:
@@ -217,4 +227,4 @@ def _open_everything(directory: Path, result: Findings) -> None:
                 result.unchecked.append(line)
     for kind, source in (("reports", REPORTS_FILE), ("prompts", PROMPTS_FILE)):
         for path in sorted(directory.glob(f"{kind}.*.npz")):
-            result.attempt(path, lambda path=path, source=source: TokenTable.load(path, directory / source))
+            result.attempt(path, lambda path=path, source=source: TokenTable.load(path, directory / source, statements=True))
