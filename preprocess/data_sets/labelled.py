@@ -19,7 +19,7 @@ from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import kind_of, label_sets, load_prompts
-from preprocess.labels import attach_labels, print_class_counts
+from preprocess.data_sets.label_tables import attach_labels, print_class_counts
 from preprocess.packing.duplicates import packed_rows
 from preprocess.packing.finish import REJECTED_FILE
 from preprocess.packing.pack import add_arguments, options_from, pack
