@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.errors import DataError
-from preprocess.packing.recording import Recording
 from tests.preprocess.mimic_layout import make_ecg
 
 
