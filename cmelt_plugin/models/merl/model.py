@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
 from cmelt_plugin.models.merl.config import MERLConfig
+from cmelt_plugin.models.merl.encoder import MERLEncoder, encoder_weights, resolved_sizes
 from cmelt_plugin.models.merl.towers import build_tower
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
 from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
@@ -84,10 +86,23 @@ class MERL(CosineSimilarity, nn.Module):
         pretrained = cfg.text_encoder if cfg.text_encoder_pretrained and not loading else None
         return cls(cfg, TextEncoder(description, pretrained, pooler=cfg.text_pool == "pooler"))
 
+    @classmethod
+    def build_encoder(cls, cfg: Any, conv_stack: Any = None) -> MERLEncoder:
+        """The ECG encoder alone, with random weights; ``conv_stack`` is for systems that have one."""
+        return MERLEncoder(cfg)
+
+    encoder_weights = staticmethod(encoder_weights)
+    resolved_sizes = staticmethod(resolved_sizes)
+
     @property
     def vocab_size(self) -> int:
         """Tokens that the text encoder knows."""
         return self.text_encoder.vocab_size
+
+    @property
+    def signal(self) -> SignalContract:
+        """The ECGs it reads, and what it does to them."""
+        return SignalContract(normalisation=self.cfg.normalisation)
 
     @property
     def logit_scale(self) -> Tensor:
@@ -107,14 +122,14 @@ class MERL(CosineSimilarity, nn.Module):
         """Layers of the ECG encoder, first to last."""
         return self.ecg_tower.layers()
 
-    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str = "mean") -> Tensor:
+    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None) -> Tensor:
         """What linear probes are trained on: ``ecg [B, 12, T]`` mV → ``[B, D]``, the encoder's pooled feature (512 for
         ResNet-18), before any projection.
 
         Raises:
             ValueError: another ``pool`` than ``mean``.
         """
-        if pool not in self.pools:
+        if pool not in (None, *self.pools):
             raise ValueError(f"pool must be one of {', '.join(self.pools)}, not {pool!r}")
         return self.ecg_tower.features(self._normalised(ecg, n_samples), n_samples)
 
