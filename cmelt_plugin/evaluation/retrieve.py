@@ -35,7 +35,7 @@ from cmelt_plugin.evaluation.options import (
     load_contrastive,
     typed_command,
 )
-from cmelt_plugin.evaluation.report.published_rows import DASH
+from cmelt_plugin.evaluation.report.table_formats import DASH
 from cmelt_plugin.evaluation.result_files import Result, write_result
 from cmelt_plugin.evaluation.zero_shot.tables import TableTexts, percent
 from cmelt_plugin.models.pretrained import MAX_TEXT_TOKENS, Pretrained

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from cmelt_plugin.errors import printable
 
+DASH = "–"  # stands where nothing was measured
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cmelt_plugin.evaluation.metrics.multi_label import MANY_POSITIVES
-from cmelt_plugin.evaluation.report.published import published_tables
-from cmelt_plugin.evaluation.report.published_rows import DASH, compare
-from cmelt_plugin.evaluation.report.table_formats import comma_separated, markdown
+from cmelt_plugin.evaluation.report.own_rows import extend
+from cmelt_plugin.evaluation.report.published.tables import published_tables
+from cmelt_plugin.evaluation.report.table_formats import DASH, comma_separated, markdown
 from cmelt_plugin.evaluation.result_files import Result, StoredResult
 from cmelt_plugin.evaluation.shift import PAIRS
 
@@ -145,11 +145,11 @@ def prompts_table(named: Sequence[tuple[str, Result]]) -> TableTexts:
 def published_table(table_id: str, results: Sequence[Result]) -> TableTexts | None:
     """Our rows below those of paper Table 3 or 4, and how many records ours rest on; None where none of ours belongs there."""
     table = next(table for table in published_tables() if table.id == table_id)
-    comparison = compare(table, [StoredResult(Path(), result) for result in results])
-    if not comparison.has_own:
+    extended = extend(table, [StoredResult(Path(), result) for result in results])
+    if not extended.has_own:
         return None
-    rows = [*comparison.texts(), ["records evaluated here", *comparison.sizes()]]
-    return TableTexts(f"Beside the paper's Table {table.number} ({table.unit})", comparison.heads(), rows)
+    rows = [*extended.texts(), ["records evaluated here", *extended.sizes()]]
+    return TableTexts(f"Beside the paper's Table {table.number} ({table.unit})", extended.heads(), rows)
 
 
 def _with_interval(result: Result | None) -> str:
