@@ -1,6 +1,6 @@
 """A zero-shot pass: every record once through the ECG encoder, every class text once through the text encoder.
 
-``ours`` is what the zero-shot command does with a split: ``embed_records``, ``class_embeddings``, one product. Encoder passes
+``ours`` is what the zero-shot command does with a split: ``embed_records``, ``embed_classes``, ``similarities``. Encoder passes
 are counted by hooks. ``texts every batch`` reads .mat files and encodes the class texts again for every batch. Both must give
 the same scores. On a CPU a few records at the paper's sizes; on a GPU 22,000.
 
@@ -30,7 +30,8 @@ from cmelt_plugin.data.directory.manifest import Manifest, write_split
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.evaluation.embedding.records import embed_records
-from cmelt_plugin.evaluation.zero_shot.class_embeddings import class_embeddings
+from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.scoring import embed_classes, similarities
 
 N_CLASSES = 5
 TEXTS_PER_CLASS = 2
@@ -72,7 +73,7 @@ def run(options: Options) -> Outcome:
 
         def ours() -> np.ndarray:
             ecg = embed_records(model, manifest, batch, options.device)
-            return ecg @ class_embeddings(model, prompts, N_CLASSES, torch.device(options.device)).cpu().numpy().T
+            return similarities(model, ecg, classes_of(model, prompts, options.device), options.device).numpy()
 
         def texts_every_batch() -> np.ndarray:
             return _texts_every_batch(model, manifest.row.tolist(), mat_files, prompts, batch, options.device)
@@ -148,6 +149,12 @@ def made_up_prompts(vocab_size: int) -> TokenTable:
     return TokenTable(ids, np.concatenate([[0], np.cumsum(lengths)]), info, classes)
 
 
+def classes_of(model: Any, prompts: TokenTable, device: str) -> Embedding:
+    """One embedding per class, every class text through the text encoder once."""
+    texts = [prompts[text] for text in range(len(prompts))]
+    return embed_classes(model, texts, prompts.class_index, N_CLASSES, prompts.info["pad_id"], device)
+
+
 def repeating_manifest(folder: Path, n: int) -> Manifest:
     """A manifest of ``n`` records over a store of at most 2,048."""
     shard, row = material.write_store(folder, n, stored=2048)
@@ -164,7 +171,6 @@ def _texts_every_batch(
     scores = []
     for start in range(0, len(rows), batch):
         paths = [mat_files[row % len(mat_files)] for row in rows[start : start + batch]]
-        ecg = model.embed_ecg(torch.from_numpy(read_mat_files(paths)).to(device)).mean
-        classes = class_embeddings(model, prompts, N_CLASSES, torch.device(device))
-        scores.append((ecg @ classes.T).cpu().numpy())
+        ecg = model.embed_ecg(torch.from_numpy(read_mat_files(paths)).to(device))
+        scores.append(similarities(model, ecg, classes_of(model, prompts, device)).cpu().numpy())
     return np.concatenate(scores)

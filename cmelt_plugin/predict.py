@@ -35,6 +35,7 @@ from cmelt_plugin.data.readers.record_paths import find_records
 from cmelt_plugin.data.signals import CROPS, MISSING_LEADS, PreparedECG
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError, printable
+from cmelt_plugin.models.base import Embedding
 
 EPILOG = """examples:
   python -m cmelt_plugin.predict --checkpoint finetuned.pt 00001_hr.hea
@@ -92,7 +93,7 @@ class Predictor:
 
     def __init__(self, pretrained: Any, prompts: Any = None) -> None:
         self.pretrained = pretrained
-        self.classes: torch.Tensor | None = None
+        self.classes: Embedding | None = None
         if pretrained.is_classifier:
             if prompts is not None:
                 raise DataError(f"{pretrained.source}: a classifier has its own classes; leave --prompts out")
@@ -118,7 +119,7 @@ class Predictor:
         if self.classes is None:
             scores = self.pretrained.classify_prepared(prepared, batch_size)
         else:
-            similarity = self.pretrained.encode_prepared(prepared, batch_size) @ self.classes.T
+            similarity = self.pretrained.compare_prepared(prepared, self.classes, batch_size)
             scores = similarity if self.kind == SIMILARITY else self.pretrained.pair_probability(similarity)
         predictions = []
         for index, record in enumerate(records):

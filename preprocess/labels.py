@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,8 @@ from cmelt_plugin.data.directory.own_files import PROMPTS_FILE
 from cmelt_plugin.data.directory.replacing import replacing
 from cmelt_plugin.data.files import atomic_path, write_json
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.prompts import load_prompts
+from cmelt_plugin.prompts import kind_of, load_prompts
+from cmelt_plugin.prompts.copies import copied_kind, write_copy
 from preprocess.data_sets.source import read_csv
 
 VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": np.nan}
@@ -90,6 +92,7 @@ def attach_labels(
     label_set: str,
     prompts: dict[str, list[str]] | None = None,
     source: str = "labels",
+    prompt_kind: str | None = None,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Write the labels of every split of a manifest directory, labels.json and, where given, prompts.json.
 
@@ -101,6 +104,7 @@ def attach_labels(
         label_set: name of the label set.
         prompts: class → texts in the order of the classes; None: texts of an earlier label set are deleted.
         source: where the labels come from, for the error message.
+        prompt_kind: kind of the texts, which labels.json keeps; None: unknown.
 
     Returns:
         split → (row of ``values`` per record, -1 = none; labels float32 [records, C]).
@@ -125,11 +129,12 @@ def attach_labels(
     with replacing(directory, [LABELS_FILE, PROMPTS_FILE, *(path.name for path in arrays.values())]):
         for path in arrays.values():
             path.unlink(missing_ok=True)
-        write_json(directory / LABELS_FILE, {"label_set": label_set, "names": list(names)})
+        copied: dict[str, Any] = {}
         if prompts is None:
             (directory / PROMPTS_FILE).unlink(missing_ok=True)
         else:
-            write_json(directory / PROMPTS_FILE, prompts)
+            copied = write_copy(directory, prompts, prompt_kind)
+        write_json(directory / LABELS_FILE, {"label_set": label_set, "names": list(names), **copied})
         for split in tqdm(splits, unit="split", desc="writing"):
             with atomic_path(arrays[split]) as temporary:
                 np.save(temporary, found[split][1], allow_pickle=False)
@@ -159,14 +164,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise DataError(f"{args.manifest}: holds no split (train.tsv with train.meta.parquet)")
     ids, values, names = read_labels(args.labels, args.id_column)
     kept_prompts = args.manifest / PROMPTS_FILE
-    prompts = check_prompts(args.prompts, names) if args.prompts else None
+    prompts, kind = None, None
+    if args.prompts:
+        prompts, kind = check_prompts(args.prompts, names), kind_of(args.prompts)
     for split in splits:
         Manifest.open(args.manifest, split)
     if prompts is None and kept_prompts.is_file():
         # Texts of another label set must not stay beside the new labels, nor token ids made for another order of classes.
-        prompts = check_prompts(kept_prompts, names)
+        prompts, kind = check_prompts(kept_prompts, names), copied_kind(args.manifest)
 
-    found = attach_labels(args.manifest, ids, values, names, args.label_set or args.labels.stem, prompts, str(args.labels))
+    label_set = args.label_set or args.labels.stem
+    found = attach_labels(args.manifest, ids, values, names, label_set, prompts, str(args.labels), kind)
     print_class_counts(found, names, args.labels.name)
     used = np.unique(np.concatenate([position[position >= 0] for position, _ in found.values()])).size
     print(f"{len(ids) - used} rows of {args.labels.name} belong to no record of {args.manifest}")

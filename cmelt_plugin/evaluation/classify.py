@@ -11,24 +11,22 @@ from __future__ import annotations
 from cmelt_plugin.cli import run
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from cmelt_plugin import option_types
 from cmelt_plugin.data.batches.labelled import labels_by_name
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.embedding.precision import add_precision_argument, precision_name
+from cmelt_plugin.evaluation.embedding.precision import precision_name
 from cmelt_plugin.evaluation.finetuned.checkpoint import FinetunedModel, load_finetuned
 from cmelt_plugin.evaluation.finetuned.table import classifier_table
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
 from cmelt_plugin.evaluation.metrics.cinc2021 import load_cinc_weights
 from cmelt_plugin.evaluation.metrics.classifier import CincScoring, Judgement, judge_scores, probabilities
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
+from cmelt_plugin.evaluation.options import add_classifier_options, typed_command
 from cmelt_plugin.evaluation.result_files import Result, Scores, write_result
 
 EXAMPLE = """example:
@@ -45,30 +43,13 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_checkpoint_arguments(result)
+    add_classifier_options(result)
     result.add_argument("--valid", default="valid", help="split for thresholds, or none: those of the checkpoint (valid)")
     result.add_argument("--cinc-weights", help="weights.csv of the CinC Challenge 2021 (default: those used in training)")
     result.add_argument(
         "--cinc-threshold", help="decisions of its score: validation, or a probability such as 0.5 (default: as in training)"
     )
     return result
-
-
-def add_checkpoint_arguments(result: argparse.ArgumentParser) -> None:
-    """Options of the commands that evaluate a checkpoint on a split."""
-    result.add_argument("--checkpoint", required=True, help="checkpoint of fairseq-hydra-train")
-    result.add_argument("--manifest", type=Path, required=True, help="manifest directory")
-    result.add_argument("--split", default="test", help="split to evaluate (test)")
-    result.add_argument("--results", type=Path, help="folder for result.json and scores.npz (default: only print)")
-    result.add_argument("--model-name", default="ours", help="name of the model in tables (ours)")
-    result.add_argument(
-        "--bootstrap", type=option_types.natural, default=1000, help="resamples for 95 %% intervals, 0 for none (1000)"
-    )
-    result.add_argument("--seed", type=option_types.seed, default=0, help="of the resamples (0)")
-    result.add_argument("--batch-size", type=option_types.count, default=64, help="records at a time (64)")
-    result.add_argument("--workers", type=option_types.natural, default=0, help="processes that read ahead (0)")
-    result.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
-    add_precision_argument(result)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         DataError: the checkpoint or the manifest cannot be used, or they do not belong together.
     """
     arguments = parser().parse_args(argv)
+    command = typed_command("cmelt_plugin.evaluation.classify", argv)
     finetuned = load_finetuned(arguments.checkpoint, "cmelt_classification")
     split = open_labelled(arguments.manifest, arguments.split)
     thresholds, source = validation_thresholds(finetuned, arguments)
@@ -85,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(classifier_table(judgement, f"{arguments.manifest}/{arguments.split}"))
     print(f"  thresholds: {source}")
     if arguments.results is not None:
-        result = result_of(finetuned, split, judgement, arguments, source)
+        result = result_of(finetuned, split, judgement, arguments, source, command)
         kept = Scores(split.record_id, split.subject_id, judgement.names, labels, scores)
         print(f"written: {write_result(arguments.results, result, kept)}")
     return 0
@@ -133,7 +115,12 @@ def judge_split(
 
 
 def result_of(
-    finetuned: FinetunedModel, split: LabelledSplit, judgement: Judgement, arguments: argparse.Namespace, thresholds: str
+    finetuned: FinetunedModel,
+    split: LabelledSplit,
+    judgement: Judgement,
+    arguments: argparse.Namespace,
+    thresholds: str,
+    command: str,
 ) -> Result:
     """The result as it is written; a frozen encoder makes it a linear probe."""
     per_class = {name: one._asdict() for name, one in judgement.figures.per_class.items()}
@@ -157,7 +144,7 @@ def result_of(
         intervals=judgement.intervals,
         per_class=per_class,
         excluded=judgement.figures.excluded,
-        command=shlex.join(["python", "-m", "cmelt_plugin.evaluation.classify", *sys.argv[1:]]),
+        command=command,
     )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from cmelt_plugin.cli import run
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from cmelt_plugin import option_types
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_intervals
 from cmelt_plugin.evaluation.metrics.multi_label import decide, figures_of
+from cmelt_plugin.evaluation.options import typed_command
 from cmelt_plugin.evaluation.result_files import Result, Scores, StoredResult, read_results, write_result
 
 CLASSES = ("1dAVb", "RBBB", "LBBB", "SB", "AF", "ST")
@@ -284,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = [None if row.missing else evaluate(row, args.seed, args.resamples) for row in rows]
     print(table_of(rows, results))
     if args.results is not None:
-        command = shlex.join(["python", "-m", "cmelt_plugin.evaluation.human_readers", *(argv or sys.argv[1:])])
+        command = typed_command("cmelt_plugin.evaluation.human_readers", argv)
         for folder, row, result in zip(_folders(args.results, rows), rows, results):
             if result is not None:
                 result.command = command

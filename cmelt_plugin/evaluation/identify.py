@@ -9,7 +9,6 @@ from __future__ import annotations
 from cmelt_plugin.cli import run
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 
@@ -18,12 +17,12 @@ import numpy as np
 from cmelt_plugin.data.batches.labelled import subject_ids
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.classify import add_checkpoint_arguments
 from cmelt_plugin.evaluation.embedding.precision import precision_name
 from cmelt_plugin.evaluation.finetuned.checkpoint import load_finetuned
 from cmelt_plugin.evaluation.labelled_split import data_set_name
 from cmelt_plugin.evaluation.metrics.classifier import ratio_interval
 from cmelt_plugin.evaluation.metrics.identification import gallery_and_probe, identify
+from cmelt_plugin.evaluation.options import add_classifier_options, typed_command
 from cmelt_plugin.evaluation.result_files import Result, write_result
 
 EXAMPLE = """example:
@@ -40,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_checkpoint_arguments(result)
+    add_classifier_options(result)
     return result
 
 
@@ -51,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         DataError: the checkpoint or the manifest cannot be used, or nobody has two records.
     """
     arguments = parser().parse_args(argv)
+    command = typed_command("cmelt_plugin.evaluation.identify", argv)
     finetuned = load_finetuned(arguments.checkpoint, "cmelt_identification")
     manifest = Manifest.open(arguments.manifest, arguments.split)
     subjects = subject_ids(manifest)
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             metrics={"top1_accuracy": found.top1, "mean_rank": found.mean_rank},
             intervals=intervals,
             notes=["gallery: first record of a person, probe: second; further records of the split are not used"],
-            command=shlex.join(["python", "-m", "cmelt_plugin.evaluation.identify", *sys.argv[1:]]),
+            command=command,
         )
         print(f"written: {write_result(arguments.results, result)}")
     return 0

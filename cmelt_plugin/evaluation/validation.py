@@ -1,7 +1,7 @@
-"""Figures that need a whole validation subset, gathered batch by batch and over all ranks.
+"""Metrics that need a whole validation subset, gathered batch by batch and over all ranks.
 
 The hosts average what a criterion logs per batch, which is wrong for retrieval and AUC. The task therefore keeps what the
-model says about each record of a pass over a subset here, and the last batch's logging output carries the figures.
+model says about each record of a pass over a subset here, and the last batch's logging output carries the metrics.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.evaluation.metrics.multi_label import macro_auc
-from cmelt_plugin.evaluation.metrics.recall import retrieval_figures
-from cmelt_plugin.evaluation.zero_shot.class_embeddings import class_embeddings
+from cmelt_plugin.evaluation.metrics.retrieval import pair_recalls
 from cmelt_plugin.losses.gather import gather_rows, row_counts
+from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.scoring import embed_classes, similarities
 
 
 class GatheredSubset:
@@ -37,13 +38,13 @@ class GatheredSubset:
         """What is kept of a batch of B records: ``[B, …]`` each, numbers of records under ``id``."""
         raise NotImplementedError
 
-    def figures(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
+    def metrics(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
         """Name → value from every record of the subset, each once, by rising ``id``; the same on every rank."""
         raise NotImplementedError
 
     @torch.no_grad()
     def add(self, model: Any, sample: dict[str, Any], out: Any = None) -> dict[str, float] | None:
-        """Take in one batch; after the last one return the figures.
+        """Take in one batch; after the last one return the metrics.
 
         Args:
             model: without the hosts' wrappers.
@@ -57,7 +58,7 @@ class GatheredSubset:
         if self.seen != self.n_batches:
             return None
         columns = each_once(self._gather())
-        return {**self.figures(model, columns), "records": float(len(columns["id"]))}
+        return {**self.metrics(model, columns), "records": float(len(columns["id"]))}
 
     def _gather(self) -> dict[str, Tensor]:
         columns = {name: torch.cat(values) for name, values in self.columns.items()}
@@ -79,12 +80,13 @@ def each_once(columns: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class SubsetEvaluation(GatheredSubset):
-    """Retrieval and zero-shot classification with a C-MELT.
+    """Retrieval and zero-shot classification with a model of ECGs and texts.
 
     Args:
         n_batches: as :class:`GatheredSubset`.
         label_names: classes of the subset's labels; None: no zero-shot classification.
         prompts: token ids of the class texts.
+        max_text_tokens: longer class texts are cut.
         group: as :class:`GatheredSubset`.
     """
 
@@ -93,31 +95,47 @@ class SubsetEvaluation(GatheredSubset):
         n_batches: int,
         label_names: Sequence[str] | None = None,
         prompts: TokenTable | None = None,
+        max_text_tokens: int | None = None,
         group: Any = None,
     ):
         super().__init__(n_batches, group)
         self.label_names = label_names
         self.prompts = prompts
+        self.max_text_tokens = max_text_tokens
 
     def rows(self, model: Any, sample: dict[str, Any], out: Any = None) -> dict[str, Tensor]:
         inputs = sample["net_input"]
-        rows = {"id": sample["id"], "ecg": model.embed_ecg(inputs["ecg"], inputs["n_samples"]).mean}
+        rows = {"id": sample["id"], **_columns("ecg", model.embed_ecg(inputs["ecg"], inputs["n_samples"]))}
         if "report_text" in sample:
-            rows["text"] = model.embed_text(sample["report_text"], sample["report_padding_mask"]).mean
+            rows.update(_columns("text", model.embed_text(sample["report_text"], sample["report_padding_mask"])))
             rows["report"] = sample["report_id"]
         if "labels" in sample:
             rows["labels"] = sample["labels"].float()
         return rows
 
-    def figures(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
-        figures: dict[str, float] = {}
-        if "text" in columns:
-            figures.update(retrieval_figures(columns["ecg"], columns["text"], columns["report"]))
-        if self.prompts is not None and self.label_names is not None:
-            classes = class_embeddings(model, self.prompts, len(self.label_names), columns["ecg"].device)
-            scores = columns["ecg"] @ classes.T
+    def metrics(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        ecg = _embedding("ecg", columns)
+        if "report" in columns:
+            metrics.update(pair_recalls(model, ecg, _embedding("text", columns), columns["report"]))
+        if self.prompts is not None and self.label_names is not None and self.prompts.class_index is not None:
+            texts = [self.prompts[index] for index in range(len(self.prompts))]
+            pad_id, n_classes = self.prompts.info["pad_id"], len(self.label_names)
+            classes = embed_classes(
+                model, texts, self.prompts.class_index, n_classes, pad_id, ecg.mean.device, self.max_text_tokens
+            )
+            scores = similarities(model, ecg, classes)
             auc = macro_auc(columns["labels"].cpu().numpy(), scores.cpu().numpy(), self.label_names)
-            figures["macro_auc"] = auc.macro
-            figures["classes_without_auc"] = float(len(auc.excluded))
-            figures.update({f"auc_{name}": value for name, value in auc.per_class.items()})
-        return figures
+            metrics["macro_auc"] = auc.macro
+            metrics["classes_without_auc"] = float(len(auc.excluded))
+            metrics.update({f"auc_{name}": value for name, value in auc.per_class.items()})
+        return metrics
+
+
+def _columns(prefix: str, embedding: Embedding) -> dict[str, Tensor]:
+    """The fields of B embeddings as tensors ``[B, D]`` that can be gathered."""
+    return {f"{prefix}_{name}": values for name, values in embedding._asdict().items() if values is not None}
+
+
+def _embedding(prefix: str, columns: dict[str, Tensor]) -> Embedding:
+    return Embedding(columns[f"{prefix}_mean"], columns.get(f"{prefix}_log_variance"))

@@ -8,22 +8,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.data.plausibility import DoubtfulECG, describe_reasons
 from cmelt_plugin.data.signals import PreparedECG, Signal, prepare_ecg
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
-from cmelt_plugin.data.text.padding import MAX_TEXT_TOKENS, pad
+from cmelt_plugin.data.text.padding import MAX_TEXT_TOKENS
 from cmelt_plugin.data.text.reports import normalise_report
 from cmelt_plugin.data.text.tokenizer import encode, load_tokenizer, tokenizer_fingerprint
+from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.checkpoint import LoadedModel, load_model
+from cmelt_plugin.models.scoring import embed_classes, embed_texts, similarities
 from cmelt_plugin.modules.pooling import ECG_POOLS, pool_ecg_states
-
-TEXT_BATCH = 256
 
 Prompts = Mapping[str, Sequence[str]]
 
@@ -233,32 +234,38 @@ class Pretrained:
 
     # -- Texts ---------------------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
+    @property
+    def max_text_tokens(self) -> int:
+        """Longer texts are cut to so many tokens, as in training."""
+        return int((self.cfg.get("task") or {}).get("max_text_tokens") or MAX_TEXT_TOKENS)
+
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings of texts, normalised as reports are: float32 ``[n, D]``, on the CPU.
+        """Embeddings of texts, normalised as reports are: float32 ``[n, D]``, on the CPU; of Gaussians the means.
 
         Raises:
             DataError: not a list of texts, no tokenizer, or the model is a classifier.
         """
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise DataError("encode_text takes a list of texts")
-        model, tokenizer = self._contrastive(), self.tokenizer
-        limit = int((self.cfg.get("task") or {}).get("max_text_tokens") or MAX_TEXT_TOKENS)
-        rows, _ = encode(tokenizer, [normalise_report(text) for text in texts], limit)
-        parts = [torch.zeros(0, int(model.cfg.fusion_dim))]
-        for start in range(0, len(rows), TEXT_BATCH):
-            ids, padding = map(torch.from_numpy, pad(rows[start : start + TEXT_BATCH], int(tokenizer.pad_token_id)))
-            parts.append(model.embed_text(ids.to(self.device), padding.to(self.device)).mean.float().cpu())
-        return _ordinary(torch.cat(parts))
+        return self.embed_text(texts).mean
 
-    def class_embeddings(self, prompts: Prompts) -> tuple[list[str], Tensor]:
-        """One direction per class: the mean of the unit-norm embeddings of its texts, unit norm.
+    def embed_text(self, texts: Sequence[str]) -> Embedding:
+        """:meth:`encode_text`, as the model's similarity takes them."""
+        model = self._contrastive()
+        return embed_texts(model, self._token_ids(texts), int(self.tokenizer.pad_token_id), self.device)
+
+    def embed_tokens(self, tokens: TokenTable, index: np.ndarray) -> Embedding:
+        """Embeddings of the texts ``index [B]`` of a file of token ids, which needs no tokenizer."""
+        texts = [tokens[int(text)] for text in index]
+        return embed_texts(self._contrastive(), texts, tokens.info["pad_id"], self.device, self.max_text_tokens)
+
+    def class_embeddings(self, prompts: Prompts, tokens: TokenTable | None = None) -> tuple[list[str], Embedding]:
+        """One embedding per class: the model's ensemble of its texts.
 
         Args:
             prompts: class → texts.
+            tokens: the token ids of these very texts, where there is a file of them; None: they are tokenised here.
 
         Returns:
-            The class names and float32 ``[C, D]``.
+            The C class names and C embeddings, on the CPU.
 
         Raises:
             DataError: no class, or a class without a text.
@@ -268,9 +275,20 @@ class Pretrained:
         empty = [name for name, texts in zip(names, lists) if not texts or not all(str(text).strip() for text in texts)]
         if not names or empty:
             raise DataError(f"class without a text: {', '.join(empty)}" if empty else "no class to compare with")
-        embeddings = F.normalize(self.encode_text([text for texts in lists for text in texts]), dim=-1)
-        means = [part.mean(dim=0) for part in embeddings.split([len(texts) for texts in lists])]
-        return names, F.normalize(torch.stack(means), dim=-1)
+        model = self._contrastive()
+        if tokens is not None and tokens.class_index is not None:
+            ids: Sequence[Any] = [tokens[text] for text in range(len(tokens))]
+            class_index, pad_id = tokens.class_index, tokens.info["pad_id"]
+        else:
+            ids = self._token_ids([text for texts in lists for text in texts])
+            class_index = np.repeat(np.arange(len(names)), [len(texts) for texts in lists])
+            pad_id = int(self.tokenizer.pad_token_id)
+        return names, embed_classes(model, ids, class_index, len(names), pad_id, self.device, self.max_text_tokens)
+
+    def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise DataError("encode_text takes a list of texts")
+        return encode(self.tokenizer, [normalise_report(text) for text in texts], self.max_text_tokens)[0]
 
     def zero_shot(
         self,
@@ -293,7 +311,14 @@ class Pretrained:
         """
         names, classes = self.class_embeddings(read_prompts(prompts))
         prepared = _warned(self.prepare(signal, sample_rate, leads, crop, missing_leads))
-        return names, self.encode_prepared(prepared, batch_size) @ classes.T
+        return names, self.compare_prepared(prepared, classes, batch_size)
+
+    def compare_prepared(self, prepared: PreparedECG, classes: Embedding, batch_size: int = 64) -> Tensor:
+        """:meth:`zero_shot` for recordings that :meth:`prepare` has prepared and classes that are embedded."""
+        model, classes = self._contrastive(), classes.to(self.device)
+        return self._run(
+            prepared, lambda ecg, n_samples: similarities(model, model.embed_ecg(ecg, n_samples), classes), batch_size
+        )
 
     def pair_probability(self, similarity: Tensor) -> Tensor | None:
         """What the contrastive loss takes for the probability that ECG and text are a pair: σ(scale · s + bias).

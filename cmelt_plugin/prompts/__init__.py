@@ -26,6 +26,7 @@ LABEL_SETS = (
     "code",
 )
 KINDS = ("name", "abbreviation", "description", "all")
+OWN = "own"  # kind of a user's texts, which serve every kind
 FIELD = {"abbreviation": "abbreviations", "description": "descriptions"}
 FIELDS = ("name", "abbreviations", "descriptions", "snomed")
 
@@ -69,6 +70,16 @@ def load_prompts(label_set_or_path: str | Path, kind: str = "description") -> di
         if not texts[name]:
             raise DataError(f'{path}: class {name} has no {kind}; add "{FIELD[kind]}": ["text", ...] or ask for another kind')
     return texts
+
+
+def kind_of(label_set_or_path: str | Path, kind: str = "description") -> str:
+    """``kind`` where a source tells names from descriptions; ``own`` where its texts serve every kind.
+
+    Raises:
+        DataError: neither a label set nor a file, or it is not JSON.
+    """
+    value = _read(_find(label_set_or_path))
+    return kind if isinstance(value, dict) and isinstance(value.get("classes"), dict) else OWN
 
 
 def _find(label_set_or_path: str | Path) -> Path:

@@ -25,7 +25,6 @@ from cmelt_plugin.data.text.token_files import open_token_file, token_files
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.validation import SubsetEvaluation
-from cmelt_plugin.evaluation.zero_shot.class_embeddings import cut_texts
 from cmelt_plugin.tasks.base import ECGTask
 
 logger = logging.getLogger(__name__)
@@ -168,7 +167,7 @@ class PretrainingTask(ECGTask):
         if not self.reads_text:
             return None
         names, prompts = self.prompts[dataset]
-        return SubsetEvaluation(n_batches, names, prompts, host.data_parallel_group())
+        return SubsetEvaluation(n_batches, names, prompts, self.cfg.max_text_tokens, host.data_parallel_group())
 
     def _class_texts(self, directory: Path, manifest: Manifest) -> tuple[list[str], Any, Optional[TokenTable]]:
         """Classes and labels of a split, and the token ids of its class texts; None without labels or class texts."""
@@ -176,7 +175,7 @@ class PretrainingTask(ECGTask):
         if labelled is None or not (directory / PROMPTS_FILE).is_file():
             return [], None, None
         labels, names = labelled
-        return names, labels, cut_texts(self._tokens(directory, "prompts"), self.cfg.max_text_tokens)
+        return names, labels, self._tokens(directory, "prompts")
 
     def _missing_pairs(self, directory: Path, manifest: Manifest) -> Optional[str]:
         """What a directory lacks for losses and retrieval; None where it was prepared for them.

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cmelt_plugin.data.text.reports import read_reports
-from cmelt_plugin.evaluation.embedding.pairs import embed_split
-from cmelt_plugin.evaluation.metrics.recall import chance_recall
+from cmelt_plugin.evaluation.metrics.retrieval import retrieval_directions
 from cmelt_plugin.evaluation.report import page
 from cmelt_plugin.evaluation.report.training_log import last_values, read_log
-from cmelt_plugin.models.checkpoint import load_model
-from examples.demo.distinct_retrieval import distinct_retrieval
+from cmelt_plugin.models.pretrained import load_pretrained
+from examples.demo.embedded_split import embed_split
 from examples.demo.sections import (
     curves_section,
     data_section,
@@ -39,7 +38,7 @@ def write_report(dest: Path, commands: Sequence[str], test: str, bars: dict[str,
     manifest = dest / "manifest"
     log = read_log(dest / "logs" / "train.log")
     measured = last_values(read_log(dest / "logs" / "validate.log"), test)
-    loaded = load_model(dest / "checkpoints" / "checkpoint_best.pt")
+    loaded = load_pretrained(dest / "checkpoints" / "checkpoint_best.pt")
     logging.disable(logging.INFO)  # the host turns on debugging output of every library
     embedded = embed_split(loaded, manifest, test)
 
@@ -47,15 +46,16 @@ def write_report(dest: Path, commands: Sequence[str], test: str, bars: dict[str,
         page.Merit("ECG–text matching, accuracy", measured["etm_accuracy"], bars.get("etm_accuracy"), 0.5),
         page.Merit("zero-shot classification, macro AUC", measured["macro_auc"], bars.get("macro_auc"), 0.5),
     ]
-    for direction, (recall, chance) in distinct_retrieval(embedded.ecg, embedded.text, embedded.report).items():
-        name = f"R@10 {direction.replace('_to_', ' → ')}, distinct reports".replace("ecg", "ECG")
+    directions = retrieval_directions(embedded.model, embedded.ecg, embedded.text, embedded.report)
+    for direction in (direction for direction in directions if direction.gallery == "distinct"):
+        chance = direction.chance_recall(10)
+        name = f"R@10 {direction.name.replace('_to_', ' → ')}, distinct reports".replace("ecg", "ECG")
         bar = bars["recall_over_chance"] * chance if bars else None
-        figures.append(page.Merit(name, recall, bar, chance))
+        figures.append(page.Merit(name, direction.recall(10), bar, chance))
     # Among pairs chance is so high, where many records share a report, that five times as much is out of reach.
-    chance = chance_recall(embedded.report.numpy(), 10)
-    for direction in ("ecg_to_text", "text_to_ecg"):
-        name = f"R@10 {direction.replace('_to_', ' → ')}, all pairs".replace("ecg", "ECG")
-        figures.append(page.Merit(name, measured[f"{direction}_r10"], None, chance))
+    for direction in (direction for direction in directions if direction.gallery == "pairs"):
+        name = f"R@10 {direction.name.replace('_to_', ' → ')}, all pairs".replace("ecg", "ECG")
+        figures.append(page.Merit(name, measured[f"{direction.name}_r10"], None, direction.chance_recall(10)))
     figures.append(page.Merit("masked words recovered, accuracy", measured["mlm_accuracy"]))
     # Standardised samples: their mean in place of every hidden one gives 1.
     figures.append(page.Merit("masked ECG, squared error", measured["loss_mem"], bars.get("loss_mem"), 1.0, is_error=True))
@@ -71,7 +71,7 @@ def write_report(dest: Path, commands: Sequence[str], test: str, bars: dict[str,
                     "nothing about how well the model diagnoses patients."
                 ),
                 page.paragraph(
-                    f"Measured on {len(embedded.ecg)} records of held-out subjects (split {test}). Distinct reports: each "
+                    f"Measured on {embedded.ecg.rows} records of held-out subjects (split {test}). Distinct reports: each "
                     "report text stands once in the gallery. All pairs: identical texts count as correct."
                 ),
                 page.merits(figures),

@@ -14,8 +14,9 @@ from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.store.record_store import RecordStore
+from cmelt_plugin.data.text.padding import padded_texts
 from cmelt_plugin.data.text.reports import read_reports
-from cmelt_plugin.evaluation.embedding.pairs import EmbeddedSplit, open_tokens, pad_texts
+from cmelt_plugin.data.text.token_files import open_token_file
 from cmelt_plugin.evaluation.metrics.multi_label import macro_auc
 from cmelt_plugin.evaluation.plots.classification import auc_figure, roc_figure
 from cmelt_plugin.evaluation.plots.curves import overlaid_curves, training_curve
@@ -23,7 +24,9 @@ from cmelt_plugin.evaluation.plots.ecg import ecg_figure
 from cmelt_plugin.evaluation.plots.similarity import similarity_figure
 from cmelt_plugin.evaluation.report import page
 from cmelt_plugin.evaluation.report.training_log import INNER, LogLine, curve
-from cmelt_plugin.models.checkpoint import LoadedModel
+from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.scoring import similarities
+from examples.demo.embedded_split import EmbeddedSplit
 from examples.demo.reconstruction import reconstruct
 
 CURVES = {
@@ -130,13 +133,13 @@ def curves_section(lines: Sequence[LogLine], valid: str = "valid", bars: dict[st
     return page.Section("Training", [page.side_by_side(blocks)])
 
 
-def reconstruction_section(loaded: LoadedModel, directory: Path, split: str, row: int) -> page.Section:
+def reconstruction_section(loaded: Pretrained, directory: Path, split: str, row: int) -> page.Section:
     """One record, what is hidden from the model, and what the model puts there."""
     manifest = Manifest.open(directory, split)
     ecg = torch.from_numpy(RecordStore(manifest.store_root).read(manifest.shard[[row]], manifest.row[[row]])[0])
     report_id = int(manifest.report_ids()[row])
-    tokens = open_tokens(directory, "reports", "reports.parquet", loaded.cfg["task"].get("tokenizer"), None)
-    text, padding = pad_texts(tokens, np.array([report_id]), loaded.cfg["task"]["max_text_tokens"])
+    tokens = open_token_file(directory, "reports", loaded.cfg["task"].get("tokenizer"))
+    text, padding = map(torch.from_numpy, padded_texts(tokens, np.array([report_id]), loaded.max_text_tokens))
     lead_mask = torch.tensor([lead in HIDDEN_LEADS for lead in LEADS])
     result = reconstruct(loaded.model, ecg, text, padding, lead_mask, n_samples=int(manifest.n_samples[row]))
     record = manifest.meta(["record_id"])["record_id"][row].as_py()
@@ -159,7 +162,7 @@ def reconstruction_section(loaded: LoadedModel, directory: Path, split: str, row
 
 
 def similarity_section(embedded: EmbeddedSplit, groups: Sequence[str], n_pairs: int = 40) -> page.Section:
-    """Cosine similarities of some test pairs, sorted by group, each distinct report at most once.
+    """Similarities of some test pairs, sorted by group, each distinct report at most once.
 
     Args:
         embedded: the split.
@@ -179,9 +182,9 @@ def similarity_section(embedded: EmbeddedSplit, groups: Sequence[str], n_pairs: 
         chosen += [rows[depth] for rows in order.values() if len(rows) > depth]
         depth += 1
     chosen = sorted(chosen[:n_pairs], key=lambda row: (list(order).index(groups[row]), row))
-    ecg = torch.nn.functional.normalize(embedded.ecg[chosen], dim=-1)
-    text = torch.nn.functional.normalize(embedded.text[embedded.report[chosen]], dim=-1)
-    figure = similarity_figure((ecg @ text.T).numpy(), [groups[row] for row in chosen])
+    rows = torch.tensor(chosen)
+    scores = similarities(embedded.model, embedded.ecg.select(rows), embedded.text.select(embedded.report[rows]))
+    figure = similarity_figure(scores.numpy(), [groups[row] for row in chosen])
     caption = f"{len(chosen)} records of held-out subjects and their reports, sorted by rhythm; each report text once."
     return page.Section("ECGs and reports", [page.picture(figure, "similarity of ECGs and reports", caption)])
 

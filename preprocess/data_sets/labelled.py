@@ -17,7 +17,7 @@ from cmelt_plugin.data.directory.manifest import LABELS_FILE
 from cmelt_plugin.data.files import read_object
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.prompts import label_sets, load_prompts
+from cmelt_plugin.prompts import kind_of, label_sets, load_prompts
 from preprocess.labels import attach_labels, print_class_counts
 from preprocess.packing.duplicates import packed_rows
 from preprocess.packing.finish import REJECTED_FILE
@@ -107,6 +107,7 @@ def pack_labelled(
     names = list(labels.names)
     source = args.prompts or (labels.label_set if labels.label_set in label_sets() else None)
     prompts = class_texts(source, args.prompt_kind, names) if source else None
+    kind = kind_of(source, args.prompt_kind) if source else None
     options = options_from(args)
     options = dataclasses.replace(options, signal=dataclasses.replace(options.signal, crop=crop))
     if not args.overwrite:
@@ -116,7 +117,7 @@ def pack_labelled(
 
     def attach(folder: Path) -> None:
         rows = _rows_of_recordings(records, ids, folder, args.store is not None)
-        found.update(attach_labels(folder, ids[rows], labels.values[rows], names, labels.label_set, prompts))
+        found.update(attach_labels(folder, ids[rows], labels.values[rows], names, labels.label_set, prompts, prompt_kind=kind))
 
     common = {"data_set": data_set, "command": command, "notes": notes, "extend": attach}
     if args.store is not None:

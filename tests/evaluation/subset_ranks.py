@@ -18,11 +18,11 @@ class Squares(GatheredSubset):
     def rows(self, model: Any, sample: dict[str, Any], out: Any) -> dict[str, Tensor]:
         return {"id": sample["id"], "x": sample["id"].float() ** 2}
 
-    def figures(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
+    def metrics(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
         return {"sum": float(columns["x"].sum())}
 
 
-def figures_of_rank(batches: list[list[int]], n_batches: int) -> dict[str, float]:
+def metrics_of_rank(batches: list[list[int]], n_batches: int) -> dict[str, float]:
     """Feed the batches, then empty ones up to ``n_batches``."""
     subset = Squares(n_batches, dist.group.WORLD)
     samples = [{"id": torch.tensor(ids)} for ids in batches] + [{}] * (n_batches - len(batches))

@@ -1,7 +1,7 @@
 import torch
 
 from cmelt_plugin.evaluation.validation import GatheredSubset, each_once
-from tests.evaluation.subset_ranks import Squares, figures_of_rank
+from tests.evaluation.subset_ranks import Squares, metrics_of_rank
 from tests.losses.ranks import two_ranks
 
 
@@ -16,7 +16,7 @@ def sample(*ids):
     return {"id": torch.tensor(ids)}
 
 
-def test_figures_come_with_the_last_batch_and_cover_all_records():
+def test_metrics_come_with_the_last_batch_and_cover_all_records():
     subset = Squares(3)
     assert subset.add(None, sample(0, 1)) is None
     assert subset.add(None, sample(2, 3)) is None
@@ -42,7 +42,7 @@ def test_what_the_model_said_already_is_used():
 def test_two_ranks_see_the_whole_subset():
     """Unequal batches, one record on both ranks, one rank that runs out: D-M12 averages per-rank figures instead."""
     parts = [([[0, 2], [4, 6]], 3), ([[1, 3, 5], [6], [7]], 3)]
-    first, second = two_ranks()(figures_of_rank, parts)
+    first, second = two_ranks()(metrics_of_rank, parts)
     expected = {"sum": float(sum(i * i for i in range(8))), "records": 8.0}
     assert first == second == expected
 

@@ -22,7 +22,6 @@ from cmelt_plugin.data.signals import prepare_ecg
 from cmelt_plugin.data.text.reports import normalise_report
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.zero_shot.class_embeddings import class_embeddings, cut_texts
 from cmelt_plugin.models.pretrained import load_pretrained
 from cmelt_plugin.modules.pooling import pool_ecg_states
 from tests.models.release_layout import write_release
@@ -168,17 +167,18 @@ def test_what_is_not_a_list_of_texts_is_refused(pretrained, texts) -> None:
         pretrained.encode_text(texts)
 
 
-def test_class_embeddings_are_those_of_the_evaluation(files, pretrained) -> None:
+def test_class_embeddings_are_those_of_a_file_of_their_token_ids(files, pretrained) -> None:
     names, classes = pretrained.class_embeddings(PROMPTS)
-    assert names == list(PROMPTS)
+    assert names == list(PROMPTS) and classes.log_variance is None
     texts = [*PROMPTS["AFIB"], *PROMPTS["SR"], PROMPTS["LBBB"]]
     rows = [pretrained.tokenizer(normalise_report(text))["input_ids"] for text in texts]
     info = {"format": 1, "tokenizer": "t", "fingerprint": "f", "source_fingerprint": "s", "vocab_size": 200, "pad_id": 0}
     info.update(mask_id=5, special_ids=[], max_tokens=256)
     table = TokenTable(np.concatenate(rows), np.cumsum([0, *map(len, rows)]), info, np.array([0, 0, 1, 2]))
-    expected = class_embeddings(files[1], cut_texts(table, 16), 3, torch.device("cpu"))
-    torch.testing.assert_close(classes, expected)
-    torch.testing.assert_close(classes.norm(dim=-1), torch.ones(3))
+    assert torch.equal(pretrained.class_embeddings(PROMPTS, table)[1].mean, classes.mean)
+    torch.testing.assert_close(pretrained.embed_tokens(table, np.array([2])).mean, pretrained.encode_text(texts[2:3]))
+    first, second = F.normalize(pretrained.encode_text(texts[:2]), dim=-1)
+    torch.testing.assert_close(classes.mean[0], F.normalize(first + second, dim=-1))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.metrics.recall import retrieval_figures
+from cmelt_plugin.evaluation.metrics.retrieval import pair_recalls
 from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
 from cmelt_plugin.models.cmelt.inputs import CMELTInputOptions
 from cmelt_plugin.tasks.pretraining import CommonConfig, PretrainingConfig, PretrainingTask, with_options
@@ -60,9 +60,9 @@ def test_figures_are_those_of_the_whole_subset_for_any_batch_size(directory, mod
     batch = the_task.dataset("valid").collater(list(range(24)))
     model.eval()
     with torch.no_grad():
-        ecg = model.embed_ecg(batch["net_input"]["ecg"], batch["net_input"]["n_samples"]).mean
-        text = model.embed_text(batch["report_text"], batch["report_padding_mask"]).mean
-    for key, value in retrieval_figures(ecg, text, batch["report_id"]).items():
+        ecg = model.embed_ecg(batch["net_input"]["ecg"], batch["net_input"]["n_samples"])
+        text = model.embed_text(batch["report_text"], batch["report_padding_mask"])
+    for key, value in pair_recalls(model, ecg, text, batch["report_id"]).items():
         assert large[key] == pytest.approx(value, abs=1e-4)
 
 
@@ -259,7 +259,16 @@ def test_class_texts_are_cut_as_reports_are(directory):
     the_task = task(directory, max_text_tokens=2)
     the_task.load_dataset("valid")
     _, prompts = the_task.prompts[the_task.dataset("valid")]
-    assert [prompts[index].tolist() for index in range(3)] == [[5, 1], [7, 1], [9, 1]]
+    assert [prompts[index].tolist() for index in range(3)] == [[5, 6, 1], [7, 8, 1], [9, 1]]
+    seen = []
+    stub = hosted_tiny_model().eval()
+    embed_text = stub.embed_text
+    stub.embed_text = lambda ids, padding: seen.extend(ids.tolist()) or embed_text(ids, padding)
+    evaluation = the_task.new_evaluation(the_task.dataset("valid"), 1)
+    batch = {"id": torch.tensor([0]), "labels": torch.tensor([[0, 1]]), "net_input": {"n_samples": None}}
+    batch["net_input"]["ecg"] = torch.zeros(1, 12, 5000)
+    evaluation.add(stub, batch)
+    assert seen == [[5, 1], [7, 1], [9, 1]]
 
 
 @pytest.mark.parametrize(("multiple", "limit", "length"), [(1, 256, 6), (8, 256, 8), (4, 256, 8), (3, 256, 6), (8, 7, 7)])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from typing import Callable
 
 import numpy as np
 import torch
@@ -76,23 +74,3 @@ def record_batches(
     for ecg, n_samples in source:
         ecg = to_mv(ecg.to(device, non_blocking=True), batches.store.mv_per_step)
         yield ecg, None if n_samples is None else n_samples.to(device)
-
-
-def gather_rows(outputs: Iterator[Tensor], done: Callable[[int], object] = lambda rows: None) -> np.ndarray:
-    """float32 ``[N, D]`` on the host from the outputs ``[B, D]`` of all batches.
-
-    Each is fetched only after the next batch was handed to the device, which therefore never waits for the host.
-
-    Args:
-        outputs: computed one by one as they are asked for.
-        done: told the number of rows after each batch.
-    """
-    parts: list[Tensor] = []
-    waiting: deque[Tensor] = deque()
-    for output in outputs:
-        waiting.append(output.float())
-        if len(waiting) > 1:
-            parts.append(waiting.popleft().cpu())
-        done(len(output))
-    parts.extend(output.cpu() for output in waiting)
-    return torch.cat(parts).numpy()

@@ -1,115 +1,93 @@
-"""A whole split through a trained model's two encoders, outside the host."""
+"""ECG–report pairs of a split: which record has which report, and the reports as embeddings."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from cmelt_plugin.data.directory.manifest import Manifest
-from cmelt_plugin.data.store.record_store import RecordStore
-from cmelt_plugin.data.text.tokens import TokenTable
+from cmelt_plugin.data.directory.own_files import REPORTS_FILE
+from cmelt_plugin.data.files import fingerprint
+from cmelt_plugin.data.text.reports import read_reports
+from cmelt_plugin.data.text.token_files import find_token_file
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.zero_shot.class_embeddings import class_embeddings
-from cmelt_plugin.models.checkpoint import LoadedModel
+from cmelt_plugin.evaluation.embedding.cache import EmbeddingCache
+from cmelt_plugin.evaluation.embedding.records import columns_of, embedding_of
+from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.pretrained import Pretrained
 
-MAX_TEXT_TOKENS = 256  # of models whose files do not say
 
-
-class EmbeddedSplit(NamedTuple):
-    """Embeddings of a split's N records, their U distinct reports and the C classes.
+class PairedSplit(NamedTuple):
+    """The N records of a split that have a report.
 
     Attributes:
-        ecg: ``[N, D]``.
-        text: ``[U, D]``, one row per distinct report.
-        report: int64 ``[N]``, each record's row of ``text``.
+        rows: int64 ``[N]``, their rows of the manifest.
+        report: int64 ``[N]``, each record's row of the U distinct reports.
         report_id: int64 ``[U]``, row of reports.parquet.
-        labels: ``[N, C]`` 0/1/NaN, or None without labels and class texts.
-        scores: ``[N, C]`` similarity of each record to each class, or None.
-        names: the C classes.
+        without: records without a report.
     """
 
-    ecg: Tensor
-    text: Tensor
-    report: Tensor
-    report_id: Tensor
-    labels: np.ndarray | None
-    scores: np.ndarray | None
-    names: list[str]
+    rows: np.ndarray
+    report: np.ndarray
+    report_id: np.ndarray
+    without: int
 
 
-def open_tokens(directory: Path, kind: str, source: str, tag: str | None, fingerprint: str | None) -> TokenTable:
-    """Token ids of ``kind`` (``reports`` or ``prompts``) that belong to the model's tokenizer.
+def open_pairs(manifest: Manifest) -> PairedSplit:
+    """Which records of a split have a report, and which one.
 
     Raises:
-        DataError: there are none, or several and ``tag`` does not choose, or they are another tokenizer's.
+        DataError: fewer than two reports to tell apart.
     """
-    found = sorted(directory.glob(f"{kind}.{tag or '*'}.npz"))
-    if len(found) != 1:
-        raise DataError(f"{directory}: {len(found)} files {kind}.{tag or '*'}.npz, exactly one is needed")
-    table = TokenTable.load(found[0], directory / source)
-    if fingerprint is not None and table.info["fingerprint"] != fingerprint:
-        raise DataError(f"{found[0]}: made with another tokenizer than the one the model was trained with")
-    return table
+    report_ids = manifest.report_ids()
+    rows = np.flatnonzero(report_ids >= 0)
+    report_id, report = np.unique(report_ids[rows], return_inverse=True)
+    if len(report_id) < 2:
+        raise DataError(
+            f"{manifest.directory}/{manifest.split}.meta.parquet: {len(report_id)} distinct reports; retrieval needs two"
+        )
+    return PairedSplit(rows, report.astype(np.int64), report_id, len(report_ids) - len(rows))
 
 
-@torch.no_grad()
-def embed_split(loaded: LoadedModel, directory: Path, split: str, batch_size: int = 64) -> EmbeddedSplit:
-    """Embed one split of a manifest directory with a loaded C-MELT.
+def embed_reports(
+    pretrained: Pretrained,
+    directory: Path,
+    report_id: np.ndarray,
+    cache: EmbeddingCache | None = None,
+    use_token_files: bool = True,
+) -> Embedding:
+    """U reports through the text encoder, float32, on the CPU.
+
+    Token ids come from ``reports.TAG.npz`` where the model's tokenizer has made it, else the texts are tokenised here.
+
+    Args:
+        pretrained: the model.
+        directory: manifest directory.
+        report_id: int64 ``[U]``, rows of reports.parquet.
+        cache: where embeddings are kept; None: they are not.
+        use_token_files: False: always tokenise.
 
     Raises:
-        DataError: a file is missing or does not belong to the others.
+        DataError: the token file is stale, or the tokenizer cannot be found.
     """
-    model, task = loaded.model, loaded.cfg["task"]
-    limit = task.get("max_text_tokens") or MAX_TEXT_TOKENS
-    fingerprint = loaded.task_state.get("tokenizer_fingerprint")
-    manifest = Manifest.open(directory, split)
-    store = RecordStore(manifest.store_root)
-    ecg = []
-    for start in range(0, len(manifest), batch_size):
-        part = slice(start, start + batch_size)
-        n_samples = torch.from_numpy(manifest.n_samples[part].astype(np.int64))
-        signal = torch.from_numpy(store.read(manifest.shard[part], manifest.row[part]))
-        ecg.append(model.embed_ecg(signal, n_samples if (n_samples < signal.shape[-1]).any() else None).mean)
+    tokenizer = pretrained.task_state.get("tokenizer_fingerprint")
+    tokens = find_token_file(directory, "reports", tokenizer) if use_token_files else None
 
-    report_id, report = np.unique(manifest.report_ids(), return_inverse=True)
-    if report_id[0] < 0:
-        raise DataError(f"{directory}/{split}.meta.parquet: a record without a report")
-    tokens = open_tokens(directory, "reports", "reports.parquet", task.get("tokenizer"), fingerprint)
-    text = [
-        model.embed_text(*pad_texts(tokens, report_id[start : start + 256], limit)).mean
-        for start in range(0, len(report_id), 256)
-    ]
-    ecg_embeddings = torch.cat(ecg)
-    labels, scores, names = None, None, []
-    labelled = manifest.labels()
-    if labelled is not None and (directory / "prompts.json").is_file():
-        labels, names = labelled
-        prompts = open_tokens(directory, "prompts", "prompts.json", task.get("tokenizer"), fingerprint)
-        classes = class_embeddings(model, prompts, len(names), ecg_embeddings.device)
-        scores = (ecg_embeddings @ classes.T).numpy()
-    return EmbeddedSplit(
-        ecg_embeddings,
-        torch.cat(text),
-        torch.from_numpy(report.astype(np.int64)),
-        torch.from_numpy(report_id.astype(np.int64)),
-        labels,
-        scores,
-        names,
-    )
+    def embed() -> Embedding:
+        if tokens is not None:
+            return pretrained.embed_tokens(tokens, report_id)
+        texts = read_reports(directory).texts
+        return pretrained.embed_text([texts[int(row)].as_py() for row in report_id])
 
-
-def pad_texts(tokens: TokenTable, report_ids: np.ndarray, limit: int) -> tuple[Tensor, Tensor]:
-    """Ids int64 ``[B, L]`` and padding bool ``[B, L]``; texts of more than ``limit`` tokens keep their last one."""
-    texts: list[Any] = [tokens[int(index)] for index in report_ids]
-    texts = [text if len(text) <= limit else np.append(text[: limit - 1], text[-1]) for text in texts]
-    length = max(len(text) for text in texts)
-    ids = torch.full((len(texts), length), int(tokens.info["pad_id"]))
-    padding = torch.ones(len(texts), length, dtype=torch.bool)
-    for row, text in enumerate(texts):
-        ids[row, : len(text)] = torch.from_numpy(text.astype(np.int64))
-        padding[row, : len(text)] = False
-    return ids, padding
+    if cache is None:
+        return embed()
+    inputs = {
+        "reports": fingerprint(directory / REPORTS_FILE),
+        "rows": hashlib.sha256(np.ascontiguousarray(report_id, dtype="<i8").tobytes()).hexdigest(),
+        "tokenizer": tokenizer or pretrained.tokenizer_source,
+        "max_tokens": [pretrained.max_text_tokens, None if tokens is None else tokens.info["max_tokens"]],
+    }
+    return embedding_of(cache.columns("reports", inputs, len(report_id), lambda: columns_of(embed())))

@@ -5,7 +5,6 @@ What comes out of the encoder, and everything after it, is float32 either way.
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import torch
@@ -13,13 +12,6 @@ import torch
 from cmelt_plugin.errors import DataError
 
 FLOAT32, BF16 = "float32", "bf16"
-
-
-def add_precision_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--bf16``."""
-    parser.add_argument(
-        "--bf16", action="store_true", help="the ECG encoder in bfloat16 autocast; all else, and its outputs, in float32"
-    )
 
 
 def precision_name(bf16: bool) -> str:

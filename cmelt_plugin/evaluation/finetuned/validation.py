@@ -67,7 +67,7 @@ class ClassificationSubset(GatheredSubset):
         out = model(**sample["net_input"]) if out is None else out
         return {"id": sample["id"], "logits": out["logits"].float(), "labels": sample["labels"].float()}
 
-    def figures(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
+    def metrics(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
         ids, logits, labels = (columns[name].cpu().numpy() for name in ("id", "logits", "labels"))
         options = self.options
         scores = probabilities(logits, options.multi_class)
@@ -105,7 +105,7 @@ class IdentificationSubset(GatheredSubset):
         features = out["features"] if out is not None else model(**sample["net_input"])["features"]
         return {"id": sample["id"], "features": features.float()}
 
-    def figures(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
+    def metrics(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
         found = identify(columns["features"].cpu().numpy(), self.subjects[columns["id"].cpu().numpy()].tolist())
         people = len(found.subjects)
         return {"top1_accuracy": found.top1, "mean_rank": found.mean_rank, "people": float(people)}

@@ -18,7 +18,6 @@ from cmelt_plugin.cli import run
 
 import argparse
 import dataclasses
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,18 +28,17 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEAD_SETS, LEADS, lead_keep_mask
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.embedding.precision import add_precision_argument, precision_name
 from cmelt_plugin.evaluation.labelled_split import folder_names, open_labelled
-from cmelt_plugin.evaluation.linear_probe.results import ReportOptions
-from cmelt_plugin.evaluation.linear_probe.runs import Encoder, Row, kept_probe_rows, other_sets, plan_set, probe_set
+from cmelt_plugin.evaluation.linear_probe.runs import ProbedEncoder, Row, kept_probe_rows, other_sets, plan_set, probe_set
 from cmelt_plugin.evaluation.linear_probe.train import SELECT, ProbeSettings, load_probe
 from cmelt_plugin.evaluation.low_data import RULES
+from cmelt_plugin.evaluation.options import OPTIONS, CommandFacts, add_options, command_facts, typed_command
 from cmelt_plugin.evaluation.report.table_formats import comma_separated, markdown
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.evaluation.shift import shift_classes
-from cmelt_plugin.modules.pooling import ECG_POOLS
 
 DASH = "–"
+OPTION_NAMES = [name for name in OPTIONS if name != "tokenizer"]
 EXAMPLE = """examples:
   python -m cmelt_plugin.evaluation.linear_probe --checkpoint checkpoints/mine/checkpoint_best.pt \\
       --manifest manifests/ptb-xl-super --fraction 0.01 0.1 1.0 --seeds 5 --results results/probe
@@ -57,18 +55,17 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    result.add_argument("--checkpoint", required=True, help="checkpoint, exported folder, or published weights")
-    result.add_argument("--manifest", type=Path, nargs="+", default=[], help="labelled manifest directories to train on")
+    manifest = {"required": False, "default": [], "help": "labelled manifest directories to train on"}
+    seed = {"help": "the first seed, and bootstrap seed (0)"}
+    add_options(result, OPTION_NAMES, {"manifest": manifest, "seed": seed})
     result.add_argument("--target", type=Path, nargs="+", default=[], help="manifest directories for distribution shift")
-    result.add_argument("--results", type=Path, required=True, help="folder for the results and the table")
     result.add_argument(
         "--fraction", type=option_types.share, nargs="+", default=[1.0], help="shares of the training records (1.0)"
     )
     result.add_argument("--seeds", type=option_types.count, default=5, help="how many probes per fraction (5)")
-    result.add_argument("--seed", type=option_types.seed, default=0, help="the first seed, and that of the resamples (0)")
     result.add_argument("--subset", choices=RULES, default="merl", help="which records a fraction means (merl)")
     result.add_argument("--same-subset", action="store_true", help="the published part of the records for every seed")
-    result.add_argument("--pool", choices=ECG_POOLS, default="cls", help="features from token states (cls)")
+    result.add_argument("--pool", help="features from token states, e.g. cls or mean (the model's first)")
     result.add_argument("--leads", nargs="+", default=["12"], help="12, 6, 3, 2 or 1 (paper Table 1), or names: I II V2 (12)")
     result.add_argument("--select", choices=SELECT, default="best_valid", help="which epoch is tested (best_valid)")
     result.add_argument("--epochs", type=option_types.count, default=200, help="of training (200)")
@@ -78,16 +75,6 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--standardise", action="store_true", help="features of zero mean and unit variance for training")
     result.add_argument("--save-probe", type=Path, metavar="FILE.npz", help="keep the first seed's probe, largest fraction")
     result.add_argument("--probe", type=Path, metavar="FILE.npz", help="test a kept probe on --target instead of training one")
-    result.add_argument("--split", default="test", help="split to evaluate (test)")
-    result.add_argument("--cache", type=Path, help="folder for features, used again by later runs")
-    result.add_argument(
-        "--bootstrap", type=option_types.natural, default=1000, metavar="N", help="resamples for intervals; 0: none (1000)"
-    )
-    result.add_argument("--model-name", default="ours", help="how tables call the model (ours)")
-    result.add_argument("--batch-size", type=option_types.count, default=64, help="recordings at a time in the encoder (64)")
-    result.add_argument("--workers", type=option_types.natural, default=0, help="processes that read recordings ahead (0)")
-    result.add_argument("--device", default="cpu", help="where the encoder runs, e.g. cuda (cpu)")
-    add_precision_argument(result)
     return result
 
 
@@ -95,12 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = parser().parse_args(argv)
     check_arguments(args)
-    typed = sys.argv[1:] if argv is None else argv
-    command = shlex.join(["python", "-m", "cmelt_plugin.evaluation.linear_probe", *map(str, typed)])
+    command = typed_command("cmelt_plugin.evaluation.linear_probe", argv)
     sets = [plan_set(name, directory, args) for name, directory in zip(folder_names(args.manifest), args.manifest)]
     targets = [(name, open_labelled(path, args.split)) for name, path in zip(folder_names(args.target), args.target)]
     kept = None if args.probe is None else load_probe(args.probe)
-    sources = [each.train.label_set for each in sets] if kept is None else [kept[2].get("label_set", "")]
+    sources = [one.train.label_set for one in sets] if kept is None else [kept[2].get("label_set", "")]
     for source in sources:
         for _, target in other_sets(targets, source):
             shift_classes(source, target.label_set)  # says at once what cannot be evaluated
@@ -110,14 +96,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = ProbeSettings(
         args.learning_rate, args.weight_decay, args.probe_batch_size, args.epochs, args.standardise, args.select
     )
-    features = {"pool": args.pool, "leads": args.leads, "precision": precision_name(args.bf16)}
-    told = {**features, "seed": args.seed, **(dataclasses.asdict(settings) if sets else {})}
-    options = ReportOptions(args.model_name, str(args.checkpoint), command, args.bootstrap, args.seed, told)
-    encoder = Encoder(args)
-    rows = [] if kept is None else kept_probe_rows(kept, targets, encoder, options, args)
-    for each in sets:
-        rows += probe_set(each, targets, encoder, settings, options, args)
-    table = write_table(rows, options, args.results)
+    encoder = ProbedEncoder(args)
+    shared = {**encoder.settings, "seed": args.seed, **(dataclasses.asdict(settings) if sets else {})}
+    facts = command_facts(args, command, shared)
+    rows = [] if kept is None else kept_probe_rows(kept, targets, encoder, facts, args)
+    for one in sets:
+        rows += probe_set(one, targets, encoder, settings, facts, args)
+    table = write_table(rows, facts, args.results)
     print(f"\n{table}\n{args.results}: {len(rows)} results, tables in linear_probe.md and linear_probe.csv")
     return 0
 
@@ -139,7 +124,7 @@ def check_arguments(args: argparse.Namespace) -> None:
     args.leads = [lead for lead, kept in zip(LEADS, lead_keep_mask(names)) if kept]
 
 
-def write_table(rows: Sequence[Row], options: ReportOptions, folder: Path) -> str:
+def write_table(rows: Sequence[Row], facts: CommandFacts, folder: Path) -> str:
     """Write ``linear_probe.md`` and ``.csv``; the table as Markdown."""
     head = ["data set", "training records", "macro AUC", "95 %", "AUC, ≥ 10 positives", "AUPRC", "F1", "tested on"]
     body = []
@@ -161,12 +146,12 @@ def write_table(rows: Sequence[Row], options: ReportOptions, folder: Path) -> st
     notes = ["\n".join([f"- {r.name}, {cells[1]}", *(f"  - {n}" for n in r.result.notes)]) for r, cells in zip(rows, body)]
     first = rows[0].result
     lines = [
-        f"# Linear probes: {options.model}\n",
-        f"Checkpoint: `{options.checkpoint}`; {first.settings['pool']} features of {len(first.settings['leads'])} leads\n",
+        f"# Linear probes: {facts.model}\n",
+        f"Checkpoint: `{facts.checkpoint}`; {first.settings['pool']} features of {len(first.settings['leads'])} leads\n",
         table,
         "Percent; mean ± standard deviation over seeds; interval of the mean over resampled subjects.\n",
         "\n".join(notes) + "\n",
-        f"Command: `{options.command}`\n",
+        f"Command: `{facts.command}`\n",
     ]
     for name, text in (("linear_probe.md", "\n".join(lines)), ("linear_probe.csv", comma_separated(head, body))):
         with atomic_path(folder / name) as temporary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit
 from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_samples, percentile_interval
 from cmelt_plugin.evaluation.metrics.multi_label import ClassificationFigures, figures_of
+from cmelt_plugin.evaluation.options import CommandFacts
 from cmelt_plugin.evaluation.result_files import Result, Scores
 from cmelt_plugin.evaluation.shift import shift_labels, shift_scores
 
@@ -37,28 +38,8 @@ class Judged:
         return self.thresholds[index] if self.thresholds else None
 
 
-@dataclass(frozen=True)
-class ReportOptions:
-    """What the results of one command share.
-
-    Attributes:
-        model: name in tables.
-        checkpoint, command: as typed.
-        bootstrap: resamples; 0: no intervals.
-        seed: of the resamples.
-        settings: see ``Result.settings``.
-    """
-
-    model: str
-    checkpoint: str
-    command: str
-    bootstrap: int = 1000
-    seed: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
 def probe_result(
-    kind: str, judged: Judged, test: LabelledSplit, options: ReportOptions, settings: dict[str, Any], notes: Sequence[str]
+    kind: str, judged: Judged, test: LabelledSplit, facts: CommandFacts, settings: dict[str, Any], notes: Sequence[str]
 ) -> tuple[Result, Scores]:
     """The result of S probes on a split, and the scores of the first of them.
 
@@ -77,21 +58,21 @@ def probe_result(
         all_notes.append(f"No threshold, for want of positive validation records: {', '.join(first.undecided)}.")
     result = Result(
         kind=kind,
-        model=options.model,
-        checkpoint=options.checkpoint,
+        model=facts.model,
+        checkpoint=facts.checkpoint,
         data_set=test.data_set,
         label_set=test.label_set,
         split=test.manifest.split,
         n_records=len(judged.labels),
         n_subjects=test.n_subjects,
-        settings={**options.settings, **settings, "seeds": len(figures), "bootstrap": options.bootstrap},
+        settings={**facts.settings, **settings, "seeds": len(figures), "bootstrap": facts.bootstrap},
         metrics={name: float(np.mean(values)) for name, values in metrics.items()},
-        intervals=_intervals(judged, test.subject_id, options) if options.bootstrap else {},
+        intervals=_intervals(judged, test.subject_id, facts) if facts.bootstrap else {},
         spread={name: float(np.std(values, ddof=1)) for name, values in metrics.items()} if len(figures) > 1 else {},
         per_class={name: _class_means(name, figures) for name in judged.names},
         excluded=first.excluded,
         notes=all_notes,
-        command=options.command,
+        command=facts.command,
     )
     return result, Scores(test.record_id, test.subject_id, list(judged.names), judged.labels, judged.scores[0])
 
@@ -113,11 +94,11 @@ def on_target(scores: Sequence[np.ndarray], names: Sequence[str], source: str, t
     return Judged(matched, labels, mapped)
 
 
-def _intervals(judged: Judged, subjects: Sequence[str], options: ReportOptions) -> dict[str, tuple[float, float]]:
+def _intervals(judged: Judged, subjects: Sequence[str], facts: CommandFacts) -> dict[str, tuple[float, float]]:
     totals: dict[str, np.ndarray] = {}
     for index, scores in enumerate(judged.scores):
         samples = bootstrap_samples(
-            judged.labels, scores, judged.names, subjects, options.bootstrap, options.seed, judged.threshold(index)
+            judged.labels, scores, judged.names, subjects, facts.bootstrap, facts.seed, judged.threshold(index)
         )
         totals = {name: totals.get(name, 0) + values for name, values in samples.items()}
     intervals = {name: percentile_interval(total / len(judged.scores)) for name, total in totals.items()}

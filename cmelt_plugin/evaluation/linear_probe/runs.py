@@ -12,15 +12,17 @@ from tqdm import tqdm
 
 from cmelt_plugin.data.directory.manifest import available_splits
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.embedding.features import cached_features, encoder_fingerprint, extract_features
+from cmelt_plugin.evaluation.embedding.cache import weights_fingerprint
+from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
+from cmelt_plugin.evaluation.embedding.features import choose_pool
 from cmelt_plugin.evaluation.embedding.precision import FLOAT32, precision_name
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
-from cmelt_plugin.evaluation.linear_probe.results import Judged, ReportOptions, on_target, probe_result
+from cmelt_plugin.evaluation.linear_probe.results import Judged, on_target, probe_result
 from cmelt_plugin.evaluation.linear_probe.train import Probe, ProbeSettings, save_probe, seeded_run, train_probes
 from cmelt_plugin.evaluation.low_data import PUBLISHED_ROWS, PUBLISHED_SEED, subset_rows, without_positives
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
+from cmelt_plugin.evaluation.options import CommandFacts, load_ecg_model
 from cmelt_plugin.evaluation.result_files import Result, write_result
-from cmelt_plugin.models.pretrained import load_pretrained
 
 
 class ProbedSet(NamedTuple):
@@ -40,35 +42,39 @@ class Row(NamedTuple):
     missing: list[str]
 
 
-class Encoder:
-    """The checkpoint's ECG encoder; the features of a split are computed once."""
+class ProbedEncoder:
+    """The checkpoint's ECG encoder with the pool and leads whose features probes are trained on."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
-        self.model = load_pretrained(args.checkpoint).model
-        self.fingerprint = encoder_fingerprint(self.model.ecg_encoder)
-        self._known: dict[tuple[Path, str], np.ndarray] = {}
+        self.encoder = SplitEncoder(
+            load_ecg_model(args).model, args.cache, args.batch_size, args.workers, args.device, args.bf16
+        )
+        self.pool = choose_pool(self.encoder.model, args.pool)
+        self.leads = args.leads
 
     def features(self, split: LabelledSplit) -> np.ndarray:
-        """float32 ``[N, D]``, from the cache folder where there is one."""
-        args, manifest = self.args, split.manifest
-        key = (manifest.directory.resolve(), manifest.split)
-        if key not in self._known:
-            options = {"batch_size": args.batch_size, "device": args.device, "num_workers": args.workers, "bf16": args.bf16}
-            if args.cache is None:
-                self._known[key] = extract_features(self.model, manifest, args.pool, args.leads, **options)
-            else:
-                self._known[key] = cached_features(args.cache, self.model, manifest, args.pool, args.leads, **options)
-        return self._known[key]
+        """float32 ``[N, D]``; computed once a split."""
+        return self.encoder.features(split.manifest, self.pool, self.leads)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of it decides the metrics of a probe."""
+        return {"pool": self.pool, "leads": self.leads, "precision": precision_name(self.encoder.bf16)}
 
     def info(self) -> dict[str, str]:
         """What a kept probe must agree with."""
-        return {
-            "encoder": self.fingerprint,
-            "pool": self.args.pool,
-            "leads": " ".join(self.args.leads),
-            "precision": precision_name(self.args.bf16),
-        }
+        return {"encoder": self.encoder.cache.weights, **self.settings, "leads": " ".join(self.leads)}
+
+    def differences(self, info: dict[str, str]) -> list[str]:
+        """Names of what a kept probe does not agree with, given its :meth:`info`."""
+        info = {"precision": FLOAT32, **info}  # probes kept before there was a choice do not say it
+        # Probes kept before the fingerprint was that of the whole model hold that of its part that encodes ECGs.
+        parts = [weights_fingerprint(part) for part in self.encoder.model.children()]
+        return [
+            name
+            for name, value in self.info().items()
+            if info.get(name) != value and not (name == "encoder" and info.get(name) in parts)
+        ]
 
 
 def plan_set(name: str, directory: Path, args: argparse.Namespace) -> ProbedSet:
@@ -88,9 +94,9 @@ def plan_set(name: str, directory: Path, args: argparse.Namespace) -> ProbedSet:
 def probe_set(
     each: ProbedSet,
     targets: Sequence[tuple[str, LabelledSplit]],
-    encoder: Encoder,
+    encoder: ProbedEncoder,
     settings: ProbeSettings,
-    options: ReportOptions,
+    facts: CommandFacts,
     args: argparse.Namespace,
 ) -> list[Row]:
     """Train and test every fraction and seed on one set; write a result folder per fraction and per target."""
@@ -116,7 +122,7 @@ def probe_set(
         }
         place = _place(each.test) if each.valid is None else {**_place(each.test), "thresholds": _where(each.valid)}
         notes = notes_of(each, parts, missing, fraction, args)
-        result, kept = probe_result("linear_probe", judged, each.test, options, {**told, **place}, notes)
+        result, kept = probe_result("linear_probe", judged, each.test, facts, {**told, **place}, notes)
         write_result(args.results / f"{each.name}-{100 * fraction:g}pct", result, kept)
         rows.append(Row(each.name, result, missing))
     if args.save_probe is not None:
@@ -124,15 +130,15 @@ def probe_set(
     for name, target in other_sets(targets, each.train.label_set):
         scores = [probe.scores(encoder.features(target)) for probe in probes]
         source = (each.name, each.train.label_set, each.train.names)
-        rows.append(shift_row(source, scores, name, target, options, told, args.results))
+        rows.append(shift_row(source, scores, name, target, facts, told, args.results))
     return rows
 
 
 def kept_probe_rows(
     kept: tuple[Probe, list[str], dict[str, str]],
     targets: Sequence[tuple[str, LabelledSplit]],
-    encoder: Encoder,
-    options: ReportOptions,
+    encoder: ProbedEncoder,
+    facts: CommandFacts,
     args: argparse.Namespace,
 ) -> list[Row]:
     """Test a kept probe on other data sets.
@@ -141,14 +147,13 @@ def kept_probe_rows(
         DataError: it was trained on features of another encoder, pool or leads.
     """
     probe, names, info = kept
-    info = {"precision": FLOAT32, **info}  # probes kept before there was a choice do not say it
-    wrong = [name for name, value in encoder.info().items() if info.get(name) != value]
+    wrong = encoder.differences(info)
     if wrong:
         raise DataError(f"{args.probe}: trained on other features than these ({', '.join(wrong)}); give the same options")
     source = (args.probe.stem, info["label_set"], names)
     told = {"probe": str(args.probe)}
     return [
-        shift_row(source, [probe.scores(encoder.features(target))], name, target, options, told, args.results)
+        shift_row(source, [probe.scores(encoder.features(target))], name, target, facts, told, args.results)
         for name, target in other_sets(targets, info["label_set"])
     ]
 
@@ -163,7 +168,7 @@ def shift_row(
     scores: Sequence[np.ndarray],
     name: str,
     target: LabelledSplit,
-    options: ReportOptions,
+    facts: CommandFacts,
     told: dict[str, Any],
     folder: Path,
 ) -> Row:
@@ -172,7 +177,7 @@ def shift_row(
     judged = on_target(scores, names, label_set, target)
     settings = {**told, "source": label_set, "target": target.label_set, "rule": "union", "zero_shot": False}
     note = f"Classes of {label_set}; one is present where any class of {target.label_set} that Table 11 matches with it is."
-    result, kept = probe_result("shift", judged, target, options, {**settings, **_place(target)}, [note])
+    result, kept = probe_result("shift", judged, target, facts, {**settings, **_place(target)}, [note])
     write_result(folder / f"shift-{source_name}-to-{name}", result, kept)
     return Row(f"{source_name} → {name}", result, [])
 

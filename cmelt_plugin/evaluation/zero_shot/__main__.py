@@ -20,18 +20,20 @@ from typing import NamedTuple
 from cmelt_plugin.data.directory.manifest import available_splits
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.precision import precision_name
-from cmelt_plugin.evaluation.embedding.records import cached_embeddings
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, folder_names, open_labelled
 from cmelt_plugin.evaluation.options import (
-    add_pretrained_arguments,
-    load_contrastive,
+    TEXT_MODEL,
+    CommandFacts,
+    add_options,
+    command_facts,
+    load_text_model,
     typed_command,
 )
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.evaluation.zero_shot.class_texts import ClassTexts, choose_class_texts, embed_class_texts
 from cmelt_plugin.evaluation.zero_shot.evaluate import (
-    Run,
     evaluate,
     evaluate_shift,
     shift_sources,
@@ -47,6 +49,7 @@ from cmelt_plugin.evaluation.zero_shot.tables import (
     summary_table,
 )
 from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.scoring import similarities
 from cmelt_plugin.prompts import KINDS
 
 EXAMPLE = """example:
@@ -79,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_pretrained_arguments(result)
+    add_options(result, TEXT_MODEL)
     result.add_argument("--prompts", help="class texts: a JSON file, or one of our label sets")
     kinds = result.add_mutually_exclusive_group()
     kinds.add_argument("--prompt-kind", choices=KINDS, help="our texts of this kind (default: as the directory has them)")
@@ -98,16 +101,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     command = typed_command("cmelt_plugin.evaluation.zero_shot", argv)
     planned = [plan_set(name, directory, args) for name, directory in zip(folder_names(args.manifest), args.manifest)]
-    if args.shift and not any(shift_sources(each.test.label_set) for each in planned):
+    if args.shift and not any(shift_sources(one.test.label_set) for one in planned):
         raise DataError("--shift: none of the manifests has one of the label sets of Table 11: ptb-xl-super, cpsc2018, csn")
-    pretrained = load_contrastive(args)
-    shared = Run(args.model_name, str(args.checkpoint), command, args.bootstrap, args.seed, precision_name(args.bf16))
+    pretrained = load_text_model(args)
+    encoder = SplitEncoder(pretrained.model, args.cache, args.batch_size, device=args.device, bf16=args.bf16)
+    facts = command_facts(args, command, {"precision": precision_name(args.bf16)})
 
     named: list[tuple[str, Result]] = []
     shifted: list[Result] = []
-    for each in planned:
-        found, shifts = evaluate_set(each, pretrained, shared, args)
-        named += [(each.name, result) for result in found]
+    for one in planned:
+        results, shifts = evaluate_set(one, pretrained, encoder, facts, args)
+        named += [(one.name, result) for result in results]
         shifted += shifts
     tables = {"zero_shot": summary_table(_with_kind(named)), "zero_shot_classes": class_table(_with_kind(named))}
     if args.compare_prompts:
@@ -115,10 +119,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if shifted:
         tables["shift"] = shift_table(shifted)
     for name, number, results in (("paper_table_3", "3", [result for _, result in named]), ("paper_table_4", "4", shifted)):
-        beside = published_table(number, results)
-        if beside is not None:
-            tables[name] = beside
-    write_tables(args.results, tables, shared, named)
+        comparison = published_table(number, results)
+        if comparison is not None:
+            tables[name] = comparison
+    write_tables(args.results, tables, facts, named)
     for table in tables.values():
         print(f"\n{table.markdown()}", end="")
     print(f"\n{args.results}: {len(named)} results, {len(shifted)} of distribution shift, tables in zero_shot.md and *.csv")
@@ -147,50 +151,51 @@ def plan_set(name: str, directory: Path, args: argparse.Namespace) -> PlannedSet
         if valid is not None and valid.data_set == test.data_set and set(valid.record_id) & set(test.record_id):
             raise DataError(
                 f"{source}, split {args.thresholds_from}: holds records of {directory}, split {args.split}; thresholds must "
-                "come from other records than those they are judged by"
+                "come from other records than those they are applied to"
             )
     return PlannedSet(name, test, valid, texts)
 
 
 def evaluate_set(
-    planned: PlannedSet, pretrained: Pretrained, shared: Run, args: argparse.Namespace
+    planned: PlannedSet, pretrained: Pretrained, encoder: SplitEncoder, facts: CommandFacts, args: argparse.Namespace
 ) -> tuple[list[Result], list[Result]]:
     """Evaluate one set and write its folders: a result per kind of text, and those of distribution shift (first kind)."""
     test, valid = planned.test, planned.valid
-    options = (args.checkpoint, args.cache, args.batch_size, args.device, args.lead_order or "", args.bf16)
-    ecg = cached_embeddings(pretrained.model, test.manifest, *options)
-    valid_ecg = None if valid is None else cached_embeddings(pretrained.model, valid.manifest, *options)
+    model, device = pretrained.model, pretrained.device
+    ecg = encoder.embeddings(test.manifest)
+    valid_ecg = None if valid is None else encoder.embeddings(valid.manifest)
     results, shifts = [], []
     for texts in planned.texts:
         classes = embed_class_texts(pretrained, test.manifest.directory, texts, args.tokenizer is None)
         thresholds = None
         notes = ["No validation data, hence no thresholds, F1 and accuracy."]
         if valid is not None and valid_ecg is not None:
-            thresholds, pairs = validation_thresholds(test, valid, valid_ecg, classes)
-            told = ", ".join(f"{name} by {other}" for name, other in pairs.items()) or "none"
+            thresholds, pairs = validation_thresholds(test, valid, similarities(model, valid_ecg, classes, device).numpy())
+            correspondence = ", ".join(f"{name} by {other}" for name, other in pairs.items()) or "none"
             same = valid.label_set == test.label_set
-            notes = [] if same else [f"Thresholds come from classes of another label set: {told}."]
-        found = evaluate(test, ecg, classes, texts, shared, thresholds, notes)
+            notes = [] if same else [f"Thresholds come from classes of another label set: {correspondence}."]
+        scores = similarities(model, ecg, classes, device).numpy()
+        evaluation = evaluate(test, scores, texts, facts, thresholds, notes)
         folder = args.results / (planned.name if len(planned.texts) == 1 else f"{planned.name}-{texts.kind}")
-        write_evaluation(folder, found, texts, ecg if args.keep_embeddings else None)
-        results.append(found.result)
+        write_evaluation(folder, evaluation, texts, ecg.mean.numpy() if args.keep_embeddings else None)
+        results.append(evaluation.result)
         for source in shift_sources(test.label_set) if args.shift and texts is planned.texts[0] else ():
-            shift = evaluate_shift(found, test, source, shared)
+            shift = evaluate_shift(evaluation, test, source, facts)
             write_evaluation(args.results / f"shift-{source}-to-{planned.name}", shift)
             shifts.append(shift.result)
     return results, shifts
 
 
-def write_tables(folder: Path, tables: dict[str, TableTexts], shared: Run, named: Sequence[tuple[str, Result]]) -> None:
+def write_tables(folder: Path, tables: dict[str, TableTexts], facts: CommandFacts, named: Sequence[tuple[str, Result]]) -> None:
     """Write ``zero_shot.md`` with all tables, and each as CSV."""
     notes = [f"- {name}: {note}" for name, result in _with_kind(named) for note in result.notes]
-    lines = [f"# Zero-shot: {shared.model}\n", f"Checkpoint: `{shared.checkpoint}`\n"]
+    lines = [f"# Zero-shot: {facts.model}\n", f"Checkpoint: `{facts.checkpoint}`\n"]
     lines += [table.markdown() for table in tables.values()]
-    if shared.bootstrap:
-        lines.append(f"low, high: 95 % percentile interval, {shared.bootstrap} resamples of subjects.\n")
+    if facts.bootstrap:
+        lines.append(f"low, high: 95 % percentile interval, {facts.bootstrap} resamples of subjects.\n")
     if notes:
         lines.append("\n".join(notes) + "\n")
-    lines.append(f"Command: `{shared.command}`\n")
+    lines.append(f"Command: `{facts.command}`\n")
     _write(folder / "zero_shot.md", "\n".join(lines))
     for name, table in tables.items():
         _write(folder / f"{name}.csv", table.csv())

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from cmelt_plugin.data.directory.manifest import LABELS_FILE
-from cmelt_plugin.data.files import read_json
-from cmelt_plugin.data.text.tokens import TokenTable
+from cmelt_plugin.data.directory.own_files import LABELS_FILE, PROMPTS_FILE
+from cmelt_plugin.data.files import read_object
+from cmelt_plugin.data.text.token_files import find_token_file
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.zero_shot.class_embeddings import class_embeddings, cut_texts
-from cmelt_plugin.models.pretrained import MAX_TEXT_TOKENS
-from cmelt_plugin.prompts import KINDS, label_sets, load_prompts
-
-PROMPTS_FILE = "prompts.json"
-OWN = "own"  # kind of texts that are none of ours
+from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.prompts import OWN, kind_of, label_sets, load_prompts
+from cmelt_plugin.prompts.copies import copied_kind
 
 
 class ClassTexts(NamedTuple):
@@ -24,7 +20,8 @@ class ClassTexts(NamedTuple):
 
     Attributes:
         texts: class → texts, in the order of the labels' columns.
-        kind: ``name``, ``abbreviation``, ``description``, ``all``, or ``own`` for a user's.
+        kind: ``name``, ``abbreviation``, ``description`` or ``all``; ``own`` for a user's; ``unknown`` where a directory's
+            copy does not say (:mod:`cmelt_plugin.prompts.copies`).
         source: label set or file they come from.
     """
 
@@ -42,8 +39,7 @@ def read_label_set(directory: Path) -> str:
     path = directory / LABELS_FILE
     if not path.is_file():
         raise DataError(f"{path}: no such file; labels come from the data set's command of preprocess/ or preprocess/labels.py")
-    values = read_json(path)
-    return str(values.get("label_set") or "") if isinstance(values, dict) else ""
+    return str(read_object(path).get("label_set") or "")
 
 
 def choose_class_texts(
@@ -77,53 +73,30 @@ def choose_class_texts(
             f"{directory}: no class texts: {PROMPTS_FILE} is missing and {label_set or 'its label set'} is none of ours "
             f"({', '.join(label_sets())}); give a JSON file with --prompts"
         )
-    if _has_kinds(source):
-        kind = kind or "description"
-        texts = load_prompts(source, kind)
+    own_kind = kind_of(source, kind or "description")
+    if own_kind != OWN:
+        kind = own_kind
     elif kind is not None:
         raise DataError(
             f"{source}: does not tell names from descriptions; leave out the kind of text, or give a file in full form "
             "with --prompts (docs/prompts.md)"
         )
-    else:
-        texts = load_prompts(source)
-        kind = _kind_of(texts, label_set, names) if ours else OWN
+    texts = load_prompts(source, kind or "description")
+    kind = kind or (copied_kind(directory) if source == str(own_file) else OWN)
     missing = [name for name in names if name not in texts]
     if missing:
         raise DataError(f"{source}: no text for the class {', '.join(missing)}")
     return ClassTexts({name: texts[name] for name in names}, kind, source)
 
 
-def _has_kinds(source: str) -> bool:
-    """Whether names and descriptions are told apart there: our label sets, and files in full form."""
-    if source in label_sets():
-        return True
-    if not Path(source).is_file():
-        return True  # load_prompts says what is wrong
-    values: Any = read_json(source)
-    return isinstance(values, dict) and isinstance(values.get("classes"), dict)
-
-
-def _kind_of(texts: dict[str, list[str]], label_set: str, names: list[str]) -> str:
-    """The kind of our texts that a directory holds a copy of; ``own`` for others."""
-    for kind in ("description", *(kind for kind in KINDS if kind != "description")):
-        try:
-            known = load_prompts(label_set, kind)
-        except DataError:  # a class of ours without, say, an abbreviation
-            continue
-        if all(texts.get(name) == known.get(name) for name in names):
-            return kind
-    return OWN
-
-
-def embed_class_texts(pretrained: Any, directory: Path, chosen: ClassTexts, use_token_files: bool = True) -> np.ndarray:
-    """One direction per class, float32 ``[C, D]``, unit norm: the mean over its texts.
+def embed_class_texts(pretrained: Pretrained, directory: Path, chosen: ClassTexts, use_token_files: bool = True) -> Embedding:
+    """One embedding per class, on the CPU: the model's ensemble of its texts.
 
     The texts of the directory's own prompts.json are taken from ``prompts.TAG.npz`` where preprocess/tokenizer.py has
     written it with the model's tokenizer; then no tokenizer is needed. Any other text is tokenised here.
 
     Args:
-        pretrained: a ``cmelt_plugin.models.pretrained.Pretrained`` model.
+        pretrained: the model.
         directory: manifest directory.
         chosen: what :func:`choose_class_texts` found.
         use_token_files: False: always tokenise.
@@ -131,20 +104,7 @@ def embed_class_texts(pretrained: Any, directory: Path, chosen: ClassTexts, use_
     Raises:
         DataError: the token file is stale, or the tokenizer cannot be found.
     """
-    own_file = directory / PROMPTS_FILE
-    if use_token_files and chosen.source == str(own_file):
-        table = _token_file(directory, pretrained.task_state.get("tokenizer_fingerprint"))
-        if table is not None:
-            limit = int((pretrained.cfg.get("task") or {}).get("max_text_tokens") or MAX_TEXT_TOKENS)
-            tokens = cut_texts(table, limit)
-            return class_embeddings(pretrained.model, tokens, len(chosen.texts), pretrained.device).cpu().numpy()
-    return pretrained.class_embeddings(chosen.texts)[1].numpy()
-
-
-def _token_file(directory: Path, fingerprint: str | None) -> TokenTable | None:
-    """The class texts' token ids that the model's tokenizer made, where there are any."""
-    for path in sorted(directory.glob("prompts.*.npz")):
-        table = TokenTable.load(path)
-        if fingerprint is not None and table.info["fingerprint"] == fingerprint:
-            return TokenTable.load(path, directory / PROMPTS_FILE)
-    return None
+    tokens = None
+    if use_token_files and chosen.source == str(directory / PROMPTS_FILE):
+        tokens = find_token_file(directory, "prompts", pretrained.task_state.get("tokenizer_fingerprint"))
+    return pretrained.class_embeddings(chosen.texts, tokens)[1]

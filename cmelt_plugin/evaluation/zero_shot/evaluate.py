@@ -1,4 +1,4 @@
-"""One label set, evaluated zero-shot: scores, thresholds from validation data, figures, result folder."""
+"""One label set, evaluated zero-shot: thresholds from validation data, metrics, result folder."""
 
 from __future__ import annotations
 
@@ -10,38 +10,17 @@ import numpy as np
 
 from cmelt_plugin.data.files import atomic_path, write_json
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.embedding.precision import FLOAT32
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit
 from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_intervals
 from cmelt_plugin.evaluation.metrics.multi_label import figures_of
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
-from cmelt_plugin.evaluation.result_files import Result, Scores, write_result
+from cmelt_plugin.evaluation.options import CommandFacts
+from cmelt_plugin.evaluation.result_files import EMBEDDINGS_FILE, Result, Scores, write_result
 from cmelt_plugin.evaluation.shift import PAIRS, matched_targets
 from cmelt_plugin.evaluation.zero_shot.class_texts import ClassTexts
 from cmelt_plugin.evaluation.zero_shot.same_classes import same_classes
 
 TEXTS_FILE = "class_texts.json"
-EMBEDDINGS_FILE = "embeddings.npz"
-
-
-class Run(NamedTuple):
-    """What all label sets of one command share.
-
-    Attributes:
-        model: name for tables.
-        checkpoint: path.
-        command: what was typed.
-        bootstrap: resamples; 0: no intervals.
-        seed: of the resamples.
-        precision: of the ECG encoder, ``float32`` or ``bf16``.
-    """
-
-    model: str
-    checkpoint: str
-    command: str
-    bootstrap: int = 1000
-    seed: int = 0
-    precision: str = FLOAT32
 
 
 class Thresholds(NamedTuple):
@@ -64,55 +43,51 @@ class Evaluation(NamedTuple):
 
 
 def validation_thresholds(
-    test: LabelledSplit, valid: LabelledSplit, valid_ecg: np.ndarray, classes: np.ndarray
+    test: LabelledSplit, valid: LabelledSplit, valid_scores: np.ndarray
 ) -> tuple[Thresholds, dict[str, str]]:
     """Thresholds of largest F1 on validation data, for the very class texts the test set is scored with.
 
     Args:
         test: the set whose classes need thresholds.
         valid: validation data of the same label set, or of another one with classes of the same meaning.
-        valid_ecg: ``[M, D]`` embeddings of ``valid``.
-        classes: ``[C, D]`` embeddings of the test set's classes.
+        valid_scores: ``[M, C]``, similarity of each record of ``valid`` to each class of ``test``.
 
     Returns:
-        The thresholds, and test class → class of ``valid`` it was judged by.
+        The thresholds, and test class → class of ``valid`` its threshold was chosen for.
     """
     pairs = same_classes(test.names, test.label_set, valid.names, valid.label_set)
     values = np.full(len(test.names), np.nan)
     if pairs:
         rows = [test.names.index(name) for name in pairs]
         columns = [valid.names.index(name) for name in pairs.values()]
-        values[rows] = choose_thresholds(valid.labels[:, columns], valid_ecg @ classes[rows].T)
+        values[rows] = choose_thresholds(valid.labels[:, columns], valid_scores[:, rows])
     where = f"{valid.label_set or valid.data_set}, split {valid.manifest.split}, {len(valid.labels)} records"
     return Thresholds(values, where), pairs
 
 
 def evaluate(
     test: LabelledSplit,
-    ecg: np.ndarray,
-    classes: np.ndarray,
+    scores: np.ndarray,
     texts: ClassTexts,
-    run: Run,
+    facts: CommandFacts,
     thresholds: Thresholds | None = None,
     notes: Sequence[str] = (),
 ) -> Evaluation:
-    """Score every record against every class and compute all figures.
+    """All metrics of a set.
 
     Args:
         test: records and labels.
-        ecg: ``[N, D]`` embeddings of the records.
-        classes: ``[C, D]`` embeddings of the classes.
+        scores: float32 ``[N, C]``, similarity of each record to each class.
         texts: what the classes were embedded from.
-        run: settings all sets share.
-        thresholds: chosen on validation data; None: no figure that needs decisions.
+        facts: what all sets of the command share.
+        thresholds: chosen on validation data; None: no metric that needs decisions.
         notes: sentences for the result.
     """
     settings = {"prompt_kind": texts.kind, "prompts": texts.source, "training_ratio": 0.0}
-    scores = ecg @ classes.T
-    return _evaluate(test, test.names, test.labels, scores, "zero_shot", settings, run, thresholds, notes)
+    return _evaluate(test, test.names, test.labels, scores, "zero_shot", settings, facts, thresholds, notes)
 
 
-def evaluate_shift(plain: Evaluation, test: LabelledSplit, source: str, run: Run) -> Evaluation:
+def evaluate_shift(plain: Evaluation, test: LabelledSplit, source: str, facts: CommandFacts) -> Evaluation:
     """The same scores on the classes of the target that ``source`` has a match for (paper Tables 4 and 11).
 
     Raises:
@@ -135,7 +110,7 @@ def evaluate_shift(plain: Evaluation, test: LabelledSplit, source: str, run: Run
     )
     names = [test.names[column] for column in chosen]
     labels, scores = test.labels[:, chosen], plain.scores.scores[:, chosen]
-    return _evaluate(test, names, labels, scores, "shift", settings, run, None, [note])
+    return _evaluate(test, names, labels, scores, "shift", settings, facts, None, [note])
 
 
 def shift_sources(label_set: str) -> list[str]:
@@ -143,8 +118,10 @@ def shift_sources(label_set: str) -> list[str]:
     return [source for source, target in PAIRS if target == label_set]
 
 
-def write_evaluation(folder: Path, found: Evaluation, texts: ClassTexts | None = None, ecg: np.ndarray | None = None) -> None:
-    """Write a result folder; ``texts`` and, for t-SNE, the embeddings ``[N, D]`` beside it."""
+def write_evaluation(
+    folder: Path, evaluation: Evaluation, texts: ClassTexts | None = None, ecg: np.ndarray | None = None
+) -> None:
+    """Write a result folder; also ``texts`` and, for t-SNE, the embeddings ``[N, D]``."""
     (folder / EMBEDDINGS_FILE).unlink(missing_ok=True)
     if texts is not None:
         write_json(folder / TEXTS_FILE, {"source": texts.source, "kind": texts.kind, "classes": texts.texts})
@@ -153,11 +130,11 @@ def write_evaluation(folder: Path, found: Evaluation, texts: ClassTexts | None =
             np.savez(
                 temporary,
                 ecg=np.asarray(ecg, dtype=np.float32),
-                record_id=np.asarray(found.scores.record_id, dtype=np.str_),
-                labels=np.asarray(found.scores.labels, dtype=np.float32),
-                names=np.asarray(found.scores.names, dtype=np.str_),
+                record_id=np.asarray(evaluation.scores.record_id, dtype=np.str_),
+                labels=np.asarray(evaluation.scores.labels, dtype=np.float32),
+                names=np.asarray(evaluation.scores.names, dtype=np.str_),
             )
-    write_result(folder, found.result, found.scores)
+    write_result(folder, evaluation.result, evaluation.scores)
 
 
 def _evaluate(
@@ -167,7 +144,7 @@ def _evaluate(
     scores: np.ndarray,
     kind: str,
     settings: dict[str, Any],
-    run: Run,
+    facts: CommandFacts,
     thresholds: Thresholds | None,
     notes: Sequence[str],
 ) -> Evaluation:
@@ -182,8 +159,8 @@ def _evaluate(
         "exact_match": figures.exact_match,
     }
     intervals: dict[str, tuple[float, float]] = {}
-    if run.bootstrap:
-        intervals = bootstrap_intervals(labels, scores, names, test.subject_id, run.bootstrap, run.seed, values)
+    if facts.bootstrap:
+        intervals = bootstrap_intervals(labels, scores, names, test.subject_id, facts.bootstrap, facts.seed, values)
     all_notes = [*notes, *test.label_notes]
     if thresholds is not None:
         settings = {**settings, "thresholds": thresholds.source}
@@ -192,8 +169,8 @@ def _evaluate(
             all_notes.append(f"No threshold, for want of positive validation records: {', '.join(figures.undecided)}.")
     result = Result(
         kind=kind,
-        model=run.model,
-        checkpoint=run.checkpoint,
+        model=facts.model,
+        checkpoint=facts.checkpoint,
         data_set=test.data_set,
         label_set=test.label_set,
         split=test.manifest.split,
@@ -202,15 +179,15 @@ def _evaluate(
         settings={
             **settings,
             "manifest": str(test.manifest.directory),
-            "precision": run.precision,
-            "bootstrap": run.bootstrap,
-            "seed": run.seed,
+            **facts.settings,
+            "bootstrap": facts.bootstrap,
+            "seed": facts.seed,
         },
         metrics={name: value for name, value in metrics.items() if value is not None},
         intervals=intervals,
         per_class={name: {k: v for k, v in entry._asdict().items()} for name, entry in figures.per_class.items()},
         excluded=figures.excluded,
         notes=all_notes,
-        command=run.command,
+        command=facts.command,
     )
     return Evaluation(result, Scores(test.record_id, test.subject_id, list(names), labels, scores))

@@ -146,6 +146,13 @@ class Classifier(nn.Module):
             pooled = pooled + 0.0 * torch.stack(values).sum() if values else pooled
         return pooled
 
+    pools = ECG_POOLS
+
+    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str = "cls") -> Tensor:
+        """``ecg [B, 12, T]`` mV → pooled states of the ECG encoder ``[B, D]`` float32."""
+        encoded = self.ecg_encoder(ecg, n_samples)
+        return pool_ecg_states(encoded.states.float(), encoded.padding_mask, pool)
+
     def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None, lead_mask: Tensor | None = None) -> Embedding:
         """Features of unit length ``[B, D]`` float32, for similarities between recordings."""
         return Embedding(nn.functional.normalize(self.features(ecg, n_samples, lead_mask).float(), dim=-1))

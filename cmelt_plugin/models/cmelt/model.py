@@ -33,7 +33,7 @@ from cmelt_plugin.modules.conv_layers import parse_conv_layers
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder, EncodedECG
 from cmelt_plugin.modules.feature_extractor import ConvStack
 from cmelt_plugin.modules.masking import masked_states
-from cmelt_plugin.modules.pooling import Pooler
+from cmelt_plugin.modules.pooling import ECG_POOLS, Pooler, pool_ecg_states
 from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
 from cmelt_plugin.modules.transformer import init_bert_weights
 
@@ -147,6 +147,13 @@ class CMELT(CosineSimilarity, nn.Module):
         """Embeddings as they enter a dot product: float32, unit norm where the configuration says so."""
         embedding = embedding.float()
         return nn.functional.normalize(embedding, dim=-1) if self.cfg.normalise_embeddings else embedding
+
+    pools = ECG_POOLS
+
+    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str = "cls") -> Tensor:
+        """``ecg [B, 12, T]`` mV → pooled states of the ECG encoder ``[B, D]`` float32, before any projection."""
+        encoded = self.ecg_encoder(ecg, n_samples)
+        return pool_ecg_states(encoded.states.float(), encoded.padding_mask, pool)
 
     def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
         """``ecg [B, 12, 5000]`` mV, unmasked → ``[B, D]`` float32, ready for a dot product."""

@@ -13,8 +13,8 @@ from cmelt_plugin.data.batches.rng import epoch_order
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import write_json
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.embedding import encoder as encoder_module
 from cmelt_plugin.evaluation.embedding.features import extract_features
-from cmelt_plugin.evaluation.linear_probe import runs as probe_runs
 from cmelt_plugin.evaluation.linear_probe.__main__ import main
 from cmelt_plugin.evaluation.linear_probe.train import ProbeSettings, Run, load_probe, seeded_run, train_probe
 from cmelt_plugin.evaluation.low_data import subset_rows
@@ -94,8 +94,8 @@ def test_results_are_means_over_seeds_of_probes_tested_once(checkpoint, manifest
 
 def test_features_are_extracted_once_for_all_fractions_and_seeds_and_runs(checkpoint, manifest, tmp_path, monkeypatch):
     calls = []
-    original = probe_runs.cached_features
-    monkeypatch.setattr(probe_runs, "cached_features", lambda *a, **k: calls.append(a) or original(*a, **k))
+    original = encoder_module.extract_features
+    monkeypatch.setattr(encoder_module, "extract_features", lambda *a, **k: calls.append(a) or original(*a, **k))
     arguments = options(checkpoint, manifest, tmp_path / "a", "--fraction", "0.5", "1", "--cache", tmp_path / "cache")
     assert main(arguments) == 0
     assert len(calls) == 3 == len(list((tmp_path / "cache").iterdir()))

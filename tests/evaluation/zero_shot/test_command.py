@@ -13,14 +13,16 @@ from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import write_json
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.embedding import records as record_embeddings
+from cmelt_plugin.evaluation.embedding import encoder as encoder_module
 from cmelt_plugin.evaluation.metrics.multi_label import figures_of
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.result_files import read_result, read_results
 from cmelt_plugin.evaluation.zero_shot.__main__ import main
+from cmelt_plugin.evaluation.zero_shot.class_texts import choose_class_texts
 from cmelt_plugin.evaluation.zero_shot.same_classes import same_classes
 from cmelt_plugin.models.pretrained import load_pretrained
 from cmelt_plugin.prompts import class_names, load_prompts
+from cmelt_plugin.prompts.copies import write_copy
 from preprocess import tokenizer as tokenizer_command
 
 
@@ -256,13 +258,13 @@ def test_shift_restricts_the_target_to_its_matched_classes(run, sets):
 
 def test_kinds_of_text_side_by_side_with_one_pass_over_the_recordings(run, sets, tmp_path, monkeypatch):
     passes = []
-    original = record_embeddings.embed_records
+    original = encoder_module.embed_records
 
     def counted(model, manifest, *options):
         passes.append(manifest.split)
         return original(model, manifest, *options)
 
-    monkeypatch.setattr(record_embeddings, "embed_records", counted)
+    monkeypatch.setattr(encoder_module, "embed_records", counted)
     cache = tmp_path / "cache"
     out = run(sets["cpsc2018"], "--compare-prompts", "name", "description", "all", "--bootstrap", 50, "--cache", cache)
     assert passes == ["test"]  # valid lists the same recordings here, and comes from the cache
@@ -294,21 +296,6 @@ def test_bfloat16_scores_are_near_those_of_float32_and_come_from_another_file(se
     assert found["bf16"].dtype == np.float32 and 0 < difference.max() < 2.0**-6
 
 
-def test_another_checkpoint_or_other_records_do_not_meet_the_cache(sets, checkpoint, tokenizer, tmp_path):
-    manifest = Manifest.open(sets["code"], "test")
-    key = record_embeddings._key(manifest, checkpoint)
-    assert key == record_embeddings._key(manifest, checkpoint)
-    other = write_checkpoint(tmp_path / "other.pt", tokenizer, seed=1)
-    assert record_embeddings._key(manifest, other) != key
-    moved = write_labelled(tmp_path / "m", "code", seed=77)  # the same list of records, other recordings
-    assert record_embeddings._key(Manifest.open(moved, "test"), checkpoint) != key
-    model = load_pretrained(checkpoint).model
-    record_embeddings.cached_embeddings(model, manifest, checkpoint, tmp_path / "cache")
-    (tmp_path / "cache" / f"ecg-{key}.npz").write_bytes(b"damaged")
-    with pytest.raises(DataError, match="damaged"):
-        record_embeddings.cached_embeddings(model, manifest, checkpoint, tmp_path / "cache")
-
-
 def test_where_texts_come_from(run, sets, tokenizer, tmp_path):
     """--prompts goes before the directory's prompts.json, which goes before ours; an explicit kind means ours."""
     directory = write_labelled(tmp_path / "m", "code")
@@ -322,7 +309,7 @@ def test_where_texts_come_from(run, sets, tokenizer, tmp_path):
         return read_result(out / "m"), json.loads((out / "m" / "class_texts.json").read_text())["classes"]
 
     found, used = texts(results="own")
-    assert used == mine and found.result.settings["prompt_kind"] == "own"
+    assert used == mine and found.result.settings["prompt_kind"] == "unknown"
     # With the token file of preprocess/tokenizer.py: the same, and the tokenizer is not needed.
     assert tokenizer_command.main(["--manifest", str(directory), "--tokenizer", str(tokenizer), "--max-tokens", "256"]) == 0
     again, _ = texts(results="tokens")
@@ -330,10 +317,17 @@ def test_where_texts_come_from(run, sets, tokenizer, tmp_path):
     _, used = texts("--prompt-kind", "abbreviation", results="kind")
     assert used == load_prompts("code", "abbreviation")
     found, used = texts("--prompts", tmp_path / "theirs.json", results="theirs")
-    assert used == {name: [theirs[name]] for name in CLASSES["code"]}
-    write_json(directory / "prompts.json", load_prompts("code", "name"))
-    tokenizer_command.main(["--manifest", str(directory), "--tokenizer", str(tokenizer), "--overwrite"])
-    assert texts(results="copy")[0].result.settings["prompt_kind"] == "name"
+    assert used == {name: [theirs[name]] for name in CLASSES["code"]} and found.result.settings["prompt_kind"] == "own"
+
+
+def test_the_kind_of_a_copy_is_recorded_and_no_longer_believed_once_it_was_edited(sets, tmp_path):
+    directory = write_labelled(tmp_path / "m", "code")
+    labels = json.loads((directory / "labels.json").read_text())
+    write_json(directory / "labels.json", {**labels, **write_copy(directory, load_prompts("code", "name"), "name")})
+    assert choose_class_texts(directory, CLASSES["code"]).kind == "name"
+    write_json(directory / "prompts.json", load_prompts("code", "description"))
+    assert choose_class_texts(directory, CLASSES["code"]).kind == "unknown"
+    assert choose_class_texts(directory, CLASSES["code"], "abbreviation").kind == "abbreviation"
 
 
 def test_stale_token_files_are_refused(run, tokenizer, tmp_path):

@@ -1,36 +1,43 @@
-"""A split through the encoders: the same figures as the host's validation computes."""
+"""A held-out split through both encoders, and example negatives."""
 
 import numpy as np
 import pytest
 import torch
-from tiny import report_tokens, tiny_model, token_table, write_manifest
+from tiny import report_tokens, tiny_model, write_manifest
 
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.embedding.pairs import embed_split, pad_texts
 from cmelt_plugin.models.checkpoint import LoadedModel
+from cmelt_plugin.models.pretrained import Pretrained
+from examples.demo.embedded_split import embed_split
 from examples.demo.sections import negative_pairs
 
 
 @pytest.fixture
 def loaded():
-    return LoadedModel(tiny_model().eval(), {"task": {"max_text_tokens": 64}}, {"tokenizer_fingerprint": "sha256:tiny"})
+    return pretrained("sha256:tiny")
+
+
+def pretrained(tokenizer_fingerprint):
+    settings = {"task": {"max_text_tokens": 64}, "model": {}}
+    loaded = LoadedModel(tiny_model().eval(), settings, {"tokenizer_fingerprint": tokenizer_fingerprint})
+    return Pretrained(loaded, "tiny.pt", None)
 
 
 def test_every_record_and_report_in_order(tmp_path, loaded):
     directory = write_manifest(tmp_path / "m", n_records=10, n_reports=4, labels=True, short_row=3)
     embedded = embed_split(loaded, directory, "valid", batch_size=4)
-    assert embedded.report_id.tolist() == [0, 1, 2, 3]
+    assert embedded.text.rows == 4
     assert embedded.report.tolist() == [i % 4 for i in range(10)]
     manifest = Manifest.open(directory, "valid")
     ecg = torch.from_numpy(RecordStore(directory).read(manifest.shard[[3]], manifest.row[[3]]))
     text = torch.tensor([[*report_tokens(2), 1]])
     with torch.no_grad():
         torch.testing.assert_close(
-            embedded.ecg[3], loaded.model.embed_ecg(ecg, torch.tensor([3500])).mean[0], rtol=1e-4, atol=1e-5
+            embedded.ecg.mean[3], loaded.model.embed_ecg(ecg, torch.tensor([3500])).mean[0], rtol=1e-4, atol=1e-5
         )
-        torch.testing.assert_close(embedded.text[2], loaded.model.embed_text(text).mean[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(embedded.text.mean[2], loaded.model.embed_text(text).mean[0], rtol=1e-4, atol=1e-5)
     assert embedded.names == ["AFIB", "SR"] and embedded.scores.shape == embedded.labels.shape == (10, 2)
 
 
@@ -39,19 +46,10 @@ def test_without_labels_there_are_no_scores(tmp_path, loaded):
     assert embedded.labels is None and embedded.scores is None and embedded.names == []
 
 
-def test_another_tokenizer_and_several_token_files_are_refused(tmp_path, loaded):
+def test_without_a_token_file_of_the_models_tokenizer_that_tokenizer_is_needed(tmp_path):
     directory = write_manifest(tmp_path / "m", n_records=6, n_reports=3, k=2)
-    with pytest.raises(DataError, match="another tokenizer"):
-        embed_split(loaded._replace(task_state={"tokenizer_fingerprint": "sha256:other"}), directory, "valid")
-    (directory / "reports.second.npz").write_bytes((directory / "reports.tiny.npz").read_bytes())
-    with pytest.raises(DataError, match="2 files"):
-        embed_split(loaded, directory, "valid")
-
-
-def test_long_texts_keep_their_last_token():
-    ids, padding = pad_texts(token_table([[5, 6, 7, 8], [9]]), np.array([0, 1]), limit=3)
-    assert ids.tolist() == [[5, 6, 1], [9, 1, 0]]
-    assert padding.tolist() == [[False] * 3, [False, False, True]]
+    with pytest.raises(DataError, match="names no tokenizer"):
+        embed_split(pretrained("sha256:other"), directory, "valid")
 
 
 def test_example_pairs_come_with_their_distance(tmp_path):
