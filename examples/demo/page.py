@@ -68,7 +68,8 @@ def write_page(dest: Path, commands: Sequence[str], test: str, name: str, bars: 
 def shared_metrics(embedded: EmbeddedSplit, measured: Mapping[str, float], bars: Mapping[str, float]) -> list[Metric]:
     """What every ECG–text model can be asked for: zero-shot classification and retrieval."""
     metrics = [Metric("zero-shot classification, macro AUC", measured["macro_auc"], bars.get("macro_auc"), 0.5)]
-    for direction in retrieval_directions(embedded.model, embedded.ecg, embedded.text, embedded.report):
+    directions = retrieval_directions(embedded.model, embedded.ecg, embedded.text, embedded.report)
+    for direction in sorted(directions, key=lambda direction: direction.gallery != "distinct"):
         chance = direction.chance_recall(10)
         name = f"R@10 {direction.name.replace('_to_', ' → ')}".replace("ecg", "ECG")
         if direction.gallery == "distinct":
