@@ -109,7 +109,8 @@ def make_tokenizer(folder: Path, texts: list[str], encoder: str | None = None, v
 
 def tokenise(folder: Path, texts: list[str], source: Path | None = None) -> TokenTable:
     """Token ids of ``texts`` as preprocess/tokenizer.py makes them."""
-    from preprocess.text.hf_tokenizer import encode, load_tokenizer, mask_id, special_ids, tokenizer_fingerprint
+    from cmelt_plugin.data.text.tokenizer import encode
+    from preprocess.text.hf_tokenizer import load_tokenizer, mask_id, special_ids, tokenizer_fingerprint
 
     tokenizer = load_tokenizer(str(folder))
     rows, _ = encode(tokenizer, texts, 256)

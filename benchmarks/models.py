@@ -19,7 +19,7 @@ from benchmarks.profiling import BACKWARD, FORWARD, OPTIMISER, part
 from cmelt_plugin import host, register
 from cmelt_plugin.data.text.word_masking import WordMasker
 from cmelt_plugin.models.cmelt.config import CMELTConfig
-from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
 from cmelt_plugin.models.cmelt.model import CMELT
 from cmelt_plugin.modules import compiling
 
@@ -132,12 +132,12 @@ def to_device(batch: Any, device: str) -> Any:
     return batch
 
 
-def build_criterion() -> CMELTCriterion:
+def build_criterion() -> CompositeCriterion:
     """The composite criterion with its default settings, in training mode."""
-    return CMELTCriterion(CMELTCriterionConfig(), SimpleNamespace(target_dictionary=None)).train()
+    return CompositeCriterion(CMELTCriterionConfig(), SimpleNamespace(target_dictionary=None)).train()
 
 
-def our_losses(model: Any, criterion: CMELTCriterion, sample: dict[str, Any]) -> dict[str, Tensor]:
+def our_losses(model: Any, criterion: CompositeCriterion, sample: dict[str, Any]) -> dict[str, Tensor]:
     """``mlm, mem, etm, siglep, loss`` per row of the batch, as the criterion computes them."""
     total, rows, log = criterion(model, sample)
     parts = {name[len("loss_") :]: log[name] / rows for name in log if name.startswith("loss_")}

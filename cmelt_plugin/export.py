@@ -81,9 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     # Before the host is imported, which would otherwise print every library's messages.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    from cmelt_plugin.models.cmelt.released import LEAD_ORDERS, is_released
     from cmelt_plugin.models.exported import write_folder
     from cmelt_plugin.models.pretrained import load_pretrained
+    from cmelt_plugin.models.released import is_released, leads_of_training
 
     source = arguments.checkpoint or arguments.released
     released = is_released(source)
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg["model"].update({"ecg_encoder_init": None} if "ecg_encoder_init" in cfg["model"] else {})
     extra: dict[str, Any] = {"class_names": model.class_names, "leads": list(model.leads)}
     if released:
-        extra["leads_of_training"] = list(LEAD_ORDERS[arguments.lead_order or "standard"])
+        extra["leads_of_training"] = list(leads_of_training(source, arguments.lead_order))
     write_folder(arguments.dest, model.model, cfg, model.task_state, extra)
     size = sum(file.stat().st_size for file in arguments.dest.rglob("*") if file.is_file())
     print(f"{arguments.dest}: {_parameters(model.model):,} parameters, {size / 1e6:,.1f} MB")

@@ -1,8 +1,8 @@
 """MIMIC-IV-ECG 1.0 (PhysioNet) to a manifest directory: all records with their machine reports, split by subject.
 
-``record_list.csv`` lists the records, ``machine_measurements.csv`` holds up to 18 lines of report text per study; they
-are joined on study_id, which becomes the record id. The headers list aVF before aVL; leads are ordered by name. The
-ECG module knows neither sex nor age.
+``record_list.csv`` lists the records, ``machine_measurements.csv`` holds up to 18 lines of report text per study, each of
+them a statement; both are joined on study_id, which becomes the record id. The headers list aVF before aVL; leads are
+ordered by name. The ECG module knows neither sex nor age.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 
 from preprocess.data_sets.source import read_csv, records_table
@@ -37,13 +36,13 @@ def read_records(root: Path, limit: int | None = None) -> pa.Table:
     listed = read_csv(root / "record_list.csv", ["subject_id", "study_id", "ecg_time", "path"], LAYOUT)[:limit]
     measured = read_csv(root / "machine_measurements.csv", ["study_id", "report_0"], LAYOUT, also=r"report_\d+")
     columns = sorted((name for name in measured if re.fullmatch(r"report_\d+", name)), key=lambda name: int(name[7:]))
-    text = pd.Series([" ".join(parts) for parts in zip(*(measured[name] for name in columns))], measured["study_id"])
-    text = text[~text.index.duplicated()].reindex(listed["study_id"]).fillna("")
+    statements = [tuple(filter(None, parts)) for parts in zip(*(measured[name] for name in columns))]
+    lines = dict(zip(measured["study_id"][::-1], statements[::-1]))  # of studies listed twice, the first
     return records_table(
         record_id=listed["study_id"],
         path=listed["path"],
         subject_id=listed["subject_id"],
-        report=text,
+        report=[lines.get(study, ()) for study in listed["study_id"]],
         time=listed["ecg_time"].str.replace(" ", "T"),
     )
 

@@ -95,7 +95,8 @@ def records_of(table: pd.DataFrame, rate: int = 500) -> pa.Table:
         record_id=table["ecg_id"],
         path=table[PATH_COLUMN[rate]],
         subject_id=table["patient_id"].str.replace(r"\.0$", "", regex=True),
-        report=table["report"],
+        # What cardiologists corrected stands behind the report, as a statement of its own.
+        report=table["report"].str.replace(" Edit:", "\nEdit:", regex=False),
         sex=table["sex"].map(SEX).fillna(""),
         age=age.clip(upper=OLDEST),
         time=table["recording_date"].str.replace(" ", "T"),

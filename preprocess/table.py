@@ -6,8 +6,8 @@ recordings FILE[12] or FILE:VARIABLE[12], or --variable and --row-column. WFDB h
 rate are; for other files --leads, --units and --sample-rate say it.
 
 With --label-columns or --label-column the result is a labelled directory for probes, fine-tuning and zero-shot
-classification; with --report-column it has texts for pre-training and retrieval. Without --split-column, patients are
-divided by --split: 0.7 0.1 0.2 with labels, 0.95 0.025 0.025 without, unless you say otherwise.
+classification; with --report-column or --report-columns it has texts for pre-training and retrieval. Without --split-column,
+patients are divided by --split: 0.7 0.1 0.2 with labels, 0.95 0.025 0.025 without, unless you say otherwise.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     labelled = bool(args.label_columns or args.label_column)
     settle_defaults(args, labelled)
     args.split = args.split or (LABELLED_FRACTIONS if labelled else DEFAULT_FRACTIONS)
-    if not labelled and not args.report_column and not args.allow_no_report:
+    if not labelled and not _report_columns(args) and not args.allow_no_report:
         raise DataError(
-            "nothing to learn from: name labels (--label-columns or --label-column) or texts (--report-column); "
-            "--allow-no-report packs recordings alone"
+            "nothing to learn from: name labels (--label-columns or --label-column) or texts (--report-column "
+            "or --report-columns); --allow-no-report packs recordings alone"
         )
     if not labelled and args.store is not None:
         raise DataError(f"--store {args.store}: goes with labels; name them (--label-columns or --label-column)")
@@ -87,9 +87,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _read(args: argparse.Namespace) -> pd.DataFrame:
     """The rows and columns of the table that are needed."""
-    single = ("path", "id", "subject", "report", "split", "rate", "variable", "row", "sex", "age")
-    columns = [getattr(args, f"{name}_column") for name in single] + [args.label_column, *(args.label_columns or ())]
+    single = ("path", "id", "subject", "split", "rate", "variable", "row", "sex", "age", "label")
+    columns = [getattr(args, f"{name}_column") for name in single] + [*(args.label_columns or ()), *_report_columns(args)]
     return read_table(args.table, [name for name in columns if name], args.separator)[: args.limit]
+
+
+def _report_columns(args: argparse.Namespace) -> list[str]:
+    return [args.report_column] if args.report_column else list(args.report_columns or ())
+
+
+def _reports(table: pd.DataFrame, args: argparse.Namespace) -> list[str] | list[tuple[str, ...]] | None:
+    """Report of every recording, a text or the tuple of its statements; None where no column is named."""
+    if args.report_column:
+        return table[args.report_column].tolist()
+    columns = [table[name] for name in args.report_columns or ()]
+    return [tuple(filter(None, cells)) for cells in zip(*columns)] if columns else None
 
 
 def _places(table: pd.DataFrame, args: argparse.Namespace) -> list[Place]:
@@ -179,7 +191,7 @@ def _records(table: pd.DataFrame, places: Sequence[Place], args: argparse.Namesp
         record_id=ids,
         path=[place.encode() for place in places],
         subject_id=subjects,
-        report=table[args.report_column] if args.report_column else None,
+        report=_reports(table, args),
         sex=sex,
         age=age,
         split=split,

@@ -14,6 +14,7 @@ import glob
 import secrets
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ from cmelt_plugin.data.directory.manifest import read_class_names
 from cmelt_plugin.data.directory.own_files import LABELS_FILE
 from cmelt_plugin.data.directory.replacing import LOCK_SECONDS, directory_lock, list_again
 from cmelt_plugin.data.files import fingerprint, read_object, write_json
+from cmelt_plugin.data.text.report_fingerprints import known_fingerprints
 from cmelt_plugin.data.text.reports import REPORTS_FILE, normalise_report, read_reports
+from cmelt_plugin.data.text.statement_spans import StatementTable
+from cmelt_plugin.data.text.tokenizer import encode, encode_statements
 from cmelt_plugin.data.text.tokens import FORMAT, TokenTable
 from cmelt_plugin.errors import DataError
-from preprocess.text.hf_tokenizer import encode, load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
+from preprocess.text.hf_tokenizer import load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
 from preprocess.text.t5_folder import ENCODERS, FILES, train_sentencepiece, write_encoder, write_tokenizer
 
 BATCH = 2048
@@ -81,15 +85,22 @@ def main(argv: list[str] | None = None) -> int:
     print(f"tokenizer {info['tokenizer']}: {info['vocab_size']} ids, padding {info['pad_id']}, mask {info['mask_id']}")
 
     if reports:
+        statements = reports.statements.to_pylist() if tokenizer.is_fast else None
         source = {"source_fingerprint": reports.fingerprint}
-        _write(arguments, f"reports.{tag}.npz", tokenizer, {**info, **source}, reports.texts.to_pylist())
+        if statements is None:
+            print(f"tokenizer {info['tokenizer']}: does not say which characters a token stands for; no places of statements")
+        else:
+            source["statements_fingerprint"] = reports.statements_fingerprint
+        known = known_fingerprints(reports.path)
+        _write(arguments, f"reports.{tag}.npz", tokenizer, {**info, **source}, reports.texts.to_pylist(), known, statements)
     else:
         print(f"{arguments.manifest}: no reports")
     if prompts_path.is_file():
         names = read_class_names(arguments.manifest)
         prompts, class_index = _read_prompts(prompts_path, names)
-        source = {"source_fingerprint": fingerprint(prompts_path), "class_names": names}
-        _write(arguments, f"prompts.{tag}.npz", tokenizer, {**info, **source}, prompts, class_index)
+        known = (fingerprint(prompts_path),)
+        described = {**info, "source_fingerprint": known[0], "class_names": names}
+        _write(arguments, f"prompts.{tag}.npz", tokenizer, described, prompts, known, class_index=class_index)
     return 0
 
 
@@ -114,32 +125,64 @@ def _write(
     tokenizer: Any,
     info: dict[str, Any],
     texts: list[str],
+    known: Sequence[str],
+    statements: list[list[str]] | None = None,
     class_index: np.ndarray | None = None,
 ) -> None:
-    """Write one token table unless a matching one is there, and print what it holds."""
+    """Write one token table unless a matching one is there, and print what it holds.
+
+    Args:
+        arguments: the command's.
+        file_name: of the table.
+        tokenizer: fast, where ``statements`` are given.
+        info: description of the table.
+        texts: what to encode.
+        known: fingerprints by which a table that is there may name these texts.
+        statements: of each text.
+        class_index: class of each text.
+    """
     path = arguments.manifest / file_name
     if path.exists() and not arguments.overwrite:
         found = TokenTable.load(path).info
-        if found != {key: value for key, value in info.items() if key != "class_names" or key in found}:  # tables made before
+        if not _is_of_same_texts(found, info, known):
             raise DataError(f"{path}: made with another tokenizer, other texts or settings; --overwrite replaces it")
-        list_again(arguments.manifest, [file_name])
-        print(f"{path}: up to date")
-        return
+        if found.get("statements_fingerprint") == info.get("statements_fingerprint"):
+            list_again(arguments.manifest, [file_name])
+            print(f"{path}: up to date")
+            return
+        print(f"{path}: made again, for the statements of the reports; the ids stay")
     rows: list[np.ndarray] = []
+    spans: list[np.ndarray] = []
     n_cut = 0
     for start in tqdm(range(0, len(texts), BATCH), desc=file_name, unit="batch", disable=len(texts) <= BATCH):
-        ids, cut = encode(tokenizer, texts[start : start + BATCH], info["max_tokens"])
+        batch = slice(start, start + BATCH)
+        if statements is None:
+            ids, cut = encode(tokenizer, texts[batch], info["max_tokens"])
+        else:
+            ids, found_spans, cut = encode_statements(tokenizer, statements[batch], info["max_tokens"])
+            spans += found_spans
         rows += [np.asarray(row, dtype=np.int32) for row in ids]
         n_cut += cut
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     flat = np.concatenate([np.empty(0, dtype=np.int32), *rows])
-    TokenTable(flat, np.concatenate([[0], np.cumsum(lengths)]), info, class_index).save(path)
+    places = None if statements is None else StatementTable.of_rows(spans)
+    TokenTable(flat, np.concatenate([[0], np.cumsum(lengths)]), info, class_index, places).save(path)
     ordinary = flat[~np.isin(flat, [index for index in info["special_ids"] if index != tokenizer.unk_token_id])]
     unknown = float(np.mean(ordinary == tokenizer.unk_token_id)) if len(ordinary) else 0.0
     print(
         f"{path}: {len(texts)} texts, {lengths.mean() if len(lengths) else 0:.1f} tokens on average, "
         f"{lengths.max() if len(lengths) else 0} at most, {n_cut} cut at {info['max_tokens']}, {unknown:.3%} unknown tokens"
+        + ("" if places is None else f", {len(places.spans)} statements")
     )
+
+
+def _is_of_same_texts(found: dict[str, Any], info: dict[str, Any], known: Sequence[str]) -> bool:
+    """Whether a table has the ids that would be written: all is the same but the format, and how it names the texts."""
+    skipped = {"format", "source_fingerprint", "statements_fingerprint"}
+    if "class_names" not in found:  # tables made before they kept them
+        skipped.add("class_names")
+    same = all(found.get(key) == info.get(key) for key in {*found, *info} - skipped)
+    return same and found["source_fingerprint"] in known
 
 
 def _read_prompts(prompts_path: Path, names: list[str]) -> tuple[list[str], np.ndarray]:
@@ -169,6 +212,8 @@ def _train(arguments: argparse.Namespace, reports: Any) -> Path:
     }
     if not _is_empty(dest) and not arguments.overwrite:
         trained = read_object(dest / TRAINING_FILE) if (dest / TRAINING_FILE).is_file() else {}
+        if trained.get("reports_fingerprint") in known_fingerprints(reports.path):  # by whichever it names them
+            trained["reports_fingerprint"] = plan["reports_fingerprint"]
         if any(trained.get(key) != value for key, value in plan.items()):
             raise DataError(f"{dest}: holds something else; use it with --tokenizer, or replace it with --overwrite")
         print(f"{dest}: up to date")

@@ -12,12 +12,14 @@ from cmelt_plugin import registry
 
 # From the ground up. A module imports its own package and what lies on lower floors, nothing of its neighbours.
 FLOORS = (
-    ("cmelt_plugin.errors", "cmelt_plugin.version", "cmelt_plugin.registry"),
+    ("cmelt_plugin.errors", "cmelt_plugin.version", "cmelt_plugin.joined_config"),
+    ("cmelt_plugin.registry",),
     ("cmelt_plugin.cli", "cmelt_plugin.option_types"),
     ("cmelt_plugin.serialization",),
     ("cmelt_plugin.host",),
     ("cmelt_plugin.huggingface", "cmelt_plugin.prompts"),
-    ("cmelt_plugin.data", "cmelt_plugin.losses", "cmelt_plugin.modules", "cmelt_plugin.optim"),
+    ("cmelt_plugin.losses",),
+    ("cmelt_plugin.data", "cmelt_plugin.modules", "cmelt_plugin.optim"),
     ("cmelt_plugin.criterions",),
     ("cmelt_plugin.models",),
     ("cmelt_plugin.evaluation",),
@@ -30,12 +32,7 @@ FLOORS = (
 # (importing module, imported module): why it is so still.
 UPWARDS: dict[tuple[str, str], str] = {}
 # (module outside, module of a system): why it is so still.
-_RELEASED = "published weights are C-MELT's alone; ask registry.systems() for System.released"
 SYSTEMS: dict[tuple[str, str], str] = {
-    ("cmelt_plugin.export", "cmelt_plugin.models.cmelt.released"): _RELEASED,
-    ("cmelt_plugin.models.integrity", "cmelt_plugin.models.cmelt.released"): _RELEASED,
-    ("cmelt_plugin.models.pretrained", "cmelt_plugin.models.cmelt.released"): _RELEASED,
-    ("cmelt_plugin.models.classifier.model", "cmelt_plugin.models.cmelt.config"): "the sizes of an encoder from scratch",
     ("benchmarks.models", "cmelt_plugin.models.cmelt.config"): "measures C-MELT alone",
     ("benchmarks.models", "cmelt_plugin.models.cmelt.criterion"): "measures C-MELT alone",
     ("benchmarks.material", "cmelt_plugin.models.cmelt.inputs"): "measures C-MELT alone",

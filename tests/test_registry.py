@@ -32,7 +32,8 @@ def test_what_a_declaration_names_exists(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(registry.systems()))
 def test_a_system_says_what_trains_it_and_what_it_reads(name: str) -> None:
     system = registry.systems()[name]
-    assert system.criterions and all(isinstance(registry.imported(path), type) for path in system.criterions.values())
+    assert system.criterions
+    assert all(isinstance(registry.imported(path), type) for path in system.criterions.values())
     assert system.reads_text == hasattr(system.model_class(), "embed_text")
     assert issubclass(system.inputs_class(), Inputs)
     assert system.released is None or registry.importlib.import_module(system.released)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from report_texts import write_format_1
 
 from cmelt_plugin import verify
 from cmelt_plugin.data.directory.checks import check_directory
 from cmelt_plugin.data.directory.checksums import read_checksums
 from cmelt_plugin.data.directory.manifest import Manifest
-from cmelt_plugin.data.files import read_json, write_json
+from cmelt_plugin.data.directory.replacing import replacing
+from cmelt_plugin.data.files import fingerprint, read_json, write_json
+from cmelt_plugin.data.text.reports import read_reports, write_reports
+from cmelt_plugin.data.text.statement_spans import StatementTable
+from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from tests.preprocess.packing.test_pack import made_up, pack_made_up
 from tests.preprocess.packing.test_reuse import pack_made_up as pack_store
 from tests.preprocess.packing.test_reuse import reuse_made_up
+from tests.support.tiny import token_table
 
 
 @pytest.fixture
@@ -132,3 +138,29 @@ def test_an_array_that_is_no_labels(packed) -> None:
     np.save(packed / "train.labels.npy", np.zeros((3, 2)))
     write_json(packed / "labels.json", {"label_set": "x", "names": ["a", "b"]})
     assert any("float64 (3, 2), expected" in line for line in check_directory(packed).findings)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_statements_added_later_are_no_finding_and_places_of_former_ones_are(tmp_path, capsys, listed) -> None:
+    pack_made_up(made_up(10, report=["Sinus rhythm"] * 10), tmp_path)
+    packed = tmp_path / "m"
+    reports = packed / "reports.parquet"
+    texts, counts = read_reports(packed).texts, read_reports(packed).counts
+    if not listed:
+        (packed / "checksums.json").unlink()
+    with replacing(packed, [reports.name]):
+        write_format_1(packed, texts.to_pylist(), counts)
+    if not listed:  # as the packing noted it
+        manifest = read_json(packed / "manifest.json")
+        del manifest["checksums"]
+        manifest["fingerprints"][reports.name] = fingerprint(reports)
+        write_json(packed / "manifest.json", manifest)
+    spans = StatementTable.of_rows([np.array([[0, 1]])] * len(texts))
+    described = token_table([[5]] * len(texts), reports)
+    write_reports(packed, texts, counts, [text.split(" ", 1) for text in texts.to_pylist()])
+    for statements, findings in ((None, "no finding"), (spans, "1 finding")):
+        table = TokenTable(described.ids, described.offsets, described.info, statements=statements)
+        table.save(packed / "reports.tiny.npz")
+        code, lines = run(capsys, packed)
+        assert code == (statements is not None) and lines[-1].endswith(findings)
+    assert any("reports.tiny.npz: holds places of other statements than those of reports.parquet" in line for line in lines)

@@ -13,6 +13,8 @@ import numpy as np
 from cmelt_plugin.errors import DataError
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+MIMIC_IV_ECG_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
+"""As MIMIC-IV-ECG stores them, and as weights expect them whose training took channels by position."""
 
 
 class LeadError(DataError):

@@ -9,8 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cmelt_plugin.host.distributed import data_parallel_group
 from cmelt_plugin.host.feature_extractor import ecg_feature_extractor
 from cmelt_plugin.host.names import Dataclass, Model, register_model
+
+# What a model calls by these names of its class, where it has them, is the host's.
+_PLACES = {"ecg_feature_extractor": ecg_feature_extractor, "data_parallel_group": data_parallel_group}
 
 
 def add_model(name: str, model: type, config: type) -> type:
@@ -49,8 +53,9 @@ def hosted_model(model: Any) -> type:
         def max_positions(self) -> None:
             return None
 
-    if hasattr(model, "ecg_feature_extractor"):
-        Hosted.ecg_feature_extractor = staticmethod(ecg_feature_extractor)
+    for name, function in _PLACES.items():
+        if hasattr(model, name):
+            setattr(Hosted, name, staticmethod(function))
     Hosted.__name__, Hosted.__doc__ = model.__name__, model.__doc__
     return Hosted
 

@@ -32,8 +32,8 @@ def verify_model(path: str | os.PathLike, progress: Callable[[int], None] | None
     Raises:
         DataError: there is nothing at ``path``, or no model.
     """
-    from cmelt_plugin.models.cmelt.released import is_released, load_released, weights_file
     from cmelt_plugin.models.exported import WEIGHTS_FILE, is_exported
+    from cmelt_plugin.models.released import is_released, load_released, weights_file
 
     path = Path(path)
     if not path.exists():

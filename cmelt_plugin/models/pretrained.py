@@ -352,13 +352,13 @@ def load_pretrained(
         tokenizer: folder or name of the text encoder's tokenizer where it is not found by itself. Only texts need it.
         device: e.g. ``cuda``.
         lead_order: published weights only: order of the leads they were trained with
-            (:mod:`cmelt_plugin.models.cmelt.released`).
+            (:func:`cmelt_plugin.models.released.load_released`).
 
     Raises:
         DataError: nothing there that can be loaded, or weights that do not fit.
     """
-    from cmelt_plugin.models.cmelt.released import is_released, load_released
     from cmelt_plugin.models.exported import TOKENIZER_FOLDER, WEIGHTS_FILE, is_exported, read_folder
+    from cmelt_plugin.models.released import is_released, load_released
 
     path = Path(path)
     found = None if tokenizer is None else os.fspath(tokenizer)

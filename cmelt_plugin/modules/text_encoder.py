@@ -167,6 +167,10 @@ class TextEncoder(nn.Module):
             digest.update(values.reshape(-1).view(torch.uint8).numpy())
         return "sha256:" + digest.hexdigest()
 
+    def pooled_fingerprint(self, pool: str) -> str:
+        """``sha256:`` of what :meth:`pool` computes: :meth:`fingerprint`, and which of the pools."""
+        return "sha256:" + hashlib.sha256(f"{self.fingerprint()} {pool}".encode()).hexdigest()
+
     def _run(self, text: Tensor, padding_mask: Tensor | None) -> Any:
         with torch.no_grad() if self.free_layers == 0 else nullcontext():
             return self.model(input_ids=text, attention_mask=self.attention_mask(padding_mask))

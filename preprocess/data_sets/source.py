@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from cmelt_plugin.data.text.reports import normalise_report
+from cmelt_plugin.data.text.reports import normal_statements
 from cmelt_plugin.errors import DataError
 
 RECORDS_SCHEMA = pa.schema(
@@ -30,6 +30,8 @@ RECORDS_SCHEMA = pa.schema(
     ]
 )
 SOURCE_COLUMN = "source"
+STATEMENTS_COLUMN = "statements"
+"""The statements of the report, one a line; none of them holds a line break, and with blanks between they are the report."""
 
 
 def read_csv(path: Path, columns: Sequence[str], expected: str, also: str | None = None) -> pd.DataFrame:
@@ -102,10 +104,10 @@ def find_columns(path: Path, known: Sequence[str], wanted: Sequence[str], expect
     return [known.index(name) for name in wanted]
 
 
-def normalise_all(texts: Sequence[str]) -> list[str]:
-    """:func:`normalise_report` of each text, computed once per distinct text."""
-    normal = {text: normalise_report(text) for text in set(texts)}
-    return [normal[text] for text in texts]
+def _lines(reports: Sequence[str | tuple[str, ...]]) -> list[str]:
+    """Normalised statements of each report, one a line, computed once per distinct report."""
+    normal = {report: "\n".join(normal_statements(report)) for report in set(reports)}
+    return [normal[report] for report in reports]
 
 
 def records_table(
@@ -113,7 +115,7 @@ def records_table(
     record_id: Sequence[str],
     path: Sequence[str],
     subject_id: Sequence[str],
-    report: Sequence[str] | None = None,
+    report: Sequence[str | tuple[str, ...]] | None = None,
     sex: Sequence[str] | None = None,
     age: Sequence[float] | None = None,
     time: Sequence[str] | None = None,
@@ -122,19 +124,24 @@ def records_table(
 ) -> pa.Table:
     """Table of :data:`RECORDS_SCHEMA`, one row per record in the order of the source; reports are normalised here.
 
-    With ``source`` there is one column more, :data:`SOURCE_COLUMN`: the part of the data set each record comes from.
+    A ``report`` is a free text, which is divided into statements, or the tuple of its statements. With reports there is one
+    column more, :data:`STATEMENTS_COLUMN`, and with ``source`` another, :data:`SOURCE_COLUMN`: the part of the data set each
+    record comes from.
     """
     n = len(record_id)
     empty = [""] * n
+    lines = None if report is None else _lines(list(report))
     columns = [
         pa.array(list(record_id), pa.string()),
         pa.array(list(path), pa.string()),
         pa.array(list(subject_id), pa.string()),
-        pa.array(normalise_all(list(report)) if report is not None else empty, pa.string()),
+        pa.array(empty if lines is None else [text.replace("\n", " ") for text in lines], pa.string()),
         pa.array(list(sex) if sex is not None else empty, pa.string()),
         pa.array(np.asarray(age if age is not None else np.full(n, np.nan), dtype=np.float32)),
         pa.array(list(time) if time is not None else empty, pa.string()),
         pa.array(list(split) if split is not None else empty, pa.string()),
     ]
     table = pa.table(columns, schema=RECORDS_SCHEMA)
+    if lines is not None:
+        table = table.append_column(STATEMENTS_COLUMN, pa.array(lines, pa.string()))
     return table if source is None else table.append_column(SOURCE_COLUMN, pa.array(list(source), pa.string()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +15,14 @@ from cmelt_plugin.data.directory.manifest import write_split
 from cmelt_plugin.data.directory.own_files import IMPLAUSIBLE_FILE, REJECTED_FILE, REJECTED_HEADER, STORE_FILE
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
 from cmelt_plugin.data.store.record_store import write_store_json
-from cmelt_plugin.data.text.reports import write_reports
+from cmelt_plugin.data.text.reports import REPORTS_FILE, write_reports
 from preprocess.data_sets.source import SOURCE_COLUMN
 from preprocess.data_sets.splits import SPLITS, assign_splits
 from preprocess.packing.blocks import Block
 from preprocess.packing.implausible import Measured, print_plausibility, summarise, write_list
 from preprocess.packing.options import PackingOptions
 from preprocess.packing.recording import LIST
+from preprocess.packing.statements import divide
 
 ABOUT_FILES = "files: "  # how notes of the readers begin
 
@@ -78,7 +79,8 @@ def finish(
     write_store_json(work, shards, clipped_records)
     place = Places([entry["file"] for entry in shards], shard, row, n_samples, rate.astype(np.float32))
     manifest.update(clipped_records=clipped_records)
-    manifest.update(write_records_files(work, records.take(pa.array(number)), place, plan["data_set"], options))
+    kept = records.take(pa.array(number))
+    manifest.update(write_records_files(work, kept, place, plan["data_set"], options, statements=divide(records)))
     if options.signal.implausible == LIST:
         write_doubtful(work, records, doubts, plan["data_set"], options)
     manifest["fingerprints"][STORE_FILE] = fingerprint(work / STORE_FILE)
@@ -100,19 +102,27 @@ class Places(NamedTuple):
 
 
 def write_records_files(
-    dest: Path, kept: pa.Table, place: Places, data_set: str, options: PackingOptions, root: str = "."
+    work: Path,
+    kept: pa.Table,
+    place: Places,
+    data_set: str,
+    options: PackingOptions,
+    root: str = ".",
+    *,
+    statements: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
-    """Write reports.parquet and the splits of the records ``kept``; return sizes, number of reports, fingerprints.
+    """Write reports.parquet and the splits of the records ``kept``; return sizes, numbers of reports, fingerprints.
 
     Args:
-        dest: manifest directory.
+        work: work folder in the manifest directory.
         kept: n rows of ``RECORDS_SCHEMA``; records without a split get one by subject.
         place: where their recordings are.
         data_set: name for the meta files.
         options: seed and shares of the splits.
         root: the store's folder as it shall stand in the TSV.
+        statements: those of each report text.
     """
-    report_id, report_count = _write_reports(dest, kept["report"])
+    report_id, sizes_of_reports = _write_reports(work, kept["report"], statements)
     meta = pa.table(
         {
             **{name: kept[name] for name in ("record_id", "subject_id", "sex", "age", "time")},
@@ -122,17 +132,17 @@ def write_records_files(
         }
     )
     split = _splits(kept, options)
-    sizes, prints = {}, {"reports.parquet": fingerprint(dest / "reports.parquet")}
+    sizes, prints = {}, {REPORTS_FILE: fingerprint(work / REPORTS_FILE)}
     for name in SPLITS:
         chosen = np.flatnonzero(split == name)
         sizes[name] = len(chosen)
         if len(chosen):
             columns = (place.shard[chosen], place.row[chosen], place.n_samples[chosen])
-            write_split(dest, name, place.files, *columns, meta.take(pa.array(chosen)), root)
-            prints[f"{name}.tsv"] = fingerprint(dest / f"{name}.tsv")
+            write_split(work, name, place.files, *columns, meta.take(pa.array(chosen)), root)
+            prints[f"{name}.tsv"] = fingerprint(work / f"{name}.tsv")
     if sum(sizes.values()) != len(kept):
         raise RuntimeError(f"{len(kept)} records packed, {sizes} in the splits")
-    return {"splits": sizes, "reports": report_count, "fingerprints": prints}
+    return {"splits": sizes, **sizes_of_reports, "fingerprints": prints}
 
 
 def _reader_notes(results: Sequence[dict[str, Any]]) -> list[str]:
@@ -190,7 +200,10 @@ def print_summary(dest: Path, manifest: dict[str, Any]) -> None:
     for split, count in manifest.get("splits", {}).items():
         print(f"  {split}: {count} records" + ("" if count else " (no file written)"))
     if counts["out"]:
-        print(f"  unique reports: {manifest['reports']}; records clipped at 32.767 mV: {manifest['clipped_records']}")
+        statements = f" of {manifest['statements']} statements" if "statements" in manifest else ""
+        print(
+            f"  unique reports: {manifest['reports']}{statements}; records clipped at 32.767 mV: {manifest['clipped_records']}"
+        )
     for note in manifest["notes"]:
         if note.startswith(ABOUT_FILES):
             print(f"  {note}")
@@ -207,8 +220,10 @@ def write_rejected(path: Path, records: pa.Table, rejected: Sequence[tuple[int, 
                 handle.write("\t".join(" ".join(text.split()) for text in (record_id, place, reason)) + "\n")
 
 
-def _write_reports(dest: Path, texts: pa.ChunkedArray) -> tuple[np.ndarray, int]:
-    """Write the unique texts in order of first appearance; return the report id of each record and their number."""
+def _write_reports(
+    work: Path, texts: pa.ChunkedArray, statements: Mapping[str, Sequence[str]]
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Write the unique texts in order of first appearance; return each record's report id, and how many there are of what."""
     encoded = texts.combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
@@ -216,5 +231,6 @@ def _write_reports(dest: Path, texts: pa.ChunkedArray) -> tuple[np.ndarray, int]
     named = np.array([text != "" for text in unique])
     new_id = np.where(named, np.cumsum(named) - 1, -1).astype(np.int32)
     counts = np.bincount(index, minlength=len(unique))[named]
-    write_reports(dest, [text for text in unique if text], counts)
-    return new_id[index], int(named.sum())
+    listed = [statements[text] for text in unique if text]
+    write_reports(work, [text for text in unique if text], counts, listed, replaced=work.parent)
+    return new_id[index], {"reports": len(listed), "statements": sum(map(len, listed))}

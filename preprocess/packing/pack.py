@@ -37,6 +37,7 @@ from preprocess.packing.finish import MANIFEST_FILE, REJECTED_FILE, finish, prin
 from preprocess.packing.missing_leads import lead_notes
 from preprocess.packing.options import PackingOptions
 from preprocess.packing.recording import KEEP, LIST, REJECT, Recording, SignalOptions
+from preprocess.packing.statements import update_statements
 from preprocess.packing.swap import remove_products, remove_work, swap_in
 
 SECONDS = N_SAMPLES / SAMPLE_RATE  # of a packed recording
@@ -168,6 +169,7 @@ def pack(
             store = RecordStore(dest)
             store.check(range(len(store.files)))
             print_summary(dest, manifest)
+            update_statements(dest, records)
             print(f"{dest} was complete already; nothing to do (--overwrite packs it again)")
             extend(dest)
             return 0

@@ -41,6 +41,7 @@ from preprocess.packing.implausible import count_reasons, read_list
 from preprocess.packing.options import PackingOptions
 from preprocess.packing.pack import records_fingerprint
 from preprocess.packing.recording import LIST, REJECT
+from preprocess.packing.statements import divide, update_statements
 from preprocess.packing.swap import remove_products, swap_in
 
 
@@ -95,6 +96,7 @@ def reuse_store(
     with directory_lock(dest):
         if claim(dest, plan, options.overwrite):
             print_summary(dest, read_json(dest / MANIFEST_FILE))
+            update_statements(dest, records)
             print(f"{dest} was complete already; nothing to do (--overwrite makes it again)")
             extend(dest)
             return
@@ -125,7 +127,8 @@ def reuse_store(
         part = Places(place.files, *(column[position] for column in place[1:]))
         # Resolved: through a symbolic link "../.." leads elsewhere.
         relative = os.path.relpath(root, dest.resolve())
-        manifest.update(write_records_files(work, records.take(pa.array(kept)), part, data_set, options, relative))
+        chosen = records.take(pa.array(kept))
+        manifest.update(write_records_files(work, chosen, part, data_set, options, relative, statements=divide(records)))
         manifest["fingerprints"][STORE_FILE] = fingerprint(root / STORE_FILE)
         manifest["checksums"] = CHECKSUMS_FILE
         write_json(work / MANIFEST_FILE, manifest)

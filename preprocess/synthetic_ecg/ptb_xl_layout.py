@@ -173,7 +173,7 @@ def _database_row(plan: Plan, cohort: Cohort, index: int) -> dict[str, object]:
         "age": "300.0" if age > 89 else f"{age}.0",
         "sex": int(of_subject.integers(2)),
         "recording_date": str(cohort.time[index]).replace("T", " "),
-        "report": "" if rng.random() < 0.02 else " ".join(write_report(plan)).lower(),
+        "report": "" if rng.random() < 0.02 else ". ".join([*write_report(plan), ""]).strip().lower(),
         "scp_codes": str(codes_of(plan, rng)),
         "validated_by_human": True,
         "strat_fold": 1 + (subject + plan.seed) % FOLDS,

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cmelt_plugin.data.text.tokenizer import encode, load_tokenizer, tokenizer_fingerprint
+from cmelt_plugin.data.text.tokenizer import load_tokenizer, tokenizer_fingerprint
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import first_line
 
-__all__ = ["encode", "first_line", "load_tokenizer", "mask_id", "short_name", "special_ids", "tokenizer_fingerprint"]
+__all__ = ["first_line", "load_tokenizer", "mask_id", "short_name", "special_ids", "tokenizer_fingerprint"]
 
 EXTRA_ID = re.compile(r"<extra_id_\d+>")
 

@@ -16,7 +16,7 @@ from ablation_grid import Grid, Variant, grid_names, read_grid  # noqa: E402
 from tiny_encoders import write_tiny_encoder  # noqa: E402
 
 from cmelt_plugin.errors import DataError  # noqa: E402
-from cmelt_plugin.evaluation.report.published.tables import published_tables  # noqa: E402
+from cmelt_plugin.evaluation.report.published import published_tables  # noqa: E402
 from cmelt_plugin.evaluation.result_files import read_results  # noqa: E402
 
 

@@ -44,7 +44,7 @@ def test_every_key_is_known(name):
     # Hydra lets a command line change only what the file names.
     assert set(values["task"]) == fields(task) - {"seed"}
     assert set(values["criterion"]) == fields(criterion)
-    assert set(values["model"]) <= fields(ClassifierConfig)
+    assert set(values["model"]) - {"_name"} <= fields(ClassifierConfig)
     assert set(values["optimizer"]) <= fields(LayerwiseAdamConfig)
     assert not ONE_HOST_ONLY & {key for section in values.values() for key in section}
     assert values["hydra"]["run"]["dir"] == "."

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cmelt_plugin.losses import etm_loss, mem_loss, mlm_loss, siglep_loss
-from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
 from cmelt_plugin.modules.patches import standardise_leads
 from cmelt_plugin.modules.pooling import masked_mean
 from cmelt_plugin.modules.text_encoder import TextEncoder
@@ -56,7 +56,7 @@ def step(pair: tuple[Any, dict[str, Any]], dtype: torch.dtype = torch.float32, w
         model = model.to(dtype)
         sample["net_input"]["ecg"] = sample["net_input"]["ecg"].to(dtype)  # as the hosts hand floating-point numbers over
     scale = 128.0 if dtype == torch.float16 else 1.0
-    criterion = CMELTCriterion(CMELTCriterionConfig(), SimpleNamespace()).train()
+    criterion = CompositeCriterion(CMELTCriterionConfig(), SimpleNamespace()).train()
     try:
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             loss, _, log = criterion(model, sample)

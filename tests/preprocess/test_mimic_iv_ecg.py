@@ -87,8 +87,10 @@ def test_odd_but_usable_records(tmp_path):
     expected = np.sin(2 * np.pi * 5 * np.arange(5000) / 500)
     assert np.abs(ecg[0, :, 100:-100] - expected[100:-100]).max() < 0.02
     assert not ecg[1, :, 3500:].any()
-    texts = read_reports(tmp_path / "m").texts.to_pylist()
+    reports = read_reports(tmp_path / "m")
+    texts = reports.texts.to_pylist()
     assert texts[2] == words and texts[3] == "sinus rhythmus ecg qt verl\u00e4ngerung"
+    assert reports.statements_kept and reports.statements[3].as_py() == ["sinus rhythmus", "ecg qt verl\u00e4ngerung"]
 
 
 def test_leads_are_ordered_by_name(tmp_path):
@@ -113,7 +115,9 @@ def test_reports_are_joined_on_the_study(tmp_path):
 
 def test_columns_beyond_ten_keep_their_order(tmp_path):
     write_mimic_layout(tmp_path, [{"report": [f"c{i}" for i in range(18)]}])
-    assert read_records(tmp_path)["report"].to_pylist() == [" ".join(f"c{i}" for i in range(18))]
+    table = read_records(tmp_path)
+    assert table["report"].to_pylist() == [" ".join(f"c{i}" for i in range(18))]
+    assert table["statements"].to_pylist() == ["\n".join(f"c{i}" for i in range(18))]
 
 
 def test_report_that_is_not_utf8(tmp_path, capsys):

@@ -162,7 +162,9 @@ def test_each_task_end_to_end(twin, tmp_path, capsys, task):
 
 def test_reports_stay_with_labelled_records(twin, tmp_path):
     run("all", twin, tmp_path / "m")
-    texts = read_reports(tmp_path / "m").texts.to_pylist()
+    reports = read_reports(tmp_path / "m")
+    texts = reports.texts.to_pylist()
+    assert 2 < len(reports.statements.flatten()) / len(texts) < 8  # the twin ends each in a full stop
     rows, without = rows_of(twin), 0
     for split in available_splits(tmp_path / "m"):
         meta = Manifest.open(tmp_path / "m", split).meta(["record_id", "report_id"]).to_pylist()
@@ -397,3 +399,14 @@ def test_real_recordings(real_data, tmp_path, rate):
 
 def ptb_xl_path(name, rate):
     return f"records{rate}/00000/{name}_{'hr' if rate == 500 else 'lr'}"
+
+
+def test_corrections_are_statements_of_their_own(twin):
+    table = ptb_xl.read_database(twin, limit=2)
+    table["report"] = ["sinusrhythmus normales ekg Edit: NORM 100, (NDT)", "sinus rhythm. normal ecg.  Edit: LVH"]
+    records = ptb_xl.records_of(table)
+    assert records["report"].to_pylist() == ["sinusrhythmus normales ecg edit norm 100 ndt", "sinus rhythm normal ecg edit lvh"]
+    assert records["statements"].to_pylist() == [
+        "sinusrhythmus normales ecg\nedit norm 100 ndt",
+        "sinus rhythm\nnormal ecg\nedit lvh",
+    ]

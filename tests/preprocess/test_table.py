@@ -68,7 +68,7 @@ def test_labels_splits_and_texts(root, name, capsys):
         "id": [f"id{i}" for i in range(N)],
         "patient": ["a", "a", "b", "c", "d", "e"],
         "part": ["train", "Training", "val", "validation", "dev", "TEST"],
-        "text": ["Sinus rhythm.", "Vorhofflimmern", "", "EKG normal", "x", "x"],
+        "text": ["Sinus rhythm. Linkstyp", "Vorhofflimmern", "", "EKG normal", "x", "x"],
         "sex": ["F", "male", "", "f", "M", "?"],
         "age": ["61", "", "x", "30.5", "1", "2"],
         **LABELS,
@@ -82,7 +82,9 @@ def test_labels_splits_and_texts(root, name, capsys):
         expected = [float(LABELS[label][i] or "nan") for label in ("PVC", "AF")]
         assert np.array_equal(found[f"id{i}"][2], expected, equal_nan=True)
     assert read_json(root.parent / "m" / "labels.json") == {"label_set": "ours", "names": ["PVC", "AF"]}
-    assert read_reports(root.parent / "m").texts.to_pylist() == ["sinus rhythm", "vorhofflimmern", "ecg normal", "x"]
+    reports = read_reports(root.parent / "m")
+    assert reports.texts.to_pylist() == ["sinus rhythm linkstyp", "vorhofflimmern", "ecg normal", "x"]
+    assert reports.statements.to_pylist() == [["sinus rhythm", "linkstyp"], ["vorhofflimmern"], ["ecg normal"], ["x"]]
     meta = Manifest.open(root.parent / "m", "train").meta().to_pylist()
     assert [(row["subject_id"], row["sex"], row["age"]) for row in meta][0] == ("a", "F", 61.0)
     assert meta[1]["sex"] == "M" and np.isnan(meta[1]["age"]) and meta[0]["source"] == "ours"
@@ -94,6 +96,14 @@ def test_labels_splits_and_texts(root, name, capsys):
         "1 of 6 recordings have no F or M in column sex (such as '?'): taken as unknown",
         "1 of 6 recordings have no number of years in column age (such as 'x'): taken as unknown",
     ]
+
+
+def test_columns_that_are_one_statement_each(root):
+    columns = {"path": wfdb_files(root), "first": ["Sinus. Rhythm", "b"] * 3, "second": ["", "EKG; normal"] * 3}
+    run(root, columns, "--report-columns", "first,second")
+    reports = read_reports(root.parent / "m")
+    assert reports.texts.to_pylist() == ["sinus rhythm", "b ecg normal"]
+    assert reports.statements.to_pylist() == [["sinus rhythm"], ["b", "ecg normal"]]
 
 
 def test_sexes_and_ages_that_are_not_understood_are_counted(root, capsys):

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_texts import make_reports, write_directory
+from report_texts import make_reports, write_directory, write_format_1, write_wordpiece
 
-from cmelt_plugin.data.files import read_json, write_json
+from cmelt_plugin.data.files import fingerprint, read_json, write_json
 from cmelt_plugin.data.text.reports import write_reports
+from cmelt_plugin.data.text.tokenizer import encode
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import import_transformers
 from preprocess import tokenizer as command
-from preprocess.text.hf_tokenizer import encode, load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
+from preprocess.text.hf_tokenizer import load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
 from preprocess.text.t5_folder import train_sentencepiece
 from tests.preprocess.packing.test_swap import killed_at, visible
 
@@ -43,13 +44,7 @@ def directory(trained: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def wordpiece(tmp_path_factory) -> Path:
     """A BERT-style tokenizer folder."""
-    folder = tmp_path_factory.mktemp("bert")
-    words = sorted({word for text in make_reports(300) for word in text.split()})
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
-    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": len(vocabulary)}))
-    return folder
+    return write_wordpiece(tmp_path_factory.mktemp("bert"), make_reports(300))
 
 
 def test_trained_folder_loads_as_t5_and_its_sidecar_agrees(trained: Path) -> None:
@@ -63,6 +58,7 @@ def test_trained_folder_loads_as_t5_and_its_sidecar_agrees(trained: Path) -> Non
         assert ids == tokenizer(text)["input_ids"]
         assert ids[-1] == tokenizer.eos_token_id == 1
         assert tokenizer.decode(ids, skip_special_tokens=True) == text
+        assert [table[index][start:stop].tolist() for start, stop in table.spans(index)] == [ids[:-1]]
     info = table.info
     assert info["mask_id"] == tokenizer.convert_tokens_to_ids("<extra_id_0>") == len(tokenizer) - 1
     assert info["pad_id"] == 0 and info["vocab_size"] == len(tokenizer) and info["tokenizer"] == "tokenizer"
@@ -312,3 +308,41 @@ def test_a_run_killed_between_its_files_is_done_again(directory: Path, trained: 
     command.main(["--manifest", str(directory), *TRAIN, "--overwrite"])
     for path in (trained / "tokenizer").iterdir():
         assert (directory / "tokenizer" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_tables_and_tokenizers_made_for_format_1_are_taken_up(tmp_path: Path, capsys) -> None:
+    """The same command that made them adds the places of statements; the ids stay, and nothing is trained again."""
+    texts = write_directory(tmp_path, 40)
+    source = write_format_1(tmp_path, texts, np.ones(40))
+    command.main(["--manifest", str(tmp_path), *TRAIN])
+    table = TokenTable.load(tmp_path / "reports.tokenizer.npz")
+    info = {key: value for key, value in table.info.items() if key != "statements_fingerprint"}
+    former = {**info, "format": 1, "source_fingerprint": fingerprint(source)}
+    TokenTable(np.array(table.ids), table.offsets, former).save(tmp_path / "reports.tokenizer.npz")
+    plan = read_json(tmp_path / "tokenizer" / "training.json")
+    write_json(tmp_path / "tokenizer" / "training.json", {**plan, "reports_fingerprint": fingerprint(source)})
+    statements = [text.split(" ", 1) if " " in text else [text] for text in texts]
+    write_reports(tmp_path, texts, np.ones(40), statements)
+    capsys.readouterr()
+    command.main(["--manifest", str(tmp_path), *TRAIN])
+    out = capsys.readouterr().out
+    assert f"{tmp_path / 'tokenizer'}: up to date" in out and "made again, for the statements of the reports" in out
+    new = TokenTable.load(tmp_path / "reports.tokenizer.npz", source, statements=True)
+    assert new.ids.tolist() == table.ids.tolist() and new.info["format"] == 2
+    tokenizer = load_tokenizer(str(tmp_path / "tokenizer"))
+    for index, parts in enumerate(statements):
+        assert [tokenizer.decode(new[index][start:stop]) for start, stop in new.spans(index)] == parts
+    command.main(["--manifest", str(tmp_path), *TRAIN])
+    assert "reports.tokenizer.npz: up to date" in capsys.readouterr().out
+
+
+def test_tokenizers_that_cannot_say_where_statements_are(trained: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    shutil.copy(trained / "reports.parquet", tmp_path)
+    slow = load_tokenizer(str(trained / "tokenizer"))
+    monkeypatch.setattr(type(slow), "is_fast", property(lambda _: False))
+    command.main(["--manifest", str(tmp_path), "--tokenizer", str(trained / "tokenizer")])
+    assert "does not say which characters a token stands for" in capsys.readouterr().out
+    table = TokenTable.load(tmp_path / "reports.tokenizer.npz", tmp_path / "reports.parquet")
+    expected = TokenTable.load(trained / "reports.tokenizer.npz")
+    assert table.statements is None and table.ids.tolist() == expected.ids.tolist()
+    assert table.spans(7).tolist() == expected.spans(7).tolist()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +53,22 @@ def write_directory(directory: Path, n: int, split_reports: dict[str, np.ndarray
         (directory / f"{split}.tsv").write_text(".\n")
     write_reports(directory, texts, counts)
     return texts
+
+
+def write_format_1(directory: Path, texts: Sequence[str], counts: Sequence[int]) -> Path:
+    """``reports.parquet`` as it was before it kept statements; return its path."""
+    path = directory / "reports.parquet"
+    ids = np.arange(len(texts), dtype=np.int32)
+    columns = {"report_id": ids, "text": pa.array(texts, pa.string()), "count": np.asarray(counts, dtype=np.int64)}
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def write_wordpiece(folder: Path, texts: Sequence[str]) -> Path:
+    """A folder with a BERT-style tokenizer whose vocabulary is the words of ``texts``."""
+    words = sorted({word for text in texts for word in text.split()})
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": len(vocabulary)}))
+    return folder

@@ -15,7 +15,8 @@ from cmelt_plugin.data.batches.negatives import NegativeTable
 from cmelt_plugin.data.directory.manifest import META_SCHEMA, write_split
 from cmelt_plugin.data.files import fingerprint, write_json
 from cmelt_plugin.data.store.record_store import shard_name, write_records
-from cmelt_plugin.data.text.reports import write_reports
+from cmelt_plugin.data.text.report_fingerprints import known_fingerprints
+from cmelt_plugin.data.text.reports import REPORTS_FILE, write_reports
 from cmelt_plugin.data.text.tokens import TokenTable
 
 VOCAB = 60
@@ -78,6 +79,10 @@ def hosted_tiny_model(**changes: Any) -> Any:
     return model_class.build_model(host.model_config_class(model_class)(**values))
 
 
+def _fingerprint_of(source: Path) -> str:
+    return known_fingerprints(source)[0] if source.name == REPORTS_FILE else fingerprint(source)
+
+
 def token_table(texts: Sequence[Sequence[int]], source: Path | None = None, **extra: Any) -> TokenTable:
     """A token table over the tiny vocabulary; every text ends in EOS."""
     rows = [[*text, EOS] for text in texts]
@@ -85,7 +90,7 @@ def token_table(texts: Sequence[Sequence[int]], source: Path | None = None, **ex
         "format": 1,
         "tokenizer": "tiny",
         "fingerprint": "sha256:tiny",
-        "source_fingerprint": fingerprint(source) if source else "",
+        "source_fingerprint": _fingerprint_of(source) if source else "",
         "vocab_size": VOCAB,
         "pad_id": PAD,
         "mask_id": MASK,

@@ -14,7 +14,15 @@ from typing import Any
 
 import pytest
 from hosts import HOSTS, host_python
-from systems.recorded_run import FIXTURE, UPDATES, UPDATES_OF_FINETUNING, UPDATES_OF_RELEASE, UPDATES_RESUMED, run_everything
+
+from tests.systems.recorded_run import (
+    FIXTURE,
+    UPDATES,
+    UPDATES_OF_FINETUNING,
+    UPDATES_OF_RELEASE,
+    UPDATES_RESUMED,
+    run_everything,
+)
 
 SAME_BITS = ("cpu", "instructions", "threads", "torch", "numpy", "scikit-learn", "transformers")
 RELATIVE, ABSOLUTE = 1e-5, 2e-6

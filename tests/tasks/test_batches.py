@@ -15,7 +15,7 @@ from cmelt_plugin import host, register
 from cmelt_plugin.criterions.classification import ClassificationCriterion, ClassificationCriterionConfig
 from cmelt_plugin.criterions.identification import IdentificationCriterion, IdentificationCriterionConfig
 from cmelt_plugin.data.store.record_store import RecordStore
-from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
 from cmelt_plugin.tasks.base import ECGTask
 from tests.tasks import test_classification, test_identification
 
@@ -38,7 +38,7 @@ def made(name: str, folders: dict[str, Any]) -> tuple[ECGTask, Any, Any]:
     torch.manual_seed(0)
     if name == "pretraining":
         task = pretraining_task(folders["pairs"])
-        model, criterion = hosted_tiny_model(), CMELTCriterion(CMELTCriterionConfig(), task)
+        model, criterion = hosted_tiny_model(), CompositeCriterion(CMELTCriterionConfig(), task)
     elif name == "classification":
         task, model = test_classification.task(folders["labelled"], folders["pretrained"], lead_mask_probability=0.5)
         criterion = ClassificationCriterion(ClassificationCriterionConfig(), task)

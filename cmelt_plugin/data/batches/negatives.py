@@ -18,6 +18,7 @@ from cmelt_plugin.data.directory.replacing import replacing
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
 from cmelt_plugin.data.store.memory_maps import MappedArray, blocks, map_npy
 from cmelt_plugin.data.store.npy_files import read_npy
+from cmelt_plugin.data.text.report_fingerprints import known_fingerprints
 from cmelt_plugin.data.text.reports import count_reports
 from cmelt_plugin.errors import DataError
 
@@ -35,11 +36,16 @@ def has_negatives(directory: str | os.PathLike) -> bool:
 
 
 def source_fingerprints(directory: str | os.PathLike, split: str) -> dict[str, str]:
-    """Fingerprints of the two files negatives are computed from: the reports and the split's records.
+    """Fingerprints of what negatives are computed from: the texts of the reports and the split's records.
 
     Raises:
         DataError: one of the files is missing.
     """
+    return {key: known[0] for key, known in _known_sources(directory, split).items()}
+
+
+def _known_sources(directory: str | os.PathLike, split: str) -> dict[str, tuple[str, ...]]:
+    """All fingerprints by which a description may name each source, the one for new descriptions first."""
     paths = {
         "reports_fingerprint": Path(directory) / "reports.parquet",
         "split_fingerprint": Path(directory) / f"{split}.meta.parquet",
@@ -47,7 +53,8 @@ def source_fingerprints(directory: str | os.PathLike, split: str) -> dict[str, s
     for path in paths.values():
         if not path.is_file():
             raise DataError(f"{path}: no such file; write the manifest directory again with its preprocess command")
-    return {key: fingerprint(path) for key, path in paths.items()}
+    reports, records = paths.values()
+    return dict(zip(paths, (known_fingerprints(reports), (fingerprint(records),))))
 
 
 class RandomNegatives:
@@ -189,8 +196,8 @@ class NegativeTable:
         if info.get("split") != split:
             raise DataError(f"{info_path}: describes split {info.get('split')!r}, not {split!r}; {rerun}")
         sources = {"reports_fingerprint": "reports.parquet", "split_fingerprint": f"{split}.meta.parquet"}
-        for key, value in source_fingerprints(directory, split).items():
-            if info.get(key) != value:
+        for key, known in _known_sources(directory, split).items():
+            if info.get(key) not in known:
                 raise DataError(f"{array_path}: stale, {sources[key]} has changed since it was made; {rerun}")
         check_listed(array_path)
         if fingerprint(array_path) != info.get("neighbours_fingerprint"):

@@ -16,6 +16,7 @@ from cmelt_plugin.data.directory.own_files import LABELS_FILE, PROMPTS_FILE, REP
 from cmelt_plugin.data.files import read_object
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.data.store.ties import check_store_tie
+from cmelt_plugin.data.text.report_fingerprints import known_fingerprints
 from cmelt_plugin.data.text.reports import read_reports
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
@@ -123,9 +124,18 @@ def _noted_files(directory: Path, jobs: dict[Path, Any], report: Report) -> dict
             and is_part(str(name))
             and other.is_file()
             and other.parent == directory
+            and not (name == REPORTS_FILE and _took_its_place(other, digest))
         ):
             found[other] = Entry(other.stat().st_size, digest), False
     return found
+
+
+def _took_its_place(reports: Path, digest: str) -> bool:
+    """Whether these reports replaced, with their statements, the file of this fingerprint."""
+    try:
+        return digest in known_fingerprints(reports)[1:-1]
+    except DataError:
+        return False
 
 
 def _shards(store: Path, jobs: dict[Path, Any], report: Report) -> dict[Path, tuple[Entry, bool]]:
@@ -216,4 +226,14 @@ def _open_everything(directory: Path, report: Report) -> None:
                 report.unchecked.append(line)
     for kind, source in (("reports", REPORTS_FILE), ("prompts", PROMPTS_FILE)):
         for path in sorted(directory.glob(f"{kind}.*.npz")):
-            report.attempt(path, lambda path=path, source=source: TokenTable.load(path, directory / source))
+            report.attempt(path, lambda path=path, source=source: _open_tokens(path, directory / source))
+
+
+def _open_tokens(path: Path, source: Path) -> None:
+    """Read a table of token ids; its statements, where it has any, must be those of its source."""
+    table = TokenTable.load(path, source)
+    if table.statements is not None and not table.has_statements_of(read_reports(source.parent)):
+        raise DataError(
+            f"{path}: holds places of other statements than those of {source.name}; run preprocess/tokenizer.py again, with "
+            f"{table.info['tokenizer']}"
+        )

@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 _remembered: dict[str, tuple[tuple[Any, ...], Any]] = {}
 
 
-def _once(what: str, path: str | os.PathLike, read: Callable[[Any], T]) -> T:
+def once(what: str, path: str | os.PathLike, read: Callable[[Any], T]) -> T:
     """``read`` of the open file; remembered for as long as the file's place, size and times stay the same."""
     if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would keep everybody waiting
         raise DataError(f"{path}: is not a file; remove it and write it again with the command that made it")
@@ -69,7 +69,7 @@ def fingerprint(path: str | os.PathLike) -> str:
             digest.update(block)
         return "sha256:" + digest.hexdigest()
 
-    return _once("fingerprint", path, digest_of)
+    return once("fingerprint", path, digest_of)
 
 
 def list_checksum(files: dict[str, Entry]) -> str:
@@ -87,7 +87,7 @@ def read_checksums(directory: str | os.PathLike) -> dict[str, Entry] | None:
     """
     path = Path(directory) / CHECKSUMS_FILE
     try:
-        return dict(_once("list", path, lambda handle: _parse(handle.read())))
+        return dict(once("list", path, lambda handle: _parse(handle.read())))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Texts of different lengths as one array of token ids: cut, then padded at the end."""
+"""Texts of different lengths as one array of token ids, and their statements: cut, then padded at the end."""
 
 from __future__ import annotations
 
@@ -43,3 +43,19 @@ def pad(texts: Sequence[Ids], pad_id: int, max_tokens: int | None = None) -> tup
 def padded_texts(table: TokenTable, index: np.ndarray, max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
     """:func:`pad` for the texts ``index [B]`` of a table."""
     return pad([table[int(text)] for text in index], table.info["pad_id"], max_tokens)
+
+
+def padded_spans(table: TokenTable, index: np.ndarray, max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the statements of the texts ``index [B]`` of a table lie in what :func:`padded_texts` gives.
+
+    Returns:
+        Spans int64 ``[B, S, 2]``, first token and end, in order, at least one in each text; and which are padding (0 to 0),
+        bool ``[B, S]``, True = padding. Statements that lost all their tokens to the cut are left out.
+    """
+    rows = [table.spans(int(text), max_tokens) for text in index]
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    padding = np.arange(lengths.max(initial=1))[None, :] >= lengths[:, None]
+    spans = np.zeros((*padding.shape, 2), dtype=np.int64)
+    if rows:
+        spans[~padding] = np.concatenate(rows)
+    return spans, padding

@@ -39,6 +39,7 @@ def open_token_file(
     tag: str | None = None,
     fingerprint: str | None = None,
     vocab_size: int | None = None,
+    statements: bool = False,
 ) -> TokenTable:
     """The token ids that a model reads, checked against the texts they were made from.
 
@@ -48,6 +49,7 @@ def open_token_file(
         tag: ``KIND.TAG.npz`` is meant; None: the file made by the tokenizer of ``fingerprint``, or the only one.
         fingerprint: that of the model's tokenizer; None: not known yet, as before training.
         vocab_size: tokens that the model's text encoder knows; None: not checked.
+        statements: whether the model reads the statements of reports, which must then be those of the reports.
 
     Raises:
         DataError: no such file, several to choose from, made by another tokenizer, stale, damaged, or with more tokens than
@@ -63,7 +65,7 @@ def open_token_file(
         names = ", ".join(file.name for file in files)
         why = "" if fingerprint is None else ", none of them made with the tokenizer the model was trained with"
         raise DataError(f"{directory}: several token files for {source}: {names}{why}; choose one with task.tokenizer=TAG")
-    tokens = TokenTable.load(path, directory / source)
+    tokens = TokenTable.load(path, directory / source, statements=statements)
     if fingerprint is not None and fingerprint != tokens.info["fingerprint"]:
         raise DataError(
             f"{path} was made with the tokenizer {tokens.info['tokenizer']!r}, which is not the one the model was "

@@ -7,6 +7,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from cmelt_plugin.data.text.statement_spans import token_spans
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import load_tokenizer as _load_tokenizer
 
@@ -65,15 +68,41 @@ def encode(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> tuple[list[
     Returns:
         The ids, and how many texts were cut.
     """
-    texts = list(texts)
+    encoded, cut = _encode(tokenizer, list(texts), max_tokens, ["input_ids"])
+    return encoded["input_ids"], cut
+
+
+def encode_statements(
+    tokenizer: Any, reports: Sequence[Sequence[str]], max_tokens: int
+) -> tuple[list[list[int]], list[np.ndarray], int]:
+    """:func:`encode` of reports, each given as its statements, which joined by blanks are its text.
+
+    The tokenizer must be a fast one, ``tokenizer.is_fast``: others do not say which characters a token stands for.
+
+    Returns:
+        The ids; int32 ``[S, 2]`` for each report, see :func:`~cmelt_plugin.data.text.statement_spans.token_spans`; and how
+        many reports were cut.
+    """
+    fields = ["input_ids", "offset_mapping", "special_tokens_mask"]
+    more = {"return_offsets_mapping": True, "return_special_tokens_mask": True}
+    encoded, cut = _encode(tokenizer, [" ".join(statements) for statements in reports], max_tokens, fields, **more)
+    spans = [token_spans(*row) for row in zip(encoded["offset_mapping"], encoded["special_tokens_mask"], reports)]
+    return encoded["input_ids"], spans, cut
+
+
+def _encode(
+    tokenizer: Any, texts: list[str], max_tokens: int, fields: Sequence[str], **more: bool
+) -> tuple[dict[str, list[Any]], int]:
+    """What a tokenizer says of each text, and how many it had to cut."""
     if not texts:
-        return [], 0
-    ids = tokenizer(texts, return_attention_mask=False, verbose=False)["input_ids"]
-    long = [index for index, row in enumerate(ids) if len(row) > max_tokens]
+        return {field: [] for field in fields}, 0
+    encoded = tokenizer(texts, return_attention_mask=False, verbose=False, **more)
+    result = {field: list(encoded[field]) for field in fields}
+    long = [index for index, row in enumerate(result["input_ids"]) if len(row) > max_tokens]
     if long:
-        cut = tokenizer([texts[index] for index in long], truncation=True, max_length=max_tokens, return_attention_mask=False)[
-            "input_ids"
-        ]
-        for index, row in zip(long, cut):
-            ids[index] = row
-    return ids, len(long)
+        chosen = [texts[index] for index in long]
+        cut = tokenizer(chosen, truncation=True, max_length=max_tokens, return_attention_mask=False, **more)
+        for field in fields:
+            for index, row in zip(long, cut[field]):
+                result[field][index] = row
+    return result, len(long)

@@ -16,14 +16,19 @@ from typing import Any
 import numpy as np
 
 from cmelt_plugin.data.directory.checksums import check_listed
-from cmelt_plugin.data.directory.own_files import LABELS_FILE
+from cmelt_plugin.data.directory.own_files import LABELS_FILE, REPORTS_FILE
 from cmelt_plugin.data.directory.replacing import replacing
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_object
 from cmelt_plugin.data.store.memory_maps import MappedArray, blocks, check_npz, map_npz
 from cmelt_plugin.data.store.npy_files import read_npz
+from cmelt_plugin.data.text.report_fingerprints import known_fingerprints
+from cmelt_plugin.data.text.reports import Reports, read_reports
+from cmelt_plugin.data.text.statement_spans import StatementTable, cut_spans
 from cmelt_plugin.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
+READ_FORMATS = (1, 2)  # 1 knew no statements
+NOT_INFO = ["ids", "offsets", "class_index", "statement_offsets", "statement_spans"]
 REQUIRED = (
     "format",
     "tokenizer",
@@ -45,9 +50,11 @@ class TokenTable:
             memory-mapped in a table that was loaded.
         offsets: int64 ``[n + 1]``; text ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
         info: ``format, tokenizer, fingerprint, source_fingerprint, vocab_size, pad_id, mask_id, special_ids, max_tokens``
-            (``fingerprint`` is the tokenizer's, ``source_fingerprint`` that of the file the texts came from); of prompts
-            also ``class_names``, the classes in the order that ``class_index`` counts.
+            (``fingerprint`` is the tokenizer's, ``source_fingerprint`` that of the texts or of the file they came from); of
+            reports also ``statements_fingerprint``, of prompts ``class_names``, the classes in the order that ``class_index``
+            counts.
         class_index: int32 ``[n]``, the class each text describes (prompts only), else None.
+        statements: where the statements of each report lie (reports only), else None.
     """
 
     def __init__(
@@ -56,11 +63,12 @@ class TokenTable:
         offsets: np.ndarray,
         info: dict[str, Any],
         class_index: np.ndarray | None = None,
+        statements: StatementTable | None = None,
     ) -> None:
         """Check that the arrays and ``info`` belong together.
 
         Raises:
-            DataError: an ``info`` key is missing, or offsets, ids or class indices are out of range.
+            DataError: an ``info`` key is missing, or offsets, ids, class indices or statements are out of range.
         """
         self._mapped = ids if isinstance(ids, MappedArray) else None
         for values in (self._mapped.array if self._mapped else ids, offsets, *(() if class_index is None else (class_index,))):
@@ -70,14 +78,16 @@ class TokenTable:
         self.offsets = np.ascontiguousarray(offsets, dtype=np.int64)
         self.info = dict(info)
         self.class_index = None if class_index is None else np.ascontiguousarray(class_index, dtype=np.int32)
+        self.statements = statements
+        self._ends: tuple[int, int] | None = None
         self._check()
 
     def _check(self) -> None:
         missing = [key for key in REQUIRED if key not in self.info]
         if missing:
             raise DataError(f"token table: info lacks {', '.join(missing)}")
-        if self.info["format"] != FORMAT:
-            raise DataError(f"token table: format {self.info['format']}, this version reads format {FORMAT}")
+        if self.info["format"] not in READ_FORMATS:
+            raise DataError(f"token table: format {self.info['format']}, this version reads formats 1 and {FORMAT}")
         _check_info(self.info)
         offsets = self.offsets
         if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(self.ids):
@@ -89,6 +99,8 @@ class TokenTable:
                 raise DataError(f"token table: ids outside 0..{self.info['vocab_size'] - 1}")
         if self.class_index is not None and self.class_index.shape != (len(self),):
             raise DataError(f"token table: {self.class_index.size} class indices for {len(self)} texts")
+        if self.statements is not None:
+            self.statements.check(self.lengths())
         names = self.info.get("class_names")
         if self.class_index is not None and self.class_index.size:
             limit = np.iinfo(np.int32).max if names is None else len(names)
@@ -117,18 +129,66 @@ class TokenTable:
         """Tokens per text, int64 ``[n]``."""
         return np.diff(self.offsets)
 
+    def spans(self, index: int, max_tokens: int | None = None) -> np.ndarray:
+        """Where the statements of one text lie in its ids: int32 ``[S, 2]``, first token and end, in order, S >= 1.
+
+        Statements without a token are left out. A table that knows no statements (class texts, format 1) has one for each text:
+        all tokens but those that the tokenizer adds.
+
+        Args:
+            index: the text.
+            max_tokens: of texts that are cut, see :func:`~cmelt_plugin.data.text.padding.cut`.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"text {index} of {len(self)}")
+        length = int(self.offsets[index + 1] - self.offsets[index])
+        if self.statements is None:
+            before, after = self._added_tokens()
+            spans = np.array([[before, length - after]], dtype=np.int32)
+        else:
+            spans = self.statements[index]
+        return cut_spans(spans, length, length if max_tokens is None else max_tokens)
+
+    def _added_tokens(self) -> tuple[int, int]:
+        """How many tokens the tokenizer adds before and after every text: special ones that all texts begin or end with."""
+        if self._ends is None:
+            shortest = int(self.lengths().min(initial=np.iinfo(np.int32).max)) if len(self) else 0
+            starts, stops = self.offsets[:-1], self.offsets[1:]
+            before = self._common(starts, 1, shortest)
+            self._ends = before, self._common(stops - 1, -1, shortest - before)
+        return self._ends
+
+    def _common(self, places: np.ndarray, step: int, most: int) -> int:
+        count = 0
+        while count < most:
+            ids = np.unique(self.ids[places + count * step])
+            if len(ids) > 1 or ids[0] not in self.info["special_ids"]:
+                break
+            count += 1
+        return count
+
+    def has_statements_of(self, reports: Reports) -> bool:
+        """Whether its spans are those of these reports' statements."""
+        if self.statements is None:
+            return len(reports.statements.flatten()) == len(reports)
+        return self.info.get("statements_fingerprint") == reports.statements_fingerprint
+
     def save(self, path: str | os.PathLike) -> None:
         """Write the table to ``path`` (``.npz``), atomically."""
         info = np.frombuffer(json.dumps(self.info, ensure_ascii=False).encode("utf-8"), dtype=np.uint8)
         arrays = {"ids": self.ids, "offsets": self.offsets, "info": info}
         if self.class_index is not None:
             arrays["class_index"] = self.class_index
+        if self.statements is not None:
+            arrays.update(self.statements.arrays())
         with replacing(Path(path).parent, [Path(path).name]), atomic_path(path) as temporary:
             np.savez(temporary, **arrays)
 
     @classmethod
-    def load(cls, path: str | os.PathLike, source_path: str | os.PathLike | None = None) -> TokenTable:
-        """Read a table; with ``source_path`` also check that it was made from that very file.
+    def load(
+        cls, path: str | os.PathLike, source_path: str | os.PathLike | None = None, *, statements: bool = False
+    ) -> TokenTable:
+        """Read a table; with ``source_path`` also check that it was made from the texts of that file.
 
         The ids stay in the file, checked once from beginning to end; processes share what they read of them. Class texts are
         also checked against the order of the classes in ``labels.json``.
@@ -136,6 +196,7 @@ class TokenTable:
         Args:
             path: the ``.npz`` file.
             source_path: ``reports.parquet`` or ``prompts.json`` whose texts it should hold.
+            statements: whether its statements must be those of ``source_path``, too.
 
         Raises:
             DataError: the file is missing or damaged, or was made from another version of ``source_path``.
@@ -152,7 +213,8 @@ class TokenTable:
             info = json.loads(arrays["info"].tobytes().decode("utf-8"))
             if not isinstance(info, dict):
                 raise ValueError("its description is not an object")
-            table = cls(ids if mapped else arrays["ids"], arrays["offsets"], info, arrays.get("class_index"))
+            spans = StatementTable.of_arrays(arrays)
+            table = cls(ids if mapped else arrays["ids"], arrays["offsets"], info, arrays.get("class_index"), spans)
         except FileNotFoundError:
             raise DataError(f"{path}: no such file; {rerun}") from None
         except DataError as error:
@@ -164,8 +226,14 @@ class TokenTable:
         if source_path is not None:
             if not Path(source_path).is_file():
                 raise DataError(f"{source_path}: no such file, although {path.name} was made from it")
-            if fingerprint(source_path) != info["source_fingerprint"]:
+            is_reports = Path(source_path).name == REPORTS_FILE
+            known = known_fingerprints(source_path) if is_reports else (fingerprint(source_path),)
+            if info["source_fingerprint"] not in known:
                 raise DataError(f"{path}: stale, {Path(source_path).name} has changed since it was made; {rerun}")
+            # By their own fingerprint, so that files made from tables of format 1 stay valid when it is upgraded.
+            table.info["source_fingerprint"] = known[0]
+            if statements and is_reports and not table.has_statements_of(read_reports(Path(source_path).parent)):
+                raise DataError(f"{path}: does not hold the statements of {Path(source_path).name}; {rerun}")
         labels = path.parent / LABELS_FILE
         if "class_names" in info and labels.is_file() and read_object(labels).get("names") != info["class_names"]:
             raise DataError(f"{path}: stale, made for other classes, or another order of them, than {labels.name}; {rerun}")
@@ -179,7 +247,7 @@ def read_info(path: str | os.PathLike) -> dict[str, Any]:
         DataError: the file is missing or damaged.
     """
     try:
-        info = json.loads(read_npz(path, without=["ids", "offsets", "class_index"])["info"].tobytes().decode("utf-8"))
+        info = json.loads(read_npz(path, without=NOT_INFO)["info"].tobytes().decode("utf-8"))
         missing = [key for key in REQUIRED if key not in info]
         if missing:
             raise DataError(f"token table: info lacks {', '.join(missing)}")

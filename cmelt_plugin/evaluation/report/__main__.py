@@ -18,14 +18,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cmelt_plugin import option_types
-from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.plots.tsne import MIN_RECORDS
-from cmelt_plugin.evaluation.report import table_formats as formats
 from cmelt_plugin.evaluation.report.blocks import Commands, Section
 from cmelt_plugin.evaluation.report.own_rows import ExtendedTable, extend
 from cmelt_plugin.evaluation.report.page import render_page
-from cmelt_plugin.evaluation.report.published.tables import published_tables
+from cmelt_plugin.evaluation.report.published import published_tables
 from cmelt_plugin.evaluation.report.sections.classes import classes_section, with_curves
 from cmelt_plugin.evaluation.report.sections.clinical_reports import words_section
 from cmelt_plugin.evaluation.report.sections.embeddings import tsne_section
@@ -34,6 +32,7 @@ from cmelt_plugin.evaluation.report.sections.published_tables import table_secti
 from cmelt_plugin.evaluation.report.sections.training import training_section
 from cmelt_plugin.evaluation.report.training_log import read_log
 from cmelt_plugin.evaluation.result_files import StoredResult, read_results
+from cmelt_plugin.evaluation.tables import comma_separated, latex, markdown, write_texts
 
 EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.report --runs results --dest report --manifest manifests/mimic-iv-ecg \\
@@ -43,7 +42,7 @@ EXAMPLE = """example:
 
 def write_tables(tables: Sequence[ExtendedTable], dest: Path) -> list[Path]:
     """Write each table as ``table-ID.md``, ``.csv`` and ``.tex``; return the paths."""
-    paths = []
+    paths: list[Path] = []
     for extended in tables:
         table = extended.table
         head, rows = extended.heads(), extended.texts()
@@ -51,14 +50,11 @@ def write_tables(tables: Sequence[ExtendedTable], dest: Path) -> list[Path]:
         caption = f"{table.title} ({table.unit}). Other rows: {table.source}."
         sized = [*rows, ["records evaluated here", *extended.sizes()]] if own else rows
         texts = {
-            "md": f"Table {table.number}: {table.title} ({table.unit})\n\n" + formats.markdown(head, sized),
-            "csv": formats.comma_separated([*head, "measured here"], [[*r, str(i in own)] for i, r in enumerate(rows)]),
-            "tex": formats.latex(head, rows, caption, bold=own),
+            "md": f"Table {table.number}: {table.title} ({table.unit})\n\n" + markdown(head, sized),
+            "csv": comma_separated([*head, "measured here"], [[*r, str(i in own)] for i, r in enumerate(rows)]),
+            "tex": latex(head, rows, caption, bold=own),
         }
-        for suffix, text in texts.items():
-            paths.append(dest / f"table-{table.id}.{suffix}")
-            with atomic_path(paths[-1]) as temporary:
-                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        paths += write_texts(dest, {f"table-{table.id}.{suffix}": text for suffix, text in texts.items()})
     return paths
 
 
@@ -114,8 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables = [extended for extended in every if extended.has_own or args.all_tables]
     text = build_page(results, tables, args.manifest, args.log, args.min_records)
     paths = write_tables(tables, args.dest / "tables")
-    with atomic_path(args.dest / "report.html") as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    write_texts(args.dest, {"report.html": text})
     print(f"{len(results)} results, {len(tables)} tables ({len(paths)} files in {args.dest / 'tables'})")
     for extended in tables:
         print(f"\nTable {extended.table.number}: {extended.table.title} ({extended.table.unit})")

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cmelt_plugin.evaluation.report.descriptions import lead_set, row_name
-from cmelt_plugin.evaluation.report.published.tables import Column, Table
-from cmelt_plugin.evaluation.report.table_formats import DASH
+from cmelt_plugin.evaluation.report.published import Column, Table
 from cmelt_plugin.evaluation.result_files import Result, StoredResult
+from cmelt_plugin.evaluation.tables import DASH
 
 
 class Cell(NamedTuple):
@@ -66,8 +66,8 @@ class ExtendedTable(NamedTuple):
         """Per column, how many records our values rest on: ``880`` or, where they differ, ``66 to 880``."""
         sizes = []
         for index in range(len(self.table.columns)):
-            found = {row.cells[index].n_records for row in self.rows if row.own} - {None}
-            known = sorted(n for n in found if n is not None)
+            counts = {row.cells[index].n_records for row in self.rows if row.own} - {None}
+            known = sorted(n for n in counts if n is not None)
             sizes.append(DASH if not known else str(known[0]) if len(known) == 1 else f"{known[0]} to {known[-1]}")
         return sizes
 
@@ -76,15 +76,15 @@ def matches(result: Result, wanted: dict[str, Any]) -> bool:
     """Whether a result belongs into a column; fractions are compared as numbers."""
     for key, value in wanted.items():
         if key == "settings.lead_set":
-            found: Any = lead_set(result)
+            value_here: Any = lead_set(result)
         elif key.startswith("settings."):
-            found = result.settings.get(key[len("settings.") :])
+            value_here = result.settings.get(key[len("settings.") :])
         else:
-            found = getattr(result, key)
-        if isinstance(value, float) and isinstance(found, (int, float)):
-            if abs(float(found) - value) > 1e-9:
+            value_here = getattr(result, key)
+        if isinstance(value, float) and isinstance(value_here, (int, float)):
+            if abs(float(value_here) - value) > 1e-9:
                 return False
-        elif found != value:
+        elif value_here != value:
             return False
     return True
 
@@ -110,8 +110,9 @@ def extend(table: Table, results: Sequence[StoredResult]) -> ExtendedTable:
                 cells = own.setdefault(row_name(result), {})
                 if index not in cells or result.split == "test" or cells[index].split != "test":
                     cells[index] = result
-    for method, found in own.items():
-        cells = [_cell(found[index], table.metric) if index in found else Cell(None) for index in range(len(table.columns))]
+    for method, measured in own.items():
+        columns = range(len(table.columns))
+        cells = [_cell(measured[index], table.metric) if index in measured else Cell(None) for index in columns]
         rows.append(ExtendedRow(method, _with_means(table.columns, cells), True))
     return ExtendedTable(table, rows)
 

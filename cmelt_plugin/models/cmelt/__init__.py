@@ -7,12 +7,13 @@ register_system(
     model="cmelt_plugin.models.cmelt.model:CMELT",
     config="cmelt_plugin.models.cmelt.config:CMELTConfig",
     criterions={
-        "cmelt": "cmelt_plugin.models.cmelt.criterion:CMELTCriterion",
+        "cmelt": "cmelt_plugin.models.cmelt.criterion:CompositeCriterion",
         "cmelt_mlm": "cmelt_plugin.models.cmelt.criterion:MLMCriterion",
         "cmelt_mem": "cmelt_plugin.models.cmelt.criterion:MEMCriterion",
         "cmelt_etm": "cmelt_plugin.models.cmelt.criterion:ETMCriterion",
         "cmelt_siglep": "cmelt_plugin.models.cmelt.criterion:SiglepCriterion",
     },
     inputs="cmelt_plugin.models.cmelt.inputs:CMELTInputs",
+    is_default=True,
     released="cmelt_plugin.models.cmelt.released",
 )

@@ -76,8 +76,11 @@ class CMELTCriterionConfig(host.Dataclass):
 
 
 @host.register_criterion("cmelt", dataclass=CMELTCriterionConfig)
-class CMELTCriterion(PretrainingCriterion):
-    """MLM + MEM + ETM + Siglep ("jointly optimizing four loss functions")."""
+class CompositeCriterion(PretrainingCriterion):
+    """MLM + MEM + ETM + Siglep ("jointly optimizing four loss functions").
+
+    The hosts keep the names of these classes in checkpoints and compare them when a training goes on.
+    """
 
     only: Optional[str] = None
     """The one objective of a criterion that has one."""
@@ -173,28 +176,28 @@ class CMELTCriterion(PretrainingCriterion):
 
 
 @host.register_criterion("cmelt_mlm", dataclass=CMELTCriterionConfig)
-class MLMCriterion(CMELTCriterion):
+class MLMCriterion(CompositeCriterion):
     """Masked language modelling alone."""
 
     only = "mlm"
 
 
 @host.register_criterion("cmelt_mem", dataclass=CMELTCriterionConfig)
-class MEMCriterion(CMELTCriterion):
+class MEMCriterion(CompositeCriterion):
     """Masked ECG modelling alone."""
 
     only = "mem"
 
 
 @host.register_criterion("cmelt_etm", dataclass=CMELTCriterionConfig)
-class ETMCriterion(CMELTCriterion):
+class ETMCriterion(CompositeCriterion):
     """ECG–text matching alone."""
 
     only = "etm"
 
 
 @host.register_criterion("cmelt_siglep", dataclass=CMELTCriterionConfig)
-class SiglepCriterion(CMELTCriterion):
+class SiglepCriterion(CompositeCriterion):
     """The sigmoid contrastive loss alone, over the texts of all ranks."""
 
     only = "siglep"

@@ -7,40 +7,25 @@ Most weights need another name and nothing else (:data:`NAMES`). Four things are
 - their matching head has two classes, ours is the difference of their logits;
 - their MEM decoder keeps query, key and value in one matrix and uses x·σ(1.702x);
 - MIMIC-IV-ECG stores aVF before aVL and the release takes channels by position, so weights trained on it expect that
-  order (:data:`MIMIC_IV_ECG_LEADS`). Given as ``lead_order``, the channels of the weights are put into our order.
+  order (:data:`cmelt_plugin.data.leads.MIMIC_IV_ECG_LEADS`). Given as ``lead_order``, the channels of the weights are put
+  into ours.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.building import build_from_config
-from cmelt_plugin.models.checkpoint import LoadedModel
-from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.modules.transformer import sinusoidal_positions
-from cmelt_plugin.serialization.checkpoint_files import CheckpointFile
-from cmelt_plugin.serialization.restricted_pickle import LazyTensor
-from cmelt_plugin.serialization.safetensors_files import read_safetensors, tensor_names
-from cmelt_plugin.serialization.weight_checks import check_finite
 
-logger = logging.getLogger(__name__)
-
-MIMIC_IV_ECG_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
-LEAD_ORDERS = {"standard": LEADS, "mimic-iv-ecg": MIMIC_IV_ECG_LEADS}
 SIGN = "multi_modal_ecg_proj.weight"  # a name no other model has
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+LEAD_ORDER = None  # several sets of weights, of which none says
 MAX_TEXT_TOKENS = 256
 
 # Flan-T5-base, the release's text encoder, for releases whose configuration does not describe it.
@@ -216,8 +201,15 @@ def _tie_embeddings(state: dict[str, Tensor]) -> None:
         raise DataError("the published weights hold two different token embeddings of the text encoder")
 
 
-def our_settings(config: dict[str, Any] | None) -> dict[str, Any]:
-    """The release's ``config.json`` → values of :class:`CMELTConfig`; None: the release's own sizes, our defaults.
+def recognises(names: Collection[str]) -> bool:
+    """Whether weights of these names are the release's."""
+    return SIGN in names
+
+
+def our_settings(weights: Mapping[str, Any], config: dict[str, Any] | None) -> dict[str, Any]:
+    """The release's ``config.json`` → values of :class:`cmelt_plugin.models.cmelt.config.CMELTConfig`.
+
+    None: the release's own sizes, our defaults. The weights are not asked.
 
     Raises:
         DataError: a setting that makes another model.
@@ -241,87 +233,3 @@ def our_settings(config: dict[str, Any] | None) -> dict[str, Any]:
         "normalise_embeddings": False,
         "learn_logit_scale": False,
     }
-
-
-def load_released(path: str | os.PathLike, lead_order: str | Sequence[str] | None = None) -> LoadedModel:
-    """A C-MELT with published weights, in eval mode, on the CPU.
-
-    Args:
-        path: the file of weights, with ``config.json`` beside it where the sizes are not the paper's; or their folder.
-        lead_order: names of the 12 channels the weights were trained with, or a key of :data:`LEAD_ORDERS`. None: the
-            order of this project, with a warning.
-
-    Raises:
-        DataError: unknown, missing or misshapen weights, or a configuration that makes another model.
-    """
-    file = weights_file(Path(path))
-    if lead_order is None:
-        logger.warning(
-            "%s: taken to expect leads as %s. Weights trained on MIMIC-IV-ECG in its stored order (aVF before aVL) need "
-            "lead_order='mimic-iv-ecg'; compare both on recordings with known findings",
-            file,
-            " ".join(LEADS),
-        )
-    order = LEAD_ORDERS.get(lead_order) if isinstance(lead_order, str) else lead_order or LEADS
-    if order is None:
-        raise DataError(f"lead_order {lead_order!r}: must be {' or '.join(LEAD_ORDERS)}, or the names of 12 leads")
-    config = file.parent / "config.json"
-    try:
-        cfg = CMELTConfig(**our_settings(read_json(config) if config.is_file() else None))
-    except (TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{config}: not a configuration of the release ({error})") from None
-    values = {"_name": "cmelt", **asdict(cfg)}
-    try:
-        weights = _read(file)
-        check_finite(weights, file)
-        state = convert(weights, order)
-    except DataError as error:
-        text = str(error)
-        raise DataError(text if text.startswith(f"{file}: ") else f"{file}: {text}") from None
-    except (RuntimeError, LookupError, ValueError, TypeError) as error:
-        raise DataError(f"{file}: a published weight has another shape than the release's ({error})") from None
-    model = build_from_config(values, state, str(file))
-    return LoadedModel(model, {"model": values, "task": {"max_text_tokens": MAX_TEXT_TOKENS}}, {})
-
-
-def is_released(path: str | os.PathLike) -> bool:
-    """Whether a file, or a file of a folder, holds weights under the release's names."""
-    path = Path(path)
-    if path.is_dir():
-        return any(is_released(file) for file in sorted(path.iterdir()) if file.suffix in SUFFIXES)
-    if not path.is_file():
-        return False
-    try:
-        return SIGN in _read(path, lazily=True)
-    except DataError:
-        return False
-
-
-def weights_file(path: Path) -> Path:
-    """The file itself, or the one file of published weights in a folder.
-
-    Raises:
-        DataError: the folder has none, or several.
-    """
-    if not path.is_dir():
-        return path
-    found = [file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES and is_released(file)]
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise DataError(f"{path}: one file of published weights is expected here, found {names}; give the file itself")
-    return found[0]
-
-
-def _read(path: Path, lazily: bool = False) -> dict[str, Tensor]:
-    """State dict of a ``.safetensors`` or torch file; ``lazily``: perhaps without the values."""
-    if path.suffix == ".safetensors":
-        return dict.fromkeys(tensor_names(path)) if lazily else read_safetensors(path)  # type: ignore[arg-type]
-    file = CheckpointFile(path)
-    state: Any = file.tree
-    for key in ("model", "state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict):
-        raise DataError("not a state dict")
-    found = {str(name): tensor for name, tensor in state.items() if isinstance(tensor, LazyTensor)}
-    return found if lazily else file.load(found)  # type: ignore[return-value]

@@ -3,11 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Optional
 
-from cmelt_plugin import host
-
 
 @dataclass
-class MERLConfig(host.Dataclass):
+class MERLConfig:
     ecg_encoder: str = field(
         default="resnet18",
         metadata={"help": "ECG encoder: resnet18, or vit_tiny, vit_small, vit_middle, vit_base (paper: both kinds)"},

@@ -12,7 +12,6 @@ The model returns a dictionary; the criterion reads it by name and the model doe
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Collection
 from typing import Any
@@ -21,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cmelt_plugin import host
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
 from cmelt_plugin.models.merl.config import MERLConfig
@@ -35,8 +33,7 @@ OBJECTIVES = ("cma", "uma")
 LARGEST_LOGIT_SCALE = 100.0  # Radford et al. 2021, §2.5
 
 
-@host.register_model("merl", dataclass=MERLConfig)
-class MERL(CosineSimilarity, host.Model):
+class MERL(CosineSimilarity, nn.Module):
     """The whole pre-training model. Build it with :meth:`build_model`."""
 
     pools = ("mean",)
@@ -61,10 +58,15 @@ class MERL(CosineSimilarity, host.Model):
         if cfg.sync_batch_norm:
             for module in self.ecg_tower.modules():
                 if isinstance(module, LengthBatchNorm):
-                    module.group = host.data_parallel_group
+                    module.group = self.data_parallel_group
         if cfg.compile:
             trained = list(stacked_layers(text_encoder.model)) if text_encoder.free_layers != 0 else []
             compile_in_training(*self.layers(), *trained)
+
+    @staticmethod
+    def data_parallel_group() -> Any | None:
+        """The ranks whose statistics are shared; a host puts its own in this place."""
+        return None
 
     @classmethod
     def prepare_config(cls, cfg: MERLConfig) -> None:
@@ -83,6 +85,11 @@ class MERL(CosineSimilarity, host.Model):
         return cls(cfg, TextEncoder(description, pretrained, pooler=cfg.text_pool == "pooler"))
 
     @property
+    def vocab_size(self) -> int:
+        """Tokens that the text encoder knows."""
+        return self.text_encoder.vocab_size
+
+    @property
     def logit_scale(self) -> Tensor:
         """Inverse temperature of the cross-modal loss."""
         return self._scale(self.log_logit_scale)
@@ -94,11 +101,7 @@ class MERL(CosineSimilarity, host.Model):
 
     def text_fingerprint(self) -> str:
         """``sha256:…`` of what :meth:`text_features` computes: weights of the text encoder, and how its states are pooled."""
-        parts = f"{self.text_encoder.fingerprint()} {self.cfg.text_pool}"
-        return "sha256:" + hashlib.sha256(parts.encode()).hexdigest()
-
-    def max_positions(self) -> None:
-        return None
+        return self.text_encoder.pooled_fingerprint(self.cfg.text_pool)
 
     def layers(self) -> list[nn.Module]:
         """Layers of the ECG encoder, first to last."""

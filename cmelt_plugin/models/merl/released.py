@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cmelt_plugin.data.leads import lead_indices
+from cmelt_plugin.data.leads import MIMIC_IV_ECG_LEADS, lead_indices
 from cmelt_plugin.errors import DataError
 
-MIMIC_IV_ECG_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
+LEAD_ORDER = MIMIC_IV_ECG_LEADS
 HEAD_WIDTH = 64  # of every released ViT, and of BERT
 MAX_TEXT_TOKENS = 256
 SIGN = "proj_t.0.weight"  # with lm_model.…, names no other model has
@@ -73,13 +73,13 @@ def _is_resnet(names: Iterable[str]) -> bool:
     return any(name.startswith("ecg_encoder.layer1.") for name in names)
 
 
-def plain_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def plain_names(weights: Mapping[str, Any]) -> dict[str, Any]:
     """The same without the prefix that data-parallel training puts in front of every name."""
     prefix = "module."
     return {name[len(prefix) :] if name.startswith(prefix) else name: tensor for name, tensor in weights.items()}
 
 
-def convert(weights: dict[str, Tensor], lead_order: Sequence[str] = MIMIC_IV_ECG_LEADS) -> dict[str, Tensor]:
+def convert(weights: dict[str, Tensor], lead_order: Sequence[str] = LEAD_ORDER) -> dict[str, Tensor]:
     """The release's state dict → the state dict of our MERL.
 
     Args:
@@ -128,17 +128,25 @@ def _split(state: dict[str, Tensor], attention: str, kind: str, stacked: Tensor)
         state[f"{attention}.{part}_proj.{kind}"] = block.clone()
 
 
-def our_settings(weights: dict[str, Any], ecg_heads: int | None = None, text_heads: int | None = None) -> dict[str, Any]:
+def recognises(names: Collection[str]) -> bool:
+    """Whether weights of these names are the release's."""
+    plain = plain_names(dict.fromkeys(names))
+    return SIGN in plain and any(name.startswith("lm_model.") for name in plain)
+
+
+def our_settings(weights: Mapping[str, Any], config: dict[str, Any] | None = None) -> dict[str, Any]:
     """Values of :class:`cmelt_plugin.models.merl.config.MERLConfig` for the release's weights, from their shapes.
 
     Args:
         weights: name → anything with ``shape``.
-        ecg_heads, text_heads: attention heads of ViT and BERT, which no shape tells; default: one per 64 channels.
+        config: ``ecg_heads`` and ``text_heads``, attention heads of ViT and BERT, which no shape tells; default: one per 64
+            channels.
 
     Raises:
         DataError: a weight that tells a size is missing.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in plain_names(weights).items()}
+    ecg_heads, text_heads = ((config or {}).get(name) for name in ("ecg_heads", "text_heads"))
     try:
         values = {
             "projection_dim": shapes["proj_t.0.weight"][0],

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmelt_plugin.data.batches.negatives import NegativeTable, RandomNegatives
+from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.errors import DataError
 
 N, K = 20, 4
@@ -27,7 +28,7 @@ def neighbours() -> np.ndarray:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    pq.write_table(pa.table({"report_id": np.arange(N, dtype=np.int32)}), tmp_path / "reports.parquet")
+    write_reports(tmp_path, [f"report {number}" for number in range(N)], np.ones(N))
     pq.write_table(pa.table({"report_id": np.zeros(5, dtype=np.int32)}), tmp_path / "train.meta.parquet")
     NegativeTable(neighbours(), {"strategy": "farthest"}).save(tmp_path, "train")
     return tmp_path
@@ -73,7 +74,10 @@ def test_round_trip(directory: Path) -> None:
 
 @pytest.mark.parametrize("name", ["reports.parquet", "train.meta.parquet"])
 def test_stale_sidecar_is_refused(directory: Path, name: str) -> None:
-    pq.write_table(pa.table({"report_id": np.arange(N + 1, dtype=np.int32)}), directory / name)
+    if name == "reports.parquet":
+        write_reports(directory, [f"other {number}" for number in range(N)], np.ones(N))
+    else:
+        pq.write_table(pa.table({"report_id": np.ones(5, dtype=np.int32)}), directory / name)
     with pytest.raises(DataError, match=f"stale, {name}") as caught:
         NegativeTable.load(directory, "train")
     assert "preprocess/n3s.py" in str(caught.value) and "train.n3s.npy" in str(caught.value)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import token_table
 
+from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.data.text.token_files import find_token_file, open_token_file
 from cmelt_plugin.data.text.tokens import read_info
 from cmelt_plugin.errors import DataError
@@ -14,7 +15,7 @@ from cmelt_plugin.errors import DataError
 
 def write_tables(directory: Path, **files: tuple[str, int]) -> Path:
     """``reports.TAG.npz`` of a tokenizer's fingerprint, cut at so many tokens; its first token is that number."""
-    (directory / "reports.parquet").write_bytes(b"the reports")
+    write_reports(directory, ["the report"], [1])
     for tag, (fingerprint, max_tokens) in files.items():
         table = token_table([[max_tokens]], directory / "reports.parquet")
         table.info.update(fingerprint=fingerprint, tokenizer=tag, max_tokens=max_tokens)
@@ -44,6 +45,10 @@ def test_a_file_of_another_tokenizer_or_of_a_larger_vocabulary_is_refused(tmp_pa
     for tag in (None, "a"):
         with pytest.raises(DataError, match="made with the tokenizer 'a', which is not the one"):
             open_token_file(tmp_path, "reports", tag, fingerprint="y")
+    with pytest.raises(DataError, match=r"reports\.a\.npz: does not hold the statements of reports\.parquet"):
+        write_reports(tmp_path, ["the report"], [1], [["the", "report"]])
+        open_token_file(tmp_path, "reports", statements=True)
+    assert len(open_token_file(tmp_path, "reports")) == 1
     with pytest.raises(DataError, match="vocabulary of 60 tokens, the text encoder one of 10"):
         open_token_file(tmp_path, "reports", vocab_size=10)
 
@@ -59,6 +64,6 @@ def test_a_file_that_is_missing_stale_or_damaged_is_named(tmp_path: Path) -> Non
         find_token_file(tmp_path, "reports", "x")
     with pytest.raises(DataError, match="no such file"):
         read_info(tmp_path / "reports.c.npz")
-    (tmp_path / "reports.parquet").write_bytes(b"other reports")
+    write_reports(tmp_path, ["another report"], [1])
     with pytest.raises(DataError, match="stale"):
         open_token_file(tmp_path, "reports", "a")

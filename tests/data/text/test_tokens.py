@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmelt_plugin.data.files import fingerprint
+from cmelt_plugin.data.text.reports import read_reports, write_reports
+from cmelt_plugin.data.text.statement_spans import StatementTable
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 
@@ -70,7 +72,7 @@ def test_negative_index_raises_because_minus_one_means_no_report() -> None:
         ([1, 50], [0, 2], None, {}, "outside"),
         ([1, -1], [0, 2], None, {}, "outside"),
         ([1, 2], [0, 2], [0, 1], {}, "class indices"),
-        ([1, 2], [0, 2], None, {"format": 2}, "format 2"),
+        ([1, 2], [0, 2], None, {"format": 3}, "format 3"),
     ],
 )
 def test_contradictory_tables_are_refused(ids, offsets, class_index, changes, message) -> None:
@@ -90,12 +92,12 @@ def test_missing_info_key_is_named() -> None:
 
 
 def test_stale_table_is_refused_and_names_file_and_command(tmp_path: Path) -> None:
-    source = tmp_path / "reports.parquet"
-    source.write_bytes(b"first")
+    source = write_reports(tmp_path, ["first"], [1])
     path = tmp_path / "reports.tiny.npz"
     table_of([[1]], source_fingerprint=fingerprint(source)).save(path)
-    assert len(TokenTable.load(path, source)) == 1
-    source.write_bytes(b"second")
+    table = TokenTable.load(path, source)
+    assert len(table) == 1 and table.info["source_fingerprint"] == read_reports(tmp_path).fingerprint
+    write_reports(tmp_path, ["second"], [1])
     with pytest.raises(DataError, match="stale") as caught:
         TokenTable.load(path, source)
     assert str(path) in str(caught.value) and "preprocess/tokenizer.py" in str(caught.value)
@@ -152,3 +154,58 @@ def test_a_loaded_table_goes_to_workers_as_a_file_name(tmp_path: Path) -> None:
     assert table[0].tolist() == [0, 1, 2]
     table.save(tmp_path / "copy.npz")
     assert TokenTable.load(tmp_path / "copy.npz").ids.tolist() == made.ids.tolist()
+
+
+REPORTS = ["sinus rhythm normal ecg", "lbbb", "a b c"]
+STATEMENTS = [["sinus rhythm", "normal ecg"], ["lbbb"], ["a", "b", "c"]]
+IDS = [[2, 5, 6, 7, 8, 1], [2, 9, 1], [2, 10, 11, 12, 1]]
+SPANS = [[[1, 3], [3, 5]], [[1, 2]], [[1, 2], [2, 2], [2, 4]]]  # nothing for "b"
+
+
+def table_with_statements(directory: Path) -> TokenTable:
+    write_reports(directory, REPORTS, [1, 1, 1], STATEMENTS)
+    reports = read_reports(directory)
+    fingerprints = {"source_fingerprint": reports.fingerprint, "statements_fingerprint": reports.statements_fingerprint}
+    table = table_of(IDS, format=2, **fingerprints)
+    statements = StatementTable.of_rows([np.array(rows) for rows in SPANS])
+    return TokenTable(table.ids, table.offsets, table.info, statements=statements)
+
+
+def test_statements_come_back_whole_and_cut(tmp_path: Path) -> None:
+    path = tmp_path / "reports.tiny.npz"
+    table_with_statements(tmp_path).save(path)
+    table = pickle.loads(pickle.dumps(TokenTable.load(path, tmp_path / "reports.parquet", statements=True)))
+    assert [table.spans(index).tolist() for index in range(3)] == [[[1, 3], [3, 5]], [[1, 2]], [[1, 2], [2, 4]]]
+    assert table.spans(0, 5).tolist() == [[1, 3], [3, 4]] and table.spans(2, 3).tolist() == [[1, 2]]
+    for index in (-1, 3):
+        with pytest.raises(IndexError):
+            table.spans(index)
+
+
+def test_tables_of_format_1_have_one_statement_a_text_without_the_special_tokens_of_all() -> None:
+    table = table_of(IDS)
+    assert [table.spans(index).tolist() for index in range(3)] == [[[1, 5]], [[1, 2]], [[1, 4]]]
+    unknown = table_of([[2, 5, 6, 1], [6, 7, 2, 1]])  # 2 is an unknown word here
+    assert [unknown.spans(index).tolist() for index in range(2)] == [[[0, 3]], [[0, 3]]]
+    assert table_of([[2, 1]]).spans(0).tolist() == [[0, 2]]
+    assert table_of([[5, 1], []]).spans(1).tolist() == [[0, 0]]
+
+
+def test_statements_of_other_reports_are_refused_where_they_are_asked_for(tmp_path: Path) -> None:
+    path, source = tmp_path / "reports.tiny.npz", tmp_path / "reports.parquet"
+    table_with_statements(tmp_path).save(path)
+    write_reports(tmp_path, REPORTS, [1, 1, 1], [["sinus rhythm normal", "ecg"], *STATEMENTS[1:]])
+    assert len(TokenTable.load(path, source)) == 3
+    with pytest.raises(DataError, match="does not hold the statements of reports.parquet; make it with"):
+        TokenTable.load(path, source, statements=True)
+    table_of(IDS, source_fingerprint=read_reports(tmp_path).fingerprint).save(path)
+    with pytest.raises(DataError, match="does not hold the statements"):
+        TokenTable.load(path, source, statements=True)
+    write_reports(tmp_path, REPORTS, [1, 1, 1])
+    assert TokenTable.load(path, source, statements=True).spans(0).tolist() == [[1, 5]]
+
+
+def test_a_table_whose_statements_do_not_fit_its_ids_is_refused() -> None:
+    table = table_of(IDS)
+    with pytest.raises(DataError, match="out of order"):
+        TokenTable(table.ids, table.offsets, INFO, statements=StatementTable.of_rows([np.array([[0, 7]])] * 3))

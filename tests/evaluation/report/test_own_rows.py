@@ -1,7 +1,7 @@
 import pytest
 
 from cmelt_plugin.evaluation.report.own_rows import extend
-from cmelt_plugin.evaluation.report.published.tables import published_tables
+from cmelt_plugin.evaluation.report.published import published_tables
 from cmelt_plugin.evaluation.result_files import Result, read_results
 from tests.evaluation.example_results import write_example
 

@@ -9,7 +9,7 @@ import torch
 from tiny import tiny_model
 from torch import Tensor, nn
 
-from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
 
 
 def filled(**changes: Any) -> nn.Module:
@@ -31,7 +31,7 @@ def train_step(
     """
     task = SimpleNamespace(target_dictionary=None, training_batch_size=batch_size)
     model = filled(**model_changes).train()
-    criterion = CMELTCriterion(CMELTCriterionConfig(**options), task).train()
+    criterion = CompositeCriterion(CMELTCriterionConfig(**options), task).train()
     loss, sample_size, log = criterion(model, sample)
     counts = 0 if sample.get("ignore_grad") else 1
     (loss * counts).backward()

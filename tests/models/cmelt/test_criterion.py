@@ -16,8 +16,8 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses import pair_labels
 from cmelt_plugin.models.cmelt.criterion import (
     CHOICES,
-    CMELTCriterion,
     CMELTCriterionConfig,
+    CompositeCriterion,
     ETMCriterion,
     MEMCriterion,
     MLMCriterion,
@@ -27,7 +27,7 @@ from cmelt_plugin.modules.patches import patchify, standardise_leads
 from tests.models.cmelt.batches import dataset
 from tests.models.cmelt.rank_work import filled
 
-SINGLE: dict[str, type[CMELTCriterion]] = {
+SINGLE: dict[str, type[CompositeCriterion]] = {
     "mlm": MLMCriterion,
     "mem": MEMCriterion,
     "etm": ETMCriterion,
@@ -57,8 +57,8 @@ def model() -> nn.Module:
     return filled().eval()
 
 
-def composite(**options: Any) -> CMELTCriterion:
-    return CMELTCriterion(CMELTCriterionConfig(**options), None)
+def composite(**options: Any) -> CompositeCriterion:
+    return CompositeCriterion(CMELTCriterionConfig(**options), None)
 
 
 def test_every_term_equals_its_definition(model, sample) -> None:
@@ -209,7 +209,7 @@ def test_logged_values_are_detached_and_plain_in_validation(model, sample, train
 
 def reduced(logs: list[dict[str, Any]]) -> dict[str, float]:
     with host.metrics.aggregate() as values:
-        CMELTCriterion.reduce_metrics(logs)
+        CompositeCriterion.reduce_metrics(logs)
     return {name: float(value) for name, value in values.get_smoothed_values().items()}
 
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.cmelt.config import CMELTConfig
-from cmelt_plugin.models.cmelt.released import convert, is_released, load_released, our_settings
+from cmelt_plugin.models.cmelt.released import convert, our_settings
+from cmelt_plugin.models.released import is_released, load_released
 from cmelt_plugin.modules.transformer import ACTIVATIONS
 from tests.models.release_layout import CONFIG, release_weights, write_release
 
@@ -109,12 +110,12 @@ def test_mem_decoder_layer_equals_torchs_attention_with_the_stacked_matrix(weigh
 
 def test_both_spellings_of_the_settings(tmp_path) -> None:
     newer = {name.replace("mim_", "mem_"): value for name, value in CONFIG["model"].items()}
-    assert our_settings({"model": newer, "t5": CONFIG["t5"]}) == our_settings(CONFIG)
-    assert our_settings(CONFIG)["mem_layer"] == 1 and our_settings(CONFIG)["mem_decoder_dim"] == 16
+    assert our_settings({}, {"model": newer, "t5": CONFIG["t5"]}) == our_settings({}, CONFIG)
+    assert our_settings({}, CONFIG)["mem_layer"] == 1 and our_settings({}, CONFIG)["mem_decoder_dim"] == 16
 
 
 def test_without_a_configuration_the_sizes_are_the_papers() -> None:
-    settings = our_settings(None)
+    settings = our_settings({}, None)
     cfg, paper = CMELTConfig(**settings), CMELTConfig()
     sizes = [name for name in vars(paper) if "_dim" in name or name.endswith(("_layers", "_heads"))]
     assert len(sizes) > 8
@@ -126,7 +127,7 @@ def test_without_a_configuration_the_sizes_are_the_papers() -> None:
 @pytest.mark.parametrize("change", [{"layer_norm_first": True}, {"in_d": 8}, {"conv_bias": True}])
 def test_settings_of_another_model_are_refused(change) -> None:
     with pytest.raises(DataError, match=next(iter(change))):
-        our_settings({"model": {**CONFIG["model"], **change}})
+        our_settings({}, {"model": {**CONFIG["model"], **change}})
 
 
 def test_torch_files_in_either_form(weights, model, tmp_path) -> None:

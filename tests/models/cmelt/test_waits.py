@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.waits import WaitCounter
 from cmelt_plugin import host
-from cmelt_plugin.models.cmelt.criterion import CMELTCriterion, CMELTCriterionConfig
+from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
 from cmelt_plugin.optim.adam import LayerwiseAdam, LayerwiseAdamConfig
 from tests.models.cmelt.batches import dataset
 from tests.models.cmelt.rank_work import filled
@@ -31,7 +31,7 @@ def to(device: str, batch: Any) -> Any:
 def training_step(sample: dict[str, Any], options: dict[str, Any], device: str = "cpu"):
     """Forward, backward and update as a function, and what it logs."""
     model = filled(**options.pop("model", {})).to(device).train()
-    criterion = CMELTCriterion(CMELTCriterionConfig(**options), None).train()
+    criterion = CompositeCriterion(CMELTCriterionConfig(**options), None).train()
     settings = {"tpu": False} if not host.IS_SIGNALS else {}
     optimiser = LayerwiseAdam(LayerwiseAdamConfig(adam_betas="(0.9, 0.98)", lr=[1e-3], **settings), list(model.parameters()))
     logs = []

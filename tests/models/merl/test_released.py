@@ -7,11 +7,11 @@ import torch
 from tiny_merl import ENCODERS, batch, release_weights
 from torch import Tensor
 
-from cmelt_plugin.data.leads import lead_indices
+from cmelt_plugin.data.leads import MIMIC_IV_ECG_LEADS, lead_indices
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.merl.config import MERLConfig
 from cmelt_plugin.models.merl.model import MERL
-from cmelt_plugin.models.merl.released import MIMIC_IV_ECG_LEADS, UNUSED, convert, our_settings
+from cmelt_plugin.models.merl.released import UNUSED, convert, our_settings
 
 
 class Loading:
@@ -24,7 +24,7 @@ def weights(request) -> dict[str, Tensor]:
 
 
 def model_of(weights: dict[str, Tensor]) -> MERL:
-    model = MERL.build_model(MERLConfig(**our_settings(weights, ecg_heads=2, text_heads=4)), Loading())
+    model = MERL.build_model(MERLConfig(**our_settings(weights, {"ecg_heads": 2, "text_heads": 4})), Loading())
     model.load_state_dict(convert(weights), strict=True)
     return model.eval()
 
@@ -66,7 +66,8 @@ def test_names_of_data_parallel_training_and_an_old_index_table_are_understood(w
     expected = convert(weights)
     state = convert(prefixed)
     assert set(state) == set(expected) and all(torch.equal(state[name], expected[name]) for name in state)
-    assert our_settings(prefixed, 2, 4) == our_settings(weights, 2, 4)
+    heads = {"ecg_heads": 2, "text_heads": 4}
+    assert our_settings(prefixed, heads) == our_settings(weights, heads)
 
 
 def test_leads_are_permuted_by_name(weights) -> None:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmelt_plugin.data.leads import LEADS, lead_indices
+from cmelt_plugin.data.leads import LEADS, MIMIC_IV_ECG_LEADS, lead_indices
 from cmelt_plugin.losses import clip_loss
 from cmelt_plugin.models.merl.config import MERLConfig
 from cmelt_plugin.models.merl.model import MERL
-from cmelt_plugin.models.merl.released import MIMIC_IV_ECG_LEADS, convert, our_settings
+from cmelt_plugin.models.merl.released import convert, our_settings
 from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
 
 # |a − b| / max(1, max |b|), as the case's own description gives it.
@@ -55,7 +55,7 @@ def weights(folder, kind) -> dict[str, Tensor]:
 
 
 def build(weights: dict[str, Tensor], lead_order: Any = LEADS, **changes: Any) -> MERL:
-    settings = our_settings(weights, ecg_heads=3, text_heads=4)
+    settings = our_settings(weights, {"ecg_heads": 3, "text_heads": 4})
     model = MERL.build_model(MERLConfig(**{**settings, **changes}), Loading())
     model.load_state_dict(convert(weights, lead_order), strict=True)
     return model.eval()

@@ -11,6 +11,7 @@ from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import fingerprint, read_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import load_prompts
+from cmelt_plugin.prompts.copies import copied_kind
 from preprocess.data_sets.labelled import (
     LabelTable,
     add_labelled_arguments,
@@ -70,7 +71,8 @@ def test_labels_follow_the_record(tmp_path, capsys):
     assert build(tmp_path, record_id=[list("abcd")[i] for i in order], values=VALUES[order]) == 0
     found = labels_by_id(tmp_path / "m")
     assert all(np.array_equal(found[name], row, equal_nan=True) for name, row in zip("abcd", VALUES))
-    assert read_json(tmp_path / "m" / "labels.json") == {"label_set": "ptb-xl-super", "names": SUPER}
+    labels = read_json(tmp_path / "m" / "labels.json")
+    assert (labels["label_set"], labels["names"], copied_kind(tmp_path / "m")) == ("ptb-xl-super", SUPER, "description")
     assert read_json(tmp_path / "m" / "prompts.json") == load_prompts("ptb-xl-super")
     out = capsys.readouterr().out
     assert "train: 2 records, 0 without a row in the labels of made-up" in out

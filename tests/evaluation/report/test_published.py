@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from cmelt_plugin.evaluation.report.published.tables import published_tables
+from cmelt_plugin.evaluation.report.published import published_tables
 
 TABLES = {table.id: table for table in published_tables()}
 
@@ -56,5 +56,5 @@ def test_every_file_is_a_paper(tmp_path):
         ("b-1", "b.json"),
     ]
     paper(tmp_path, "c.json", "a-1")
-    with pytest.raises(ValueError, match="several tables with the id a-1"):
+    with pytest.raises(ValueError, match="c.json: table a-1 is also one of a.json"):
         published_tables(tmp_path)
