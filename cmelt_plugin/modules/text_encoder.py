@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import config_of, first_line, import_transformers, load_config, load_model
+from cmelt_plugin.modules.real_tokens import RealTokenLinears
 from cmelt_plugin.modules.t5_range import widen_t5_range
 
 # Encoder-decoder families of which only the encoder is wanted.
@@ -88,10 +89,12 @@ class TextEncoder(nn.Module):
             widen_t5_range(self.model)
         self.dim = int(getattr(config, "d_model", None) or config.hidden_size)
         self.vocab_size = int(config.vocab_size)
+        self.linears = RealTokenLinears(self.model)
 
     def forward(self, text: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """``text [B, L]`` int64 ids, ``padding_mask [B, L]`` True = padding → ``[B, L, D]``."""
-        return self.model(input_ids=text, attention_mask=self.attention_mask(padding_mask)).last_hidden_state
+        """``text [B, L]`` int64 ids, ``padding_mask [B, L]`` True = padding → ``[B, L, D]``, at padding of no meaning."""
+        with self.linears.padded(padding_mask):
+            return self.model(input_ids=text, attention_mask=self.attention_mask(padding_mask)).last_hidden_state
 
     def attention_mask(self, padding_mask: Tensor | None) -> Tensor | None:
         """What the Hugging Face model is told of ``padding_mask [B, L]``.
