@@ -52,7 +52,7 @@ format: install  ## lets ruff repair what it can
 	$(BIN)/ruff format .
 
 demo: install  ## from a synthetic cohort to demo/report.html
-	$(BIN)/python examples/demo.py --dest demo
+	$(BIN)/python examples/demo/run.py --dest demo
 
 bench: install  ## ratios of speed and memory, side by side; about 10 minutes on 2 idle cores
 	$(BIN)/python -m benchmarks all --json bench.json

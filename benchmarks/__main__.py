@@ -6,7 +6,7 @@ Without --quick the CPU suite (all) takes up to 15 minutes on two idle cores.
 
 from __future__ import annotations
 
-from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import datetime

@@ -29,12 +29,12 @@ from benchmarks.naive.text_collation import NaiveCollator
 from benchmarks.options import Options, one_thread
 from benchmarks.outcome import Outcome
 from benchmarks.timing import figure_of, race
-from cmelt_plugin.data.dataset import ECGTextDataset, PairingOptions
-from cmelt_plugin.data.manifest import Manifest, write_split
+from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
+from cmelt_plugin.data.batches.negatives import NegativeTable
+from cmelt_plugin.data.directory.manifest import Manifest, write_split
 from cmelt_plugin.data.millivolts import batch_in_mv
-from cmelt_plugin.data.negatives import NegativeTable
-from cmelt_plugin.data.neighbours import Farthest
-from cmelt_plugin.data.store import ROW_SHAPE, RecordStore
+from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
+from preprocess.negatives.mining import Farthest
 
 K = 64
 
@@ -44,7 +44,7 @@ class Pair:
 
     def __init__(self, folder: Path, n_records: int, n_reports: int, encoder: str) -> None:
         from cmelt_plugin.huggingface import import_transformers
-        from preprocess.hf_tokenizer import load_tokenizer
+        from preprocess.text.hf_tokenizer import load_tokenizer
 
         shard, row = material.write_store(folder, n_records)
         distinct = RecordStore(folder).read(shard[: material.DISTINCT], row[: material.DISTINCT])

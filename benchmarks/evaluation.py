@@ -26,11 +26,11 @@ from benchmarks.naive.records import read_mat_files, write_mat_files
 from benchmarks.options import Options
 from benchmarks.outcome import HIGHER, LOWER, Figure, Outcome
 from benchmarks.timing import figure_of, race
-from cmelt_plugin.data.manifest import Manifest, write_split
-from cmelt_plugin.data.store import ROW_SHAPE, RecordStore
-from cmelt_plugin.data.tokens import TokenTable
-from cmelt_plugin.evaluation.record_embeddings import embed_records
-from cmelt_plugin.evaluation.zero_shot import class_embeddings
+from cmelt_plugin.data.directory.manifest import Manifest, write_split
+from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
+from cmelt_plugin.data.text.tokens import TokenTable
+from cmelt_plugin.evaluation.embedding.records import embed_records
+from cmelt_plugin.evaluation.zero_shot.class_embeddings import class_embeddings
 
 N_CLASSES = 5
 TEXTS_PER_CLASS = 2
@@ -164,7 +164,7 @@ def _texts_every_batch(
     scores = []
     for start in range(0, len(rows), batch):
         paths = [mat_files[row % len(mat_files)] for row in rows[start : start + batch]]
-        ecg = model.embed_ecg(torch.from_numpy(read_mat_files(paths)).to(device))
+        ecg = model.embed_ecg(torch.from_numpy(read_mat_files(paths)).to(device)).mean
         classes = class_embeddings(model, prompts, N_CLASSES, torch.device(device))
         scores.append((ecg @ classes.T).cpu().numpy())
     return np.concatenate(scores)

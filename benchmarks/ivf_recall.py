@@ -24,7 +24,7 @@ from benchmarks.memory import read_memory, reset_peak, run_fresh
 from benchmarks.options import Options
 from benchmarks.outcome import HIGHER, LOWER, Figure, Outcome
 from benchmarks.timing import figure_of
-from cmelt_plugin.data.inner_product_search import InvertedLists, exact_search, recall
+from preprocess.negatives.inner_product_search import InvertedLists, exact_search, recall
 
 K = 64
 PROBES = (16, 64, 256)

@@ -30,9 +30,9 @@ N_CLASSES = 5
 def run(options: Options) -> Outcome:
     """See the module's docstring."""
     try:
-        from cmelt_plugin.evaluation.probe import ProbeSettings, seeded_run, train_probes
-        from cmelt_plugin.evaluation.probe_runs import train_parts
-        from cmelt_plugin.evaluation.subsets import subset_rows
+        from cmelt_plugin.evaluation.linear_probe.runs import train_parts
+        from cmelt_plugin.evaluation.linear_probe.train import ProbeSettings, seeded_run, train_probes
+        from cmelt_plugin.evaluation.low_data import subset_rows
     except ImportError as error:
         raise NotMeasured(f"the linear probe is not there: {error}") from None
 

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from cmelt_plugin.data.batches.negatives import NegativeTable
+from cmelt_plugin.data.directory.manifest import META_SCHEMA, write_split
 from cmelt_plugin.data.files import fingerprint
-from cmelt_plugin.data.manifest import META_SCHEMA, write_split
-from cmelt_plugin.data.negatives import NegativeTable
-from cmelt_plugin.data.reports import write_reports
-from cmelt_plugin.data.store import ROW_SHAPE, RecordStore, write_records
-from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore, write_records
+from cmelt_plugin.data.text.reports import write_reports
+from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.huggingface import import_transformers
 
 DISTINCT = 256
@@ -93,7 +93,7 @@ def make_tokenizer(folder: Path, texts: list[str], encoder: str | None = None, v
         encoder: size of a text encoder to write beside it (``tiny``, ``small``, ``base``), or None.
         vocab_size: rows of the encoder's embedding; None: as many as the tokenizer has.
     """
-    from preprocess.t5_folder import train_sentencepiece, write_encoder, write_tokenizer
+    from preprocess.text.t5_folder import train_sentencepiece, write_encoder, write_tokenizer
 
     import_transformers().utils.logging.disable_progress_bar()
     folder.mkdir(parents=True)
@@ -105,7 +105,7 @@ def make_tokenizer(folder: Path, texts: list[str], encoder: str | None = None, v
 
 def tokenise(folder: Path, texts: list[str], source: Path | None = None) -> TokenTable:
     """Token ids of ``texts`` as preprocess/tokenizer.py makes them."""
-    from preprocess.hf_tokenizer import encode, load_tokenizer, mask_id, special_ids, tokenizer_fingerprint
+    from preprocess.text.hf_tokenizer import encode, load_tokenizer, mask_id, special_ids, tokenizer_fingerprint
 
     tokenizer = load_tokenizer(str(folder))
     rows, _ = encode(tokenizer, texts, 256)

@@ -19,9 +19,9 @@ from benchmarks.profiling import BACKWARD, FORWARD, OPTIMISER, part
 from cmelt_plugin import host, register
 from cmelt_plugin.criterions.composite import CompositeCriterion
 from cmelt_plugin.criterions.config import CriterionConfig
-from cmelt_plugin.data.text_masking import WordMasker
-from cmelt_plugin.models.cmelt import CMELT
-from cmelt_plugin.models.cmelt_config import CMELTConfig
+from cmelt_plugin.data.text.word_masking import WordMasker
+from cmelt_plugin.models.cmelt.config import CMELTConfig
+from cmelt_plugin.models.cmelt.model import CMELT
 from cmelt_plugin.modules import compiling
 
 CONFIGURATION = REPOSITORY / "examples" / "pretrain" / "cmelt_base.yaml"

@@ -100,8 +100,8 @@ def fresh(name: str, n: int, device: str = "cpu") -> dict[str, Any]:
 
 def search(name: str, embeddings: np.ndarray, counts: np.ndarray, device: str) -> np.ndarray:
     """Negatives by one of our strategies, int32 ``[n, k]``."""
-    from cmelt_plugin.data.balanced import Balanced
-    from cmelt_plugin.data.neighbours import Farthest, find_negatives
+    from preprocess.negatives.balanced import Balanced
+    from preprocess.negatives.mining import Farthest, find_negatives
 
     strategy: Any = Farthest(embeddings, K, BLOCK, device=device) if name == "farthest" else Balanced(embeddings, counts, K)
     return find_negatives(strategy)

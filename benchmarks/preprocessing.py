@@ -26,11 +26,11 @@ from benchmarks.naive.wfdb_records import read_records
 from benchmarks.options import Options
 from benchmarks.outcome import HIGHER, LOWER, Outcome
 from benchmarks.timing import figure_of, race
-from cmelt_plugin.data.manifest import Manifest
+from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.store.record_store import RecordStore
 from preprocess import mimic_iv_ecg
-from preprocess.recording import to_row
+from preprocess.packing.recording import to_row
 from preprocess.synthetic_ecg.files import RECORD_COLUMNS, record_path, write_record
 
 

@@ -22,7 +22,7 @@ from benchmarks.naive.records import read_mat_files, write_mat_files
 from benchmarks.options import Options, one_thread
 from benchmarks.outcome import Outcome
 from benchmarks.timing import race
-from cmelt_plugin.data.store import MV_PER_STEP, ROW_SHAPE, RecordStore
+from cmelt_plugin.data.store.record_store import MV_PER_STEP, ROW_SHAPE, RecordStore
 
 BATCH = 128
 

@@ -103,10 +103,10 @@ def load_ours(folder: Path) -> dict[str, Any]:
     """Seconds and megabytes of the data set, and of a data-loader worker after its first batch."""
     import torch
 
-    from cmelt_plugin.data.dataset import ECGTextDataset, PairingOptions
-    from cmelt_plugin.data.manifest import Manifest
-    from cmelt_plugin.data.negatives import NegativeTable
-    from cmelt_plugin.data.tokens import TokenTable
+    from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
+    from cmelt_plugin.data.batches.negatives import NegativeTable
+    from cmelt_plugin.data.directory.manifest import Manifest
+    from cmelt_plugin.data.text.tokens import TokenTable
 
     _warm_libraries()
     before = read_memory()
@@ -173,8 +173,8 @@ def write_large_manifest(folder: Path, n_records: int, n_reports: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from cmelt_plugin.data.negatives import NegativeTable
-    from cmelt_plugin.data.reports import write_reports
+    from cmelt_plugin.data.batches.negatives import NegativeTable
+    from cmelt_plugin.data.text.reports import write_reports
     from cmelt_plugin.verify import accept
 
     rng = np.random.default_rng(0)
@@ -204,7 +204,7 @@ def write_large_manifest(folder: Path, n_records: int, n_reports: int) -> None:
 def _random_tokens(rng: np.random.Generator, n: int, source: Path) -> Any:
     """Token ids of ``n`` texts of 10 to 50 tokens, with the vocabulary of Flan-T5."""
     from cmelt_plugin.data.files import fingerprint
-    from cmelt_plugin.data.tokens import TokenTable
+    from cmelt_plugin.data.text.tokens import TokenTable
 
     lengths = rng.integers(10, 51, n)
     ids = rng.integers(3, 32_000, lengths.sum(), dtype=np.int32)
@@ -215,7 +215,7 @@ def _random_tokens(rng: np.random.Generator, n: int, source: Path) -> Any:
 
 def _write_sparse_store(folder: Path, n_records: int) -> list[str]:
     """Shards that hold zeros and take no room on disk; their names."""
-    from cmelt_plugin.data.store import ROW_BYTES, ROW_SHAPE, shard_name, write_store_json
+    from cmelt_plugin.data.store.record_store import ROW_BYTES, ROW_SHAPE, shard_name, write_store_json
 
     shards = []
     for index, start in enumerate(range(0, n_records, ROWS_PER_SHARD)):

@@ -28,11 +28,11 @@ from benchmarks.flops import training_flops
 from benchmarks.options import Options
 from benchmarks.outcome import HIGHER, LOWER, Figure, Outcome
 from benchmarks.timing import figure_of
-from cmelt_plugin.data.dataset import ECGTextDataset, PairingOptions
-from cmelt_plugin.data.manifest import Manifest, write_split
-from cmelt_plugin.data.reports import normalise_report
-from cmelt_plugin.data.store import ROW_SHAPE, RecordStore
-from cmelt_plugin.models.cmelt_config import CMELTConfig
+from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
+from cmelt_plugin.data.directory.manifest import Manifest, write_split
+from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
+from cmelt_plugin.data.text.reports import normalise_report
+from cmelt_plugin.models.cmelt.config import CMELTConfig
 
 RANKS = 8
 STORED = 4

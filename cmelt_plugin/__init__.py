@@ -16,8 +16,8 @@ _REGISTERED_MODULES = (
     "cmelt_plugin.tasks.classification",
     "cmelt_plugin.tasks.identification",
     "cmelt_plugin.models.building",
-    "cmelt_plugin.models.cmelt",
-    "cmelt_plugin.models.classifier",
+    "cmelt_plugin.models.cmelt.model",
+    "cmelt_plugin.models.classifier.model",
     "cmelt_plugin.criterions.mlm",
     "cmelt_plugin.criterions.mem",
     "cmelt_plugin.criterions.etm",
@@ -38,7 +38,7 @@ def register() -> None:
 def __getattr__(name: str):
     """``cmelt_plugin.load_pretrained``, imported when first asked for: it needs torch and a host."""
     if name == "load_pretrained":
-        from cmelt_plugin.pretrained import load_pretrained
+        from cmelt_plugin.models.pretrained import load_pretrained
 
         return load_pretrained
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

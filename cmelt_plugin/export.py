@@ -6,7 +6,7 @@ Writes model.safetensors, config.json, the tokenizer and a model card (README.md
 
 from __future__ import annotations
 
-from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import logging
@@ -81,9 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     # Before the host is imported, which would otherwise print every library's messages.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    from cmelt_plugin.exported import write_folder
-    from cmelt_plugin.models.released import LEAD_ORDERS, is_released
-    from cmelt_plugin.pretrained import load_pretrained
+    from cmelt_plugin.models.cmelt.released import LEAD_ORDERS, is_released
+    from cmelt_plugin.models.exported import write_folder
+    from cmelt_plugin.models.pretrained import load_pretrained
 
     source = arguments.checkpoint or arguments.released
     released = is_released(source)
@@ -122,7 +122,7 @@ def without_paths(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_destination(dest: Path, overwrite: bool) -> None:
-    from cmelt_plugin.exported import is_exported
+    from cmelt_plugin.models.exported import is_exported
 
     if dest.is_dir() and any(dest.iterdir()):
         if not is_exported(dest):
@@ -135,8 +135,8 @@ def _check_destination(dest: Path, overwrite: bool) -> None:
 
 def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
     """Put the tokenizer into the folder; False where the model has none or it cannot be found."""
-    from cmelt_plugin.exported import TOKENIZER_FOLDER
-    from cmelt_plugin.text_tokenizer import load_tokenizer, tokenizer_fingerprint
+    from cmelt_plugin.data.text.tokenizer import load_tokenizer, tokenizer_fingerprint
+    from cmelt_plugin.models.exported import TOKENIZER_FOLDER
 
     if model.is_classifier:
         return False
@@ -169,8 +169,8 @@ def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
 
 def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokenizer: bool) -> str:
     from cmelt_plugin.checkpoint_files import load_checkpoint
-    from cmelt_plugin.model_card import CardFacts, render_card
-    from cmelt_plugin.run_facts import run_facts, training_figures
+    from cmelt_plugin.models.card import CardFacts, render_card
+    from cmelt_plugin.models.run_facts import run_facts, training_figures
 
     settings = model.cfg["model"]
     state: dict[str, Any] = {}
@@ -198,7 +198,7 @@ def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokeniz
 
 
 def _subjects(directory: Path) -> dict[str, int]:
-    from cmelt_plugin.data.manifest import Manifest, available_splits
+    from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 
     counts = {}
     for split in available_splits(directory):
@@ -208,7 +208,7 @@ def _subjects(directory: Path) -> dict[str, int]:
 
 
 def _results(folders: Sequence[Path]) -> list[tuple[str, ...]]:
-    from cmelt_plugin.evaluation.results import read_results
+    from cmelt_plugin.evaluation.result_files import read_results
 
     rows = []
     for stored in read_results(folders):

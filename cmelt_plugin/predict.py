@@ -8,7 +8,7 @@ amplitude, range, limb leads or hum are no ordinary ECG's are predicted and name
 
 from __future__ import annotations
 
-from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import functools
@@ -31,9 +31,9 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.plausibility import Reason, describe_reasons
-from cmelt_plugin.data.record_paths import find_records
+from cmelt_plugin.data.readers.record_paths import find_records
 from cmelt_plugin.data.signals import CROPS, MISSING_LEADS, PreparedECG
-from cmelt_plugin.data.store import SAMPLE_RATE
+from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError, printable
 
 EPILOG = """examples:
@@ -107,7 +107,7 @@ class Predictor:
                 f"{pretrained.source}: a pre-trained model needs classes: --prompts with a JSON file or one of "
                 f"{', '.join(label_sets())}"
             )
-        from cmelt_plugin.pretrained import read_prompts
+        from cmelt_plugin.models.pretrained import read_prompts
 
         self.names, self.classes = pretrained.class_embeddings(read_prompts(prompts))
         self.kind = SIMILARITY if pretrained.pair_probability(torch.zeros(1)) is None else PAIR
@@ -214,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predictor(arguments: argparse.Namespace) -> Predictor:
-    from cmelt_plugin.pretrained import load_pretrained
+    from cmelt_plugin.models.pretrained import load_pretrained
 
     try:
         pretrained = load_pretrained(arguments.checkpoint, arguments.tokenizer, arguments.device, arguments.lead_order)
@@ -299,7 +299,7 @@ def _write_table(predictor: Predictor, records: Sequence[str], top: int) -> Call
 
 
 def _write_figure(path: Path, predictor: Predictor, prediction: Prediction) -> None:
-    from cmelt_plugin.evaluation.figures.prediction import prediction_figure
+    from cmelt_plugin.evaluation.plots.prediction import prediction_figure
 
     title = f"{Path(prediction.record).name}, {prediction.seconds:.1f} s"
     figure = prediction_figure(

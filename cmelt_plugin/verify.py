@@ -7,7 +7,7 @@ cannot be checked, and ends with exit code 1 where there are findings. --accept 
 
 from __future__ import annotations
 
-from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import fnmatch
@@ -17,11 +17,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cmelt_plugin.data.checksums import CHECKSUMS_FILE, MANIFEST_FILE, read_checksums
-from cmelt_plugin.data.directory_checks import check_directory
-from cmelt_plugin.data.directory_files import STORE_FILE, file_names, is_part
+from cmelt_plugin.data.directory.checks import check_directory
+from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE, MANIFEST_FILE, read_checksums
+from cmelt_plugin.data.directory.own_files import STORE_FILE, file_names, is_part
+from cmelt_plugin.data.directory.replacing import LOCK_SECONDS, Entry, directory_lock, entry_of, write_checksums
 from cmelt_plugin.data.files import read_object
-from cmelt_plugin.data.replacing import LOCK_SECONDS, Entry, directory_lock, entry_of, write_checksums
 from cmelt_plugin.errors import DataError
 
 UNCHECKED = "cannot be checked"  # in lines that are no findings

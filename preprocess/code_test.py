@@ -15,7 +15,7 @@ evaluations squeezed the 10.24 s into 10 s, which makes every heart 2.4 % faster
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import math
@@ -34,10 +34,10 @@ from cmelt_plugin.data.readers.contract import check_array, reader
 from cmelt_plugin.data.readers.hdf5_files import dataset_of, open_hdf5
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.human_readers import CLASSES, DATA_SET, GOLD, LABEL_SET, read_annotations, record_ids
-from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled
-from preprocess.lead_relations import describe_fit, fit_limb_leads
-from preprocess.recording import Recording, Rejected
-from preprocess.source import read_csv, records_table
+from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
+from preprocess.data_sets.source import read_csv, records_table
+from preprocess.packing.lead_relations import describe_fit, fit_limb_leads
+from preprocess.packing.recording import Recording, Rejected
 
 TRACINGS = "ecg_tracings.hdf5"
 LAYOUT = "the layout of CODE-test: ecg_tracings.hdf5, attributes.csv, annotations/gold_standard.csv"

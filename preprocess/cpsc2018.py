@@ -12,7 +12,7 @@ With --splits, records, splits and labels are those of published files icbeb_tra
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import sys
@@ -27,8 +27,8 @@ from tqdm import tqdm
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
-from preprocess import snomed
-from preprocess.challenge_mat import (
+from preprocess.data_sets import snomed
+from preprocess.data_sets.challenge_mat import (
     Patient,
     find_records,
     read_cpsc_mat,
@@ -37,12 +37,12 @@ from preprocess.challenge_mat import (
     read_header_patient,
     read_wfdb_5s,
 )
-from preprocess.flat_leads import note_flat_leads
-from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled
-from preprocess.published_splits import print_label_differences, read_published_splits
-from preprocess.recording import Recording
-from preprocess.snomed import code_labels
-from preprocess.source import read_csv, records_table
+from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
+from preprocess.data_sets.published_splits import print_label_differences, read_published_splits
+from preprocess.data_sets.snomed import code_labels
+from preprocess.data_sets.source import read_csv, records_table
+from preprocess.packing.flat_leads import note_flat_leads
+from preprocess.packing.recording import Recording
 
 LABEL_SET = "cpsc2018"
 LAYOUT = "CPSC2018: A0001.mat, ... with REFERENCE.csv, or A0001.hea, A0001.mat, ..."

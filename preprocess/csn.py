@@ -15,7 +15,7 @@ Every recording is of another patient.
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import re
@@ -28,19 +28,19 @@ from tqdm import tqdm
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
-from preprocess import snomed
-from preprocess.challenge_mat import Patient, find_records, read_header_patient
-from preprocess.csn_labels import (
+from preprocess.data_sets import snomed
+from preprocess.data_sets.challenge_mat import Patient, find_records, read_header_patient
+from preprocess.data_sets.csn_labels import (
     CONDITIONS_FILE,
     exact_labels,
     print_shipped_and_exact,
     read_conditions,
 )
-from preprocess.flat_leads import note_flat_leads
-from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled
-from preprocess.published_splits import PublishedSplits, print_label_differences, read_published_splits
-from preprocess.snomed import code_labels
-from preprocess.source import records_table
+from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
+from preprocess.data_sets.published_splits import PublishedSplits, print_label_differences, read_published_splits
+from preprocess.data_sets.snomed import code_labels
+from preprocess.data_sets.source import records_table
+from preprocess.packing.flat_leads import note_flat_leads
 
 LABEL_SET = "csn"
 LAYOUT = "WFDBRecords/01/010/JS00001.hea, JS00001.mat, ..."

@@ -7,7 +7,7 @@ a JSON file of class texts for zero-shot classification, {"class name": ["text",
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import sys
@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cmelt_plugin.data.directory_files import PROMPTS_FILE
+from cmelt_plugin.data.directory.manifest import LABELS_FILE, Manifest, available_splits, read_meta_column
+from cmelt_plugin.data.directory.own_files import PROMPTS_FILE
+from cmelt_plugin.data.directory.replacing import replacing
 from cmelt_plugin.data.files import atomic_path, write_json
-from cmelt_plugin.data.manifest import LABELS_FILE, Manifest, available_splits, read_meta_column
-from cmelt_plugin.data.replacing import replacing
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import load_prompts
-from preprocess.source import read_csv
+from preprocess.data_sets.source import read_csv
 
 VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": np.nan}
 

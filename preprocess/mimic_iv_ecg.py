@@ -7,7 +7,7 @@ ECG module knows neither sex nor age.
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import re
@@ -18,8 +18,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from preprocess.packing import add_arguments, options_from, pack
-from preprocess.source import read_csv, records_table
+from preprocess.data_sets.source import read_csv, records_table
+from preprocess.packing.pack import add_arguments, options_from, pack
 
 LAYOUT = "the layout of MIMIC-IV-ECG 1.0: record_list.csv, machine_measurements.csv, files/p1000/p10000032/..."
 

@@ -6,7 +6,7 @@ SPLIT.n3s.npy and SPLIT.n3s.json into the manifest directory. A killed run goes 
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import contextlib
@@ -26,18 +26,18 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from cmelt_plugin import option_types
-from cmelt_plugin.data.balanced import Balanced
+from cmelt_plugin.data.batches.negatives import NegativeTable, negatives_paths, source_fingerprints
+from cmelt_plugin.data.directory.manifest import available_splits, read_meta_column
+from cmelt_plugin.data.directory.replacing import list_again
 from cmelt_plugin.data.files import atomic_path
-from cmelt_plugin.data.manifest import available_splits, read_meta_column
-from cmelt_plugin.data.negative_diagnostics import diagnose, example_pairs
-from cmelt_plugin.data.negatives import NegativeTable, negatives_paths, source_fingerprints
-from cmelt_plugin.data.neighbours import EXACT, INDEXES, Farthest, find_negatives, metric_name
-from cmelt_plugin.data.npy_files import read_npy
-from cmelt_plugin.data.replacing import list_again
-from cmelt_plugin.data.reports import Reports, read_reports
+from cmelt_plugin.data.store.npy_files import read_npy
+from cmelt_plugin.data.text.reports import Reports, read_reports
 from cmelt_plugin.errors import DataError
-from preprocess.engines import Engine, add_engine_arguments, engine_from
-from preprocess.text_embedding import Embedder, embed_block, embedder_settings, load_embedder
+from preprocess.negatives.balanced import Balanced
+from preprocess.negatives.diagnostics import diagnose, example_pairs
+from preprocess.negatives.mining import EXACT, INDEXES, Farthest, find_negatives, metric_name
+from preprocess.packing.engines import Engine, add_engine_arguments, engine_from
+from preprocess.text.text_embedding import Embedder, embed_block, embedder_settings, load_embedder
 
 CACHE = ".n3s-cache"
 ALGORITHM = 1

@@ -27,7 +27,7 @@ of its own, because CinC does not say which recordings belong to one person.
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import os
@@ -42,15 +42,13 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from cmelt_plugin import option_types
+from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import read_json
-from cmelt_plugin.data.manifest import Manifest, available_splits
 from cmelt_plugin.errors import DataError
-from preprocess.identification import Patient, choose_pairs, divide_people, read_ptb_xl_patients
-from preprocess.implausible import read_list
-from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled
-from preprocess.packing import options_from, pack
-from preprocess.physionet2021_labels import LABEL_SET, NAMES, label_row
-from preprocess.physionet2021_records import (
+from preprocess.data_sets.identification import Patient, choose_pairs, divide_people, read_ptb_xl_patients
+from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
+from preprocess.data_sets.physionet2021_labels import LABEL_SET, NAMES, label_row
+from preprocess.data_sets.physionet2021_records import (
     OLDEST,
     OTHER,
     PTB_XL,
@@ -63,10 +61,12 @@ from preprocess.physionet2021_records import (
     segments_of,
     source_of,
 )
-from preprocess.recording import REJECT, Rejected, SignalOptions, to_row
-from preprocess.reuse import reuse_store
-from preprocess.source import records_table
-from preprocess.splits import split_of
+from preprocess.data_sets.source import records_table
+from preprocess.data_sets.splits import split_of
+from preprocess.packing.implausible import read_list
+from preprocess.packing.pack import options_from, pack
+from preprocess.packing.recording import REJECT, Rejected, SignalOptions, to_row
+from preprocess.packing.reuse import reuse_store
 
 DATA_SET = "physionet2021"
 SOURCES_OF_TASK = {

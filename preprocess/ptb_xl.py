@@ -12,7 +12,7 @@ age order and in a mean.
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import sys
@@ -25,10 +25,8 @@ import pyarrow as pa
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
-from preprocess.flat_leads import note_flat_leads
-from preprocess.labelled import LabelTable, add_labelled_arguments, pack_labelled, settle_defaults
-from preprocess.packing import options_from, pack
-from preprocess.ptb_xl_labels import (
+from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled, settle_defaults
+from preprocess.data_sets.ptb_xl_labels import (
     STATEMENTS_FILE,
     TASKS,
     label_matrix,
@@ -36,8 +34,10 @@ from preprocess.ptb_xl_labels import (
     parse_all_codes,
     read_statements,
 )
-from preprocess.published_splits import PublishedSplits, print_label_differences, read_published_splits
-from preprocess.source import read_csv, records_table
+from preprocess.data_sets.published_splits import PublishedSplits, print_label_differences, read_published_splits
+from preprocess.data_sets.source import read_csv, records_table
+from preprocess.packing.flat_leads import note_flat_leads
+from preprocess.packing.pack import options_from, pack
 
 DATA_SET = "ptb-xl"
 LAYOUT = "the layout of PTB-XL 1.0.3: ptbxl_database.csv, scp_statements.csv, records500/, records100/"
@@ -130,7 +130,7 @@ def read_splits(folder: Path, task: str) -> PublishedSplits:
     name: those of the sub files stand in another order in train than in val and test.
 
     Raises:
-        DataError: no files are published for the task, or as :func:`preprocess.published_splits.read_published_splits`.
+        DataError: no files are published for the task, or as :func:`read_published_splits`.
     """
     if task not in PUBLISHED_NAME:
         raise DataError(f"--splits {folder}: no split files are published for task {task}")

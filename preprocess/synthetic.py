@@ -5,7 +5,7 @@ It stands in for the real cohort, which only credentialed users may copy: ``prep
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import csv

@@ -12,7 +12,7 @@ divided by --split: 0.7 0.1 0.2 with labels, 0.95 0.025 0.025 without, unless yo
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import sys
@@ -28,14 +28,14 @@ from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.data.readers.arrays import TEXT, ArrayReader, Place, is_array
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names, label_sets
-from preprocess.labelled import LabelTable, pack_labelled, settle_defaults
-from preprocess.packing import options_from, pack
-from preprocess.recording import REJECT, ZERO
-from preprocess.source import records_table
-from preprocess.splits import DEFAULT_FRACTIONS
-from preprocess.table_arguments import add_table_arguments
-from preprocess.table_labels import check_multi_class, labels_of_columns, labels_of_names, split_names
-from preprocess.table_source import read_table
+from preprocess.data_sets.labelled import LabelTable, pack_labelled, settle_defaults
+from preprocess.data_sets.source import records_table
+from preprocess.data_sets.splits import DEFAULT_FRACTIONS
+from preprocess.data_sets.table_arguments import add_table_arguments
+from preprocess.data_sets.table_labels import check_multi_class, labels_of_columns, labels_of_names, split_names
+from preprocess.data_sets.table_source import read_table
+from preprocess.packing.pack import options_from, pack
+from preprocess.packing.recording import REJECT, ZERO
 
 SPLIT_OF_NAME = {
     **dict.fromkeys(("train", "training"), "train"),

@@ -7,7 +7,7 @@ saved with a T5 encoder of random weights, for sites without access to pre-train
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import glob
@@ -21,15 +21,15 @@ import numpy as np
 from tqdm import tqdm
 
 from cmelt_plugin import option_types
-from cmelt_plugin.data.directory_files import LABELS_FILE
+from cmelt_plugin.data.directory.manifest import read_class_names
+from cmelt_plugin.data.directory.own_files import LABELS_FILE
+from cmelt_plugin.data.directory.replacing import LOCK_SECONDS, directory_lock, list_again
 from cmelt_plugin.data.files import fingerprint, read_object, write_json
-from cmelt_plugin.data.manifest import read_class_names
-from cmelt_plugin.data.replacing import LOCK_SECONDS, directory_lock, list_again
-from cmelt_plugin.data.reports import REPORTS_FILE, normalise_report, read_reports
-from cmelt_plugin.data.tokens import FORMAT, TokenTable
+from cmelt_plugin.data.text.reports import REPORTS_FILE, normalise_report, read_reports
+from cmelt_plugin.data.text.tokens import FORMAT, TokenTable
 from cmelt_plugin.errors import DataError
-from preprocess.hf_tokenizer import encode, load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
-from preprocess.t5_folder import ENCODERS, FILES, train_sentencepiece, write_encoder, write_tokenizer
+from preprocess.text.hf_tokenizer import encode, load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
+from preprocess.text.t5_folder import ENCODERS, FILES, train_sentencepiece, write_encoder, write_tokenizer
 
 BATCH = 2048
 TRAINING_FILE = "training.json"

@@ -7,17 +7,17 @@ import shutil
 
 import pytest
 import torch
-from models.release_layout import write_release
 from pretrained_files import TEXTS, random_ecg, write_checkpoint, write_classifier, write_tokenizer_folder
 from tiny import write_manifest
 
 from cmelt_plugin.data.files import write_json
+from cmelt_plugin.data.text.tokenizer import tokenizer_fingerprint
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.results import Result, write_result
+from cmelt_plugin.evaluation.result_files import Result, write_result
 from cmelt_plugin.export import main
-from cmelt_plugin.exported import is_exported
-from cmelt_plugin.pretrained import load_pretrained
-from cmelt_plugin.text_tokenizer import tokenizer_fingerprint
+from cmelt_plugin.models.exported import is_exported
+from cmelt_plugin.models.pretrained import load_pretrained
+from tests.models.release_layout import write_release
 
 EXTRA = {
     "extra_state": {
@@ -123,7 +123,7 @@ def test_published_weights_become_an_ordinary_model(tmp_path, capsys, monkeypatc
     def offline(name):
         raise DataError(f"tokenizer {name!r} cannot be loaded")
 
-    monkeypatch.setattr("cmelt_plugin.pretrained.load_tokenizer", offline)
+    monkeypatch.setattr("cmelt_plugin.models.pretrained.load_tokenizer", offline)
     write_release(tmp_path / "release")
     options = ("--lead-order", "mimic-iv-ecg", "--name", "D-BETA")
     assert export(tmp_path, *options, source=("--released", "release/weights.safetensors")) == 0

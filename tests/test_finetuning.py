@@ -8,10 +8,10 @@ import torch
 from finetune_runs import command, save_pretrained, write_labelled
 from hosts import HOSTS, environment, host_python, logged, losses, run
 
-from cmelt_plugin.evaluation.checkpoint import load_model
 from cmelt_plugin.evaluation.classify import main as classify
 from cmelt_plugin.evaluation.identify import main as identify
-from cmelt_plugin.evaluation.results import read_result
+from cmelt_plugin.evaluation.result_files import read_result
+from cmelt_plugin.models.checkpoint import load_model
 
 EPOCHS = 4
 # 48 records in batches of 8: the frozen phase ends in the middle of the second epoch.

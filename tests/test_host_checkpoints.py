@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from hosts import HOSTS
-from test_host import ask
 
 from cmelt_plugin import host_checkpoints
 from cmelt_plugin.checkpoint_files import load_checkpoint
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.host_checkpoints import choose_checkpoint, copy_whole, save_whole
+from tests.test_host import ask
 
 # One process for each host, since importing it takes seconds. Children die by their own hand after a number of bytes of a
 # copy or save, from none to all of them; others are killed at random moments.

@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from tiny import tiny_t5_config
 
 from cmelt_plugin import huggingface
+from cmelt_plugin.data.text.tokenizer import load_tokenizer
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import import_transformers
 from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
-from cmelt_plugin.text_tokenizer import load_tokenizer
-from preprocess.text_embedding import load_embedder
+from preprocess.text.text_embedding import load_embedder
 
 TRANSFORMERS = tuple(map(int, import_transformers().__version__.split(".")[:1]))
 

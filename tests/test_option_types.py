@@ -48,7 +48,7 @@ class _Built(Exception):
 def parser_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
     name = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
     if name == "cmelt_plugin.evaluation.zero_shot":
-        name = "cmelt_plugin.evaluation.zero_shot_command"
+        name = "cmelt_plugin.evaluation.zero_shot.__main__"
     spec = importlib.util.find_spec(name) if not name.startswith("examples") else None
     if spec is None:
         monkeypatch.syspath_prepend(str(path.parent))

@@ -14,12 +14,12 @@ import torch
 from hosts import environment
 from pretrained_files import random_ecg, write_checkpoint, write_classifier, write_record, write_tokenizer_folder
 
+from cmelt_plugin import cli
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.record_paths import find_records
+from cmelt_plugin.data.readers.record_paths import find_records
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import cli
+from cmelt_plugin.models.pretrained import load_pretrained
 from cmelt_plugin.predict import _figure_names, main
-from cmelt_plugin.pretrained import load_pretrained
 
 PROMPTS = {"AFIB": ["atrial fibrillation"], "SR": ["sinus rhythm"], "LBBB": ["left bundle branch block"]}
 
@@ -152,7 +152,7 @@ def test_figures_show_the_ecg_and_the_scores(folder, capsys, tmp_path) -> None:
 
 def test_figure_has_a_bar_per_class_highest_first() -> None:
     pytest.importorskip("matplotlib", reason="pip install 'cmelt-plugin[viz]'")
-    from cmelt_plugin.evaluation.figures.prediction import MOST_BARS, prediction_figure
+    from cmelt_plugin.evaluation.plots.prediction import MOST_BARS, prediction_figure
 
     scores = {f"class{index}": index / 20 for index in range(20)}
     figure = prediction_figure(random_ecg(4), scores, "probability", True, ["class19"], "r1")
@@ -345,7 +345,7 @@ def test_figures_never_replace_each_other(tmp_path) -> None:
 
 def test_odd_names_are_packed_too(tmp_path, capsys) -> None:
     """What can be packed can be predicted: the same names through the preparation of a table."""
-    from cmelt_plugin.data.manifest import Manifest
+    from cmelt_plugin.data.directory.manifest import Manifest
     from preprocess import table
 
     names = [name for name in ODD if name == name.strip() and "\n" not in name]  # cells of tables are stripped
@@ -361,7 +361,7 @@ def test_odd_names_are_packed_too(tmp_path, capsys) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_no_numbers_are_an_error_of_their_record(form, value, folder, capsys, monkeypatch) -> None:
     """JSON has no NaN; a finite weight can still overflow in the model."""
-    from cmelt_plugin.pretrained import Pretrained
+    from cmelt_plugin.models.pretrained import Pretrained
 
     classify = Pretrained.classify_prepared
 

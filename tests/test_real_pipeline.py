@@ -6,8 +6,8 @@ import sys
 import numpy as np
 from hosts import REPOSITORY, command, environment, logged, run
 
-from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.store.record_store import RecordStore
 
 
 def preprocess(name, *arguments):

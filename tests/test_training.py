@@ -166,7 +166,7 @@ def test_half_precision_of_the_host_trains_as_float32_does(trained, option, roun
 def test_another_tokenizer_is_refused(trained, data, tmp_path):
     import numpy as np
 
-    from cmelt_plugin.data.tokens import TokenTable
+    from cmelt_plugin.data.text.tokens import TokenTable
 
     name, folder, _ = trained
     other = write_manifest(tmp_path / "m", n_records=60)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from cmelt_plugin import verify
-from cmelt_plugin.data.checksums import read_checksums
-from cmelt_plugin.data.directory_checks import check_directory
+from cmelt_plugin.data.directory.checks import check_directory
+from cmelt_plugin.data.directory.checksums import read_checksums
+from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import read_json, write_json
-from cmelt_plugin.data.manifest import Manifest
 from cmelt_plugin.errors import DataError
-from tests.preprocess.test_packing import made_up, pack_made_up
-from tests.preprocess.test_reuse import pack_made_up as pack_store
-from tests.preprocess.test_reuse import reuse_made_up
+from tests.preprocess.packing.test_pack import made_up, pack_made_up
+from tests.preprocess.packing.test_reuse import pack_made_up as pack_store
+from tests.preprocess.packing.test_reuse import reuse_made_up
 
 
 @pytest.fixture

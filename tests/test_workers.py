@@ -24,7 +24,7 @@ warnings.simplefilter("ignore")
 os.environ["PYTHONWARNINGS"] = "ignore"
 from {host}.dataclass import initialize
 import fairseq_cli.hydra_train, fairseq_cli.hydra_validate
-from cmelt_plugin.data.dataset import ECGDataset
+from cmelt_plugin.data.batches.ecg_text import ECGDataset
 from cmelt_plugin.errors import DataError
 
 def run(name, module, *more, full_error="0"):

@@ -19,7 +19,7 @@ from benchmarks.naive.ecg_encoder import encode_ecg
 from benchmarks.naive.heads import fuse, pool, reconstruct, vocabulary_logits
 from benchmarks.naive.text_encoder import encode_text
 from benchmarks.profiling import part
-from cmelt_plugin.config_strings import parse_conv_layers
+from cmelt_plugin.modules.conv_layers import parse_conv_layers
 
 IGNORE = -100
 
@@ -28,7 +28,7 @@ class NaiveCMELT:
     """Another way through the same weights.
 
     Args:
-        model: a ``cmelt_plugin.models.cmelt.CMELT`` with a T5 text encoder.
+        model: a ``cmelt_plugin.models.cmelt.model.CMELT`` with a T5 text encoder.
         mode: see :class:`benchmarks.naive.attention.Mode`; None: naive in everything.
 
     Attributes:

@@ -65,7 +65,7 @@ class NaiveCollator:
         return int(generator.choice(self.farthest(report)))
 
     def __call__(self, rows: Sequence[int], generator: np.random.Generator) -> dict[str, Any]:
-        """Row numbers → a batch like that of ``cmelt_plugin.data.dataset.ECGTextDataset``."""
+        """Row numbers → a batch like that of ``cmelt_plugin.data.batches.ecg_text.ECGTextDataset``."""
         ecg = torch.from_numpy(read_mat_files([self.mat_files[row] for row in rows]))
         own = self.report_ids[np.asarray(rows)]
         used = own.copy()

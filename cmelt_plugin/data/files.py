@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cmelt_plugin.data.checksums import check_listed, fingerprint
+from cmelt_plugin.data.directory.checksums import check_listed, fingerprint
 from cmelt_plugin.errors import DataError
 
 __all__ = ["atomic_path", "fingerprint", "read_json", "read_object", "sync_folder", "write_json"]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.store import MAX_STEP, MV_PER_STEP, SAMPLE_RATE
+from cmelt_plugin.data.store.record_store import MAX_STEP, MV_PER_STEP, SAMPLE_RATE
 
 LIMB_LEADS = LEADS[:6]
 RELATIONS = ("III = II − I", "aVR = −(I + II)/2", "aVL = I − II/2", "aVF = II − I/2")
@@ -152,7 +152,7 @@ def examine(ecg: np.ndarray, steps: np.ndarray, clipped: int = 0, kept: np.ndarr
 
     Args:
         ecg: ``[12, T]``, mV at 500 Hz before rounding, real samples only; leads in the order of ``LEADS``, without NaN.
-        steps: int16 ``[12, T]``, what the store gets (:func:`cmelt_plugin.data.store.to_steps`).
+        steps: int16 ``[12, T]``, what the store gets (:func:`cmelt_plugin.data.store.record_store.to_steps`).
         clipped: how many samples were clipped.
         kept: bool ``[12]``, the leads the recording has; None: all. Leads it lacks and constant ones are not asked.
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.signal import resample_poly
 
-from cmelt_plugin.data.store import SAMPLE_RATE
+from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 
 RATES = (50.0, 20000.0)  # Hz; anything else is a mistake
 

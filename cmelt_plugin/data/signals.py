@@ -1,6 +1,6 @@
 """A user's recordings, of any rate, length and lead order, as the model takes them.
 
-The steps are those of packing (``preprocess/recording.py``): leads by name, cut to 10 s, resampled by the ratio of the
+The steps are those of packing (``preprocess/packing/recording.py``): leads by name, cut to 10 s, resampled by the ratio of the
 rates, padded with zeros at the end.
 """
 
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from cmelt_plugin.data.leads import LEADS, LeadError, lead_indices, lead_keep_mask
 from cmelt_plugin.data.plausibility import MAX_MV, Reason, examine, nothing_left
+from cmelt_plugin.data.readers.calibrated_record import read_record
 from cmelt_plugin.data.readers.contract import Crop
 from cmelt_plugin.data.resampling import RATES, resample
-from cmelt_plugin.data.store import N_SAMPLES, SAMPLE_RATE, to_steps
-from cmelt_plugin.data.wfdb_record import read_record
+from cmelt_plugin.data.store.record_store import N_SAMPLES, SAMPLE_RATE, to_steps
 from cmelt_plugin.errors import DataError
 
 SECONDS = N_SAMPLES / SAMPLE_RATE

@@ -8,7 +8,7 @@ name. fairseq-hydra-validate prints the same figures.
 
 from __future__ import annotations
 
-from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import shlex
@@ -19,17 +19,17 @@ from pathlib import Path
 import numpy as np
 
 from cmelt_plugin import option_types
-from cmelt_plugin.data.labelled_dataset import labels_by_name
-from cmelt_plugin.data.manifest import Manifest, available_splits
+from cmelt_plugin.data.batches.labelled import labels_by_name
+from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.cinc2021 import load_cinc_weights
-from cmelt_plugin.evaluation.classifier_checkpoint import FinetunedModel, load_finetuned
-from cmelt_plugin.evaluation.classifier_figures import CincScoring, Judgement, judge_scores, probabilities
-from cmelt_plugin.evaluation.classifier_table import classifier_table
-from cmelt_plugin.evaluation.encoder_precision import add_precision_argument, precision_name
+from cmelt_plugin.evaluation.embedding.precision import add_precision_argument, precision_name
+from cmelt_plugin.evaluation.finetuned.checkpoint import FinetunedModel, load_finetuned
+from cmelt_plugin.evaluation.finetuned.table import classifier_table
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
-from cmelt_plugin.evaluation.results import Result, Scores, write_result
-from cmelt_plugin.evaluation.thresholds import choose_thresholds
+from cmelt_plugin.evaluation.metrics.cinc2021 import load_cinc_weights
+from cmelt_plugin.evaluation.metrics.classifier import CincScoring, Judgement, judge_scores, probabilities
+from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
+from cmelt_plugin.evaluation.result_files import Result, Scores, write_result
 
 EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.classify --checkpoint checkpoints/dx_12/checkpoint_best.pt \\

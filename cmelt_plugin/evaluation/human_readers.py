@@ -8,7 +8,7 @@ scores, which no reader's row can be compared with, and its decisions at thresho
 
 from __future__ import annotations
 
-from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import shlex
@@ -23,9 +23,9 @@ import pandas as pd
 
 from cmelt_plugin import option_types
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.bootstrap import bootstrap_intervals
-from cmelt_plugin.evaluation.classification import decide, figures_of
-from cmelt_plugin.evaluation.results import Result, Scores, StoredResult, read_results, write_result
+from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_intervals
+from cmelt_plugin.evaluation.metrics.multi_label import decide, figures_of
+from cmelt_plugin.evaluation.result_files import Result, Scores, StoredResult, read_results, write_result
 
 CLASSES = ("1dAVb", "RBBB", "LBBB", "SB", "AF", "ST")
 GOLD = "gold_standard"

@@ -6,7 +6,7 @@ recognised when its own gallery record is more similar to it than everybody else
 
 from __future__ import annotations
 
-from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import shlex
@@ -15,16 +15,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cmelt_plugin.data.labelled_dataset import subject_ids
-from cmelt_plugin.data.manifest import Manifest
+from cmelt_plugin.data.batches.labelled import subject_ids
+from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.classifier_checkpoint import load_finetuned
-from cmelt_plugin.evaluation.classifier_figures import ratio_interval
 from cmelt_plugin.evaluation.classify import add_checkpoint_arguments
-from cmelt_plugin.evaluation.encoder_precision import precision_name
-from cmelt_plugin.evaluation.identification import gallery_and_probe, identify
+from cmelt_plugin.evaluation.embedding.precision import precision_name
+from cmelt_plugin.evaluation.finetuned.checkpoint import load_finetuned
 from cmelt_plugin.evaluation.labelled_split import data_set_name
-from cmelt_plugin.evaluation.results import Result, write_result
+from cmelt_plugin.evaluation.metrics.classifier import ratio_interval
+from cmelt_plugin.evaluation.metrics.identification import gallery_and_probe, identify
+from cmelt_plugin.evaluation.result_files import Result, write_result
 
 EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.identify --checkpoint checkpoints/id_12/checkpoint_best.pt \\

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import read_json
-from cmelt_plugin.data.manifest import Manifest
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.class_texts import read_label_set
+from cmelt_plugin.evaluation.zero_shot.class_texts import read_label_set
 
 
 class LabelledSplit(NamedTuple):

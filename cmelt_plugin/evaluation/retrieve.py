@@ -7,7 +7,7 @@ and a wrong item that scores as high as the right one goes before it.
 
 from __future__ import annotations
 
-from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import sys
@@ -19,26 +19,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import atomic_path
-from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.reports import REPORTS_FILE, read_reports
-from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.data.text.reports import REPORTS_FILE, read_reports
+from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.comparison import DASH
-from cmelt_plugin.evaluation.embeddings import pad_texts
-from cmelt_plugin.evaluation.encoder_precision import precision_name
+from cmelt_plugin.evaluation.embedding.pairs import pad_texts
+from cmelt_plugin.evaluation.embedding.precision import precision_name
+from cmelt_plugin.evaluation.embedding.records import cached_embeddings
 from cmelt_plugin.evaluation.labelled_split import count_subjects, data_set_name, folder_names
-from cmelt_plugin.evaluation.pretrained_arguments import (
+from cmelt_plugin.evaluation.metrics.ranks import Direction, figures, recall_intervals, retrieval_directions
+from cmelt_plugin.evaluation.metrics.recall import DEPTHS
+from cmelt_plugin.evaluation.options import (
     add_pretrained_arguments,
     load_contrastive,
     typed_command,
 )
-from cmelt_plugin.evaluation.record_embeddings import cached_embeddings
-from cmelt_plugin.evaluation.results import Result, write_result
-from cmelt_plugin.evaluation.retrieval import DEPTHS
-from cmelt_plugin.evaluation.retrieval_ranks import Direction, figures, recall_intervals, retrieval_directions
-from cmelt_plugin.evaluation.zero_shot_tables import TableTexts, percent
-from cmelt_plugin.pretrained import MAX_TEXT_TOKENS, Pretrained
+from cmelt_plugin.evaluation.report.published_rows import DASH
+from cmelt_plugin.evaluation.result_files import Result, write_result
+from cmelt_plugin.evaluation.zero_shot.tables import TableTexts, percent
+from cmelt_plugin.models.pretrained import MAX_TEXT_TOKENS, Pretrained
 
 TEXT_BATCH = 256
 EXAMPLE = """example:
@@ -108,7 +108,7 @@ def embed_reports(pretrained: Pretrained, directory: Path, report_id: np.ndarray
             parts = []
             for start in range(0, len(report_id), TEXT_BATCH):
                 ids, padding = pad_texts(tokens, report_id[start : start + TEXT_BATCH], limit)
-                embedded = pretrained.model.embed_text(ids.to(pretrained.device), padding.to(pretrained.device))
+                embedded = pretrained.model.embed_text(ids.to(pretrained.device), padding.to(pretrained.device)).mean
                 parts.append(embedded.float().cpu())
             return torch.cat(parts)
     texts = read_reports(directory).texts

@@ -55,7 +55,7 @@ def read_encoder(path: str) -> EncoderSource:
     state = _own_checkpoint(path) if os.path.isfile(path) else None
     if state is not None:
         return _source(path, state["cfg"]["model"], state["model"])
-    from cmelt_plugin.pretrained import load_pretrained
+    from cmelt_plugin.models.pretrained import load_pretrained
 
     model = load_pretrained(path).model
     values = {name: getattr(model.cfg, name, None) for name in (*SIZES, *DROPOUTS)}

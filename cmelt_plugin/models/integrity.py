@@ -31,8 +31,8 @@ def verify_model(path: str | os.PathLike, progress: Callable[[int], None] | None
     Raises:
         DataError: there is nothing at ``path``, or no model.
     """
-    from cmelt_plugin.exported import WEIGHTS_FILE, is_exported
-    from cmelt_plugin.models.released import is_released, load_released, weights_file
+    from cmelt_plugin.models.cmelt.released import is_released, load_released, weights_file
+    from cmelt_plugin.models.exported import WEIGHTS_FILE, is_exported
 
     path = Path(path)
     if not path.exists():
@@ -49,7 +49,7 @@ def verify_model(path: str | os.PathLike, progress: Callable[[int], None] | None
 
 
 def _verify_folder(folder: Path, progress: Callable[[int], None] | None) -> list[str]:
-    from cmelt_plugin.exported import CHECKSUMS, CONFIG_FILE, read_config, read_folder
+    from cmelt_plugin.models.exported import CHECKSUMS, CONFIG_FILE, read_config, read_folder
 
     found = _findings(lambda: read_folder(folder))
     if progress is not None:

@@ -16,11 +16,11 @@ import torch
 
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import FIGURE
-from cmelt_plugin.data.dataset import ECGDataset
+from cmelt_plugin.data.batches.ecg_text import ECGDataset
 from cmelt_plugin.data.files import fingerprint
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.subset import GatheredSubset
+from cmelt_plugin.evaluation.validation import GatheredSubset
 
 logger = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from typing import Any, Optional
 import numpy as np
 
 from cmelt_plugin import host
-from cmelt_plugin.data.labelled_dataset import LabelledECGDataset, labels_by_name, subject_ids
-from cmelt_plugin.data.manifest import Manifest, read_class_names
+from cmelt_plugin.data.batches.labelled import LabelledECGDataset, labels_by_name, subject_ids
+from cmelt_plugin.data.directory.manifest import Manifest, read_class_names
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.cinc2021 import load_cinc_weights
-from cmelt_plugin.evaluation.classification_subset import ClassificationSubset, JudgingOptions
-from cmelt_plugin.evaluation.classifier_figures import CincScoring
-from cmelt_plugin.evaluation.subsets import subset_rows
+from cmelt_plugin.evaluation.finetuned.validation import ClassificationSubset, JudgingOptions
+from cmelt_plugin.evaluation.low_data import subset_rows
+from cmelt_plugin.evaluation.metrics.cinc2021 import load_cinc_weights
+from cmelt_plugin.evaluation.metrics.classifier import CincScoring
 from cmelt_plugin.tasks.finetuning import FinetuningConfig, FinetuningTask
 
 logger = logging.getLogger(__name__)

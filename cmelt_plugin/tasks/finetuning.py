@@ -8,7 +8,7 @@ from typing import Any, Optional
 from omegaconf import II
 
 from cmelt_plugin import host
-from cmelt_plugin.data.labelled_dataset import LabelledECGDataset, LabelledOptions
+from cmelt_plugin.data.batches.labelled import LabelledECGDataset, LabelledOptions
 from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.tasks.base import ECGTask, unwrap

@@ -13,11 +13,11 @@ from typing import Any, Optional
 import numpy as np
 
 from cmelt_plugin import host
-from cmelt_plugin.data.labelled_dataset import LabelledECGDataset, subject_ids
-from cmelt_plugin.data.manifest import Manifest, available_splits
+from cmelt_plugin.data.batches.labelled import LabelledECGDataset, subject_ids
+from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.classification_subset import IdentificationSubset
-from cmelt_plugin.evaluation.identification import gallery_and_probe
+from cmelt_plugin.evaluation.finetuned.validation import IdentificationSubset
+from cmelt_plugin.evaluation.metrics.identification import gallery_and_probe
 from cmelt_plugin.losses.classification import UNKNOWN
 from cmelt_plugin.tasks.finetuning import FinetuningConfig, FinetuningTask
 

@@ -13,13 +13,13 @@ from omegaconf import II
 from torch.nn import functional as F
 
 from cmelt_plugin import host
-from cmelt_plugin.data.dataset import ECGDataset, ECGTextDataset, PairingOptions
-from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.negatives import NegativeTable
-from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.data.batches.ecg_text import ECGDataset, ECGTextDataset, PairingOptions
+from cmelt_plugin.data.batches.negatives import NegativeTable
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.subset import SubsetEvaluation
-from cmelt_plugin.evaluation.zero_shot import cut_texts
+from cmelt_plugin.evaluation.validation import SubsetEvaluation
+from cmelt_plugin.evaluation.zero_shot.class_embeddings import cut_texts
 from cmelt_plugin.tasks.base import ECGTask
 
 logger = logging.getLogger(__name__)

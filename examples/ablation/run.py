@@ -7,7 +7,7 @@ mean over seeds and sets, ± the standard deviation over seeds; result folders f
 
 from __future__ import annotations
 
-from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import importlib.util
@@ -29,10 +29,10 @@ from tqdm import tqdm
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.files import read_json, write_json
-from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.results import Result, read_results, write_result
-from cmelt_plugin.evaluation.table_formats import markdown
+from cmelt_plugin.evaluation.report.table_formats import markdown
+from cmelt_plugin.evaluation.result_files import Result, read_results, write_result
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TASKS = {"finetune": "Full fine-tune", "linear_probe": "Linear probing", "zero_shot": "Zero-shot"}

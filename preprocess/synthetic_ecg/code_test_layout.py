@@ -5,7 +5,7 @@ No patient is behind them. The readers' tables are the gold standard with random
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import sys

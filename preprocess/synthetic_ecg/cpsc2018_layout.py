@@ -6,7 +6,7 @@ No patient is behind these files; they serve to try out software.
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import csv
@@ -18,7 +18,7 @@ import numpy as np
 from scipy.io import savemat
 from tqdm import tqdm
 
-from preprocess.snomed import CPSC2018
+from preprocess.data_sets.snomed import CPSC2018
 from preprocess.synthetic_ecg.challenge_records import (
     draw,
     draw_patient,

@@ -6,7 +6,7 @@ of conditions has several abbreviations for some codes. No patient is behind the
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import csv
 import sys
@@ -17,8 +17,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cmelt_plugin.prompts import load_prompts
-from preprocess.csn_labels import CONDITIONS_FILE
-from preprocess.snomed import CSN
+from preprocess.data_sets.csn_labels import CONDITIONS_FILE
+from preprocess.data_sets.snomed import CSN
 from preprocess.synthetic_ecg.challenge_records import (
     draw,
     draw_patient,

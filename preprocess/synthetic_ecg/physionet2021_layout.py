@@ -6,7 +6,7 @@ what :mod:`preprocess.synthetic_ecg.findings` put into the signal, in the challe
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import argparse
 import csv

@@ -8,7 +8,7 @@ serve to try out software.
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import csv
 import sys

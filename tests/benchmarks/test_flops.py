@@ -12,7 +12,7 @@ from benchmarks import models
 from benchmarks.flops import forward_flops, training_flops
 from benchmarks.naive.attention import Mode
 from benchmarks.naive.model import NaiveCMELT
-from cmelt_plugin.models.cmelt_config import CMELTConfig
+from cmelt_plugin.models.cmelt.config import CMELTConfig
 
 WITHOUT_WASTE = Mode(dropout=False, full_vocabulary=False)
 

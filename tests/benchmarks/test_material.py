@@ -11,15 +11,15 @@ from benchmarks.n3s import farthest_torch, wrong_rows
 from benchmarks.naive.manifest import read_lines
 from benchmarks.naive.records import read_mat_files, write_mat_files
 from benchmarks.startup import write_large_manifest
-from cmelt_plugin.data.dataset import ECGTextDataset, PairingOptions
-from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.negatives import NegativeTable
-from cmelt_plugin.data.store import RecordStore
-from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
+from cmelt_plugin.data.batches.negatives import NegativeTable
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.store.record_store import RecordStore
+from cmelt_plugin.data.text.tokens import TokenTable
 
 
 def test_reports_are_different_and_normalised() -> None:
-    from cmelt_plugin.data.reports import normalise_report
+    from cmelt_plugin.data.text.reports import normalise_report
 
     texts = material.report_texts(300)
     assert len(set(texts)) == 300

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from tiny import PAD, tiny_t5_config, write_manifest
 
-from cmelt_plugin.data.dataset import ECGTextDataset, PairingOptions
-from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.negatives import NegativeTable
-from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
+from cmelt_plugin.data.batches.negatives import NegativeTable
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.text.tokens import TokenTable
 
 # What stands beside a row that is shorter than its new neighbours.
 _FILLERS = {"text": PAD, "text_padding_mask": True, "mlm_mask": False}

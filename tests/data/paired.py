@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from cmelt_plugin.data.dataset import ECGTextDataset, PairingOptions
-from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.negatives import NegativeTable
-from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.data.batches.ecg_text import ECGTextDataset, PairingOptions
+from cmelt_plugin.data.batches.negatives import NegativeTable
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.text.tokens import TokenTable
 
 
 def dataset(directory: Path, split: str = "train", n3s: bool = True, **options: Any) -> ECGTextDataset:

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmelt_plugin.data import inner_product_search
-from cmelt_plugin.data.inner_product_search import FaissSearch, InvertedLists, TorchSearch, exact_search, recall
-from cmelt_plugin.data.neighbours import Farthest, find_negatives, metric_name
 from cmelt_plugin.errors import DataError
+from preprocess.negatives import inner_product_search
+from preprocess.negatives.inner_product_search import FaissSearch, InvertedLists, TorchSearch, exact_search, recall
+from preprocess.negatives.mining import Farthest, find_negatives, metric_name
 
 
 def clustered(n: int, width: int = 16, seed: int = 0) -> np.ndarray:

@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny import write_manifest
 
-from cmelt_plugin.data.dataset import ECGDataset
-from cmelt_plugin.data.labelled_dataset import LabelledECGDataset, LabelledOptions
-from cmelt_plugin.data.manifest import Manifest
+from cmelt_plugin.data.batches.ecg_text import ECGDataset
+from cmelt_plugin.data.batches.labelled import LabelledECGDataset, LabelledOptions
+from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.millivolts import batch_in_mv, to_mv
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.store.record_store import RecordStore
 from tests.criterions import batches
 
 

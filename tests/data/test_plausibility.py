@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.plausibility import LIMB_LEADS, Measures, examine, nothing_left, relations_residual
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
-from cmelt_plugin.data.store import to_steps
-from preprocess.recording import resample
+from cmelt_plugin.data.store.record_store import to_steps
+from preprocess.packing.recording import resample
 from preprocess.synthetic_ecg.challenge_records import draw, samples
 
 ALL = np.ones(12, dtype=bool)

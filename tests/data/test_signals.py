@@ -13,8 +13,8 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.resampling import resample
 from cmelt_plugin.data.signals import prepare_ecg
 from cmelt_plugin.errors import DataError
-from preprocess import recording
-from preprocess.recording import Recording, Rejected, SignalOptions, to_row
+from preprocess.packing import recording
+from preprocess.packing.recording import Recording, Rejected, SignalOptions, to_row
 
 
 @pytest.mark.parametrize("crop", ["start", "centre"])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cmelt_plugin.evaluation.classification import macro_auc
-from cmelt_plugin.evaluation.results import Result, Scores, write_result
+from cmelt_plugin.evaluation.metrics.multi_label import macro_auc
+from cmelt_plugin.evaluation.result_files import Result, Scores, write_result
 
 NAMES = ("HYP", "NORM", "MI", "CD", "STTC")
 

@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from cmelt_plugin.evaluation.classification_subset import ClassificationSubset, IdentificationSubset, JudgingOptions
-from cmelt_plugin.evaluation.subset import GatheredSubset
+from cmelt_plugin.evaluation.finetuned.validation import ClassificationSubset, IdentificationSubset, JudgingOptions
+from cmelt_plugin.evaluation.validation import GatheredSubset
 
 
 class Squares(GatheredSubset):

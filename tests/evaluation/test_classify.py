@@ -8,17 +8,17 @@ import torch
 from finetune_runs import CLASSES, write_labelled
 from sklearn.metrics import f1_score, roc_auc_score
 
+from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import write_json
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.classify import main
-from cmelt_plugin.evaluation.identification import identify as identify_people
 from cmelt_plugin.evaluation.identify import main as identify
-from cmelt_plugin.evaluation.results import read_results
-from cmelt_plugin.evaluation.thresholds import choose_thresholds
-from cmelt_plugin.models.classifier import Classifier
+from cmelt_plugin.evaluation.metrics.identification import identify as identify_people
+from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
+from cmelt_plugin.evaluation.result_files import read_results
+from cmelt_plugin.models.classifier.model import Classifier
 from tests.models.classifier_ranks import tiny_config
 
 
@@ -123,8 +123,8 @@ def test_where_thresholds_come_from(directory, tmp_path, capsys):
 
 
 def test_exclusive_classes_and_an_exported_folder(tmp_path):
-    from cmelt_plugin.evaluation.checkpoint import load_model
-    from cmelt_plugin.exported import write_folder
+    from cmelt_plugin.models.checkpoint import load_model
+    from cmelt_plugin.models.exported import write_folder
 
     folder = write_labelled(tmp_path / "m", exclusive=True)
     model = save(tmp_path / "c.pt", problem="multi_class")

@@ -3,12 +3,12 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from cmelt_plugin.evaluation.figures.confusion import confusion_figure, label_confusion  # noqa: E402
-from cmelt_plugin.evaluation.figures.intervals import interval_figure  # noqa: E402
-from cmelt_plugin.evaluation.figures.precision_recall import precision_recall_figure  # noqa: E402
-from cmelt_plugin.evaluation.figures.style import to_svg  # noqa: E402
-from cmelt_plugin.evaluation.figures.tsne import project, tsne_figure  # noqa: E402
-from cmelt_plugin.evaluation.figures.words import frequency_figure, word_counts  # noqa: E402
+from cmelt_plugin.evaluation.plots.confusion import confusion_figure, label_confusion  # noqa: E402
+from cmelt_plugin.evaluation.plots.intervals import interval_figure  # noqa: E402
+from cmelt_plugin.evaluation.plots.precision_recall import precision_recall_figure  # noqa: E402
+from cmelt_plugin.evaluation.plots.style import to_svg  # noqa: E402
+from cmelt_plugin.evaluation.plots.tsne import project, tsne_figure  # noqa: E402
+from cmelt_plugin.evaluation.plots.words import frequency_figure, word_counts  # noqa: E402
 
 
 def test_confusion_counts_records_of_the_row_that_get_the_column():

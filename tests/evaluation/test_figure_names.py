@@ -13,17 +13,17 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="figures need the extra 'viz'")
 
-from cmelt_plugin.evaluation.figures.classification import auc_figure, roc_figure  # noqa: E402
-from cmelt_plugin.evaluation.figures.confusion import confusion_figure  # noqa: E402
-from cmelt_plugin.evaluation.figures.curves import overlaid_curves, training_curve  # noqa: E402
-from cmelt_plugin.evaluation.figures.intervals import interval_figure  # noqa: E402
-from cmelt_plugin.evaluation.figures.precision_recall import precision_recall_figure  # noqa: E402
-from cmelt_plugin.evaluation.figures.prediction import prediction_figure  # noqa: E402
-from cmelt_plugin.evaluation.figures.similarity import similarity_figure  # noqa: E402
-from cmelt_plugin.evaluation.figures.style import to_png_uri, to_svg  # noqa: E402
-from cmelt_plugin.evaluation.figures.tsne import Projection, tsne_figure  # noqa: E402
-from cmelt_plugin.evaluation.figures.words import frequency_figure  # noqa: E402
-from cmelt_plugin.evaluation.table_formats import latex, markdown, markdown_text  # noqa: E402
+from cmelt_plugin.evaluation.plots.classification import auc_figure, roc_figure  # noqa: E402
+from cmelt_plugin.evaluation.plots.confusion import confusion_figure  # noqa: E402
+from cmelt_plugin.evaluation.plots.curves import overlaid_curves, training_curve  # noqa: E402
+from cmelt_plugin.evaluation.plots.intervals import interval_figure  # noqa: E402
+from cmelt_plugin.evaluation.plots.precision_recall import precision_recall_figure  # noqa: E402
+from cmelt_plugin.evaluation.plots.prediction import prediction_figure  # noqa: E402
+from cmelt_plugin.evaluation.plots.similarity import similarity_figure  # noqa: E402
+from cmelt_plugin.evaluation.plots.style import to_png_uri, to_svg  # noqa: E402
+from cmelt_plugin.evaluation.plots.tsne import Projection, tsne_figure  # noqa: E402
+from cmelt_plugin.evaluation.plots.words import frequency_figure  # noqa: E402
+from cmelt_plugin.evaluation.report.table_formats import latex, markdown, markdown_text  # noqa: E402
 
 NAMES = [
     "$\\frac{1}$ and $",

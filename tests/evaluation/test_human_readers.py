@@ -18,7 +18,7 @@ from cmelt_plugin.evaluation.human_readers import (
     reader_rows,
     record_ids,
 )
-from cmelt_plugin.evaluation.results import Result, Scores, StoredResult, read_results, write_result
+from cmelt_plugin.evaluation.result_files import Result, Scores, StoredResult, read_results, write_result
 
 # Paper Table 5 and what the data set's own files give (macro AUC × 100).
 PAPER = {"cardiology_residents": 92.07, "emergency_residents": 90.52, "medical_students": 93.61, "dnn": 96.59}

@@ -13,12 +13,12 @@ from labelled_sets import write_checkpoint, write_tokenizer
 from tiny import write_manifest
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.distinct_retrieval import distinct_retrieval
-from cmelt_plugin.evaluation.results import read_result
-from cmelt_plugin.evaluation.retrieval import chance_recall, retrieval_figures
-from cmelt_plugin.evaluation.retrieval_ranks import Direction, figures, recall_intervals, retrieval_directions
+from cmelt_plugin.evaluation.metrics.ranks import Direction, figures, recall_intervals, retrieval_directions
+from cmelt_plugin.evaluation.metrics.recall import chance_recall, retrieval_figures
+from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.evaluation.retrieve import main
-from cmelt_plugin.pretrained import load_pretrained
+from cmelt_plugin.models.pretrained import load_pretrained
+from examples.demo.distinct_retrieval import distinct_retrieval
 from preprocess import tokenizer as tokenizer_command
 
 
@@ -138,8 +138,8 @@ def test_command_leaves_out_records_without_a_report(checkpoint, tokenizer, tmp_
     assert result.notes[0] == "22 records with 6 distinct reports; 2 records without a report are left out."
     assert result.notes[0] in capsys.readouterr().out
 
-    from cmelt_plugin.data.manifest import Manifest
-    from cmelt_plugin.evaluation.record_embeddings import embed_records
+    from cmelt_plugin.data.directory.manifest import Manifest
+    from cmelt_plugin.evaluation.embedding.records import embed_records
 
     pretrained = load_pretrained(checkpoint)
     rows = [row for row in range(24) if row not in (2, 9)]

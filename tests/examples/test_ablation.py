@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation.example_results import write_example
 from tiny import token_table, write_manifest
+
+from tests.evaluation.example_results import write_example
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "examples" / "ablation"))
@@ -15,8 +16,8 @@ from ablation_grid import Grid, Variant, grid_names, read_grid  # noqa: E402
 from tiny_encoders import write_tiny_encoder  # noqa: E402
 
 from cmelt_plugin.errors import DataError  # noqa: E402
-from cmelt_plugin.evaluation.published import published_tables  # noqa: E402
-from cmelt_plugin.evaluation.results import read_results  # noqa: E402
+from cmelt_plugin.evaluation.report.published import published_tables  # noqa: E402
+from cmelt_plugin.evaluation.result_files import read_results  # noqa: E402
 
 
 def arguments(tmp_path, **changes):

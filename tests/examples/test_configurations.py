@@ -8,8 +8,8 @@ import yaml
 from hosts import HOSTS, REPOSITORY, host_python, run
 
 from cmelt_plugin.criterions.config import CriterionConfig
-from cmelt_plugin.models.cmelt_config import CMELTConfig
-from cmelt_plugin.models.released import our_settings
+from cmelt_plugin.models.cmelt.config import CMELTConfig
+from cmelt_plugin.models.cmelt.released import our_settings
 from cmelt_plugin.tasks.pretraining import PretrainingConfig
 
 FOLDER = REPOSITORY / "examples" / "pretrain"

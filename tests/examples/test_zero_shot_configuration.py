@@ -10,10 +10,10 @@ from hosts import HOSTS, REPOSITORY, host_python, logged, run, train_command
 from tiny import tiny_t5_config, write_manifest
 
 from cmelt_plugin.criterions.config import CriterionConfig
-from cmelt_plugin.evaluation.results import read_result
-from cmelt_plugin.evaluation.zero_shot_command import main
+from cmelt_plugin.evaluation.result_files import read_result
+from cmelt_plugin.evaluation.zero_shot.__main__ import main
 from cmelt_plugin.huggingface import import_transformers
-from cmelt_plugin.models.cmelt_config import CMELTConfig
+from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.tasks.pretraining import PretrainingConfig
 
 FOLDER = REPOSITORY / "examples" / "zero_shot"

@@ -10,8 +10,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cmelt_plugin import host
 from cmelt_plugin.losses.classification import multi_label_loss
-from cmelt_plugin.models.classifier import Classifier
-from cmelt_plugin.models.classifier_config import ClassifierConfig
+from cmelt_plugin.models.classifier.config import ClassifierConfig
+from cmelt_plugin.models.classifier.model import Classifier
 
 UPDATES = 4
 

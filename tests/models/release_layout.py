@@ -10,7 +10,7 @@ import torch
 from tiny import TINY_MODEL, tiny_model, tiny_t5_config
 from torch import Tensor
 
-from cmelt_plugin.models.released import NAMES, POSITIONS, STACKS, WHOLE_NAMES
+from cmelt_plugin.models.cmelt.released import NAMES, POSITIONS, STACKS, WHOLE_NAMES
 from cmelt_plugin.modules.transformer import sinusoidal_positions
 
 CONFIG: dict[str, Any] = {

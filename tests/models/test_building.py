@@ -15,7 +15,7 @@ from tiny import TINY_MODEL, tiny_model, tiny_t5_config
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.building import build_from_config, check_fits
-from cmelt_plugin.models.cmelt_config import CMELTConfig
+from cmelt_plugin.models.cmelt.config import CMELTConfig
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from models.release_layout import write_release
 from pretrained_files import write_checkpoint, write_classifier, write_tokenizer_folder
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.export import main as export
-from cmelt_plugin.exported import config_checksum
+from cmelt_plugin.models.exported import config_checksum
 from cmelt_plugin.models.integrity import UNCHECKED, verify_model
-from cmelt_plugin.pretrained import load_pretrained
+from cmelt_plugin.models.pretrained import load_pretrained
+from tests.models.release_layout import write_release
 
 
 @pytest.fixture(scope="module")

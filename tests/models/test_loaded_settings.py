@@ -8,7 +8,7 @@ from pretrained_files import write_classifier
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.loaded_settings import check_settings
-from cmelt_plugin.pretrained import load_pretrained
+from cmelt_plugin.models.pretrained import load_pretrained
 
 MODEL = {"_name": "cmelt_classifier", "num_classes": 2, "class_names": ["A", "B"]}
 

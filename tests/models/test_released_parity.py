@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin.data.leads import lead_indices
-from cmelt_plugin.models.released import MIMIC_IV_ECG_LEADS, load_released
+from cmelt_plugin.models.cmelt.released import MIMIC_IV_ECG_LEADS, load_released
 from cmelt_plugin.modules.masking import TokenMask
 
 NAMES = ["uni_modal_ecg", "uni_modal_text", "fused_text", "fused_ecg", "fused_pooled", "mlm_logits"]

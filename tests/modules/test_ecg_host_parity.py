@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cmelt_plugin import host
+from cmelt_plugin.models.ecg_init import load_ecg_encoder
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder
-from cmelt_plugin.modules.ecg_init import load_ecg_encoder
 
 pytestmark = pytest.mark.skipif(not host.IS_SIGNALS, reason="needs fairseq-signals, whose model is the reference")
 

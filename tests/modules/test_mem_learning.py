@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cmelt_plugin.losses import mem_loss
-from cmelt_plugin.modules.heads import MEMHead
+from cmelt_plugin.models.cmelt.heads import MEMHead
 from cmelt_plugin.modules.masking import gather_tokens, mask_tokens
 
 N_TOKENS, SAMPLES, DIM = 48, 6, 32

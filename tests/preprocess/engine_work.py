@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
-from preprocess.recording import Recording
+from preprocess.packing.recording import Recording
 from tests.preprocess.mimic_layout import make_ecg
 
 

@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 
+from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.human_readers import CLASSES, record_ids
 from preprocess import code_test
 from preprocess.code_test import choose_unit, examine, read_tracing, without_padding
-from preprocess.recording import Rejected, resample
+from preprocess.packing.recording import Rejected, resample
 from preprocess.synthetic_ecg import code_test_layout
 from preprocess.synthetic_ecg.code_test_layout import README_ORDER, write_code_test_layout
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS
 from preprocess.synthetic_ecg.record import plan_record, render
 from preprocess.synthetic_ecg.subjects import draw_subject
-from tests.preprocess.test_lead_relations import limb_leads
+from tests.preprocess.packing.test_lead_relations import limb_leads
 
 h5py = pytest.importorskip("h5py")
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
+from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import fingerprint, read_json
-from cmelt_plugin.data.manifest import Manifest, available_splits
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
 from preprocess import csn
 from preprocess.csn import locate
-from preprocess.snomed import CSN
+from preprocess.data_sets.snomed import CSN
 from preprocess.synthetic_ecg import csn_layout
 from preprocess.synthetic_ecg.csn_layout import write_csn_layout
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS
-from preprocess.recording import Recording, Rejected, SignalOptions, to_row
+from preprocess.packing.recording import Recording, Rejected, SignalOptions, to_row
 from preprocess.synthetic_ecg.challenge_records import draw, samples
 
 FAULTS = ("none", "too small", "too large", "offset", "offset of a lead", "inverted", "exchanged", "hum", "spikes")

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import read_json, write_json
-from cmelt_plugin.data.manifest import Manifest, available_splits
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
-from preprocess import blocks, mimic_iv_ecg, physionet2021
-from preprocess.packing import PackingOptions, pack, records_fingerprint
-from preprocess.recording import Recording, SignalOptions
-from preprocess.source import RECORDS_SCHEMA, records_table
+from preprocess import mimic_iv_ecg, physionet2021
+from preprocess.data_sets.source import RECORDS_SCHEMA, records_table
+from preprocess.packing import blocks
+from preprocess.packing.pack import PackingOptions, pack, records_fingerprint
+from preprocess.packing.recording import Recording, SignalOptions
 from preprocess.synthetic_ecg.challenge_records import LEADS, draw, samples, write_wfdb_mat
 from tests.preprocess.mimic_layout import MIMIC_LEADS, write_mimic_layout
 

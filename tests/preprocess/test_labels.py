@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from cmelt_plugin.data.directory.manifest import META_SCHEMA, Manifest, write_split
 from cmelt_plugin.data.files import read_json
-from cmelt_plugin.data.manifest import META_SCHEMA, Manifest, write_split
-from cmelt_plugin.data.store import write_records
+from cmelt_plugin.data.store.record_store import write_records
 from cmelt_plugin.errors import DataError
 from preprocess import labels
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.reports import read_reports
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.store.record_store import RecordStore
+from cmelt_plugin.data.text.reports import read_reports
 from cmelt_plugin.errors import DataError
 from preprocess import mimic_iv_ecg
 from preprocess.mimic_iv_ecg import read_records

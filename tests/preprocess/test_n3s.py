@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from report_texts import make_reports, write_directory
 
-from cmelt_plugin.data.checksums import read_checksums
-from cmelt_plugin.data.negatives import NegativeTable
-from cmelt_plugin.data.replacing import write_checksums
-from cmelt_plugin.data.reports import write_reports
+from cmelt_plugin.data.batches.negatives import NegativeTable
+from cmelt_plugin.data.directory.checksums import read_checksums
+from cmelt_plugin.data.directory.replacing import write_checksums
+from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.errors import DataError
 from preprocess import n3s
-from preprocess.t5_folder import train_sentencepiece, write_encoder, write_tokenizer
-from preprocess.text_embedding import EncoderEmbedder, TfidfEmbedder
+from preprocess.text.t5_folder import train_sentencepiece, write_encoder, write_tokenizer
+from preprocess.text.text_embedding import EncoderEmbedder, TfidfEmbedder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import wfdb
 
+from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.manifest import Manifest, available_splits
-from cmelt_plugin.data.reports import normalise_report, read_reports
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.store.record_store import RecordStore
+from cmelt_plugin.data.text.reports import normalise_report, read_reports
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
 from preprocess import ptb_xl
+from preprocess.data_sets.ptb_xl_labels import TASKS, read_statements
 from preprocess.ptb_xl import read_records
-from preprocess.ptb_xl_labels import TASKS, read_statements
 from preprocess.synthetic_ecg import ptb_xl_layout
 from preprocess.synthetic_ecg.ptb_xl_layout import write_ptb_xl_layout
 from tests.preprocess.mimic_layout import make_ecg, write_record

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from scipy.io import savemat
 
+from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.manifest import Manifest, available_splits
-from cmelt_plugin.data.reports import read_reports
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.store.record_store import RecordStore
+from cmelt_plugin.data.text.reports import read_reports
 from cmelt_plugin.errors import DataError
 from preprocess import table
 from tests.preprocess.mimic_layout import make_ecg, write_record

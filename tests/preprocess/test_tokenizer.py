@@ -12,14 +12,14 @@ import pytest
 from report_texts import make_reports, write_directory
 
 from cmelt_plugin.data.files import read_json, write_json
-from cmelt_plugin.data.reports import write_reports
-from cmelt_plugin.data.tokens import TokenTable
+from cmelt_plugin.data.text.reports import write_reports
+from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import import_transformers
 from preprocess import tokenizer as command
-from preprocess.hf_tokenizer import encode, load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
-from preprocess.t5_folder import train_sentencepiece
-from tests.preprocess.test_swap import killed_at, visible
+from preprocess.text.hf_tokenizer import encode, load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
+from preprocess.text.t5_folder import train_sentencepiece
+from tests.preprocess.packing.test_swap import killed_at, visible
 
 TRAIN = ["--train-vocab", "200", "--encoder", "tiny"]
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from cmelt_plugin.data.reports import normalise_report
+from cmelt_plugin.data.text.reports import normalise_report
 from cmelt_plugin.prompts import class_names, label_sets, load_prompts
 
 # Words (beginnings of words) that must not occur in any text of a class: mostly those of its opposite or its neighbours.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.cli import run
 
 import functools
 import resource

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preprocess.cli import run
+from cmelt_plugin.cli import run
 
 import csv
 import os
@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.store import RecordStore
-from cmelt_plugin.data.wfdb_record import read_record
+from cmelt_plugin.data.readers.calibrated_record import read_record
+from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess import table
 from tests.preprocess.mimic_layout import make_ecg, write_record

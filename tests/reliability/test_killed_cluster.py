@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cmelt_plugin.evaluation.cli import run
+from cmelt_plugin.cli import run
 
 import re
 import subprocess
@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from hosts import environment
 
-from preprocess import engines, mimic_iv_ecg
+from preprocess import mimic_iv_ecg
+from preprocess.packing import engines
 from tests.preprocess.mimic_layout import write_mimic_layout
 from tests.reliability.killing import contents, differences
 

@@ -15,7 +15,7 @@ from cmelt_plugin.criterions.classification import ClassificationCriterion, Clas
 from cmelt_plugin.criterions.composite import CompositeCriterion
 from cmelt_plugin.criterions.config import CriterionConfig
 from cmelt_plugin.criterions.identification import IdentificationCriterion, IdentificationCriterionConfig
-from cmelt_plugin.data.store import RecordStore
+from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.tasks.base import ECGTask
 from tests.tasks import test_classification, test_identification, test_pretraining
 

@@ -12,9 +12,9 @@ from cmelt_plugin.criterions.classification import ClassificationCriterion, Clas
 from cmelt_plugin.data.files import write_json
 from cmelt_plugin.data.leads import LEAD_SETS
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.subsets import subset_rows
-from cmelt_plugin.evaluation.thresholds import choose_thresholds
-from cmelt_plugin.models.classifier_config import ClassifierConfig
+from cmelt_plugin.evaluation.low_data import subset_rows
+from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
+from cmelt_plugin.models.classifier.config import ClassifierConfig
 from cmelt_plugin.tasks.classification import ClassificationConfig, ClassificationTask
 
 register()

@@ -9,10 +9,10 @@ from tiny import TINY_MODEL, tiny_model, tiny_t5_config, token_table, write_mani
 from cmelt_plugin import host
 from cmelt_plugin.criterions.composite import CompositeCriterion
 from cmelt_plugin.criterions.config import CriterionConfig
-from cmelt_plugin.data.manifest import Manifest
-from cmelt_plugin.data.reports import write_reports
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.retrieval import retrieval_figures
+from cmelt_plugin.evaluation.metrics.recall import retrieval_figures
 from cmelt_plugin.tasks.pretraining import CMELTPretrainingTask, PretrainingConfig
 
 
@@ -60,8 +60,8 @@ def test_figures_are_those_of_the_whole_subset_for_any_batch_size(directory, mod
     batch = the_task.dataset("valid").collater(list(range(24)))
     model.eval()
     with torch.no_grad():
-        ecg = model.embed_ecg(batch["net_input"]["ecg"], batch["net_input"]["n_samples"])
-        text = model.embed_text(batch["report_text"], batch["report_padding_mask"])
+        ecg = model.embed_ecg(batch["net_input"]["ecg"], batch["net_input"]["n_samples"]).mean
+        text = model.embed_text(batch["report_text"], batch["report_padding_mask"]).mean
     for key, value in retrieval_figures(ecg, text, batch["report_id"]).items():
         assert large[key] == pytest.approx(value, abs=1e-4)
 

@@ -13,15 +13,21 @@ from scipy.io import savemat
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers import contract
 from cmelt_plugin.data.readers.arrays import ArrayReader
+from cmelt_plugin.data.readers.calibrated_record import read_record
 from cmelt_plugin.data.readers.contract import Rejected, one_line, reader, with_reading
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.signals import prepare_ecg
-from cmelt_plugin.data.wfdb_record import read_record
 from cmelt_plugin.errors import DataError
-from preprocess.challenge_mat import read_cpsc_mat, read_cpsc_mat_5s, read_cpsc_patient, read_header_patient, read_wfdb_5s
 from preprocess.code_test import read_tracing
-from preprocess.physionet2021_records import read_header, read_segment
-from preprocess.recording import SignalOptions, to_row
+from preprocess.data_sets.challenge_mat import (
+    read_cpsc_mat,
+    read_cpsc_mat_5s,
+    read_cpsc_patient,
+    read_header_patient,
+    read_wfdb_5s,
+)
+from preprocess.data_sets.physionet2021_records import read_header, read_segment
+from preprocess.packing.recording import SignalOptions, to_row
 from tests.preprocess.mimic_layout import make_ecg, write_record
 
 ARRAYS = ArrayReader(LEADS, rate=500.0)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from cmelt_plugin.data.readers.folders import find_stems, walk
-from preprocess import challenge_mat, physionet2021_records
+from preprocess.data_sets import challenge_mat, physionet2021_records
 
 
 def touch(root, *paths):

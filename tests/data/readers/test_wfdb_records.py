@@ -23,7 +23,7 @@ from cmelt_plugin.data.readers.wfdb_records import (
     WRONG_CHECKSUM,
     read_wfdb,
 )
-from preprocess.recording import SignalOptions, to_row
+from preprocess.packing.recording import SignalOptions, to_row
 from tests.preprocess.mimic_layout import MIMIC_LEADS, damage, make_ecg, write_record
 
 

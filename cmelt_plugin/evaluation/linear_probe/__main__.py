@@ -1,0 +1,192 @@
+"""Linear probes on a frozen ECG encoder (paper Table 2): features once, then every fraction and seed.
+
+The encoder goes over each split once. On its pooled features one linear layer per seed is trained by the paper's
+protocol: Adam, learning rate 1e-3, batches of 128, 200 epochs. The paper does not say which epoch it tests; here it is
+the one of best macro AUC on the validation split (--select last: the 200th). The test split is read once, after that.
+
+Parts of the training set follow --subset: merl (published choice), melp or stratified (every class keeps a positive where
+that is possible). The first seed uses the published part (seed 42), the next ones other parts of the same size, unless
+--same-subset is given: the spread over seeds is that of drawing few training records.
+
+With --target the probes of the largest fraction are also tested on other data sets, on the classes that Table 11 maps
+(paper Table 4): a source class counts as present where any of its target classes is.
+"""
+
+from __future__ import annotations
+
+from cmelt_plugin.cli import run
+
+import argparse
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cmelt_plugin import option_types
+from cmelt_plugin.data.files import atomic_path
+from cmelt_plugin.data.leads import LEAD_SETS, LEADS, lead_keep_mask
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.embedding.precision import add_precision_argument, precision_name
+from cmelt_plugin.evaluation.labelled_split import folder_names, open_labelled
+from cmelt_plugin.evaluation.linear_probe.results import ReportOptions
+from cmelt_plugin.evaluation.linear_probe.runs import Encoder, Row, kept_probe_rows, other_sets, plan_set, probe_set
+from cmelt_plugin.evaluation.linear_probe.train import SELECT, ProbeSettings, load_probe
+from cmelt_plugin.evaluation.low_data import RULES
+from cmelt_plugin.evaluation.report.table_formats import comma_separated, markdown
+from cmelt_plugin.evaluation.result_files import Result
+from cmelt_plugin.evaluation.shift import shift_classes
+from cmelt_plugin.modules.pooling import ECG_POOLS
+
+DASH = "–"
+EXAMPLE = """examples:
+  python -m cmelt_plugin.evaluation.linear_probe --checkpoint checkpoints/mine/checkpoint_best.pt \\
+      --manifest manifests/ptb-xl-super --fraction 0.01 0.1 1.0 --seeds 5 --results results/probe
+  python -m cmelt_plugin.evaluation.linear_probe --checkpoint checkpoints/mine/checkpoint_best.pt \\
+      --manifest manifests/ptb-xl-super --target manifests/cpsc2018 manifests/csn --results results/shift
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m cmelt_plugin.evaluation.linear_probe",
+        description=__doc__,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument("--checkpoint", required=True, help="checkpoint, exported folder, or published weights")
+    result.add_argument("--manifest", type=Path, nargs="+", default=[], help="labelled manifest directories to train on")
+    result.add_argument("--target", type=Path, nargs="+", default=[], help="manifest directories for distribution shift")
+    result.add_argument("--results", type=Path, required=True, help="folder for the results and the table")
+    result.add_argument(
+        "--fraction", type=option_types.share, nargs="+", default=[1.0], help="shares of the training records (1.0)"
+    )
+    result.add_argument("--seeds", type=option_types.count, default=5, help="how many probes per fraction (5)")
+    result.add_argument("--seed", type=option_types.seed, default=0, help="the first seed, and that of the resamples (0)")
+    result.add_argument("--subset", choices=RULES, default="merl", help="which records a fraction means (merl)")
+    result.add_argument("--same-subset", action="store_true", help="the published part of the records for every seed")
+    result.add_argument("--pool", choices=ECG_POOLS, default="cls", help="features from token states (cls)")
+    result.add_argument("--leads", nargs="+", default=["12"], help="12, 6, 3, 2 or 1 (paper Table 1), or names: I II V2 (12)")
+    result.add_argument("--select", choices=SELECT, default="best_valid", help="which epoch is tested (best_valid)")
+    result.add_argument("--epochs", type=option_types.count, default=200, help="of training (200)")
+    result.add_argument("--probe-batch-size", type=option_types.count, default=128, help="of training (128)")
+    result.add_argument("--learning-rate", type=option_types.positive_number, default=1e-3, help="of Adam (0.001)")
+    result.add_argument("--weight-decay", type=option_types.non_negative_number, default=0.0, help="of Adam (0)")
+    result.add_argument("--standardise", action="store_true", help="features of zero mean and unit variance for training")
+    result.add_argument("--save-probe", type=Path, metavar="FILE.npz", help="keep the first seed's probe, largest fraction")
+    result.add_argument("--probe", type=Path, metavar="FILE.npz", help="test a kept probe on --target instead of training one")
+    result.add_argument("--split", default="test", help="split to evaluate (test)")
+    result.add_argument("--cache", type=Path, help="folder for features, used again by later runs")
+    result.add_argument(
+        "--bootstrap", type=option_types.natural, default=1000, metavar="N", help="resamples for intervals; 0: none (1000)"
+    )
+    result.add_argument("--model-name", default="ours", help="how tables call the model (ours)")
+    result.add_argument("--batch-size", type=option_types.count, default=64, help="recordings at a time in the encoder (64)")
+    result.add_argument("--workers", type=option_types.natural, default=0, help="processes that read recordings ahead (0)")
+    result.add_argument("--device", default="cpu", help="where the encoder runs, e.g. cuda (cpu)")
+    add_precision_argument(result)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    args = parser().parse_args(argv)
+    check_arguments(args)
+    typed = sys.argv[1:] if argv is None else argv
+    command = shlex.join(["python", "-m", "cmelt_plugin.evaluation.linear_probe", *map(str, typed)])
+    sets = [plan_set(name, directory, args) for name, directory in zip(folder_names(args.manifest), args.manifest)]
+    targets = [(name, open_labelled(path, args.split)) for name, path in zip(folder_names(args.target), args.target)]
+    kept = None if args.probe is None else load_probe(args.probe)
+    sources = [each.train.label_set for each in sets] if kept is None else [kept[2].get("label_set", "")]
+    for source in sources:
+        for _, target in other_sets(targets, source):
+            shift_classes(source, target.label_set)  # says at once what cannot be evaluated
+    if targets and not any(other_sets(targets, source) for source in sources):
+        raise DataError(f"--target: only sets with the classes of the source, {sources[0]}; use --manifest for those")
+
+    settings = ProbeSettings(
+        args.learning_rate, args.weight_decay, args.probe_batch_size, args.epochs, args.standardise, args.select
+    )
+    features = {"pool": args.pool, "leads": args.leads, "precision": precision_name(args.bf16)}
+    told = {**features, "seed": args.seed, **(dataclasses.asdict(settings) if sets else {})}
+    options = ReportOptions(args.model_name, str(args.checkpoint), command, args.bootstrap, args.seed, told)
+    encoder = Encoder(args)
+    rows = [] if kept is None else kept_probe_rows(kept, targets, encoder, options, args)
+    for each in sets:
+        rows += probe_set(each, targets, encoder, settings, options, args)
+    table = write_table(rows, options, args.results)
+    print(f"\n{table}\n{args.results}: {len(rows)} results, tables in linear_probe.md and linear_probe.csv")
+    return 0
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Refuse what cannot be done before anything is read; ``args.leads`` becomes names.
+
+    Raises:
+        DataError: the options contradict each other.
+    """
+    if bool(args.manifest) == (args.probe is not None):
+        raise DataError("give --manifest to train probes, or --probe to test a kept one on --target")
+    if args.probe is not None and not args.target:
+        raise DataError("--probe: name the data sets to test it on with --target")
+    if args.save_probe is not None and (args.probe is not None or len(args.manifest) != 1):
+        raise DataError("--save-probe keeps one probe: give exactly one --manifest")
+    args.fraction = sorted(set(args.fraction))
+    names = LEAD_SETS.get(args.leads[0], args.leads[0].split(",")) if len(args.leads) == 1 else args.leads
+    args.leads = [lead for lead, kept in zip(LEADS, lead_keep_mask(names)) if kept]
+
+
+def write_table(rows: Sequence[Row], options: ReportOptions, folder: Path) -> str:
+    """Write ``linear_probe.md`` and ``.csv``; the table as Markdown."""
+    head = ["data set", "training records", "macro AUC", "95 %", "AUC, ≥ 10 positives", "AUPRC", "F1", "tested on"]
+    body = []
+    for row in rows:
+        settings, result = row.result.settings, row.result
+        low, high = result.intervals.get("macro_auc", (float("nan"), float("nan")))
+        trained = "kept probe" if "n_train" not in settings else f"{settings['n_train']} ({100 * settings['fraction']:g} %)"
+        body.append(
+            [
+                row.name,
+                trained,
+                _with_spread(result, "macro_auc"),
+                DASH if np.isnan(low) else f"{100 * low:.2f} to {100 * high:.2f}",
+                *(_with_spread(result, name) for name in ("macro_auc_10", "macro_auprc", "macro_f1")),
+                f"{result.n_records} records, {len(result.per_class) - len(result.excluded)} classes",
+            ]
+        )
+    table = markdown(head, body)
+    notes = ["\n".join([f"- {r.name}, {cells[1]}", *(f"  - {n}" for n in r.result.notes)]) for r, cells in zip(rows, body)]
+    first = rows[0].result
+    lines = [
+        f"# Linear probes: {options.model}\n",
+        f"Checkpoint: `{options.checkpoint}`; {first.settings['pool']} features of {len(first.settings['leads'])} leads\n",
+        table,
+        "Percent; mean ± standard deviation over seeds; interval of the mean over resampled subjects.\n",
+        "\n".join(notes) + "\n",
+        f"Command: `{options.command}`\n",
+    ]
+    for name, text in (("linear_probe.md", "\n".join(lines)), ("linear_probe.csv", comma_separated(head, body))):
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    missing = [
+        f"no positive training record of {', '.join(row.missing)}: {row.name}, {cells[1]}"
+        for row, cells in zip(rows, body)
+        if row.missing
+    ]
+    excluded = [f"no AUC of {', '.join(row.result.excluded)}: {row.name}" for row in rows if row.result.excluded]
+    return "\n".join([table, *missing, *dict.fromkeys(excluded)])
+
+
+def _with_spread(result: Result, name: str) -> str:
+    value = result.metrics.get(name, float("nan"))
+    if not np.isfinite(value):
+        return DASH
+    spread = f" ± {100 * result.spread[name]:.2f}" if name in result.spread else ""
+    return f"{100 * value:.2f}{spread}"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,245 @@
+"""From a frozen encoder and labelled manifest directories to the results of linear probes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from cmelt_plugin.data.directory.manifest import available_splits
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.embedding.features import cached_features, encoder_fingerprint, extract_features
+from cmelt_plugin.evaluation.embedding.precision import FLOAT32, precision_name
+from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
+from cmelt_plugin.evaluation.linear_probe.results import Judged, ReportOptions, on_target, probe_result
+from cmelt_plugin.evaluation.linear_probe.train import Probe, ProbeSettings, save_probe, seeded_run, train_probes
+from cmelt_plugin.evaluation.low_data import PUBLISHED_ROWS, PUBLISHED_SEED, subset_rows, without_positives
+from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
+from cmelt_plugin.evaluation.result_files import Result, write_result
+from cmelt_plugin.models.pretrained import load_pretrained
+
+
+class ProbedSet(NamedTuple):
+    """A data set to train on; ``valid`` may be None."""
+
+    name: str
+    train: LabelledSplit
+    valid: LabelledSplit | None
+    test: LabelledSplit
+
+
+class Row(NamedTuple):
+    """A line of the table: a result, and the classes that the first probe saw no positive of."""
+
+    name: str
+    result: Result
+    missing: list[str]
+
+
+class Encoder:
+    """The checkpoint's ECG encoder; the features of a split are computed once."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.model = load_pretrained(args.checkpoint).model
+        self.fingerprint = encoder_fingerprint(self.model.ecg_encoder)
+        self._known: dict[tuple[Path, str], np.ndarray] = {}
+
+    def features(self, split: LabelledSplit) -> np.ndarray:
+        """float32 ``[N, D]``, from the cache folder where there is one."""
+        args, manifest = self.args, split.manifest
+        key = (manifest.directory.resolve(), manifest.split)
+        if key not in self._known:
+            options = {"batch_size": args.batch_size, "device": args.device, "num_workers": args.workers, "bf16": args.bf16}
+            if args.cache is None:
+                self._known[key] = extract_features(self.model, manifest, args.pool, args.leads, **options)
+            else:
+                self._known[key] = cached_features(args.cache, self.model, manifest, args.pool, args.leads, **options)
+        return self._known[key]
+
+    def info(self) -> dict[str, str]:
+        """What a kept probe must agree with."""
+        return {
+            "encoder": self.fingerprint,
+            "pool": self.args.pool,
+            "leads": " ".join(self.args.leads),
+            "precision": precision_name(self.args.bf16),
+        }
+
+
+def plan_set(name: str, directory: Path, args: argparse.Namespace) -> ProbedSet:
+    """Open the splits of a set.
+
+    Raises:
+        DataError: one is missing, or training or validation data would be tested on.
+    """
+    if args.split in ("train", "valid"):
+        raise DataError(f"--split {args.split}: probes are trained and chosen on it; evaluate another split")
+    valid = open_labelled(directory, "valid") if "valid" in available_splits(directory) else None
+    if valid is None and args.select == "best_valid":
+        raise DataError(f"{directory}: no validation split to choose the epoch by; --select last needs none")
+    return ProbedSet(name, open_labelled(directory, "train"), valid, open_labelled(directory, args.split))
+
+
+def probe_set(
+    each: ProbedSet,
+    targets: Sequence[tuple[str, LabelledSplit]],
+    encoder: Encoder,
+    settings: ProbeSettings,
+    options: ReportOptions,
+    args: argparse.Namespace,
+) -> list[Row]:
+    """Train and test every fraction and seed on one set; write a result folder per fraction and per target."""
+    valid = None if each.valid is None else (encoder.features(each.valid), each.valid.labels)
+    train, test = encoder.features(each.train), encoder.features(each.test)
+    rows: list[Row] = []
+    probes: list[Probe] = []
+    told: dict[str, Any] = {}
+    for fraction in args.fraction:
+        parts = [training_part(each.train, fraction, index, args) for index in range(args.seeds)]
+        title = f"{each.name}, {100 * fraction:g} %"
+        probes = train_parts(title, train, each.train.labels, parts, settings, valid, args.seed)
+        scores = [probe.scores(test) for probe in probes]
+        thresholds = [] if valid is None else [choose_thresholds(valid[1], probe.scores(valid[0])) for probe in probes]
+        judged = Judged(each.test.names, each.test.labels, scores, thresholds)
+        missing = without_positives(each.train.labels, parts[0], each.train.names)
+        told = {
+            "fraction": fraction,
+            "subset": args.subset,
+            "subset_seeds": [subset_seed(index, args) for index in range(args.seeds)],
+            "n_train": len(parts[0]),
+            "epochs_tested": [probe.epoch for probe in probes],
+        }
+        place = _place(each.test) if each.valid is None else {**_place(each.test), "thresholds": _where(each.valid)}
+        notes = notes_of(each, parts, missing, fraction, args)
+        result, kept = probe_result("linear_probe", judged, each.test, options, {**told, **place}, notes)
+        write_result(args.results / f"{each.name}-{100 * fraction:g}pct", result, kept)
+        rows.append(Row(each.name, result, missing))
+    if args.save_probe is not None:
+        save_probe(args.save_probe, probes[0], each.train.names, {**encoder.info(), "label_set": each.train.label_set})
+    for name, target in other_sets(targets, each.train.label_set):
+        scores = [probe.scores(encoder.features(target)) for probe in probes]
+        source = (each.name, each.train.label_set, each.train.names)
+        rows.append(shift_row(source, scores, name, target, options, told, args.results))
+    return rows
+
+
+def kept_probe_rows(
+    kept: tuple[Probe, list[str], dict[str, str]],
+    targets: Sequence[tuple[str, LabelledSplit]],
+    encoder: Encoder,
+    options: ReportOptions,
+    args: argparse.Namespace,
+) -> list[Row]:
+    """Test a kept probe on other data sets.
+
+    Raises:
+        DataError: it was trained on features of another encoder, pool or leads.
+    """
+    probe, names, info = kept
+    info = {"precision": FLOAT32, **info}  # probes kept before there was a choice do not say it
+    wrong = [name for name, value in encoder.info().items() if info.get(name) != value]
+    if wrong:
+        raise DataError(f"{args.probe}: trained on other features than these ({', '.join(wrong)}); give the same options")
+    source = (args.probe.stem, info["label_set"], names)
+    told = {"probe": str(args.probe)}
+    return [
+        shift_row(source, [probe.scores(encoder.features(target))], name, target, options, told, args.results)
+        for name, target in other_sets(targets, info["label_set"])
+    ]
+
+
+def other_sets(targets: Sequence[tuple[str, LabelledSplit]], source: str) -> list[tuple[str, LabelledSplit]]:
+    """The targets whose label set is not the source's own."""
+    return [(name, target) for name, target in targets if target.label_set != source]
+
+
+def shift_row(
+    source: tuple[str, str, Sequence[str]],
+    scores: Sequence[np.ndarray],
+    name: str,
+    target: LabelledSplit,
+    options: ReportOptions,
+    told: dict[str, Any],
+    folder: Path,
+) -> Row:
+    """Test probes on another data set and write the result; ``source`` = name, label set and classes of the training set."""
+    source_name, label_set, names = source
+    judged = on_target(scores, names, label_set, target)
+    settings = {**told, "source": label_set, "target": target.label_set, "rule": "union", "zero_shot": False}
+    note = f"Classes of {label_set}; one is present where any class of {target.label_set} that Table 11 matches with it is."
+    result, kept = probe_result("shift", judged, target, options, {**settings, **_place(target)}, [note])
+    write_result(folder / f"shift-{source_name}-to-{name}", result, kept)
+    return Row(f"{source_name} → {name}", result, [])
+
+
+def subset_seed(index: int, args: argparse.Namespace) -> int:
+    """Seed of the part of the training records for the probe number ``index``."""
+    return PUBLISHED_SEED + (0 if args.same_subset else index)
+
+
+def training_part(train: LabelledSplit, fraction: float, index: int, args: argparse.Namespace) -> np.ndarray:
+    """Rows that the probe number ``index`` trains on; see ``subsets.subset_rows``."""
+    try:
+        # Records of unknown subjects stand alone.
+        groups = [subject or f"record {row}" for row, subject in enumerate(train.subject_id)]
+        return subset_rows(train.labels, fraction, args.subset, subset_seed(index, args), groups)
+    except DataError as error:
+        raise DataError(f"{train.manifest.directory}/{train.manifest.split}.tsv: {error}") from None
+
+
+def train_parts(
+    title: str,
+    features: np.ndarray,
+    labels: np.ndarray,
+    parts: Sequence[np.ndarray],
+    settings: ProbeSettings,
+    valid: tuple[np.ndarray, np.ndarray] | None,
+    seed: int,
+) -> list[Probe]:
+    """One probe per part, side by side where the parts are of one size; the first has ``seed``, the next ``seed + 1``."""
+    probes: dict[int, Probe] = {}
+    sizes = sorted({len(part) for part in parts})
+    with tqdm(total=len(sizes) * settings.epochs, desc=f"probes: {title}", unit=" epochs") as bar:
+        for size in sizes:
+            chosen = [index for index, part in enumerate(parts) if len(part) == size]
+            runs = [
+                seeded_run(parts[index], labels.shape[1], features.shape[1], seed + index, settings.batch_size)
+                for index in chosen
+            ]
+            probes.update(zip(chosen, train_probes(features, labels, runs, settings, valid, bar.update)))
+    return [probes[index] for index in range(len(parts))]
+
+
+def notes_of(
+    each: ProbedSet, parts: Sequence[np.ndarray], missing: Sequence[str], fraction: float, args: argparse.Namespace
+) -> list[str]:
+    """What a reader of the figures must know of the training records."""
+    n = len(each.train.labels)
+    notes = [f"Trained on {len(parts[0])} of {n} records."]
+    if missing:
+        notes.append(f"No positive training record{' of the first seed' if len(parts) > 1 else ''}: {', '.join(missing)}.")
+    published = PUBLISHED_ROWS.get(each.train.label_set)
+    if fraction < 1 and args.subset != "stratified" and published is not None:
+        if n != published:
+            notes.append(f"The published parts are of {published} training records; from {n} the same rule takes other ones.")
+        else:
+            notes.append("The first seed's part is the published one if train.tsv has the records in the published order.")
+    if fraction < 1 and len(parts) > 1 and not args.same_subset:
+        notes.append("Every seed has a part of its own, so that the spread is that of drawing the training records, too.")
+    shared = set(each.train.subject_id) & set(each.test.subject_id) - {""}
+    if shared:
+        notes.append(f"{len(shared)} subjects have records both in the training and in the evaluated split.")
+    return notes
+
+
+def _place(split: LabelledSplit) -> dict[str, str]:
+    return {"manifest": str(split.manifest.directory)}
+
+
+def _where(split: LabelledSplit) -> str:
+    return f"{split.manifest.directory}/{split.manifest.split}"

@@ -1,0 +1,160 @@
+"""Tables of zero-shot results, as texts: rows of a Markdown page and of CSV files. Figures are percentages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from cmelt_plugin.evaluation.metrics.multi_label import MANY_POSITIVES
+from cmelt_plugin.evaluation.report.published import published_tables
+from cmelt_plugin.evaluation.report.published_rows import DASH, compare
+from cmelt_plugin.evaluation.report.table_formats import comma_separated, markdown
+from cmelt_plugin.evaluation.result_files import Result, StoredResult
+from cmelt_plugin.evaluation.shift import PAIRS
+
+
+class TableTexts(NamedTuple):
+    """A table: its heading, column names and rows."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> str:
+        return f"## {self.title}\n\n{markdown(self.head, self.rows)}"
+
+    def csv(self) -> str:
+        return comma_separated(self.head, [["" if cell == DASH else cell for cell in row] for row in self.rows])
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """0.7616 → "76.16"; a dash for what is not defined."""
+    return DASH if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}"
+
+
+def summary_table(named: Sequence[tuple[str, Result]]) -> TableTexts:
+    """One row per set: sizes, macro AUC with its interval, and what it leaves out."""
+    head = [
+        "set",
+        "split",
+        "records",
+        "subjects",
+        "classes",
+        "macro AUC",
+        "low",
+        "high",
+        f"macro AUC (≥ {MANY_POSITIVES} positives)",
+        f"classes (≥ {MANY_POSITIVES} positives)",
+        "macro AP",
+        "macro F1",
+        "accuracy",
+        "left out",
+    ]
+    rows = []
+    for name, result in named:
+        low, high = result.intervals.get("macro_auc", (None, None))
+        measured = [entry for name, entry in result.per_class.items() if name not in result.excluded]
+        rows.append(
+            [
+                name,
+                result.split,
+                str(result.n_records),
+                str(result.n_subjects),
+                f"{len(measured)} of {len(result.per_class)}",
+                percent(result.metrics.get("macro_auc")),
+                percent(low),
+                percent(high),
+                percent(result.metrics.get("macro_auc_10")),
+                str(sum(entry["positives"] >= MANY_POSITIVES for entry in measured)),
+                percent(result.metrics.get("macro_auprc")),
+                percent(result.metrics.get("macro_f1")),
+                percent(result.metrics.get("accuracy")),
+                " ".join(result.excluded) or DASH,
+            ]
+        )
+    return TableTexts("Zero-shot classification (%)", head, rows)
+
+
+def class_table(named: Sequence[tuple[str, Result]]) -> TableTexts:
+    """One row per class of every set."""
+    head = ["set", "class", "positives", "negatives", "AUC", "low", "high", "AP", "prevalence", "threshold", "F1"]
+    rows = []
+    for name, result in named:
+        for class_name, entry in result.per_class.items():
+            low, high = result.intervals.get(f"auc/{class_name}", (None, None))
+            threshold = entry["threshold"]
+            rows.append(
+                [
+                    name,
+                    class_name,
+                    str(int(entry["positives"])),
+                    str(int(entry["negatives"])),
+                    percent(entry["auc"]),
+                    percent(low),
+                    percent(high),
+                    percent(entry["auprc"]),
+                    percent(entry["prevalence"]),
+                    f"{threshold:.5f}" if math.isfinite(threshold) else DASH,
+                    percent(entry["f1"]),
+                ]
+            )
+    return TableTexts("Classes (%)", head, rows)
+
+
+def shift_table(results: Sequence[Result]) -> TableTexts:
+    """The layout of paper Table 4: a column per pair of source and target, our row, and what it rests on."""
+    found = {(result.settings["source"], result.label_set): result for result in results}
+    pairs = [pair for pair in PAIRS if pair in found]
+    head = ["source domain → target domain", "zero-shot", "training ratio", *(f"{s} → {t}" for s, t in pairs)]
+
+    def row(title: str, cells: list[str]) -> list[str]:
+        return [title, "", "", *cells]
+
+    model = results[0].model if results else ""
+    chosen = [found[pair] for pair in pairs]
+    intervals = [result.intervals.get("macro_auc", (None, None)) for result in chosen]
+    return TableTexts(
+        "Distribution shift (macro AUC, %)",
+        head,
+        [
+            [model, "✓", "0%", *(percent(result.metrics.get("macro_auc")) for result in chosen)],
+            row("95 % interval, low", [percent(low) for low, _ in intervals]),
+            row("95 % interval, high", [percent(high) for _, high in intervals]),
+            row("target classes", [" ".join(result.per_class) for result in chosen]),
+            row("left out", [" ".join(result.excluded) or DASH for result in chosen]),
+            row("records", [str(result.n_records) for result in chosen]),
+            row("subjects", [str(result.n_subjects) for result in chosen]),
+        ],
+    )
+
+
+def prompts_table(named: Sequence[tuple[str, Result]]) -> TableTexts:
+    """Kinds of class texts side by side: a row per set, a column per kind, macro AUC with its interval."""
+    kinds = list(dict.fromkeys(result.settings["prompt_kind"] for _, result in named))
+    found = {(name, result.settings["prompt_kind"]): result for name, result in named}
+    rows = []
+    for name in dict.fromkeys(name for name, _ in named):
+        of_set = [found.get((name, kind)) for kind in kinds]
+        first = next(result for result in of_set if result is not None)
+        rows.append([name, str(first.n_records), str(first.n_subjects), *map(_with_interval, of_set)])
+    return TableTexts("Class texts compared (macro AUC, %)", ["set", "records", "subjects", *kinds], rows)
+
+
+def published_table(table_id: str, results: Sequence[Result]) -> TableTexts | None:
+    """Our rows below those of paper Table 3 or 4, and how many records ours rest on; None where none of ours belongs there."""
+    table = next(table for table in published_tables() if table.id == table_id)
+    comparison = compare(table, [StoredResult(Path(), result) for result in results])
+    if not comparison.has_own:
+        return None
+    rows = [*comparison.texts(), ["records evaluated here", *comparison.sizes()]]
+    return TableTexts(f"Beside the paper's Table {table.number} ({table.unit})", comparison.heads(), rows)
+
+
+def _with_interval(result: Result | None) -> str:
+    if result is None:
+        return DASH
+    low, high = result.intervals.get("macro_auc", (None, None))
+    interval = "" if low is None else f" [{percent(low)}, {percent(high)}]"
+    return percent(result.metrics.get("macro_auc")) + interval

@@ -1,0 +1,211 @@
+"""C-MELT: contrastive masked ECG–language pre-training (paper Figure 1).
+
+::
+
+    ecg  → ECG encoder  → H_x ─┬─ projection g_x → x'  ┐
+                               │                       ├─ Siglep
+    text → text encoder → H_t ─┼─ projection g_t → t'  ┘
+                               └─ fusion ─┬─ MLM head → masked words
+                                          ├─ MEM head → masked samples
+                                          └─ ETM head → matching or not
+
+The model returns a dictionary; the criteria read it by name and the model knows none of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cmelt_plugin import host
+from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.models.base import CosineSimilarity, Embedding
+from cmelt_plugin.models.cmelt.config import CMELTConfig
+from cmelt_plugin.models.cmelt.fusion import Fusion
+from cmelt_plugin.models.cmelt.heads import ETMHead, MEMHead, MLMHead
+from cmelt_plugin.models.ecg_init import load_ecg_encoder
+from cmelt_plugin.modules.compiling import compile_in_training, repeated_layers
+from cmelt_plugin.modules.conv_layers import parse_conv_layers
+from cmelt_plugin.modules.ecg_encoder import ECGEncoder, EncodedECG
+from cmelt_plugin.modules.masking import masked_states
+from cmelt_plugin.modules.pooling import Pooler
+from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
+from cmelt_plugin.modules.transformer import init_bert_weights
+
+logger = logging.getLogger(__name__)
+
+OBJECTIVES = ("mlm", "mem", "etm", "siglep")
+N_SAMPLES = 5000  # 10 s at 500 Hz
+
+
+@host.register_model("cmelt", dataclass=CMELTConfig)
+class CMELT(CosineSimilarity, host.Model):
+    """The whole pre-training model. Build it with :meth:`build_model`."""
+
+    def __init__(self, cfg: CMELTConfig, text_encoder: TextEncoder, n_leads: int = len(LEADS)):
+        super().__init__()
+        self.cfg = cfg
+        self.n_leads = n_leads
+        conv_layers = parse_conv_layers(cfg.conv_feature_layers)
+        self.ecg_encoder = ECGEncoder(
+            host.ecg_feature_extractor(conv_layers, n_leads),
+            conv_layers,
+            dim=cfg.encoder_embed_dim,
+            layers=cfg.encoder_layers,
+            heads=cfg.encoder_attention_heads,
+            ffn_dim=cfg.encoder_ffn_embed_dim,
+            dropout=cfg.dropout,
+            attention_dropout=cfg.attention_dropout,
+            conv_pos=cfg.conv_pos,
+            conv_pos_groups=cfg.conv_pos_groups,
+            feature_grad_mult=cfg.feature_grad_mult,
+            masked_tokens_in_positions=cfg.masked_tokens_in_positions,
+            recompute=cfg.checkpoint_activations,
+        )
+        self.text_encoder = text_encoder
+        self.ecg_projection = Pooler(cfg.encoder_embed_dim, cfg.fusion_dim, "first")
+        self.text_projection = Pooler(text_encoder.dim, cfg.fusion_dim, cfg.text_pool)
+        self.fusion = Fusion(
+            cfg.encoder_embed_dim,
+            text_encoder.dim,
+            cfg.fusion_dim,
+            cfg.fusion_layers,
+            cfg.fusion_heads,
+            cfg.fusion_ffn_dim,
+            cfg.dropout,
+            cfg.mem_layer,
+            cfg.checkpoint_activations,
+        )
+        self.fused_text_pooler = Pooler(cfg.fusion_dim, cfg.fusion_dim, cfg.text_pool)
+        self.fused_ecg_pooler = Pooler(cfg.fusion_dim, cfg.fusion_dim, "first")
+        n_tokens = self.ecg_encoder.n_tokens(N_SAMPLES)
+        self.mlm_head = MLMHead(cfg.fusion_dim, text_encoder.vocab_size)
+        self.mem_head = MEMHead(
+            cfg.fusion_dim,
+            n_tokens,
+            self.ecg_encoder.samples_per_token * n_leads,
+            cfg.mem_decoder_dim,
+            cfg.mem_decoder_layers,
+            cfg.mem_decoder_heads,
+            cfg.mem_decoder_activation,
+            cfg.checkpoint_activations,
+            cfg.mem_decoder_conv_pos,
+            cfg.mem_decoder_conv_pos_groups,
+        )
+        self.etm_head = ETMHead(cfg.fusion_dim)
+        for pooler in (self.ecg_projection, self.text_projection, self.fused_text_pooler, self.fused_ecg_pooler):
+            pooler.apply(init_bert_weights)
+        log_scale = math.log(cfg.logit_scale_init) if cfg.learn_logit_scale else 0.0
+        bias = cfg.logit_bias_init if cfg.learn_logit_scale else 0.0
+        self.log_logit_scale = nn.Parameter(torch.tensor(log_scale), requires_grad=cfg.learn_logit_scale)
+        self.logit_bias = nn.Parameter(torch.tensor(bias), requires_grad=cfg.learn_logit_scale)
+        if cfg.compile:
+            stacks = (self.ecg_encoder.encoder, self.text_encoder.model, self.fusion, self.mem_head.decoder)
+            layers = [layer for stack in stacks for layer in repeated_layers(stack)]
+            compile_in_training(self.ecg_encoder.feature_extractor, *layers)
+
+    @classmethod
+    def prepare_config(cls, cfg: CMELTConfig) -> None:
+        """Fill in what a checkpoint must hold to be opened without the text encoder's folder."""
+        if cfg.text_encoder_config is None:
+            cfg.text_encoder_config = describe_text_encoder(cfg.text_encoder)
+
+    @classmethod
+    def build_model(cls, cfg: CMELTConfig, task: Any = None) -> CMELT:
+        """The host's way to a model; ``task.loading_checkpoint`` spares the weights a checkpoint overwrites."""
+        loading = bool(getattr(task, "loading_checkpoint", False))
+        if loading and not cfg.text_encoder_config:
+            raise ValueError("text_encoder_config is not set, so its text encoder is not described")
+        description = cfg.text_encoder_config or describe_text_encoder(cfg.text_encoder)
+        pretrained = cfg.text_encoder if cfg.text_encoder_pretrained and not loading else None
+        model = cls(cfg, TextEncoder(description, pretrained))
+        if cfg.ecg_encoder_init and not loading:
+            load_ecg_encoder(model.ecg_encoder, cfg.ecg_encoder_init, partial=cfg.ecg_encoder_init_partial)
+        return model
+
+    @property
+    def n_ecg_tokens(self) -> int:
+        """Tokens of a 10-second record."""
+        return self.ecg_encoder.n_tokens(N_SAMPLES)
+
+    @property
+    def logit_scale(self) -> Tensor:
+        return self.log_logit_scale.float().exp()
+
+    def max_positions(self) -> None:
+        return None
+
+    def similarity_features(self, embedding: Tensor) -> Tensor:
+        """Embeddings as they enter a dot product: float32, unit norm where the configuration says so."""
+        embedding = embedding.float()
+        return nn.functional.normalize(embedding, dim=-1) if self.cfg.normalise_embeddings else embedding
+
+    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
+        """``ecg [B, 12, 5000]`` mV, unmasked → ``[B, D]`` float32, ready for a dot product."""
+        encoded = self.ecg_encoder(ecg, n_samples)
+        return Embedding(self.similarity_features(self.ecg_projection(encoded.states, encoded.padding_mask)))
+
+    def embed_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Embedding:
+        """``text [B, L]`` ids, unmasked → ``[B, D]`` float32, ready for a dot product."""
+        states = self.text_encoder(text, text_padding_mask)
+        return Embedding(self.similarity_features(self.text_projection(states, text_padding_mask)))
+
+    def forward(
+        self,
+        ecg: Tensor,
+        text: Tensor,
+        text_padding_mask: Tensor,
+        n_samples: Tensor | None = None,
+        lead_mask: Tensor | None = None,
+        mem_noise: Tensor | None = None,
+        mlm_mask: Tensor | None = None,
+        objectives: Collection[str] = OBJECTIVES,
+        n_masked_words: int | None = None,
+    ) -> dict[str, Any]:
+        """
+        Args:
+            ecg: ``[B, 12, T]`` float32, mV.
+            text: ``[B, L]`` int64 token ids, MLM-masked in training.
+            text_padding_mask: ``[B, L]`` bool, True = padding.
+            n_samples: ``[B]`` real samples per record; None: none is padded.
+            lead_mask: ``[B, 12]`` bool, True = a lead the encoder does not see; None: it sees all.
+            mem_noise: ``[B, N]`` random integers that decide which ECG tokens are dropped; None: none.
+            mlm_mask: ``[B, L]`` bool, True = a position whose word is to be recovered.
+            objectives: which outputs are wanted; fusion is skipped when only ``siglep`` is.
+            n_masked_words: how many positions ``mlm_mask`` marks, where the caller knows (the length of the targets):
+                a GPU need not be waited for then.
+
+        Returns:
+            ``ecg_embedding``, ``text_embedding`` ``[B, D]`` float32; ``logit_scale``, ``logit_bias`` scalars;
+            ``mlm_logits [masked, V]``; ``mem_prediction [B, N, samples × leads]`` and ``mem_mask [B, N]`` (True =
+            dropped and not padding); ``etm_logits [B]``.
+        """
+        if lead_mask is not None:
+            ecg = ecg.masked_fill(lead_mask.unsqueeze(-1), 0.0)
+        encoded: EncodedECG = self.ecg_encoder(ecg, n_samples, mem_noise, self.cfg.mem_ratio)
+        text_states = self.text_encoder(text, text_padding_mask)
+        out: dict[str, Any] = {}
+        if "siglep" in objectives:
+            out["ecg_embedding"] = self.similarity_features(self.ecg_projection(encoded.states, encoded.padding_mask))
+            out["text_embedding"] = self.similarity_features(self.text_projection(text_states, text_padding_mask))
+            out["logit_scale"] = self.logit_scale
+            out["logit_bias"] = self.logit_bias.float()
+        if not {"mlm", "mem", "etm"} & set(objectives):
+            return out
+        fused = self.fusion(text_states, encoded.states, text_padding_mask, encoded.padding_mask)
+        if "mlm" in objectives and mlm_mask is not None:
+            out["mlm_logits"] = self.mlm_head(masked_states(fused.text, mlm_mask, n_masked_words))
+        if "mem" in objectives and encoded.mask is not None:
+            out["mem_prediction"] = self.mem_head(fused.ecg_for_mem, encoded.mask, encoded.token_padding_mask)
+            dropped = encoded.mask.dropped
+            out["mem_mask"] = dropped if encoded.token_padding_mask is None else dropped & ~encoded.token_padding_mask
+        if "etm" in objectives:
+            out["etm_logits"] = self.etm_head(
+                self.fused_text_pooler(fused.text, text_padding_mask), self.fused_ecg_pooler(fused.ecg)
+            )
+        return out

@@ -1,0 +1,334 @@
+"""The weights the paper's authors published (release name D-BETA) in this plugin's C-MELT.
+
+Most weights need another name and nothing else (:data:`NAMES`). Four things are stored differently:
+
+- their projection heads read what the fusion module's projections wrote, ours read the encoders as the paper says; two
+  linear maps in a row are one: W = W₂W₁, b = W₂b₁ + b₂;
+- their matching head has two classes, ours is the difference of their logits;
+- their MEM decoder keeps query, key and value in one matrix and uses x·σ(1.702x);
+- MIMIC-IV-ECG stores aVF before aVL and the release takes channels by position, so weights trained on it expect that
+  order (:data:`MIMIC_IV_ECG_LEADS`). Given as ``lead_order``, the channels of the weights are put into our order.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cmelt_plugin.checkpoint_files import CheckpointFile, check_finite
+from cmelt_plugin.data.files import read_json
+from cmelt_plugin.data.leads import LEADS, lead_indices
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.building import build_from_config
+from cmelt_plugin.models.checkpoint import LoadedModel
+from cmelt_plugin.models.cmelt.config import CMELTConfig
+from cmelt_plugin.modules.transformer import sinusoidal_positions
+from cmelt_plugin.restricted_pickle import LazyTensor
+
+logger = logging.getLogger(__name__)
+
+MIMIC_IV_ECG_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
+LEAD_ORDERS = {"standard": LEADS, "mimic-iv-ecg": MIMIC_IV_ECG_LEADS}
+SIGN = "multi_modal_ecg_proj.weight"  # a name no other model has
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+MAX_TEXT_TOKENS = 256
+
+# Flan-T5-base, the release's text encoder, for releases whose configuration does not describe it.
+FLAN_T5_BASE = {
+    "vocab_size": 32128,
+    "d_model": 768,
+    "d_kv": 64,
+    "d_ff": 2048,
+    "num_layers": 12,
+    "num_heads": 12,
+    "feed_forward_proj": "gated-gelu",
+    "tie_word_embeddings": False,
+}
+# Their setting → ours; the second name is that of their older configurations.
+SETTINGS = {
+    "conv_feature_layers": "conv_feature_layers",
+    "conv_pos": "conv_pos",
+    "conv_pos_groups": "conv_pos_groups",
+    "encoder_embed_dim": "encoder_embed_dim",
+    "encoder_layers": "encoder_layers",
+    "encoder_attention_heads": "encoder_attention_heads",
+    "encoder_ffn_embed_dim": "encoder_ffn_embed_dim",
+    "dropout": "dropout",
+    "attention_dropout": "attention_dropout",
+    "hidden_dim": "fusion_dim",
+    "num_top_layer": "fusion_layers",
+    "num_heads": "fusion_heads",
+    "mem_prob": "mem_ratio",
+    "mem_layer": "mem_layer",
+    "mem_decoder_hidden_dim": "mem_decoder_dim",
+    "mem_decoder_num_layers": "mem_decoder_layers",
+    "mem_decoder_num_heads": "mem_decoder_heads",
+}
+# Settings of theirs that would make another model.
+FIXED = {"layer_norm_first": False, "extractor_mode": "default", "conv_bias": False, "in_d": len(LEADS)}
+
+LAYER_NAMES = {
+    "attention.self.query": "self_attn.q_proj",
+    "attention.self.key": "self_attn.k_proj",
+    "attention.self.value": "self_attn.v_proj",
+    "attention.output.dense": "self_attn.out_proj",
+    "attention.output.LayerNorm": "self_attn_layer_norm",
+    "crossattention.self.query": "cross_attn.q_proj",
+    "crossattention.self.key": "cross_attn.k_proj",
+    "crossattention.self.value": "cross_attn.v_proj",
+    "crossattention.output.dense": "cross_attn.out_proj",
+    "crossattention.output.LayerNorm": "cross_attn_layer_norm",
+    "intermediate.dense": "fc1",
+    "output.dense": "fc2",
+    "output.LayerNorm": "final_layer_norm",
+}
+MEM_LAYER_NAMES = {
+    "attn.out_proj": "self_attn.out_proj",
+    "ln_1": "self_attn_layer_norm",
+    "ln_2": "final_layer_norm",
+    "mlp.c_fc": "fc1",
+    "mlp.c_proj": "fc2",
+}
+STACKS = {
+    "multi_modal_language_layers": ("fusion.text_layers", LAYER_NAMES),
+    "multi_modal_ecg_layers": ("fusion.ecg_layers", LAYER_NAMES),
+    "mim_head.decoder.resblocks": ("mem_head.decoder.layers", MEM_LAYER_NAMES),
+}
+NAMES = {
+    "multi_modal_language_proj": "fusion.text_proj",
+    "multi_modal_ecg_proj": "fusion.ecg_proj",
+    "modality_type_embeddings": "fusion.modality_type",
+    "multi_modal_language_pooler.dense": "fused_text_pooler.dense",
+    "multi_modal_ecg_pooler.dense": "fused_ecg_pooler.dense",
+    "mlm_head.transform.dense": "mlm_head.dense",
+    "mlm_head.transform.LayerNorm": "mlm_head.layer_norm",
+    "mlm_head.decoder": "mlm_head.decoder",
+    "mim_head.decoder_embed": "mem_head.embed",
+    "mim_head.decoder_norm": "mem_head.decoder.layer_norm",
+    "mim_head.decoder_pred": "mem_head.predict",
+}
+WHOLE_NAMES = {
+    "class_embedding": "ecg_encoder.class_embedding",
+    "mlm_head.bias": "mlm_head.decoder.bias",
+    "mim_head.mask_token": "mem_head.mask_token",
+    # Weight normalisation as older versions of torch wrote it.
+    "ecg_encoder.conv_pos.pos_conv.0.weight_g": "ecg_encoder.conv_pos.pos_conv.0.parametrizations.weight.original0",
+    "ecg_encoder.conv_pos.pos_conv.0.weight_v": "ecg_encoder.conv_pos.pos_conv.0.parametrizations.weight.original1",
+}
+POSITIONS = "mim_head.decoder_pos_embed.pe"
+# What their checkpoints may hold and their own code does not use either: wav2vec 2.0's vector for masked time steps.
+UNUSED = ("ecg_encoder.mask_emb",)
+
+
+def our_name(name: str) -> str | None:
+    """Where a weight of the release goes that needs a new name and nothing else; None: no such weight is known."""
+    if name in WHOLE_NAMES:
+        return WHOLE_NAMES[name]
+    if name.startswith("ecg_encoder."):
+        return name
+    if name.startswith("language_encoder."):
+        return "text_encoder.model." + name[len("language_encoder.") :]
+    stem, _, kind = name.rpartition(".")
+    for theirs, (ours, parts) in STACKS.items():
+        if stem.startswith(theirs + "."):
+            index, _, part = stem[len(theirs) + 1 :].partition(".")
+            return f"{ours}.{index}.{parts[part]}.{kind}" if part in parts else None
+    return f"{NAMES[stem]}.{kind}" if stem in NAMES else None
+
+
+def convert(weights: dict[str, Tensor], lead_order: Sequence[str] = LEADS) -> dict[str, Tensor]:
+    """The release's state dict → the state dict of our C-MELT.
+
+    Args:
+        weights: all of the release's weights.
+        lead_order: the 12 leads in the order of the channels they were trained with.
+
+    Raises:
+        DataError: a weight that is not known, or one that the others need is missing.
+    """
+    rest = {name: tensor.float() for name, tensor in weights.items() if name not in UNUSED}
+    state: dict[str, Tensor] = {}
+    try:
+        for theirs, ours in (("language", "text"), ("ecg", "ecg")):
+            weight, bias = _folded(rest, f"unimodal_{theirs}_pooler.dense", f"multi_modal_{theirs}_proj")
+            state[f"{ours}_projection.dense.weight"], state[f"{ours}_projection.dense.bias"] = weight, bias
+        for kind in ("weight", "bias"):
+            mismatch, match = rest.pop(f"itm_head.fc.{kind}").split(1)
+            state[f"etm_head.dense.{kind}"] = match - mismatch
+        table = rest.pop(POSITIONS)[0]
+    except KeyError as error:
+        raise DataError(f"the published weights lack {error.args[0]}") from None
+    if not torch.allclose(table, sinusoidal_positions(*table.shape), atol=1e-4):
+        raise DataError(f"{POSITIONS} is not the sine/cosine table of the release")
+    unknown = []
+    for name, tensor in rest.items():
+        stem, _, kind = name.rpartition(".attn.in_proj_")
+        if stem:
+            prefix = stem.replace("mim_head.decoder.resblocks", "mem_head.decoder.layers") + ".self_attn"
+            state.update({f"{prefix}.{part}_proj.{kind}": block for part, block in zip("qkv", tensor.chunk(3))})
+        elif our_name(name) is None:
+            unknown.append(name)
+        else:
+            state[our_name(name)] = tensor
+    if unknown:
+        raise DataError(f"weights this plugin does not know: {', '.join(unknown)}")
+    state["log_logit_scale"], state["logit_bias"] = torch.tensor(0.0), torch.tensor(0.0)
+    _reorder_leads(state, lead_indices(lead_order))
+    _tie_embeddings(state)
+    return state
+
+
+def _folded(rest: dict[str, Tensor], second: str, first: str) -> tuple[Tensor, Tensor]:
+    """Two linear maps as one; the second is used up, the first is also the fusion module's."""
+    w1, b1 = (rest[f"{first}.{kind}"].double() for kind in ("weight", "bias"))
+    w2, b2 = (rest.pop(f"{second}.{kind}").double() for kind in ("weight", "bias"))
+    return (w2 @ w1).float(), (w2 @ b1 + b2).float()
+
+
+def _reorder_leads(state: dict[str, Tensor], order: Sequence[int]) -> None:
+    """Channels in the order of ``LEADS``: the first convolution reads them, the MEM head's last layer writes them."""
+    if list(order) == list(range(len(LEADS))):
+        return
+    first = "ecg_encoder.feature_extractor.conv_layers.0.0.weight"
+    state[first] = state[first][:, order].contiguous()
+    for name in ("mem_head.predict.weight", "mem_head.predict.bias"):
+        by_lead = state[name].unflatten(0, (len(LEADS), -1))
+        state[name] = by_lead[order].flatten(0, 1).contiguous()
+
+
+def _tie_embeddings(state: dict[str, Tensor]) -> None:
+    """T5 has one table of tokens under two names; files may hold one or both."""
+    names = [f"text_encoder.model.{name}.weight" for name in ("shared", "encoder.embed_tokens")]
+    held = [name for name in names if name in state]
+    if len(held) == 1:
+        state[names[1 - names.index(held[0])]] = state[held[0]]
+    elif len(held) == 2 and not torch.equal(state[names[0]], state[names[1]]):
+        raise DataError("the published weights hold two different token embeddings of the text encoder")
+
+
+def our_settings(config: dict[str, Any] | None) -> dict[str, Any]:
+    """The release's ``config.json`` → values of :class:`CMELTConfig`; None: the release's own sizes, our defaults.
+
+    Raises:
+        DataError: a setting that makes another model.
+    """
+    theirs = dict((config or {}).get("model") or {})
+    # Older configurations say mim_… where newer ones say mem_….
+    theirs = {"mem_" + name[4:] if name.startswith("mim_") else name: value for name, value in theirs.items()}
+    for name, value in FIXED.items():
+        if theirs.get(name, value) != value:
+            raise DataError(f"{name} = {theirs[name]!r}: only {value!r} is known of the release")
+    values = {ours: theirs[name] for name, ours in SETTINGS.items() if name in theirs}
+    if "hidden_dim" in theirs:
+        values["fusion_ffn_dim"] = 4 * theirs["hidden_dim"]
+    text_encoder = {"model_type": "t5", **((config or {}).get("t5") or FLAN_T5_BASE)}
+    return {
+        **values,
+        "text_encoder_config": json.dumps(text_encoder, sort_keys=True),
+        "text_encoder_pretrained": False,
+        "text_pool": "first",
+        "mem_decoder_activation": "quick_gelu",
+        "normalise_embeddings": False,
+        "learn_logit_scale": False,
+    }
+
+
+def load_released(path: str | os.PathLike, lead_order: str | Sequence[str] | None = None) -> LoadedModel:
+    """A C-MELT with published weights, in eval mode, on the CPU.
+
+    Args:
+        path: the file of weights, with ``config.json`` beside it where the sizes are not the paper's; or their folder.
+        lead_order: names of the 12 channels the weights were trained with, or a key of :data:`LEAD_ORDERS`. None: the
+            order of this project, with a warning.
+
+    Raises:
+        DataError: unknown, missing or misshapen weights, or a configuration that makes another model.
+    """
+    file = weights_file(Path(path))
+    if lead_order is None:
+        logger.warning(
+            "%s: taken to expect leads as %s. Weights trained on MIMIC-IV-ECG in its stored order (aVF before aVL) need "
+            "lead_order='mimic-iv-ecg'; compare both on recordings with known findings",
+            file,
+            " ".join(LEADS),
+        )
+    order = LEAD_ORDERS.get(lead_order) if isinstance(lead_order, str) else lead_order or LEADS
+    if order is None:
+        raise DataError(f"lead_order {lead_order!r}: must be {' or '.join(LEAD_ORDERS)}, or the names of 12 leads")
+    config = file.parent / "config.json"
+    try:
+        cfg = CMELTConfig(**our_settings(read_json(config) if config.is_file() else None))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{config}: not a configuration of the release ({error})") from None
+    values = {**asdict(cfg), "_name": "cmelt"}
+    try:
+        weights = _read(file)
+        check_finite(weights, file)
+        state = convert(weights, order)
+    except DataError as error:
+        text = str(error)
+        raise DataError(text if text.startswith(f"{file}: ") else f"{file}: {text}") from None
+    except (RuntimeError, LookupError, ValueError, TypeError) as error:
+        raise DataError(f"{file}: a published weight has another shape than the release's ({error})") from None
+    model = build_from_config(values, state, str(file))
+    return LoadedModel(model, {"model": values, "task": {"max_text_tokens": MAX_TEXT_TOKENS}}, {})
+
+
+def is_released(path: str | os.PathLike) -> bool:
+    """Whether a file, or a file of a folder, holds weights under the release's names."""
+    path = Path(path)
+    if path.is_dir():
+        return any(is_released(file) for file in sorted(path.iterdir()) if file.suffix in SUFFIXES)
+    if not path.is_file():
+        return False
+    try:
+        return SIGN in _read(path, lazily=True)
+    except DataError:
+        return False
+
+
+def weights_file(path: Path) -> Path:
+    """The file itself, or the one file of published weights in a folder.
+
+    Raises:
+        DataError: the folder has none, or several.
+    """
+    if not path.is_dir():
+        return path
+    found = [file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES and is_released(file)]
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise DataError(f"{path}: one file of published weights is expected here, found {names}; give the file itself")
+    return found[0]
+
+
+def _read(path: Path, lazily: bool = False) -> dict[str, Tensor]:
+    """State dict of a ``.safetensors`` or torch file; ``lazily``: perhaps without the values."""
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+        from safetensors.torch import load_file
+
+        try:
+            if not lazily:
+                return load_file(path)
+            with safe_open(path, framework="pt") as handle:
+                return dict.fromkeys(handle.keys())  # type: ignore[arg-type]
+        except (SafetensorError, OSError, ValueError) as error:
+            raise DataError(f"not a readable safetensors file ({error})") from None
+    file = CheckpointFile(path)
+    state: Any = file.tree
+    for key in ("model", "state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict):
+        raise DataError("not a state dict")
+    found = {str(name): tensor for name, tensor in state.items() if isinstance(tensor, LazyTensor)}
+    return found if lazily else file.load(found)  # type: ignore[return-value]
