@@ -8,7 +8,7 @@ from setuptools import find_namespace_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 
-# The host is chosen by the variable that chooses it at run time (cmelt_plugin/host.py). fairseq-signals is installed
+# The host is chosen by the variable that chooses it at run time (cmelt_plugin/host/choosing.py). fairseq-signals is installed
 # from its source repository, so it cannot be named as a dependency; and fairseq must not be installed beside it, since
 # both bring a package fairseq_cli and overwrite each other's files.
 HOST_REQUIREMENTS = {
@@ -58,7 +58,7 @@ EXTRAS = {
     "gpu": ["faiss-gpu>=1.14.3; python_version >= '3.10'"],
     "viz": ["matplotlib>=3.9"],
     # ruff <0.18: rules and formatting change between its minor versions, and 'make test' checks both.
-    "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.141", "ruff>=0.17,<0.18", *CLUSTER],
+    "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.141", "ruff>=0.17,<0.18", "mypy>=1.15", "pandas-stubs", *CLUSTER],
 }
 
 
@@ -75,11 +75,11 @@ def example_files() -> list:
 # default below Python 3.11, has neither: there the command fails and names the missing module.
 SCRIPTS = [] if HOST == "fairseq_signals" else ["fairseq-hydra-validate = fairseq_cli.hydra_validate:cli_main"]
 
-INIT = (ROOT / "cmelt_plugin" / "__init__.py").read_text(encoding="utf-8")
+VERSION = (ROOT / "cmelt_plugin" / "version.py").read_text(encoding="utf-8")
 
 setup(
     name="cmelt-plugin",
-    version=re.search(r'^__version__ = "(.+)"$', INIT, re.MULTILINE).group(1),
+    version=re.search(r'^__version__ = "(.+)"$', VERSION, re.MULTILINE).group(1),
     description="ECG-text pre-training (C-MELT) as a plugin of fairseq and fairseq-signals",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -158,7 +158,7 @@ def build_optimiser(parameters: Sequence[Tensor], settings: dict[str, Any]) -> A
         parameters: to optimise.
         settings: ``_name`` and fields of its configuration.
     """
-    registry = host._host("optim")
+    registry = host.host_module("optim")
     name = settings["_name"]
     config_class = registry.OPTIMIZER_DATACLASS_REGISTRY[name]
     known = {field.name for field in dataclasses.fields(config_class)}

@@ -89,7 +89,7 @@ class Clock:
 
 def watch(clock: Clock) -> None:
     """Put the clock around the host's grouped iterator, which the trainer's loop alone draws from."""
-    iterator_class = host._host("data.iterators").GroupedIterator
+    iterator_class = host.host_module("data.iterators").GroupedIterator
     inner_next = iterator_class.__next__
     iterator_class.__next__ = lambda self: clock.request(lambda: inner_next(self))
 

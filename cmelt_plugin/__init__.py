@@ -5,38 +5,16 @@ case when a host imports it through ``--user-dir``, and on :func:`register`. ``c
 a trained model; it is imported when first used.
 """
 
-import importlib
 import sys
 
-__version__ = "0.1.0"
+from cmelt_plugin.registry import register
+from cmelt_plugin.version import __version__
 
-# Everything a host must know of; each module registers itself when it is imported.
-_REGISTERED_MODULES = (
-    "cmelt_plugin.tasks.pretraining",
-    "cmelt_plugin.tasks.classification",
-    "cmelt_plugin.tasks.identification",
-    "cmelt_plugin.models.building",
-    "cmelt_plugin.models.cmelt.model",
-    "cmelt_plugin.models.classifier.model",
-    "cmelt_plugin.criterions.mlm",
-    "cmelt_plugin.criterions.mem",
-    "cmelt_plugin.criterions.etm",
-    "cmelt_plugin.criterions.siglep",
-    "cmelt_plugin.criterions.composite",
-    "cmelt_plugin.criterions.classification",
-    "cmelt_plugin.criterions.identification",
-    "cmelt_plugin.optimizer",
-)
-
-
-def register() -> None:
-    """Register every task, model, criterion and optimiser with the host. Calling it again does nothing."""
-    for name in _REGISTERED_MODULES:
-        importlib.import_module(name)
+__all__ = ["__version__", "load_pretrained", "register"]
 
 
 def __getattr__(name: str):
-    """``cmelt_plugin.load_pretrained``, imported when first asked for: it needs torch and a host."""
+    """``cmelt_plugin.load_pretrained``, imported when first asked for: it needs torch."""
     if name == "load_pretrained":
         from cmelt_plugin.models.pretrained import load_pretrained
 

@@ -168,9 +168,9 @@ def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
 
 
 def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokenizer: bool) -> str:
-    from cmelt_plugin.checkpoint_files import load_checkpoint
     from cmelt_plugin.models.card import CardFacts, render_card
     from cmelt_plugin.models.run_facts import run_facts, training_figures
+    from cmelt_plugin.serialization.checkpoint_files import load_checkpoint
 
     settings = model.cfg["model"]
     state: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
 Nothing of a folder or a hub is ever run. ``trust_remote_code=False`` is said everywhere (left out, transformers asks on the
 terminal), what would bring code along is refused by name, and weights in pickles are read by
-:mod:`cmelt_plugin.checkpoint_files` where PyTorch's own reader is not safe.
+:mod:`cmelt_plugin.serialization.checkpoint_files` where PyTorch's own reader is not safe.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def load_model(kind: Any, name: str, **options: Any) -> Any:
     folder = Path(name)
     if not TORCH_READS_SAFELY:
         if (folder / PICKLED_WEIGHTS).is_file() and not list(folder.glob("*.safetensors")):
-            from cmelt_plugin.checkpoint_files import check_weights, load_checkpoint
+            from cmelt_plugin.serialization.checkpoint_files import load_checkpoint
+            from cmelt_plugin.serialization.weight_checks import check_weights
 
             options["state_dict"] = load_checkpoint(folder / PICKLED_WEIGHTS)
             check_weights(options["state_dict"], folder / PICKLED_WEIGHTS)

@@ -46,9 +46,9 @@ def trained(request, data, text_encoder, tmp_path_factory):
 
 
 def weights(path):
-    from cmelt_plugin.host import load_checkpoint_state
+    from cmelt_plugin.serialization.checkpoint_files import load_state
 
-    return load_checkpoint_state(str(path))["model"]
+    return load_state(str(path))["model"]
 
 
 def test_logs_every_named_value(trained):

@@ -48,13 +48,11 @@ class Mode(NamedTuple):
         full_vocabulary: vocabulary logits at every position, not only at masked ones.
         eager: attention by explicit matrices in text encoder and fusion. ECG encoder and decoder of masked ECG modelling call
             PyTorch's fused attention in the release, too.
-        written_out: GELU of the text encoder by six operations instead of one.
     """
 
     dropout: bool = True
     full_vocabulary: bool = True
     eager: bool = True
-    written_out: bool = True
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: float, scale: float, eager: bool) -> Tensor:

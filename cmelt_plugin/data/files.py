@@ -4,50 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cmelt_plugin.data.directory.checksums import check_listed, fingerprint
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.serialization.atomic_files import atomic_path
 
 __all__ = ["atomic_path", "fingerprint", "read_json", "read_object", "sync_folder", "write_json"]
-
-
-@contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; rename it to ``path`` on success, delete it on failure.
-
-    The data reach the disk before the rename does, so that a power cut cannot leave an empty file under the final name.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _new_file_beside(path)
-    try:
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _new_file_beside(path: Path) -> Path:
-    """Make an empty file in the folder of ``path``, under a name nobody else has, as readable as any new file.
-
-    ``tempfile`` makes files that only their owner may read; the umask that says who else may cannot be asked for without
-    changing it for the other threads, too. So it is left to the system to apply it.
-    """
-    while True:
-        # The suffix is kept because numpy appends ".npy"/".npz" to names that lack it.
-        temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
-        try:
-            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except FileExistsError:
-            continue
-        return temporary
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

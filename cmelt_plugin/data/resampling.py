@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 
@@ -21,4 +20,6 @@ def resample(ecg: np.ndarray, rate: float) -> np.ndarray:
     ratio = Fraction(SAMPLE_RATE / rate).limit_denominator(10000)
     if ratio == 1:
         return ecg
+    from scipy.signal import resample_poly  # takes as long to import as torch does, and most recordings do not need it
+
     return resample_poly(ecg, ratio.numerator, ratio.denominator, axis=-1, padtype="line")

@@ -1,8 +1,10 @@
 """The pre-training losses as plain functions of tensors; they know no host, no model and no file."""
 
+from cmelt_plugin.losses.clip import clip_loss, info_nce
 from cmelt_plugin.losses.etm import etm_loss
 from cmelt_plugin.losses.mem import mem_loss
 from cmelt_plugin.losses.mlm import mlm_loss
-from cmelt_plugin.losses.siglep import pair_labels, siglep_loss, siglep_loss_in_rows
+from cmelt_plugin.losses.pairs import pair_labels
+from cmelt_plugin.losses.siglep import siglep_loss, siglep_loss_in_rows
 
-__all__ = ["etm_loss", "mem_loss", "mlm_loss", "pair_labels", "siglep_loss", "siglep_loss_in_rows"]
+__all__ = ["clip_loss", "etm_loss", "info_nce", "mem_loss", "mlm_loss", "pair_labels", "siglep_loss", "siglep_loss_in_rows"]

@@ -7,37 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-DUPLICATES = ("negative", "ignore", "positive")
-
-
-def pair_labels(
-    ecg_report: Tensor,
-    text_report: Tensor,
-    own_column: Tensor,
-    aligned: Tensor,
-    duplicates: str = "negative",
-) -> Tensor:
-    """y of equation 4 for every ECG–text pair.
-
-    Args:
-        ecg_report: ``[B]`` report id of each ECG's own report.
-        text_report: ``[M]`` report id of each text in the batch (of all ranks), swapped ones included.
-        own_column: ``[B]`` column of the text that stands beside each ECG.
-        aligned: ``[B]`` bool, False where that text was swapped for a negative.
-        duplicates: what a *foreign* text is that reads the same as the ECG's own report: a ``negative`` (the paper),
-            ``ignore`` (left out of the loss) or a ``positive``.
-
-    Returns:
-        ``[B, M]`` float32: 1 match, -1 mismatch, 0 left out.
-    """
-    if duplicates not in DUPLICATES:
-        raise ValueError(f"duplicates must be one of {', '.join(DUPLICATES)}, not {duplicates!r}")
-    labels = torch.full((len(ecg_report), len(text_report)), -1.0, device=ecg_report.device)
-    if duplicates != "negative":
-        same = ecg_report[:, None] == text_report[None, :]
-        labels.masked_fill_(same, 0.0 if duplicates == "ignore" else 1.0)
-    own = torch.where(aligned, 1.0, -1.0)
-    return labels.scatter(1, own_column[:, None], own[:, None])
+from cmelt_plugin.losses.pairs import pair_labels
 
 
 def siglep_loss(

@@ -12,13 +12,12 @@ import threading
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cmelt_plugin import host, register
+from cmelt_plugin import registry
 from cmelt_plugin.errors import DataError
 
 SHOWN = 5  # differences that a message lists
@@ -94,22 +93,21 @@ def own_settings(state: Any) -> dict[str, Any] | None:
     """The model configuration of a host's checkpoint, where it is one of this plugin's; None for any other."""
     cfg = state.get("cfg") if isinstance(state, dict) else None
     settings = cfg.get("model") if isinstance(cfg, dict) else None
-    return settings if isinstance(settings, dict) and str(settings.get("_name")).startswith("cmelt") else None
+    name = settings.get("_name") if isinstance(settings, dict) else None
+    return settings if isinstance(name, str) and name in registry.models() else None
 
 
 def _configuration(values: Any, source: str) -> tuple[Any, Any]:
-    register()
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise DataError(f"{source}: its model configuration is no table of names and values")
     values = dict(values)
     name = values.pop("_name", None)
     if not isinstance(name, str):
         raise DataError(f"{source}: its model configuration does not name a model (_name)")
-    try:
-        model_class = host.model_class(SimpleNamespace(_name=name, arch=name))
-    except KeyError:
-        raise DataError(f"{source}: holds a model {name!r}, which this plugin does not know") from None
-    config_class = host.model_config_class(model_class)
+    model = registry.models().get(name)
+    if model is None:
+        raise DataError(f"{source}: holds a model {name!r}, which this plugin does not know")
+    config_class = model.config_class()
     known = {field.name for field in dataclasses.fields(config_class)}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -118,7 +116,7 @@ def _configuration(values: Any, source: str) -> tuple[Any, Any]:
     for setting, value in values.items():
         if not _is_of(value, types[setting]):
             raise DataError(f"{source}: model.{setting}={str(value)[:80]!r} is not of the type of this setting")
-    return model_class, config_class(**values)
+    return model.model_class(), config_class(**values)
 
 
 def _is_of(value: Any, kind: Any) -> bool:
@@ -167,11 +165,8 @@ def _as_data_error(source: str) -> Iterator[None]:
         raise DataError(f"{source}: the weights do not fit the configuration beside them: {text}") from None
 
 
-def _check_checkpoint(tree: dict[str, Any], path: str) -> None:
+def check_checkpoint(tree: dict[str, Any], path: str) -> None:
     """Refuse a checkpoint of this plugin whose configuration describes another model than its weights."""
     settings = own_settings(tree)
     if settings is not None:
         check_fits(settings, tree["model"], path)
-
-
-host.checkpoint_checks.append(_check_checkpoint)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-from cmelt_plugin import register
-from cmelt_plugin.checkpoint_files import check_finite, open_state
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.building import build, check_fits
 from cmelt_plugin.models.loaded_settings import check_settings
+from cmelt_plugin.serialization.checkpoint_files import open_state
+from cmelt_plugin.serialization.weight_checks import check_finite
 
 
 class LoadedModel(NamedTuple):
@@ -33,7 +33,6 @@ def load_model(path: str | os.PathLike) -> LoadedModel:
         DataError: no such file, not a checkpoint of this plugin or a damaged one, weights that are not finite or do not fit
             the configuration beside them, or settings that no model has.
     """
-    register()
     source = os.fspath(path)
     file = open_state(path)
     cfg, state = file.tree.get("cfg"), file.tree.get("task_state")

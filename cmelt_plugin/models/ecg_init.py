@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from cmelt_plugin import host
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.serialization.checkpoint_files import load_state
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def load_ecg_encoder(encoder: nn.Module, path: str, partial: bool = False) -> Fi
     Raises:
         DataError: weights are missing, unknown or of another size, and ``partial`` is False.
     """
-    state = host.load_checkpoint_state(path, ())
+    state = load_state(path, ())
     fitting, fit = match_ecg_weights(encoder, state["model"])
     if any(fit):
         report = "\n".join(f"  {kind}: {', '.join(names)}" for kind, names in fit._asdict().items() if names)

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from cmelt_plugin import host
-from cmelt_plugin.checkpoint_files import open_state
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.building import own_settings
+from cmelt_plugin.serialization.checkpoint_files import load_state, open_state
 
 SIZES = (
     "conv_feature_layers",
@@ -68,7 +67,7 @@ def _own_checkpoint(path: str) -> dict[str, Any] | None:
         own = own_settings(open_state(path).tree) is not None
     except DataError:
         return None
-    return host.load_checkpoint_state(path, ("cfg",)) if own else None
+    return load_state(path, ("cfg",)) if own else None
 
 
 def _source(path: str, cfg: Mapping[str, Any], state: Mapping[str, Tensor]) -> EncoderSource:

@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cmelt_plugin import __version__
-from cmelt_plugin.checkpoint_files import check_finite
-from cmelt_plugin.data.files import atomic_path, fingerprint, write_json
+from cmelt_plugin.data.files import fingerprint, write_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.building import build_from_config
 from cmelt_plugin.models.checkpoint import LoadedModel
 from cmelt_plugin.models.loaded_settings import check_settings
+from cmelt_plugin.serialization.safetensors_files import read_safetensors, write_safetensors
+from cmelt_plugin.serialization.weight_checks import check_finite
+from cmelt_plugin.version import __version__
 
 FORMAT = 1
 LIBRARY = "cmelt_plugin"
@@ -188,29 +189,3 @@ def distinct_tensors(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[
         seen[place] = name
         tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     return tensors, shared
-
-
-def read_safetensors(path: str | os.PathLike) -> dict[str, Tensor]:
-    """All tensors of a file, on the CPU.
-
-    Raises:
-        DataError: no such file, or not one of safetensors.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable safetensors file ({error}); copy it again") from None
-
-
-def write_safetensors(path: str | os.PathLike, tensors: dict[str, Tensor]) -> None:
-    """Write tensors, atomically."""
-    from safetensors.torch import save_file
-
-    with atomic_path(path) as temporary:
-        # Hugging Face's loaders ask for this entry.
-        save_file(tensors, temporary, metadata={"format": "pt"})

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cmelt_plugin.checkpoint_files import CheckpointFile, DamagedCheckpoint, check_finite, open_state
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.building import check_fits, own_settings
 from cmelt_plugin.models.loaded_settings import check_settings
+from cmelt_plugin.serialization.checkpoint_files import CheckpointFile, DamagedCheckpoint, open_state
+from cmelt_plugin.serialization.weight_checks import check_finite
 
 UNCHECKED = "cannot be checked"  # what findings say that are no faults
 

@@ -30,15 +30,16 @@ def _warn(error: BaseException) -> None:
 
 def repeated_layers(module: nn.Module) -> Iterator[nn.Module]:
     """What is compiled of ``module``: the items of its outermost lists of modules of one class; itself where it has none."""
-    yield from (list(_stacked(module)) if LAYERS_SHARE_CODE else []) or [module]
+    yield from (list(stacked_layers(module)) if LAYERS_SHARE_CODE else []) or [module]
 
 
-def _stacked(module: nn.Module) -> Iterator[nn.Module]:
+def stacked_layers(module: nn.Module) -> Iterator[nn.Module]:
+    """The items of the outermost lists of modules of one class, first to last."""
     for child in module.children():
         if isinstance(child, nn.ModuleList) and len({type(item) for item in child}) == 1:
             yield from child
         else:
-            yield from _stacked(child)
+            yield from stacked_layers(child)
 
 
 def compile_in_training(*modules: nn.Module) -> bool:

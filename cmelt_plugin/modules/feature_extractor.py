@@ -1,10 +1,43 @@
-"""The hosts' convolutional stack, told where records end, so that padding changes nothing in front of it."""
+"""A stack of convolutions, told where records end, so that padding changes nothing in front of it."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+class ConvStack(nn.Module):
+    """The wav2vec-style convolutional stack of the hosts where there is no host: the same names, weights and results.
+
+    Args:
+        conv_layers: ``(channels, kernel, stride)`` of each layer.
+        n_leads: rows of an ECG.
+    """
+
+    def __init__(self, conv_layers: list[tuple[int, int, int]], n_leads: int):
+        super().__init__()
+        self.conv_layers = nn.ModuleList()
+        n_in = 1
+        for channels, kernel, stride in conv_layers:
+            conv = _convolution(n_in, channels, kernel, stride)
+            norm = [] if self.conv_layers else [nn.GroupNorm(channels, channels)]
+            self.conv_layers.append(nn.Sequential(conv, nn.Dropout(0.0), *norm, nn.GELU()))
+            n_in = channels
+        # Last, as for fairseq, whose own stack reads one channel: the same seed gives the same weights.
+        self.conv_layers[0][0] = _convolution(n_leads, *conv_layers[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, n_leads, T]`` → ``[B, C, N]``."""
+        for layer in self.conv_layers:
+            x = layer(x)
+        return x
+
+
+def _convolution(n_in: int, channels: int, kernel: int, stride: int) -> nn.Conv1d:
+    conv = nn.Conv1d(n_in, channels, kernel, stride=stride, bias=False)
+    nn.init.kaiming_normal_(conv.weight)
+    return conv
 
 
 class LengthGroupNorm(nn.GroupNorm):

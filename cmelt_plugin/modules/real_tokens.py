@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Callable
 
 import torch
 from torch import Tensor, nn
@@ -79,9 +79,15 @@ def _spread(x: Tensor, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
     return whole.index_copy_(0, rows, x).unflatten(0, shape)
 
 
-def on_real_tokens(layer: nn.Module, x: Tensor, real: RealTokens | None) -> Tensor:
-    """``layer(x)``, computed for the real tokens of ``x [B, L, D]`` alone; ``layer`` treats tokens one by one."""
-    return layer(x) if real is None else real.unpack(layer(real.pack(x)))
+def on_real_tokens(x: Tensor, real: RealTokens | None, *functions: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """``[function(x), …]`` for functions that treat tokens one by one, computed for the real tokens of ``x [B, L, D]`` alone.
+
+    Compiled code knows one shape at a time and computes all tokens.
+    """
+    if real is None or torch.compiler.is_compiling():
+        return [function(x) for function in functions]
+    packed = real.pack(x)
+    return [real.unpack(function(packed)) for function in functions]
 
 
 class RealTokenLinears:
@@ -119,7 +125,7 @@ class _RealTokenLinear(nn.Linear):
     batch: RealTokenLinears
 
     def forward(self, x: Tensor) -> Tensor:
-        real = self.batch.real
+        real = None if torch.compiler.is_compiling() else self.batch.real
         if real is None or x.shape[:-1] != real.shape:
             return super().forward(x)
         return real.unpack(super().forward(self.batch.packed(x, real)))

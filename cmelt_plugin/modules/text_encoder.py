@@ -6,14 +6,19 @@ Hugging Face configuration, so that a checkpoint can be opened where that folder
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import config_of, first_line, import_transformers, load_config, load_model
+from cmelt_plugin.modules.compiling import stacked_layers
+from cmelt_plugin.modules.pooling import masked_mean
 from cmelt_plugin.modules.real_tokens import RealTokenLinears
 from cmelt_plugin.modules.t5_range import widen_t5_range
 
@@ -21,6 +26,9 @@ from cmelt_plugin.modules.t5_range import widen_t5_range
 _T5_FAMILY = ("t5", "mt5", "umt5")
 # Families whose every layer reads one and the same mask, which transformers 5 takes ready-made.
 _ONE_MASK = (*_T5_FAMILY, "bert")
+TEXT_POOLS = ("first", "mean", "pooler")
+# Entries of a configuration that change nothing of what the encoder computes.
+_NO_MATTER = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
 
 
 def _encoder_class(model_type: str):
@@ -46,17 +54,21 @@ def describe_text_encoder(name_or_folder: str) -> str:
 
 
 class TextEncoder(nn.Module):
-    """Token ids → last hidden states.
+    """Token ids → last hidden states, or one vector a text (:meth:`pool`).
 
     Args:
         description: JSON from :func:`describe_text_encoder`.
         pretrained: name or folder to take the weights from; None: random weights (a checkpoint will fill them).
+        pooler: keep BERT's pooler (a linear layer and tanh on the first state), for ``pool="pooler"``.
+
+    Attributes:
+        free_layers: how many of the last layers train (:meth:`freeze`); None: the whole encoder.
 
     Raises:
-        DataError: the weights cannot be read or do not cover the encoder.
+        DataError: the weights cannot be read or do not cover the encoder, or it has no pooler to keep.
     """
 
-    def __init__(self, description: str, pretrained: str | None = None):
+    def __init__(self, description: str, pretrained: str | None = None, pooler: bool = False):
         super().__init__()
         try:
             values = json.loads(description)
@@ -75,13 +87,15 @@ class TextEncoder(nn.Module):
                 self.model, info = load_model(encoder_class, pretrained, output_loading_info=True)
             except DataError as error:
                 raise DataError(f"{pretrained}: the weights of the text encoder cannot be loaded: {error}") from None
-            missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+            missing = sorted(key for key in info["missing_keys"] if pooler or "pooler" not in key)
             if missing or info.get("mismatched_keys"):
                 raise DataError(
                     f"{pretrained}: these weights of the text encoder are missing or of another size: "
                     f"{missing + list(info.get('mismatched_keys', []))}"
                 )
-        if getattr(self.model, "pooler", None) is not None:
+        if pooler and getattr(self.model, "pooler", None) is None:
+            raise DataError(f"a {config.model_type} text encoder has no pooler; pool its states: first or mean")
+        if not pooler and getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None  # a pooler nobody reads would stay without gradient
         self.model.float().train()  # folders may hold half precision; a host that wants it casts the whole model
         self.model_type = config.model_type
@@ -89,12 +103,75 @@ class TextEncoder(nn.Module):
             widen_t5_range(self.model)
         self.dim = int(getattr(config, "d_model", None) or config.hidden_size)
         self.vocab_size = int(config.vocab_size)
-        self.linears = RealTokenLinears(self.model)
+        self.free_layers: int | None = None
+        self._linears = RealTokenLinears(self.model)
 
     def forward(self, text: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """``text [B, L]`` int64 ids, ``padding_mask [B, L]`` True = padding → ``[B, L, D]``, at padding of no meaning."""
-        with self.linears.padded(padding_mask):
-            return self.model(input_ids=text, attention_mask=self.attention_mask(padding_mask)).last_hidden_state
+        return self._run(text, padding_mask).last_hidden_state
+
+    def pool(self, text: Tensor, padding_mask: Tensor | None, pool: str) -> Tensor:
+        """One vector a text: ``text [B, L]`` → ``[B, D]``.
+
+        Args:
+            text, padding_mask: as :meth:`forward`.
+            pool: ``first`` (the last state of the first token, BERT's [CLS]), ``mean`` (of the last states of real tokens) or
+                ``pooler`` (BERT's pooler, for an encoder built with it).
+
+        Raises:
+            ValueError: another ``pool``.
+        """
+        if pool not in TEXT_POOLS:
+            raise ValueError(f"pool must be one of {', '.join(TEXT_POOLS)}, not {pool!r}")
+        out = self._run(text, padding_mask)
+        if pool == "pooler":
+            return out.pooler_output
+        return out.last_hidden_state[:, 0] if pool == "first" else masked_mean(out.last_hidden_state, padding_mask)
+
+    def freeze(self, free_layers: int = 0) -> None:
+        """Let the last ``free_layers`` layers (and the pooler) train and nothing else; 0: nothing at all.
+
+        What is frozen asks for no gradient and stays in evaluation mode, without dropout, also while the model trains.
+
+        Raises:
+            DataError: more layers than there are.
+        """
+        n_layers = len(list(stacked_layers(self.model)))
+        if not 0 <= free_layers <= n_layers:
+            raise DataError(f"{free_layers} free layers of a text encoder that has {n_layers}")
+        self.free_layers = free_layers
+        self.requires_grad_(False)
+        for module in self._free_modules():
+            module.requires_grad_(True)
+        self.train(self.training)
+
+    def _free_modules(self) -> list[nn.Module]:
+        if not self.free_layers:
+            return []
+        pooler = getattr(self.model, "pooler", None)
+        return [*list(stacked_layers(self.model))[-self.free_layers :], *([] if pooler is None else [pooler])]
+
+    def train(self, mode: bool = True) -> TextEncoder:
+        super().train(mode)
+        if self.free_layers is not None:
+            self.model.eval()
+            for module in self._free_modules():
+                module.train(mode)
+        return self
+
+    def fingerprint(self) -> str:
+        """``sha256:`` of architecture and weights: the same for the same function of token ids."""
+        config = {key: value for key, value in self.model.config.to_diff_dict().items() if key not in _NO_MATTER}
+        digest = hashlib.sha256(json.dumps([self.model_type, config], sort_keys=True, default=str).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            values = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            digest.update(values.reshape(-1).view(torch.uint8).numpy())
+        return "sha256:" + digest.hexdigest()
+
+    def _run(self, text: Tensor, padding_mask: Tensor | None) -> Any:
+        with torch.no_grad() if self.free_layers == 0 else nullcontext(), self._linears.padded(padding_mask):
+            return self.model(input_ids=text, attention_mask=self.attention_mask(padding_mask))
 
     def attention_mask(self, padding_mask: Tensor | None) -> Tensor | None:
         """What the Hugging Face model is told of ``padding_mask [B, L]``.

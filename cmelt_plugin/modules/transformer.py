@@ -66,19 +66,15 @@ class Attention(nn.Module):
             ``[B, L, D]``.
         """
         if context is None:
-            context, real_context = x, real
-        query = on_real_tokens(self.q_proj, x, real)
-        if real_context is None:
-            key, value = self.k_proj(context), self.v_proj(context)
+            states = on_real_tokens(x, real, self.q_proj, self.k_proj, self.v_proj)
         else:
-            packed = real_context.pack(context)
-            key, value = real_context.unpack(self.k_proj(packed)), real_context.unpack(self.v_proj(packed))
+            states = on_real_tokens(x, real, self.q_proj) + on_real_tokens(context, real_context, self.k_proj, self.v_proj)
         # [B, H, length, D/H]
-        query, key, value = (states.unflatten(-1, (self.heads, -1)).transpose(1, 2) for states in (query, key, value))
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in states)
         attend = None if padding_mask is None else ~padding_mask[:, None, None, :]
         dropout = self.dropout if self.training else 0.0
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=attend, dropout_p=dropout)
-        return on_real_tokens(self.out_proj, out.transpose(1, 2).flatten(-2), real)
+        return on_real_tokens(out.transpose(1, 2).flatten(-2), real, self.out_proj)[0]
 
 
 class EncoderLayer(nn.Module):
@@ -109,7 +105,7 @@ class EncoderLayer(nn.Module):
 
     def feed_forward(self, x: Tensor, real: RealTokens | None = None) -> Tensor:
         """``[B, L, D]`` → ``[B, L, D]``; ``real``: tokens that are to be computed, None: all."""
-        return self.dropout(on_real_tokens(self._dense, x, real))
+        return self.dropout(on_real_tokens(x, real, self._dense)[0])
 
     def _dense(self, x: Tensor) -> Tensor:
         return self.fc2(ACTIVATIONS[self.activation](self.fc1(x)))

@@ -275,7 +275,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         again = run_step(step, number, len(todo) + 1, dest, again)
     print(f"\n[{len(todo) + 1}/{len(todo) + 1}] figures and report page", flush=True)
     commands = [shown(step.command) for step in todo]
-    from demo_report import write_report  # late: it loads torch and the host
+    sys.path.insert(0, str(REPOSITORY))  # examples/ is not installed
+    from examples.demo.page import write_report  # late: it loads torch and the host
 
     figures = write_report(dest, commands, TEST, {} if arguments.quick else BARS)
     print(f"\n{time.monotonic() - start:.0f} s in this run\n")

@@ -11,7 +11,7 @@ from benchmarks.waits import WaitCounter
 from cmelt_plugin import host
 from cmelt_plugin.criterions.composite import CompositeCriterion
 from cmelt_plugin.criterions.config import CriterionConfig
-from cmelt_plugin.optimizer import LayerwiseAdam, LayerwiseAdamConfig
+from cmelt_plugin.optim.adam import LayerwiseAdam, LayerwiseAdamConfig
 from tests.criterions.batches import dataset
 from tests.criterions.rank_work import filled
 

@@ -11,7 +11,7 @@ from cmelt_plugin.criterions.classification import ClassificationCriterionConfig
 from cmelt_plugin.criterions.identification import IdentificationCriterionConfig
 from cmelt_plugin.data.leads import LEAD_SETS
 from cmelt_plugin.models.classifier.config import ClassifierConfig
-from cmelt_plugin.optimizer import LayerwiseAdamConfig
+from cmelt_plugin.optim.adam import LayerwiseAdamConfig
 from cmelt_plugin.tasks.classification import ClassificationConfig
 from cmelt_plugin.tasks.identification import IdentificationConfig
 

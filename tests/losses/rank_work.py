@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from cmelt_plugin.losses import pair_labels, siglep_loss
+from cmelt_plugin.losses import clip_loss, pair_labels, siglep_loss
 from cmelt_plugin.losses.gather import gather_rows, row_counts, sum_over_ranks
 
 
@@ -49,3 +49,18 @@ def siglep_over_ranks(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor,
     loss = siglep_loss(ecg, all_text, labels, scale, batch["bias"])
     loss.backward()
     return loss.detach(), ecg.grad, text.grad, scale.grad
+
+
+def clip_over_ranks(
+    first: Tensor, second: Tensor, report: Tensor, duplicates: str, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """This rank's part of the softmax contrastive loss over all pairs, and its gradients."""
+    first, second, scale = (value.clone().requires_grad_() for value in (first, second, scale))
+    group = dist.group.WORLD
+    counts = row_counts(len(first), first.device, group)
+    all_first, all_second, all_report = (gather_rows(rows, counts, group) for rows in (first, second, report))
+    own = torch.arange(len(first)) + sum(counts[: dist.get_rank()])
+    labels = pair_labels(report, all_report, own, torch.ones(len(first), dtype=torch.bool), duplicates)
+    loss = clip_loss(first, second, all_first, all_second, labels, scale)
+    loss.backward()
+    return loss.detach(), first.grad, second.grad, scale.grad

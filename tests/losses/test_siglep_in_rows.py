@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cmelt_plugin.losses import pair_labels, siglep_loss, siglep_loss_in_rows
-from cmelt_plugin.losses.siglep import DUPLICATES
+from cmelt_plugin.losses.pairs import DUPLICATES
 
 B, M, D = 7, 11, 2  # texts transposed are not to be mistaken for rows of pairs
 

@@ -38,14 +38,16 @@ def test_what_fits_is_built_as_ever(weights) -> None:
 
 
 def test_a_host_asks_before_it_reads_the_tensors_of_a_checkpoint(weights) -> None:
-    from cmelt_plugin import host
+    from cmelt_plugin import host, register
+
+    register()
 
     def tree(**changes):
         return {"cfg": {"model": settings(**changes)}, "model": weights}
 
-    host._judge_checkpoint(tree(), "x.pt")
+    host.check_checkpoint(tree(), "x.pt")
     with pytest.raises(DataError, match="x.pt"):
-        host._judge_checkpoint(tree(encoder_layers=1_000_000), "x.pt")
+        host.check_checkpoint(tree(encoder_layers=1_000_000), "x.pt")
 
 
 # What takes gigabytes, or hours, where it is built before it is compared.
@@ -92,7 +94,7 @@ for changes in EXCESSIVE:
 
 
 def test_sizes_are_compared_before_memory_is_taken() -> None:
-    python_path = {"PYTHONPATH": ".:tests"}
+    python_path = {"PYTHONPATH": ".:tests/support"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=environment("fairseq", **python_path), capture_output=True, text=True, timeout=300
     )

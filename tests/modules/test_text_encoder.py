@@ -192,3 +192,49 @@ def test_no_family_but_the_first_deberta_reads_a_number_back() -> None:
     for name in sorted(set(DESCRIPTIONS) - {"deberta"}):
         encoder, text = TextEncoder(DESCRIPTIONS[name]), ids()
         assert WaitCounter.count(lambda: encoder(text, PADDING).sum().backward()) == 0, name  # noqa: B023
+
+
+def test_the_pooler_is_kept_on_request_and_must_be_there(tmp_path: Path) -> None:
+    kept = TextEncoder(DESCRIPTIONS["bert"], pooler=True).eval()
+    text = ids()
+    states = kept(text, PADDING)
+    torch.testing.assert_close(kept.pool(text, PADDING, "pooler"), kept.model.pooler.dense(states[:, 0]).tanh())
+    folder = folder_of(kept, tmp_path / "with")
+    loaded = TextEncoder(describe_text_encoder(folder), folder, pooler=True).eval()
+    assert torch.equal(loaded.pool(text, PADDING, "pooler"), kept.pool(text, PADDING, "pooler"))
+    folder = folder_of(TextEncoder(DESCRIPTIONS["bert"]), tmp_path / "without")
+    with pytest.raises(DataError, match="pooler.dense"):
+        TextEncoder(describe_text_encoder(folder), folder, pooler=True)
+    with pytest.raises(DataError, match="t5 text encoder has no pooler"):
+        TextEncoder(DESCRIPTIONS["t5"], pooler=True)
+
+
+def test_frozen_layers_keep_still_and_free_ones_train(family: str) -> None:
+    text = ids()
+    for free in (0, 1, 2):
+        encoder = TextEncoder(DESCRIPTIONS[family])
+        encoder.freeze(free)
+        for mode in (False, True):
+            encoder.train(mode)
+            training = {name.split(".")[0] for name, module in encoder.model.named_modules() if module.training}
+            assert bool(training) == (mode and free > 0)
+        states = encoder(text, PADDING)
+        assert states.requires_grad == (free > 0)
+        if free:
+            states.square().sum().backward()
+        trained = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
+        assert trained == {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+        assert bool(trained) == (free > 0) and not any("embed" in name for name in trained if "rel" not in name)
+    with pytest.raises(DataError, match="3 free layers of a text encoder that has 2"):
+        TextEncoder(DESCRIPTIONS[family]).freeze(3)
+
+
+def test_a_fingerprint_is_that_of_the_function(family: str, tmp_path: Path) -> None:
+    encoder = TextEncoder(DESCRIPTIONS[family])
+    fingerprint = encoder.fingerprint()
+    folder = folder_of(encoder, tmp_path)
+    assert TextEncoder(describe_text_encoder(folder), folder).eval().fingerprint() == fingerprint
+    assert TextEncoder(DESCRIPTIONS[family]).fingerprint() != fingerprint
+    with torch.no_grad():
+        next(encoder.model.parameters())[-1, -1] += 1e-4
+    assert encoder.fingerprint() != fingerprint

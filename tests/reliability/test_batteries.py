@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parent.parent / "support"
 
 EXAMPLE = """
 from cmelt_plugin.errors import DataError
@@ -49,7 +49,7 @@ def test_cut_short(battery):
 def pytest_run(folder: Path, *options: str) -> tuple[int, str]:
     (folder / "conftest.py").write_text("from batteries import *\nfrom batteries import battery\n")
     (folder / "test_example.py").write_text(EXAMPLE)
-    (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {TESTS} {TESTS.parent}\n")
+    (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {TESTS} {TESTS.parents[1]}\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 from hosts import HOSTS, environment, host_python, train_command
-from tiny import write_manifest
-
-from tests.test_workers import write_text_encoder
+from tiny import write_manifest, write_text_encoder
 
 SCRIPT = Path(__file__).with_name("training_kills.py")
 KILLS = 4  # per training

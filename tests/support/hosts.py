@@ -77,6 +77,13 @@ def run(arguments: list[str], name: str, cwd: Path, timeout: int = 300) -> str:
     return done.stdout
 
 
+def ask(name: str, script: str) -> str:
+    """What a script prints in a process of a host; fails the test with its errors otherwise."""
+    done = subprocess.run([host_python(name), "-c", script], env=environment(name), capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
 def logged(output: str, tag: str) -> list[dict[str, str]]:
     """The JSON log lines of one kind: ``train_inner``, ``train`` or ``valid``."""
     lines = [line for line in output.splitlines() if f"[{tag}]" in line or f" | {tag} | " in line]

@@ -28,6 +28,17 @@ def tiny_t5_config() -> str:
     return json.dumps({"model_type": "t5", "feed_forward_proj": "gated-gelu", "dropout_rate": 0.1, **sizes})
 
 
+def write_text_encoder(folder: Path) -> Path:
+    """A folder with a T5 encoder of width 32, random weights."""
+    from cmelt_plugin.huggingface import import_transformers
+
+    transformers = import_transformers()
+    values = json.loads(tiny_t5_config())
+    values.pop("model_type")
+    transformers.T5EncoderModel(transformers.T5Config(**values)).save_pretrained(folder)
+    return folder
+
+
 TINY_MODEL: dict[str, Any] = {
     "text_encoder_pretrained": False,
     "conv_feature_layers": "[(16, 2, 2)] * 4",

@@ -55,7 +55,7 @@ def converted(sample: dict[str, Any], **precision: bool) -> dict[str, Any]:
     """What the host's trainer makes of a batch on its way to the task."""
     common = SimpleNamespace(**{"fp16": False, "bf16": False, **precision})
     trainer = SimpleNamespace(cfg=SimpleNamespace(common=common))
-    return host._host("trainer").Trainer._fp_convert_sample(trainer, sample)
+    return host.host_module("trainer").Trainer._fp_convert_sample(trainer, sample)
 
 
 class Watched:

@@ -33,7 +33,8 @@ SINGLE = (
 OF_SPLIT = (".tsv", ".meta.parquet", ".labels.npy", ".n3s.npy", ".n3s.json")
 _SHARD = re.compile(r"records-\d{5,}\.npy")
 _TOKENS = re.compile(r"(reports|prompts)\.[^/]+\.npz")
-_DERIVED = re.compile(r"prompts\.json|(reports|prompts)\.[^/]+\.npz|[^/]+\.n3s\.(npy|json)")
+_REPORT_VECTORS = re.compile(r"reports\.[0-9a-f]{16}\.(npy|json)")
+_DERIVED = re.compile(rf"prompts\.json|(reports|prompts)\.[^/]+\.npz|[^/]+\.n3s\.(npy|json)|{_REPORT_VECTORS.pattern}")
 _TEMPORARY = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}\.tmp(?P<suffix>\.[^.]+)?")
 
 
@@ -41,11 +42,12 @@ def is_part(name: str) -> bool:
     """Whether readers take a file of this name for part of a manifest directory."""
     if name.startswith("."):
         return False
-    return name in SINGLE or name.endswith(OF_SPLIT) or bool(_SHARD.fullmatch(name) or _TOKENS.fullmatch(name))
+    patterns = (_SHARD, _TOKENS, _REPORT_VECTORS)
+    return name in SINGLE or name.endswith(OF_SPLIT) or any(pattern.fullmatch(name) for pattern in patterns)
 
 
 def is_derived(name: str) -> bool:
-    """Whether it is computed from the others and knows from which: class texts, token ids, negatives."""
+    """Whether it is computed from the others and knows from which: class texts, token ids, vectors of reports, negatives."""
     return bool(_DERIVED.fullmatch(name))
 
 
@@ -81,7 +83,7 @@ def own_files(directory: str | os.PathLike) -> set[str]:
         counts = splits.items() if isinstance(splits, dict) else ()
         for split in (split for split, count in counts if type(count) is int and count > 0):
             names |= {f"{split}{suffix}" for suffix in OF_SPLIT}
-        names |= {name for name in there if _TOKENS.fullmatch(name)}
+        names |= {name for name in there if _TOKENS.fullmatch(name) or _REPORT_VECTORS.fullmatch(name)}
     store = _described(directory / STORE_FILE)
     if store and isinstance(store.get("shards"), list) and store.get("unit") == "mV":
         names.add(STORE_FILE)

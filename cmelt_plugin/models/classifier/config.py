@@ -3,11 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Optional
 
-from cmelt_plugin import host
-
 
 @dataclass
-class ClassifierConfig(host.Dataclass):
+class ClassifierConfig:
     pretrained: Optional[str] = field(
         default=None,
         metadata={

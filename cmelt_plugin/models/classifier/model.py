@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cmelt_plugin import host
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import Embedding
@@ -19,19 +18,22 @@ from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.encoder_source import DROPOUTS, SIZES, read_encoder
 from cmelt_plugin.modules.conv_layers import parse_conv_layers
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder
+from cmelt_plugin.modules.feature_extractor import ConvStack
 from cmelt_plugin.modules.pooling import ECG_POOLS, pool_ecg_states
+from cmelt_plugin.optim.depths import set_depth
 
 logger = logging.getLogger(__name__)
 
 FREEZE = ("none", "encoder")
 
 
-@host.register_model("cmelt_classifier", dataclass=ClassifierConfig)
-class Classifier(host.Model):
+class Classifier(nn.Module):
     """ECG encoder → pooled features → linear layer. Build it with :meth:`build_model`.
 
     A frozen encoder runs in eval mode, so that its features are those of the pre-trained model: no dropout.
     """
+
+    ecg_feature_extractor = ConvStack  # a host puts its own in this place
 
     def __init__(self, cfg: ClassifierConfig):
         super().__init__()
@@ -43,7 +45,7 @@ class Classifier(host.Model):
         self.num_updates = 0
         conv_layers = parse_conv_layers(cfg.conv_feature_layers)
         self.ecg_encoder = ECGEncoder(
-            host.ecg_feature_extractor(conv_layers, len(LEADS)),
+            self.ecg_feature_extractor(conv_layers, len(LEADS)),
             conv_layers,
             dim=cfg.encoder_embed_dim,
             layers=cfg.encoder_layers,
@@ -122,7 +124,6 @@ class Classifier(host.Model):
 
     def set_num_updates(self, num_updates: int) -> None:
         """Called by the hosts before every update."""
-        super().set_num_updates(num_updates)
         self.num_updates = num_updates
         self.train(self.training)
 
@@ -131,9 +132,6 @@ class Classifier(host.Model):
         if self.frozen:
             self.ecg_encoder.eval()
         return self
-
-    def max_positions(self) -> None:
-        return None
 
     def features(self, ecg: Tensor, n_samples: Tensor | None = None, lead_mask: Tensor | None = None) -> Tensor:
         """Pooled features ``[B, D]``; arguments as in :meth:`forward`."""
@@ -169,12 +167,12 @@ class Classifier(host.Model):
         """Depth of every parameter, for layer-wise learning rates: 0 = head, 1 = last layer, …, L + 1 = below them."""
         layers = self.ecg_encoder.encoder.layers
         for parameter in self.ecg_encoder.parameters():
-            host.set_depth(parameter, len(layers) + 1)
+            set_depth(parameter, len(layers) + 1)
         for index, layer in enumerate(layers):
             for parameter in layer.parameters():
-                host.set_depth(parameter, len(layers) - index)
+                set_depth(parameter, len(layers) - index)
         for parameter in self.head.parameters():
-            host.set_depth(parameter, 0)
+            set_depth(parameter, 0)
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs):
         found = state_dict.get(f"{prefix}outputs")

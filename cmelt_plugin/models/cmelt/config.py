@@ -3,11 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Optional
 
-from cmelt_plugin import host
-
 
 @dataclass
-class CMELTConfig(host.Dataclass):
+class CMELTConfig:
     text_encoder: str = field(
         default="google/flan-t5-base",
         metadata={"help": "Hugging Face name or local folder of the text encoder (paper: Flan-T5-base)"},

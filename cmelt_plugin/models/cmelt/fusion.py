@@ -53,7 +53,6 @@ class Fusion(nn.Module):
             raise ValueError(f"mem_layer must be -1 or one of the {layers} fusion layers (0-based), not {mem_layer}")
         self.mem_layer = mem_layer
         self.recompute = recompute
-        self.real_tokens_only = True
         self.text_proj = nn.Linear(text_dim, dim)
         self.ecg_proj = nn.Linear(ecg_dim, dim)
         self.modality_type = nn.Embedding(2, dim)
@@ -69,8 +68,8 @@ class Fusion(nn.Module):
         ecg_padding_mask: Tensor | None = None,
     ) -> Fused:
         """``text [B, L, Dt]``, ``ecg [B, K, De]``, masks True = padding → :class:`Fused`, at padding of no meaning."""
-        real = RealTokens.of(text_padding_mask) if self.real_tokens_only else None
-        text = on_real_tokens(self.text_proj, text, real) + self.modality_type.weight[TEXT]
+        real = RealTokens.of(text_padding_mask)
+        text = on_real_tokens(text, real, self.text_proj)[0] + self.modality_type.weight[TEXT]
         ecg = self.ecg_proj(ecg) + self.modality_type.weight[ECG]
         ecg_for_mem = ecg
         for index, (text_layer, ecg_layer) in enumerate(zip(self.text_layers, self.ecg_layers)):

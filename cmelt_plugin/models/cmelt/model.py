@@ -22,7 +22,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cmelt_plugin import host
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
 from cmelt_plugin.models.cmelt.config import CMELTConfig
@@ -32,6 +31,7 @@ from cmelt_plugin.models.ecg_init import load_ecg_encoder
 from cmelt_plugin.modules.compiling import compile_in_training, repeated_layers
 from cmelt_plugin.modules.conv_layers import parse_conv_layers
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder, EncodedECG
+from cmelt_plugin.modules.feature_extractor import ConvStack
 from cmelt_plugin.modules.masking import masked_states
 from cmelt_plugin.modules.pooling import Pooler
 from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
@@ -43,9 +43,10 @@ OBJECTIVES = ("mlm", "mem", "etm", "siglep")
 N_SAMPLES = 5000  # 10 s at 500 Hz
 
 
-@host.register_model("cmelt", dataclass=CMELTConfig)
-class CMELT(CosineSimilarity, host.Model):
+class CMELT(CosineSimilarity, nn.Module):
     """The whole pre-training model. Build it with :meth:`build_model`."""
+
+    ecg_feature_extractor = ConvStack  # a host puts its own in this place
 
     def __init__(self, cfg: CMELTConfig, text_encoder: TextEncoder, n_leads: int = len(LEADS)):
         super().__init__()
@@ -53,7 +54,7 @@ class CMELT(CosineSimilarity, host.Model):
         self.n_leads = n_leads
         conv_layers = parse_conv_layers(cfg.conv_feature_layers)
         self.ecg_encoder = ECGEncoder(
-            host.ecg_feature_extractor(conv_layers, n_leads),
+            self.ecg_feature_extractor(conv_layers, n_leads),
             conv_layers,
             dim=cfg.encoder_embed_dim,
             layers=cfg.encoder_layers,
@@ -136,9 +137,6 @@ class CMELT(CosineSimilarity, host.Model):
     @property
     def logit_scale(self) -> Tensor:
         return self.log_logit_scale.float().exp()
-
-    def max_positions(self) -> None:
-        return None
 
     def similarity_features(self, embedding: Tensor) -> Tensor:
         """Embeddings as they enter a dot product: float32, unit norm where the configuration says so."""

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cmelt_plugin.checkpoint_files import CheckpointFile, check_finite
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.errors import DataError
@@ -31,7 +30,10 @@ from cmelt_plugin.models.building import build_from_config
 from cmelt_plugin.models.checkpoint import LoadedModel
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.modules.transformer import sinusoidal_positions
-from cmelt_plugin.restricted_pickle import LazyTensor
+from cmelt_plugin.serialization.checkpoint_files import CheckpointFile
+from cmelt_plugin.serialization.restricted_pickle import LazyTensor
+from cmelt_plugin.serialization.safetensors_files import read_safetensors, tensor_names
+from cmelt_plugin.serialization.weight_checks import check_finite
 
 logger = logging.getLogger(__name__)
 
@@ -268,7 +270,7 @@ def load_released(path: str | os.PathLike, lead_order: str | Sequence[str] | Non
         cfg = CMELTConfig(**our_settings(read_json(config) if config.is_file() else None))
     except (TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{config}: not a configuration of the release ({error})") from None
-    values = {**asdict(cfg), "_name": "cmelt"}
+    values = {"_name": "cmelt", **asdict(cfg)}
     try:
         weights = _read(file)
         check_finite(weights, file)
@@ -313,16 +315,7 @@ def weights_file(path: Path) -> Path:
 def _read(path: Path, lazily: bool = False) -> dict[str, Tensor]:
     """State dict of a ``.safetensors`` or torch file; ``lazily``: perhaps without the values."""
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
-        from safetensors.torch import load_file
-
-        try:
-            if not lazily:
-                return load_file(path)
-            with safe_open(path, framework="pt") as handle:
-                return dict.fromkeys(handle.keys())  # type: ignore[arg-type]
-        except (SafetensorError, OSError, ValueError) as error:
-            raise DataError(f"not a readable safetensors file ({error})") from None
+        return dict.fromkeys(tensor_names(path)) if lazily else read_safetensors(path)  # type: ignore[arg-type]
     file = CheckpointFile(path)
     state: Any = file.tree
     for key in ("model", "state_dict"):

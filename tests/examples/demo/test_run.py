@@ -18,7 +18,7 @@ STEPS = ("synthetic", "records", "labels", "tokenizer", "n3s", "train", "validat
 
 def demo(dest, *options):
     """Run the demo beside ``dest``; return exit code and output."""
-    arguments = [sys.executable, str(REPOSITORY / "examples" / "demo.py"), "--dest", str(dest), *options]
+    arguments = [sys.executable, str(REPOSITORY / "examples" / "demo" / "run.py"), "--dest", str(dest), *options]
     done = subprocess.run(
         arguments,
         cwd=dest.parent,

@@ -176,7 +176,7 @@ def test_freeze_updates_ends_after_that_many(pretrained):
 def host_optimizer(model, **changes):
     from omegaconf import OmegaConf
 
-    from cmelt_plugin.optimizer import LayerwiseAdam, LayerwiseAdamConfig
+    from cmelt_plugin.optim.adam import LayerwiseAdam, LayerwiseAdamConfig
 
     cfg = OmegaConf.create(
         {"adam_betas": "(0.9, 0.999)", "adam_eps": 1e-8, "weight_decay": 0.1, "lr": [0.01], "layer_decay": 1.0,

@@ -12,7 +12,7 @@ import torch
 from tiny import TINY_MODEL, tiny_model, tiny_t5_config
 from torch import nn
 
-from cmelt_plugin import host
+from cmelt_plugin import host, registry
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.cmelt.model import CMELT
@@ -79,7 +79,9 @@ def test_the_papers_similarity_is_the_dot_product() -> None:
 
 
 def test_registered_under_its_name() -> None:
-    assert host.model_class(SimpleNamespace(_name="cmelt")) is CMELT
+    registry.register()
+    assert registry.models()["cmelt"].model_class() is CMELT
+    assert issubclass(host.model_class(SimpleNamespace(_name="cmelt")), CMELT)
 
 
 def config(**changes) -> CMELTConfig:

@@ -159,7 +159,7 @@ def test_through_a_symbolic_link(store, tmp_path):
 def test_relative_folders(store, tmp_path):
     script = (
         "from pathlib import Path\n"
-        "from tests.preprocess import test_reuse as t\n"
+        "from tests.preprocess.packing import test_reuse as t\n"
         f"t.reuse_made_up(Path({os.path.relpath(store, tmp_path)!r}), Path('deep/er/m'))\n"
     )
     root = Path(__file__).resolve().parents[3]

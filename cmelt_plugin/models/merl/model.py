@@ -1,0 +1,197 @@
+"""MERL: multimodal ECG representation learning (Liu et al. 2024, ICML).
+
+::
+
+    ecg  → ECG encoder ─┬─ projection ──────────── e ┐
+                        ├─ linear 1, dropout → v₁ ┐  ├─ CMA: cross-modal alignment
+                        └─ linear 2, dropout → v₂ ┴──┼─ UMA: uni-modal alignment
+    text → text encoder (frozen) → projection ──── t ┘
+
+The model returns a dictionary; the criterion reads it by name and the model does not know it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cmelt_plugin import host
+from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.models.base import CosineSimilarity, Embedding
+from cmelt_plugin.models.merl.config import MERLConfig
+from cmelt_plugin.models.merl.towers import build_tower
+from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
+from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
+from cmelt_plugin.modules.normalisation import normalise_ecg
+from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
+
+OBJECTIVES = ("cma", "uma")
+LARGEST_LOGIT_SCALE = 100.0  # Radford et al. 2021, §2.5
+
+
+@host.register_model("merl", dataclass=MERLConfig)
+class MERL(CosineSimilarity, host.Model):
+    """The whole pre-training model. Build it with :meth:`build_model`."""
+
+    pools = ("mean",)
+
+    def __init__(self, cfg: MERLConfig, text_encoder: TextEncoder, n_leads: int = len(LEADS)):
+        super().__init__()
+        self.cfg = cfg
+        self.n_leads = n_leads
+        self.ecg_tower = build_tower(cfg, n_leads)
+        self.text_encoder = text_encoder
+        if cfg.text_free_layers >= 0:
+            text_encoder.freeze(cfg.text_free_layers)
+        self.text_projection = nn.Sequential(
+            nn.Linear(text_encoder.dim, cfg.projection_dim), nn.GELU(), nn.Linear(cfg.projection_dim, cfg.embed_dim)
+        )
+        view_dim = self.ecg_tower.view_dim
+        self.views = nn.ModuleList(nn.Linear(view_dim, cfg.embed_dim, bias=False) for _ in range(2))
+        self.view_dropout = nn.Dropout(cfg.view_dropout)
+        for name in ("log_logit_scale", "log_uma_scale"):
+            scale = torch.tensor(math.log(cfg.logit_scale_init))
+            self.register_parameter(name, nn.Parameter(scale, requires_grad=cfg.learn_logit_scale))
+        if cfg.sync_batch_norm:
+            for module in self.ecg_tower.modules():
+                if isinstance(module, LengthBatchNorm):
+                    module.group = host.data_parallel_group
+        if cfg.compile:
+            trained = list(stacked_layers(text_encoder.model)) if text_encoder.free_layers != 0 else []
+            compile_in_training(*self.layers(), *trained)
+
+    @classmethod
+    def prepare_config(cls, cfg: MERLConfig) -> None:
+        """Fill in what a checkpoint must hold to be opened without the text encoder's folder."""
+        if cfg.text_encoder_config is None:
+            cfg.text_encoder_config = describe_text_encoder(cfg.text_encoder)
+
+    @classmethod
+    def build_model(cls, cfg: MERLConfig, task: Any = None) -> MERL:
+        """The host's way to a model; ``task.loading_checkpoint`` spares the weights a checkpoint overwrites."""
+        loading = bool(getattr(task, "loading_checkpoint", False))
+        if loading and not cfg.text_encoder_config:
+            raise ValueError("text_encoder_config is not set, so its text encoder is not described")
+        description = cfg.text_encoder_config or describe_text_encoder(cfg.text_encoder)
+        pretrained = cfg.text_encoder if cfg.text_encoder_pretrained and not loading else None
+        return cls(cfg, TextEncoder(description, pretrained, pooler=cfg.text_pool == "pooler"))
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """Inverse temperature of the cross-modal loss."""
+        return self._scale(self.log_logit_scale)
+
+    @property
+    def text_is_frozen(self) -> bool:
+        """Whether :meth:`text_features` of a text never change, so that they may be computed once."""
+        return self.text_encoder.free_layers == 0
+
+    def text_fingerprint(self) -> str:
+        """``sha256:…`` of what :meth:`text_features` computes: weights of the text encoder, and how its states are pooled."""
+        parts = f"{self.text_encoder.fingerprint()} {self.cfg.text_pool}"
+        return "sha256:" + hashlib.sha256(parts.encode()).hexdigest()
+
+    def max_positions(self) -> None:
+        return None
+
+    def layers(self) -> list[nn.Module]:
+        """Layers of the ECG encoder, first to last."""
+        return self.ecg_tower.layers()
+
+    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str = "mean") -> Tensor:
+        """What linear probes are trained on: ``ecg [B, 12, T]`` mV → ``[B, D]``, the encoder's pooled feature (512 for
+        ResNet-18), before any projection.
+
+        Raises:
+            ValueError: another ``pool`` than ``mean``.
+        """
+        if pool not in self.pools:
+            raise ValueError(f"pool must be one of {', '.join(self.pools)}, not {pool!r}")
+        return self.ecg_tower.features(self._normalised(ecg, n_samples), n_samples)
+
+    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
+        """``ecg [B, 12, T]`` mV → ``[B, E]`` float32, unit norm."""
+        return Embedding(unit(self.ecg_tower(self._normalised(ecg, n_samples), n_samples).projected))
+
+    def embed_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Embedding:
+        """``text [B, L]`` ids → ``[B, E]`` float32, unit norm."""
+        return self.embed_text_features(self.text_features(text, text_padding_mask))
+
+    def text_features(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Tensor:
+        """The text encoder's vector, which a frozen one gives always anew: ``[B, L]`` ids → ``[B, W]``."""
+        return self.text_encoder.pool(text, text_padding_mask, self.cfg.text_pool)
+
+    def embed_text_features(self, features: Tensor) -> Embedding:
+        """:meth:`text_features` ``[B, W]`` → ``[B, E]`` float32, unit norm."""
+        return Embedding(unit(self.text_projection(features.to(self.text_projection[0].weight.dtype))))
+
+    def forward(
+        self,
+        ecg: Tensor,
+        text: Tensor | None = None,
+        text_padding_mask: Tensor | None = None,
+        n_samples: Tensor | None = None,
+        lead_mask: Tensor | None = None,
+        text_features: Tensor | None = None,
+        objectives: Collection[str] = OBJECTIVES,
+    ) -> dict[str, Any]:
+        """
+        Args:
+            ecg: ``[B, 12, T]`` float32, mV.
+            text: ``[B, L]`` int64 token ids.
+            text_padding_mask: ``[B, L]`` bool, True = padding.
+            n_samples: ``[B]`` real samples per record; None: none is padded.
+            lead_mask: ``[B, 12]`` bool, True = a lead the encoder does not see; None: it sees all.
+            text_features: ``[B, W]`` from :meth:`text_features`, in place of ``text``.
+            objectives: which outputs are wanted; without ``cma`` no text is read.
+
+        Returns:
+            ``ecg_embedding``, ``text_embedding`` ``[B, E]`` float32, unit norm, and ``logit_scale`` for ``cma``; ``view1``,
+            ``view2`` ``[B, E]`` of any norm and ``uma_scale`` for ``uma``.
+        """
+        if lead_mask is not None:
+            ecg = ecg.masked_fill(lead_mask.unsqueeze(-1), 0.0)
+        tower = self.ecg_tower(self._normalised(ecg, n_samples), n_samples)
+        out: dict[str, Any] = {}
+        if "cma" in objectives:
+            if text_features is None:
+                if text is None:
+                    raise ValueError("neither text nor text_features")
+                text_features = self.text_features(text, text_padding_mask)
+            out["ecg_embedding"] = unit(tower.projected)
+            out["text_embedding"] = self.embed_text_features(text_features).mean
+            out["logit_scale"] = self.logit_scale
+        if "uma" in objectives:
+            out["view1"], out["view2"] = (self.view_dropout(view(tower.view_input)) for view in self.views)
+            out["uma_scale"] = self._scale(self.log_uma_scale)
+        return out
+
+    def _normalised(self, ecg: Tensor, n_samples: Tensor | None) -> Tensor:
+        return normalise_ecg(ecg, n_samples, self.cfg.normalisation)
+
+    @staticmethod
+    def _scale(log_scale: Tensor) -> Tensor:
+        return bounded(log_scale.float(), math.log(LARGEST_LOGIT_SCALE)).exp()
+
+
+def bounded(x: Tensor, largest: float) -> Tensor:
+    """``min(x, largest)``; from the bound on gradients pass that lead back below it, and no others.
+
+    A plain minimum gives none there, so that a parameter which has once gone beyond it would stay.
+    """
+    y = x - (x - largest).clamp(min=0).detach()
+    if y.requires_grad:
+        outside = x.detach() >= largest
+        y.register_hook(lambda gradient: gradient.masked_fill(outside & (gradient < 0), 0.0))
+    return y
+
+
+def unit(x: Tensor) -> Tensor:
+    """``[B, E]`` in float32, of norm 1."""
+    return F.normalize(x.float(), dim=-1)

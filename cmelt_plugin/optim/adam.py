@@ -1,0 +1,80 @@
+"""``cmelt_adam``: the host's Adam in few kernels, with layer-wise learning-rate decay.
+
+The decay is that of ELECTRA (Clark et al. 2020) and BEiT (Bao et al. 2022). Formula and state are the host's. The hosts
+compare the names of optimisers when they resume, so a run that began with ``adam`` goes on with ``optimizer._name=adam``.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cmelt_plugin import host
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.optim.depths import depth_of
+from cmelt_plugin.optim.multi_tensor import MultiTensorAdam
+
+FUSED = ("auto", "true", "false")
+
+
+@dataclass
+class LayerwiseAdamConfig(host.AdamConfig):
+    layer_decay: float = field(
+        default=1.0,
+        metadata={"help": "factor on the learning rate per layer below the output layer; 1: the host's Adam, unchanged"},
+    )
+    fused: str = field(
+        default="auto",
+        metadata={
+            "help": "one kernel for all parameters (fused): auto = on a GPU, elsewhere the host's operations, parameter lists "
+            "at a time; true = also on a CPU (torch >= 2.4), equal to rounding; false = the host's own loop"
+        },
+    )
+
+
+@host.register_optimizer("cmelt_adam", dataclass=LayerwiseAdamConfig)
+class LayerwiseAdam(host.Adam):
+    """One parameter group per depth; the scheduler's learning rate is multiplied by ``layer_decay ** depth``.
+
+    Depths are noted on the parameters by the model (:func:`cmelt_plugin.optim.depths.set_depth`).
+    """
+
+    def __init__(self, cfg: LayerwiseAdamConfig, params: Any):
+        params = list(params)
+        self.scales = [1.0]
+        if cfg.layer_decay != 1.0:
+            params, self.scales = group_by_depth(params, cfg.layer_decay)
+        super().__init__(cfg, params)
+        wanted = getattr(cfg, "fused", None)
+        wanted = "auto" if wanted is None else wanted  # configurations of older runs do not have it
+        fused = str(wanted).lower()  # true and false arrive as words or as truth values
+        if fused not in FUSED:
+            raise DataError(f"optimizer.fused must be one of {', '.join(FUSED)}, not {wanted!r}")
+        special = getattr(cfg, "tpu", False) is True or getattr(cfg, "fp16_adam_stats", False)
+        if fused != "false" and not special:
+            self._optimizer = MultiTensorAdam(params, fused_on_cpu=fused == "true", **self.optimizer_config)
+        self.set_lr(self.optimizer_config["lr"])
+
+    def get_lr(self) -> float:
+        """The scheduler's learning rate, that of the output layer."""
+        return self.param_groups[0]["lr"] / self.scales[0]
+
+    def set_lr(self, lr: float) -> None:
+        for group, scale in zip(self.param_groups, self.scales):
+            group["lr"] = lr * scale
+
+
+def group_by_depth(params: Any, layer_decay: float) -> tuple[list[dict[str, Any]], list[float]]:
+    """Parameter groups from the output layer downwards, and the factor on the learning rate of each.
+
+    Raises:
+        DataError: ``layer_decay`` is not in (0, 1], or a parameter has no depth.
+    """
+    if not 0.0 < layer_decay <= 1.0:
+        raise DataError(f"optimizer.layer_decay={layer_decay}: must be above 0 and at most 1")
+    depths = [depth_of(parameter) for parameter in params]
+    if None in depths:
+        raise DataError(
+            "optimizer.layer_decay needs parameters that know their layer: those of model._name=cmelt_classifier do; with "
+            "common.fp16=true set common.fp16_no_flatten_grads=true, or all of them become one"
+        )
+    groups = [{"params": [p for p, own in zip(params, depths) if own == depth]} for depth in sorted(set(depths))]
+    return groups, [layer_decay**depth for depth in sorted(set(depths))]

@@ -1,0 +1,109 @@
+"""What the plugin consists of, by name: declared first, imported when it is needed.
+
+A folder of :mod:`cmelt_plugin.models` is a system; its ``__init__.py`` declares it with :func:`register_system` and imports
+nothing else. Nothing here needs torch or a host.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# Everything else a host must know of; each module registers itself when it is imported.
+_REGISTERED_MODULES = (
+    "cmelt_plugin.tasks.pretraining",
+    "cmelt_plugin.tasks.classification",
+    "cmelt_plugin.tasks.identification",
+    "cmelt_plugin.criterions.classification",
+    "cmelt_plugin.criterions.identification",
+    "cmelt_plugin.optim.adam",
+    "cmelt_plugin.models.host_registration",
+)
+
+
+_SYSTEMS = "cmelt_plugin.models"  # whose folders declare themselves
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model and its configuration; both need no host.
+
+    Attributes:
+        name: what ``model._name`` calls it in configurations and checkpoints.
+        model: ``module:class`` of a ``torch.nn.Module`` with ``build_model(cfg, task)``.
+        config: ``module:class`` of its configuration, a dataclass.
+    """
+
+    name: str
+    model: str
+    config: str
+
+    def model_class(self) -> type:
+        return imported(self.model)
+
+    def config_class(self) -> type:
+        return imported(self.config)
+
+
+@dataclass(frozen=True)
+class System(Model):
+    """A model that is pre-trained, with what its training and its weights need.
+
+    Attributes:
+        criterions: what ``criterion._name`` calls it → ``module:class``.
+        inputs: module that says what its batches hold beside ECG and report; None: nothing.
+        released: module that opens weights its authors published; None: there are none.
+        reads_text: whether it has a text encoder; False: ECGs alone.
+    """
+
+    criterions: Mapping[str, str] = field(default_factory=dict)
+    inputs: str | None = None
+    released: str | None = None
+    reads_text: bool = True
+
+
+_models: dict[str, Model] = {}
+
+
+def register_model(name: str, model: str, config: str) -> None:
+    """Declare a model that is no system of its own, such as a classifier on the encoder of any; see :class:`Model`."""
+    _add(Model(name, model, config))
+
+
+def register_system(name: str, model: str, config: str, **more: Any) -> None:
+    """Declare a system; see :class:`System` for the arguments."""
+    _add(System(name, model, config, **more))
+
+
+def models() -> dict[str, Model]:
+    """All models, systems among them, by name."""
+    package = importlib.import_module(_SYSTEMS)
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if module.ispkg:
+            importlib.import_module(module.name)
+    return dict(_models)
+
+
+def systems() -> dict[str, System]:
+    """All systems by name."""
+    return {name: model for name, model in models().items() if isinstance(model, System)}
+
+
+def register() -> None:
+    """Register every task, model, criterion and optimiser with the host. Calling it again does nothing."""
+    for name in _REGISTERED_MODULES:
+        importlib.import_module(name)
+
+
+def imported(path: str) -> Any:
+    """What ``module:name`` stands for."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _add(model: Model) -> None:
+    if _models.setdefault(model.name, model) != model:
+        raise ValueError(f"two models are called {model.name!r}")
