@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,9 @@ LEAST_PADDING = 0.1
 class RealTokens:
     """Which places of a padded batch are real tokens.
 
+    Args:
+        padding_mask: ``[B, L]`` bool, True = padding, on the CPU.
+
     Attributes:
         shape: ``(B, L)``.
         rows: int64 ``[R]``, real tokens in the flattened batch.
@@ -28,7 +32,7 @@ class RealTokens:
 
     def __init__(self, padding_mask: Tensor):
         self.shape = tuple(padding_mask.shape)
-        self.rows = (~padding_mask).flatten().nonzero().squeeze(1)
+        self.rows = torch.from_numpy(np.flatnonzero(~padding_mask.numpy()))
 
     @classmethod
     def of(cls, padding_mask: Tensor | None) -> RealTokens | None:
