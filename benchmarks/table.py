@@ -11,6 +11,7 @@ from benchmarks.machine import one_line
 from benchmarks.outcome import Figure, Outcome, Report
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.tables import markdown
 
 README = Path(__file__).resolve().parent / "README.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -81,21 +82,21 @@ def _latest(reports: Sequence[Report]) -> dict[str, Outcome]:
 
 
 def _bars(reports: Sequence[Report], on_gpu: bool) -> str:
-    lines = ["| what | measured as | bar | measured | |", "|---|---|---|---|---|"]
+    rows = []
     latest = _latest(reports)
     for bar in (bar for bar in BARS if bar.on_gpu == on_gpu):
         outcome = latest.get(bar.benchmark)
         figure = bar.figure(outcome) if outcome is not None else None
         measured = NOT_YET if figure is None else _cell(figure)
         verdict = "" if figure is None else "reached" if bar.reached(figure) else "**missed**"
-        lines.append(f"| {bar.what} | {bar.measured_as} | {bar.text()} | {measured} | {verdict} |")
-    return "\n".join(lines)
+        rows.append([bar.what, bar.measured_as, bar.text(), measured, verdict])
+    return markdown(["what", "measured as", "bar", "measured", ""], rows, numeric=False).rstrip("\n")
 
 
 def _ratios(reports: Sequence[Report]) -> str:
     latest = _latest(reports)
-    rows = [f"| {name} | {figure.name} | {_cell(figure)} |" for name in latest for figure in latest[name].ratios]
-    return "\n".join(["| benchmark | ratio | |", "|---|---|---|", *rows]) if rows else ""
+    rows = [[name, ratio.name, _cell(ratio)] for name in latest for ratio in latest[name].ratios]
+    return markdown(["benchmark", "ratio", ""], rows, numeric=False).rstrip("\n") if rows else ""
 
 
 def _cell(figure: Figure) -> str:

@@ -1,9 +1,9 @@
-"""Figures of a fine-tuned classifier or a linear probe trained by fairseq-hydra-train, with confidence intervals.
+"""Metrics of a fine-tuned classifier or a linear probe trained by fairseq-hydra-train, with confidence intervals.
 
 Scores one split of a labelled manifest directory with the classes, leads and pooling of the checkpoint. Thresholds for
 F1, accuracy and the CinC 2021 score are chosen on the validation split, never on the split that is evaluated; without a
 validation split those of the checkpoint, chosen on the validation data of its training, are used. Classes are matched by
-name. fairseq-hydra-validate prints the same figures.
+name. fairseq-hydra-validate prints the same numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cmelt_plugin.evaluation.finetuned.checkpoint import FinetunedModel, load_fi
 from cmelt_plugin.evaluation.finetuned.table import classifier_table
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
 from cmelt_plugin.evaluation.metrics.cinc2021 import load_cinc_weights
-from cmelt_plugin.evaluation.metrics.classifier import CincScoring, Judgement, judge_scores, probabilities
+from cmelt_plugin.evaluation.metrics.classifier import CincScoring, ClassifierEvaluation, evaluate_classifier, probabilities
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.options import add_classifier_options, typed_command
 from cmelt_plugin.evaluation.result_files import Result, Scores, write_result
@@ -63,13 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     finetuned = load_finetuned(arguments.checkpoint, "cmelt_classification")
     split = open_labelled(arguments.manifest, arguments.split)
     thresholds, source = validation_thresholds(finetuned, arguments)
-    judgement, scores, labels = judge_split(finetuned, split, thresholds, arguments)
-    print(classifier_table(judgement, f"{arguments.manifest}/{arguments.split}"))
+    evaluation, scores, labels = evaluate_split(finetuned, split, thresholds, arguments)
+    print(classifier_table(evaluation, f"{arguments.manifest}/{arguments.split}"))
     print(f"  thresholds: {source}")
     if arguments.results is not None:
-        result = result_of(finetuned, split, judgement, arguments, source, command)
-        kept = Scores(split.record_id, split.subject_id, judgement.names, labels, scores)
-        print(f"written: {write_result(arguments.results, result, kept)}")
+        result = result_of(finetuned, split, evaluation, arguments, source, command)
+        stored = Scores(split.record_id, split.subject_id, evaluation.names, labels, scores)
+        print(f"written: {write_result(arguments.results, result, stored)}")
     return 0
 
 
@@ -85,7 +85,7 @@ def validation_thresholds(finetuned: FinetunedModel, arguments: argparse.Namespa
         raise DataError(f"--valid {arguments.valid}: thresholds cannot come from the split that is evaluated; --valid none")
     if arguments.valid != "none" and arguments.valid in available_splits(arguments.manifest):
         manifest = Manifest.open(arguments.manifest, arguments.valid)
-        labels = labels_by_name(manifest, list(finetuned.model.cfg.class_names))
+        labels = labels_by_name(manifest, finetuned.class_names)
         return choose_thresholds(labels, _scores(finetuned, manifest, arguments)), f"{arguments.manifest}/{arguments.valid}"
     known = finetuned.state.get("thresholds")
     if known is None:
@@ -93,14 +93,14 @@ def validation_thresholds(finetuned: FinetunedModel, arguments: argparse.Namespa
     return np.asarray(known, dtype=np.float64), "validation data of the training"
 
 
-def judge_split(
+def evaluate_split(
     finetuned: FinetunedModel, split: LabelledSplit, thresholds: np.ndarray | None, arguments: argparse.Namespace
-) -> tuple[Judgement, np.ndarray, np.ndarray]:
-    """Figures, probabilities and labels ``[N, C]`` of a split, columns in the order of the checkpoint."""
-    names = list(finetuned.model.cfg.class_names)
+) -> tuple[ClassifierEvaluation, np.ndarray, np.ndarray]:
+    """Metrics, probabilities and labels ``[N, C]`` of a split, columns in the order of the checkpoint."""
+    names = finetuned.class_names
     labels = labels_by_name(split.manifest, names)
     scores = _scores(finetuned, split.manifest, arguments)
-    judgement = judge_scores(
+    evaluation = evaluate_classifier(
         labels,
         scores,
         names,
@@ -111,19 +111,19 @@ def judge_split(
         n_bootstrap=arguments.bootstrap,
         seed=arguments.seed,
     )
-    return judgement, scores, labels
+    return evaluation, scores, labels
 
 
 def result_of(
     finetuned: FinetunedModel,
     split: LabelledSplit,
-    judgement: Judgement,
+    evaluation: ClassifierEvaluation,
     arguments: argparse.Namespace,
     thresholds: str,
     command: str,
 ) -> Result:
     """The result as it is written; a frozen encoder makes it a linear probe."""
-    per_class = {name: one._asdict() for name, one in judgement.figures.per_class.items()}
+    per_class = {name: metrics._asdict() for name, metrics in evaluation.per_class.items()}
     return Result(
         kind="linear_probe" if finetuned.settings["freeze"] == "encoder" else "finetune",
         model=arguments.model_name,
@@ -131,8 +131,8 @@ def result_of(
         data_set=split.data_set,
         label_set=split.label_set,
         split=arguments.split,
-        n_records=judgement.n_records,
-        n_subjects=judgement.n_subjects,
+        n_records=evaluation.n_records,
+        n_subjects=evaluation.n_subjects,
         settings={
             **finetuned.settings,
             "manifest": str(arguments.manifest),
@@ -140,10 +140,10 @@ def result_of(
             "precision": precision_name(arguments.bf16),
             "bootstrap": arguments.bootstrap,
         },
-        metrics=judgement.metrics,
-        intervals=judgement.intervals,
+        metrics=evaluation.metrics,
+        intervals=evaluation.intervals,
         per_class=per_class,
-        excluded=judgement.figures.excluded,
+        excluded=evaluation.excluded,
         command=command,
     )
 
@@ -155,11 +155,11 @@ def _scores(finetuned: FinetunedModel, manifest: Manifest, arguments: argparse.N
 
 def _cinc(finetuned: FinetunedModel, names: Sequence[str], arguments: argparse.Namespace) -> CincScoring | None:
     """The file given, else the matrix the checkpoint was trained with, else none."""
-    kept = finetuned.state.get("cinc_weights")
+    trained = finetuned.state.get("cinc_weights")
     if arguments.cinc_weights:
         classes, weights = load_cinc_weights(arguments.cinc_weights)
-    elif kept is not None:
-        classes, weights = kept["classes"], np.asarray(kept["weights"])
+    elif trained is not None:
+        classes, weights = trained["classes"], np.asarray(trained["weights"])
     else:
         return None
     return CincScoring.of(

@@ -18,19 +18,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from cmelt_plugin import option_types
+from cmelt_plugin.data.code_test_annotations import CLASSES, DATA_SET, GOLD, LABEL_SET, read_annotations, record_ids
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_intervals
-from cmelt_plugin.evaluation.metrics.multi_label import decide, figures_of
+from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics, decide
 from cmelt_plugin.evaluation.options import typed_command
 from cmelt_plugin.evaluation.result_files import Result, Scores, StoredResult, read_results, write_result
 
-CLASSES = ("1dAVb", "RBBB", "LBBB", "SB", "AF", "ST")
-GOLD = "gold_standard"
-LABEL_SET = "code"
-DATA_SET = "code-test"
 RESAMPLES = 1000
 
 
@@ -73,7 +69,7 @@ class Row:
         labels: float ``[N, 6]`` gold standard.
         scores: float ``[N, 6]``: 0/1 decisions, or scores.
         remarks: sentences about the row.
-        missing: why there are no figures; "" = there are.
+        missing: why there are no metrics; "" = there are.
         source: the result the row comes from, for models.
     """
 
@@ -90,42 +86,6 @@ class Row:
     def comparable(self) -> bool:
         """Whether the row is one of yes/no decisions, as those of people are."""
         return self.kind != FROM_SCORES
-
-
-def record_ids(n: int) -> list[str]:
-    """Record ids of the first ``n`` tracings of CODE-test, in the order of its files: ``code-0000``, ``code-0001``, …"""
-    return [f"code-{row:04d}" for row in range(n)]
-
-
-def read_annotations(path: Path) -> np.ndarray:
-    """Read one table of decisions.
-
-    Returns:
-        uint8 ``[N, 6]`` in the order of :data:`CLASSES`; columns are found by name.
-
-    Raises:
-        DataError: the file is missing, lacks a class, is empty, or a cell is not 0 or 1.
-    """
-    try:
-        table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected the annotations/ folder of CODE-test") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a CSV file ({' '.join(str(error).split())})") from None
-    missing = [name for name in CLASSES if name not in table]
-    if missing:
-        raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(CLASSES)}")
-    several = [name for name in CLASSES if f"{name}.1" in table]  # as pandas calls the second of two
-    if several:
-        raise DataError(f"{path}: several columns of one name: {', '.join(several)}")
-    for name in CLASSES:
-        wrong = ~table[name].isin([0, 1])
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            raise DataError(f"{path}, line {row + 2}, column {name}: {table[name].iloc[row]!r} is not 0 or 1")
-    if not len(table):
-        raise DataError(f"{path}: holds no rows")
-    return table[list(CLASSES)].to_numpy(dtype=np.uint8)
 
 
 def reader_rows(folder: Path) -> list[Row]:
@@ -163,12 +123,12 @@ def model_rows(stored: StoredResult, gold: np.ndarray) -> list[Row]:
     if missing:
         raise DataError(f"{stored.folder}: no scores for {', '.join(missing)}; expected a result on CODE-test")
     columns = [list(scores.names).index(name) for name in CLASSES]
-    place = {name: row for row, name in enumerate(record_ids(len(gold)))}
-    strange = [record for record in scores.record_id if record not in place]
+    row_of = {name: row for row, name in enumerate(record_ids(len(gold)))}
+    strange = [record for record in scores.record_id if record not in row_of]
     if strange or len(set(scores.record_id)) < len(scores.record_id):
         example = f"record {strange[0]}" if strange else "a record twice"
         raise DataError(f"{stored.folder}: holds {example}; expected records of preprocess/code_test.py, code-0000 and so on")
-    labels = gold[[place[record] for record in scores.record_id]].astype(np.float64)
+    labels = gold[[row_of[record] for record in scores.record_id]].astype(np.float64)
     if not np.array_equal(labels, scores.labels[:, columns]):
         raise DataError(f"{stored.folder}: its labels differ from {GOLD}.csv; pack CODE-test again from the same folder")
     values = scores.scores[:, columns].astype(np.float64)
@@ -193,13 +153,13 @@ def model_rows(stored: StoredResult, gold: np.ndarray) -> list[Row]:
 
 
 def evaluate(row: Row, seed: int = 0, resamples: int = RESAMPLES) -> Result:
-    """Figures of a row with 95 % intervals over patients.
+    """Metrics of a row with 95 % intervals over patients.
 
     ``per_class`` has positives, negatives and auc, for decisions also sensitivity, specificity and f1; ``metrics`` has
     macro_auc and, for decisions, macro_f1, macro_sensitivity and macro_specificity.
     """
     thresholds = np.full(len(CLASSES), 0.5) if row.comparable else None
-    figures = figures_of(row.labels, row.scores, CLASSES, thresholds)
+    every = classification_metrics(row.labels, row.scores, CLASSES, thresholds)
     result = Result(
         kind="code_test",
         model=row.name,
@@ -210,28 +170,28 @@ def evaluate(row: Row, seed: int = 0, resamples: int = RESAMPLES) -> Result:
         n_records=len(row.labels),
         n_subjects=len(row.labels),
         settings={**(row.source.result.settings if row.source else {}), "decisions": row.kind},
-        metrics={"macro_auc": figures.macro_auc},
-        excluded=list(figures.excluded),
+        metrics={"macro_auc": every.macro_auc},
+        excluded=list(every.excluded),
         notes=list(row.remarks),
     )
     for column, name in enumerate(CLASSES):
-        found = figures.per_class[name]
-        result.per_class[name] = {"positives": found.positives, "negatives": found.negatives, "auc": found.auc}
+        metrics = every.per_class[name]
+        result.per_class[name] = {"positives": metrics.positives, "negatives": metrics.negatives, "auc": metrics.auc}
         if row.comparable:
             positive, called = row.labels[:, column] > 0.5, row.scores[:, column] > 0.5
             result.per_class[name].update(
-                sensitivity=_share(called[positive]), specificity=_share(~called[~positive]), f1=found.f1
+                sensitivity=_share(called[positive]), specificity=_share(~called[~positive]), f1=metrics.f1
             )
     if row.comparable:
         for name in ("f1", "sensitivity", "specificity"):
-            values = [found[name] for found in result.per_class.values()]
+            values = [metrics[name] for metrics in result.per_class.values()]
             result.metrics[f"macro_{name}"] = float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
     result.intervals = bootstrap_intervals(row.labels, row.scores, CLASSES, row.record_id, resamples, seed, thresholds)
     return result
 
 
 def table_of(rows: Sequence[Row], results: Sequence[Result | None]) -> str:
-    """The comparison as text, figures × 100."""
+    """The comparison as text, metrics × 100."""
     width = max(len(row.name) for row in rows) + 2
     lines = [f"{'':{width}}macro AUC (95 % interval)   " + "".join(f"{'AUC ' + name:>11}" for name in CLASSES) + "  what it is"]
     for row, result in zip(rows, results):
@@ -247,9 +207,9 @@ def table_of(rows: Sequence[Row], results: Sequence[Result | None]) -> str:
         if result is not None and row.comparable:
             lines.append(f"{row.name}, {row.kind}: sensitivity / specificity / F1")
             for name in CLASSES:
-                found = result.per_class[name]
-                figures = " / ".join(_percent(found[key]) for key in ("sensitivity", "specificity", "f1"))
-                lines.append(f"  {name:6} {figures}")
+                metrics = result.per_class[name]
+                values = " / ".join(_percent(metrics[key]) for key in ("sensitivity", "specificity", "f1"))
+                lines.append(f"  {name:6} {values}")
     lines.append("")
     counts = next(result.per_class for result in results if result is not None)
     positives = ", ".join(f"{name} {counts[name]['positives']}" for name in CLASSES)

@@ -1,7 +1,7 @@
 """Patient identification with a checkpoint of the task cmelt_identification: top-1 accuracy with a confidence interval.
 
-A person's first record of the split, in the order of the manifest, is the gallery, the second the probe; a probe is
-recognised when its own gallery record is more similar to it than everybody else's. People with one record take no part.
+A subject's first record of the split, in the order of the manifest, is the gallery, the second the probe; a probe is
+recognised when its own gallery record is more similar to it than all others. Subjects with one record take no part.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Embed, compare, print, write; returns the exit code.
 
     Raises:
-        DataError: the checkpoint or the manifest cannot be used, or nobody has two records.
+        DataError: the checkpoint or the manifest cannot be used, or no subject has two records.
     """
     arguments = parser().parse_args(argv)
     command = typed_command("cmelt_plugin.evaluation.identify", argv)
@@ -57,17 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not len(gallery_and_probe(subjects)[0]):
         raise DataError(f"{arguments.manifest}/{arguments.split}.meta.parquet: no subject has two records to compare")
     features = finetuned.features(manifest, arguments.batch_size, arguments.device, arguments.workers, arguments.bf16)
-    found = identify(features, subjects.tolist())
-    people = len(found.subjects)
+    identification = identify(features, subjects.tolist())
+    n_subjects = len(identification.subjects)
     intervals = {}
     if arguments.bootstrap:
-        right, everybody = found.ranks == 1, np.ones(people)
-        interval = ratio_interval(right, everybody, np.arange(people), arguments.bootstrap, arguments.seed)
+        right, total = identification.ranks == 1, np.ones(n_subjects)
+        interval = ratio_interval(right, total, np.arange(n_subjects), arguments.bootstrap, arguments.seed)
         intervals = {"top1_accuracy": interval} if interval else {}
     spread = "".join(f" [{low:.4f}, {high:.4f}]" for low, high in intervals.values())
-    print(f"{arguments.manifest}/{arguments.split}: {people} people, {len(manifest)} records")
-    print(f"  top-1 accuracy: {found.top1:.4f}{spread} (chance {1 / people:.4f})")
-    print(f"  mean rank of the own record: {found.mean_rank:.1f} of {people}")
+    print(f"{arguments.manifest}/{arguments.split}: {n_subjects} subjects, {len(manifest)} records")
+    print(f"  top-1 accuracy: {identification.top1:.4f}{spread} (chance {1 / n_subjects:.4f})")
+    print(f"  mean rank of the own record: {identification.mean_rank:.1f} of {n_subjects}")
     if arguments.results is not None:
         result = Result(
             kind="identification",
@@ -76,15 +76,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             data_set=data_set_name(arguments.manifest, manifest.meta(["source"])["source"].to_pylist()),
             label_set="",
             split=arguments.split,
-            n_records=2 * people,
-            n_subjects=people,
+            n_records=2 * n_subjects,
+            n_subjects=n_subjects,
             settings={
                 **finetuned.settings,
                 "manifest": str(arguments.manifest),
                 "precision": precision_name(arguments.bf16),
                 "bootstrap": arguments.bootstrap,
             },
-            metrics={"top1_accuracy": found.top1, "mean_rank": found.mean_rank},
+            metrics={"top1_accuracy": identification.top1, "mean_rank": identification.mean_rank},
             intervals=intervals,
             notes=["gallery: first record of a person, probe: second; further records of the split are not used"],
             command=command,

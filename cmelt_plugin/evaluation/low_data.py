@@ -1,6 +1,6 @@
 """Parts of a training set for low-data probes.
 
-Published figures at 1 % and 10 % are on two different, disjoint parts, both from one permutation of the rows,
+Published results at 1 % and 10 % are on two different, disjoint parts, both from one permutation of the rows,
 ``RandomState(42).permutation(n)``: MERL's is its tail (scikit-learn's ``train_test_split``), MELP's its head (pandas'
 ``sample``). Both leave some classes without a positive at 1 %. The third rule, ours, gives every class one where the size
 allows it.
@@ -73,7 +73,7 @@ def subset_rows(
 def without_positives(labels: np.ndarray, rows: np.ndarray, names: Sequence[str]) -> list[str]:
     """Classes of which these rows hold no positive."""
     present = (np.asarray(labels, dtype=np.float64)[rows] > 0.5).any(axis=0)
-    return [name for name, found in zip(names, present) if not found]
+    return [name for name, is_present in zip(names, present) if not is_present]
 
 
 def _stratified(labels: np.ndarray, size: int, seed: int, groups: Sequence[str] | None) -> np.ndarray:
@@ -86,9 +86,9 @@ def _stratified(labels: np.ndarray, size: int, seed: int, groups: Sequence[str] 
         raise ValueError(f"{len(groups)} subject ids for {n} records")
     group = np.arange(n) if groups is None else np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1].reshape(-1)
     units = np.random.default_rng(seed).permutation(int(group.max()) + 1)
-    place = np.empty_like(units)
-    place[units] = np.arange(len(units))
-    group = place[group]  # unit numbers now follow the random order
+    position = np.empty_like(units)
+    position[units] = np.arange(len(units))
+    group = position[group]  # unit numbers now follow the random order
 
     positive = labels > 0.5
     # Records without any positive count as a class of their own, or they would never be taken.

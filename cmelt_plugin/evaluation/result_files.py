@@ -21,6 +21,7 @@ from cmelt_plugin.errors import DataError
 
 RESULT_FILE = "result.json"
 SCORES_FILE = "scores.npz"
+EMBEDDINGS_FILE = "embeddings.npz"
 FORMAT = 1
 
 KINDS = (
@@ -64,7 +65,7 @@ class Result:
         label_set: e.g. "ptb-xl-super"; "" where there are no classes.
         split: "test" for what is published.
         n_records, n_subjects: sizes of the split that was evaluated.
-        settings: what else decides the figures, e.g. ``fraction``, ``seed``, ``seeds``, ``subset``, ``leads``, ``pool``,
+        settings: what else decides the metrics, e.g. ``fraction``, ``seed``, ``seeds``, ``subset``, ``leads``, ``pool``,
             ``source`` (label set a probe was trained on), ``prompt_kind``.
         metrics: name → value in the unit interval (percent is for tables); e.g. ``macro_auc``, ``macro_auprc``,
             ``macro_f1``, ``accuracy``, ``cinc_score``, ``recall_at_1``.
@@ -72,7 +73,7 @@ class Result:
         spread: name → standard deviation over seeds.
         per_class: class → {"positives", "negatives", "auc", "auprc", "f1", "threshold"} (what there is).
         excluded: classes without positives or without negatives.
-        notes: sentences a reader of the figures must know.
+        notes: sentences a reader of the metrics must know.
         command: what was typed.
     """
 
@@ -170,16 +171,16 @@ def read_results(folders: Iterable[str | os.PathLike]) -> list[StoredResult]:
     Raises:
         DataError: a folder does not exist, or none holds a result.
     """
-    found: dict[Path, StoredResult] = {}
+    results: dict[Path, StoredResult] = {}
     folders = [Path(folder) for folder in folders]
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder")
         for path in sorted(folder.rglob(RESULT_FILE)):
-            found.setdefault(path.parent.resolve(), read_result(path.parent))
-    if not found:
+            results.setdefault(path.parent.resolve(), read_result(path.parent))
+    if not results:
         raise DataError(f"{', '.join(map(str, folders))}: no {RESULT_FILE} here or below; run an evaluation with --results")
-    return list(found.values())
+    return list(results.values())
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 import torch
 
 from cmelt_plugin.data.directory.manifest import Manifest
-from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.pairs import embed_reports, open_pairs
 from cmelt_plugin.evaluation.embedding.precision import precision_name
@@ -29,9 +28,8 @@ from cmelt_plugin.evaluation.metrics.retrieval import (
     retrieval_metrics,
 )
 from cmelt_plugin.evaluation.options import TEXT_MODEL, add_options, load_text_model, typed_command
-from cmelt_plugin.evaluation.report.published_rows import DASH
 from cmelt_plugin.evaluation.result_files import Result, write_result
-from cmelt_plugin.evaluation.zero_shot.tables import TableTexts, percent
+from cmelt_plugin.evaluation.tables import DASH, TextTable, percent, write_texts
 
 EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.retrieve --checkpoint checkpoints/mine/checkpoint_best.pt \\
@@ -39,7 +37,7 @@ EXAMPLE = """example:
 """
 
 
-def retrieval_table(named: Sequence[tuple[str, Sequence[Direction], Result]]) -> TableTexts:
+def retrieval_table(named: Sequence[tuple[str, Sequence[Direction], Result]]) -> TextTable:
     """One row per set, gallery and direction."""
     head = ["set", "gallery", "direction", "queries", "items"]
     for k in DEPTHS:
@@ -55,7 +53,7 @@ def retrieval_table(named: Sequence[tuple[str, Sequence[Direction], Result]]) ->
                 row += [percent(direction.recall(k)), DASH if interval is None else " to ".join(map(percent, interval))]
                 row.append(percent(direction.chance_recall(k)))
             rows.append([*row, f"{direction.median_rank:g}", f"{direction.chance_median_rank:g}"])
-    return TableTexts("Retrieval between ECGs and reports (recall in %)", head, rows)
+    return TextTable("Retrieval between ECGs and reports (recall in %)", head, rows)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -122,9 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "\n".join(notes) + "\n",
         f"Command: `{command}`\n",
     ]
-    for name, text in (("retrieval.md", "\n".join(page)), ("retrieval.csv", table.csv())):
-        with atomic_path(args.results / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_texts(args.results, {"retrieval.md": "\n".join(page), "retrieval.csv": table.csv()})
     print(table.markdown(), *notes, sep="\n")
     return 0
 

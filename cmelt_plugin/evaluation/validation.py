@@ -20,7 +20,7 @@ from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.scoring import embed_classes, similarities
 
 
-class GatheredSubset:
+class ValidationPass:
     """One pass over one subset; subclasses say what is kept of a record and what is computed from all of them.
 
     Args:
@@ -57,7 +57,7 @@ class GatheredSubset:
                 self.columns.setdefault(name, []).append(values)
         if self.seen != self.n_batches:
             return None
-        columns = each_once(self._gather())
+        columns = unique_records(self._gather())
         return {**self.metrics(model, columns), "records": float(len(columns["id"]))}
 
     def _gather(self) -> dict[str, Tensor]:
@@ -70,7 +70,7 @@ class GatheredSubset:
         return {name: gather_rows(values, counts, self.group) for name, values in sorted(columns.items())}
 
 
-def each_once(columns: dict[str, Tensor]) -> dict[str, Tensor]:
+def unique_records(columns: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rows by rising ``id``, the first of each: a rank that runs out of batches repeats one."""
     order = columns["id"].argsort(stable=True)
     ids = columns["id"][order]
@@ -79,15 +79,15 @@ def each_once(columns: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: values[order[first]] for name, values in columns.items()}
 
 
-class SubsetEvaluation(GatheredSubset):
+class TextModelValidation(ValidationPass):
     """Retrieval and zero-shot classification with a model of ECGs and texts.
 
     Args:
-        n_batches: as :class:`GatheredSubset`.
+        n_batches: as :class:`ValidationPass`.
         label_names: classes of the subset's labels; None: no zero-shot classification.
         prompts: token ids of the class texts.
         max_text_tokens: longer class texts are cut.
-        group: as :class:`GatheredSubset`.
+        group: as :class:`ValidationPass`.
     """
 
     def __init__(

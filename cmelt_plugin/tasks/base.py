@@ -20,7 +20,7 @@ from cmelt_plugin.data.batches.ecg import ECGDataset
 from cmelt_plugin.data.files import fingerprint
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.validation import GatheredSubset
+from cmelt_plugin.evaluation.validation import ValidationPass
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class ECGTask(host.Task):
         super().__init__(cfg)
         self.state = host.task_state()
         self.loading_checkpoint = False
-        self.evaluation: Optional[GatheredSubset] = None
+        self.evaluation: Optional[ValidationPass] = None
         self.training_batch_size: Optional[int] = None
 
     @classmethod
@@ -86,11 +86,11 @@ class ECGTask(host.Task):
             prepare(cfg)
         return super().build_model(cfg, from_checkpoint)
 
-    def new_evaluation(self, dataset: ECGDataset, n_batches: int) -> Optional[GatheredSubset]:
+    def new_evaluation(self, dataset: ECGDataset, n_batches: int) -> Optional[ValidationPass]:
         """How a pass over ``dataset`` is evaluated; None: by the criterion alone."""
         return None
 
-    def evaluated(self, evaluation: GatheredSubset) -> None:
+    def evaluated(self, evaluation: ValidationPass) -> None:
         """Called when a pass is complete."""
 
     def training_data(self, split: str) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class ECGTask(host.Task):
                 batches.pop()
             iterator = host.epoch_batch_iterator(
                 dataset=dataset,
-                collate_fn=functools.partial(dataset.collater, steps=True),
+                collate_fn=functools.partial(dataset.collater, digital=True),
                 batch_sampler=batches,
                 seed=seed,
                 num_shards=num_shards,

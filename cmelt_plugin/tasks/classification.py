@@ -12,9 +12,10 @@ import numpy as np
 
 from cmelt_plugin import host
 from cmelt_plugin.data.batches.labelled import LabelledECGDataset, labels_by_name, subject_ids
-from cmelt_plugin.data.directory.manifest import Manifest, read_class_names
+from cmelt_plugin.data.directory.class_labels import read_class_names
+from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.finetuned.validation import ClassificationSubset, JudgingOptions
+from cmelt_plugin.evaluation.finetuned.validation import ClassifierEvaluationOptions, ClassifierValidation
 from cmelt_plugin.evaluation.low_data import subset_rows
 from cmelt_plugin.evaluation.metrics.cinc2021 import load_cinc_weights
 from cmelt_plugin.evaluation.metrics.classifier import CincScoring
@@ -87,11 +88,11 @@ class ClassificationTask(FinetuningTask):
         chosen = [self.cfg.fraction, self.cfg.subset, self.cfg.subset_seed] if self.cfg.fraction < 1.0 else None
         return {**super().training_data(split), "chosen": chosen}
 
-    def new_evaluation(self, dataset: LabelledECGDataset, n_batches: int) -> ClassificationSubset:
+    def new_evaluation(self, dataset: LabelledECGDataset, n_batches: int) -> ClassifierValidation:
         split = dataset.manifest.split
         choose = split.startswith("valid")
         known = self.state.state_dict.get("thresholds")
-        options = JudgingOptions(
+        options = ClassifierEvaluationOptions(
             title=f"{dataset.manifest.directory}/{split}",
             names=self.class_names,
             multi_class=self.multi_class,
@@ -100,9 +101,9 @@ class ClassificationTask(FinetuningTask):
             cinc=self._cinc(),
             n_bootstrap=0 if choose else self.cfg.bootstrap,
         )
-        return ClassificationSubset(n_batches, host.data_parallel_group(), options, subject_ids(dataset.manifest))
+        return ClassifierValidation(n_batches, host.data_parallel_group(), options, subject_ids(dataset.manifest))
 
-    def evaluated(self, evaluation: ClassificationSubset) -> None:
+    def evaluated(self, evaluation: ClassifierValidation) -> None:
         if evaluation.options.choose and evaluation.thresholds is not None:
             self.state.merge_state_dict({"thresholds": evaluation.thresholds.tolist()})
 

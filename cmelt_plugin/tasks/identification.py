@@ -16,7 +16,7 @@ from cmelt_plugin import host
 from cmelt_plugin.data.batches.labelled import LabelledECGDataset, subject_ids
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.finetuned.validation import IdentificationSubset
+from cmelt_plugin.evaluation.finetuned.validation import IdentificationValidation
 from cmelt_plugin.evaluation.metrics.identification import gallery_and_probe
 from cmelt_plugin.losses.classification import UNKNOWN
 from cmelt_plugin.tasks.finetuning import FinetuningConfig, FinetuningTask
@@ -67,8 +67,8 @@ class IdentificationTask(FinetuningTask):
             int((numbers[named] != UNKNOWN).sum()),
         )
 
-    def new_evaluation(self, dataset: LabelledECGDataset, n_batches: int) -> IdentificationSubset:
-        return IdentificationSubset(n_batches, host.data_parallel_group(), subject_ids(dataset.manifest))
+    def new_evaluation(self, dataset: LabelledECGDataset, n_batches: int) -> IdentificationValidation:
+        return IdentificationValidation(n_batches, host.data_parallel_group(), subject_ids(dataset.manifest))
 
     def _open_training_subjects(self) -> np.ndarray:
         """The subjects behind the model's outputs; nobody where this is not the data set it was trained on."""

@@ -26,8 +26,8 @@ from tqdm import tqdm
 from cmelt_plugin import option_types
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.report.table_formats import markdown
 from cmelt_plugin.evaluation.result_files import Result, read_results, write_result
+from cmelt_plugin.evaluation.tables import markdown
 
 TASKS = {"finetune": "Full fine-tune", "linear_probe": "Linear probing", "zero_shot": "Zero-shot"}
 EXAMPLE = """example:

@@ -14,7 +14,7 @@ from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation import retrieve
 from cmelt_plugin.evaluation.result_files import read_result
-from cmelt_plugin.evaluation.validation import SubsetEvaluation
+from cmelt_plugin.evaluation.validation import TextModelValidation
 from cmelt_plugin.evaluation.zero_shot.__main__ import main as zero_shot
 from cmelt_plugin.models import pretrained as pretrained_module
 from cmelt_plugin.models.base import Embedding
@@ -125,7 +125,7 @@ def test_validation_in_training(model, tmp_path):
     directory = write_labelled(tmp_path / "m", "cpsc2018")
     manifest = Manifest.open(directory, "test")
     labels, names = manifest.labels()
-    evaluation = SubsetEvaluation(2, names, prompt_table(directory), 64)
+    evaluation = TextModelValidation(2, names, prompt_table(directory), 64)
     ecg = torch.from_numpy(RecordStore(directory).read(manifest.shard, manifest.row))
     for rows in (slice(0, 7), slice(7, 12)):
         part = {"ecg": ecg[rows], "n_samples": None}

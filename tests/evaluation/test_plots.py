@@ -16,7 +16,7 @@ from cmelt_plugin.evaluation.plots.classification import auc_figure, roc_figure 
 from cmelt_plugin.evaluation.plots.curves import overlaid_curves, training_curve  # noqa: E402
 from cmelt_plugin.evaluation.plots.ecg import ecg_figure  # noqa: E402
 from cmelt_plugin.evaluation.plots.similarity import similarity_figure  # noqa: E402
-from cmelt_plugin.evaluation.plots.style import new_figure, to_png_uri, to_svg  # noqa: E402
+from cmelt_plugin.evaluation.plots.style import new_figure, to_svg  # noqa: E402
 
 CURVE = (np.array([10, 20, 30]), np.array([3.0, 2.0, 1.5]))
 
@@ -131,10 +131,6 @@ def test_svg_is_self_contained_and_repeatable():
     assert svg == to_svg(training_curve(CURVE, None, "Loss & more", "nats"))
     assert "http" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", svg)
     assert "DejaVu" not in svg and '<g id="' not in svg
-
-
-def test_png_uri():
-    assert to_png_uri(new_figure(1, 1), dpi=20).startswith("data:image/png;base64,iVBOR")
 
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):

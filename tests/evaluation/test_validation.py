@@ -1,13 +1,13 @@
 import torch
 
-from cmelt_plugin.evaluation.validation import GatheredSubset, each_once
-from tests.evaluation.subset_ranks import Squares, metrics_of_rank
+from cmelt_plugin.evaluation.validation import ValidationPass, unique_records
+from tests.evaluation.validation_ranks import Squares, metrics_of_rank
 from tests.losses.ranks import two_ranks
 
 
 def test_each_record_once_by_rising_id():
     columns = {"id": torch.tensor([4, 2, 4, 0, 2]), "x": torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]])}
-    once = each_once(columns)
+    once = unique_records(columns)
     assert once["id"].tolist() == [0, 2, 4]
     assert once["x"].flatten().tolist() == [4.0, 2.0, 1.0]  # the first of each
 
@@ -51,4 +51,4 @@ def test_base_class_says_what_is_missing():
     import pytest
 
     with pytest.raises(NotImplementedError):
-        GatheredSubset(1).add(None, sample(1))
+        ValidationPass(1).add(None, sample(1))

@@ -81,7 +81,8 @@ def test_both_copies(twin, tmp_path, copy):
         assert n_samples == kept and not signal[:, kept:].any()
         assert np.abs(signal[:, :kept] - data[:, :kept]).max() <= 0.0005 + 1e-6
         assert (meta["sex"], meta["age"], meta["subject_id"]) == (sex[0], age, record)
-    assert read_json(tmp_path / "labels.json") == {"label_set": "cpsc2018", "names": NAMES}
+    labels = read_json(tmp_path / "labels.json")
+    assert (labels["label_set"], labels["names"], labels["prompts"]["kind"]) == ("cpsc2018", NAMES, "description")
     assert set(read_json(tmp_path / "prompts.json")) == set(NAMES)
     assert (tmp_path / "flat-leads.tsv").read_text() == "record_id\tsplit\tleads\n"
 

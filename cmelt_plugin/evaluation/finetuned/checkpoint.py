@@ -20,14 +20,18 @@ class FinetunedModel(NamedTuple):
     """A classifier and how it was trained.
 
     Attributes:
-        model: ``Classifier`` in eval mode, on the CPU.
+        model: the classifier in eval mode, on the CPU.
+        class_names: its outputs.
+        pool: how its features are pooled.
         task: settings of its task.
         state: what its task keeps, e.g. ``thresholds``.
         leads: leads it was trained with.
-        settings: what decides its figures, for result files.
+        settings: what decides its metrics, for result files.
     """
 
     model: Any
+    class_names: list[str]
+    pool: str
     task: dict[str, Any]
     state: dict[str, Any]
     leads: list[str]
@@ -40,8 +44,7 @@ class FinetunedModel(NamedTuple):
 
         With ``bf16`` the encoder runs in bfloat16 autocast.
         """
-        pool = self.model.cfg.pool
-        return extract_features(self.model, manifest, pool, self.leads, batch_size, device, workers, bf16=bf16)
+        return extract_features(self.model, manifest, self.pool, self.leads, batch_size, device, workers, bf16=bf16)
 
     @torch.no_grad()
     def logits(
@@ -62,11 +65,12 @@ def load_finetuned(path: str | os.PathLike, task: str) -> FinetunedModel:
     values = dict(loaded.cfg.get("task") or {})
     if values.get("_name") != task:
         raise DataError(f"{path}: a checkpoint of the task {values.get('_name')!r}; this command evaluates those of {task}")
-    cfg = loaded.model.cfg
+    cfg = loaded.model.cfg  # a classifier's own settings, whatever encoder it has
     settings = {
         "leads": [str(lead) for lead in values.get("leads") or LEADS],
         **{name: getattr(cfg, name) for name in ("pool", "freeze", "freeze_updates", "pretrained")},
         **{name: values[name] for name in ("problem", "fraction", "subset", "subset_seed") if name in values},
         "seed": values.get("seed"),
     }
-    return FinetunedModel(loaded.model.float(), values, loaded.task_state, settings["leads"], settings)
+    names = [str(name) for name in cfg.class_names]
+    return FinetunedModel(loaded.model.float(), names, cfg.pool, values, loaded.task_state, settings["leads"], settings)

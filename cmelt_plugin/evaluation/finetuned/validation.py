@@ -1,4 +1,4 @@
-"""A pass of a classifier over a subset: what it says about every record, and the figures of all of them."""
+"""A pass of a fine-tuned model over a validation subset: its outputs for every record, and the metrics of all of them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin.evaluation.finetuned.table import classifier_table
-from cmelt_plugin.evaluation.metrics.classifier import CincScoring, Judgement, judge_scores, probabilities
+from cmelt_plugin.evaluation.metrics.classifier import CincScoring, ClassifierEvaluation, evaluate_classifier, probabilities
 from cmelt_plugin.evaluation.metrics.identification import identify
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
-from cmelt_plugin.evaluation.validation import GatheredSubset
+from cmelt_plugin.evaluation.validation import ValidationPass
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
-class JudgingOptions:
-    """How a subset of a classification task is judged.
+class ClassifierEvaluationOptions:
+    """How a classifier is evaluated on a subset.
 
     Attributes:
         title: what the table is called.
@@ -43,24 +43,24 @@ class JudgingOptions:
     n_bootstrap: int = 0
 
 
-class ClassificationSubset(GatheredSubset):
-    """Figures of :func:`judge_scores` over a whole subset.
+class ClassifierValidation(ValidationPass):
+    """Metrics of :func:`evaluate_classifier` over a whole subset.
 
     Args:
-        n_batches, group: as :class:`GatheredSubset`.
-        options: how to judge.
+        n_batches, group: as :class:`ValidationPass`.
+        options: how to evaluate.
         subjects: subject id of every record of the manifest, by its number.
 
     Attributes:
-        judgement: set after the last batch.
+        evaluation: set after the last batch.
         thresholds: those in use; chosen here when ``options.choose``.
     """
 
-    def __init__(self, n_batches: int, group: Any, options: JudgingOptions, subjects: np.ndarray | None = None):
+    def __init__(self, n_batches: int, group: Any, options: ClassifierEvaluationOptions, subjects: np.ndarray | None = None):
         super().__init__(n_batches, group)
         self.options = options
         self.subjects = subjects
-        self.judgement: Judgement | None = None
+        self.evaluation: ClassifierEvaluation | None = None
         self.thresholds = options.thresholds
 
     def rows(self, model: Any, sample: dict[str, Any], out: Any) -> dict[str, Tensor]:
@@ -73,7 +73,7 @@ class ClassificationSubset(GatheredSubset):
         scores = probabilities(logits, options.multi_class)
         if options.choose and not options.multi_class:
             self.thresholds = choose_thresholds(labels, scores)
-        self.judgement = judge_scores(
+        self.evaluation = evaluate_classifier(
             labels,
             scores,
             options.names,
@@ -85,15 +85,15 @@ class ClassificationSubset(GatheredSubset):
             n_bootstrap=options.n_bootstrap,
         )
         if is_first_rank():
-            logger.info("%s", classifier_table(self.judgement, options.title))
-        return self.judgement.logged()
+            logger.info("%s", classifier_table(self.evaluation, options.title))
+        return self.evaluation.logged()
 
 
-class IdentificationSubset(GatheredSubset):
-    """Top-1 accuracy of recognising every person's second record among the first records of all.
+class IdentificationValidation(ValidationPass):
+    """Top-1 accuracy of recognising every subject's second record among the first records of all.
 
     Args:
-        n_batches, group: as :class:`GatheredSubset`.
+        n_batches, group: as :class:`ValidationPass`.
         subjects: subject id of every record of the manifest, by its number.
     """
 
@@ -106,9 +106,12 @@ class IdentificationSubset(GatheredSubset):
         return {"id": sample["id"], "features": features.float()}
 
     def metrics(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
-        found = identify(columns["features"].cpu().numpy(), self.subjects[columns["id"].cpu().numpy()].tolist())
-        people = len(found.subjects)
-        return {"top1_accuracy": found.top1, "mean_rank": found.mean_rank, "people": float(people)}
+        identification = identify(columns["features"].cpu().numpy(), self.subjects[columns["id"].cpu().numpy()].tolist())
+        return {
+            "top1_accuracy": identification.top1,
+            "mean_rank": identification.mean_rank,
+            "people": float(len(identification.subjects)),  # the name that logs have had from the beginning
+        }
 
 
 def is_first_rank() -> bool:

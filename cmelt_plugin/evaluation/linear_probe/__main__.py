@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 
 from cmelt_plugin import option_types
-from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEAD_SETS, LEADS, lead_keep_mask
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.labelled_split import folder_names, open_labelled
@@ -33,11 +32,10 @@ from cmelt_plugin.evaluation.linear_probe.runs import ProbedEncoder, Row, kept_p
 from cmelt_plugin.evaluation.linear_probe.train import SELECT, ProbeSettings, load_probe
 from cmelt_plugin.evaluation.low_data import RULES
 from cmelt_plugin.evaluation.options import OPTIONS, CommandFacts, add_options, command_facts, typed_command
-from cmelt_plugin.evaluation.report.table_formats import comma_separated, markdown
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.evaluation.shift import shift_classes
+from cmelt_plugin.evaluation.tables import DASH, comma_separated, markdown, write_texts
 
-DASH = "–"
 OPTION_NAMES = [name for name in OPTIONS if name != "tokenizer"]
 EXAMPLE = """examples:
   python -m cmelt_plugin.evaluation.linear_probe --checkpoint checkpoints/mine/checkpoint_best.pt \\
@@ -153,9 +151,7 @@ def write_table(rows: Sequence[Row], facts: CommandFacts, folder: Path) -> str:
         "\n".join(notes) + "\n",
         f"Command: `{facts.command}`\n",
     ]
-    for name, text in (("linear_probe.md", "\n".join(lines)), ("linear_probe.csv", comma_separated(head, body))):
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_texts(folder, {"linear_probe.md": "\n".join(lines), "linear_probe.csv": comma_separated(head, body)})
     missing = [
         f"no positive training record of {', '.join(row.missing)}: {row.name}, {cells[1]}"
         for row, cells in zip(rows, body)

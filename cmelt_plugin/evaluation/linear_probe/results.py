@@ -1,4 +1,4 @@
-"""Figures of linear probes that differ in their seed alone: means, spread over seeds, intervals over subjects."""
+"""Metrics of linear probes that differ in their seed alone: means, spread over seeds, intervals over subjects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit
 from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_samples, percentile_interval
-from cmelt_plugin.evaluation.metrics.multi_label import ClassificationFigures, figures_of
+from cmelt_plugin.evaluation.metrics.multi_label import ClassificationMetrics, classification_metrics
 from cmelt_plugin.evaluation.options import CommandFacts
 from cmelt_plugin.evaluation.result_files import Result, Scores
 from cmelt_plugin.evaluation.shift import shift_labels, shift_scores
@@ -19,7 +19,7 @@ METRICS = ("macro_auc", "macro_auc_10", "macro_auprc", "macro_f1", "accuracy", "
 
 
 @dataclass(frozen=True)
-class Judged:
+class ProbeScores:
     """What S probes said about N records of C classes.
 
     Attributes:
@@ -39,22 +39,22 @@ class Judged:
 
 
 def probe_result(
-    kind: str, judged: Judged, test: LabelledSplit, facts: CommandFacts, settings: dict[str, Any], notes: Sequence[str]
+    kind: str, probed: ProbeScores, test: LabelledSplit, facts: CommandFacts, settings: dict[str, Any], notes: Sequence[str]
 ) -> tuple[Result, Scores]:
     """The result of S probes on a split, and the scores of the first of them.
 
     ``metrics`` and ``per_class`` are means over the probes, ``spread`` their standard deviation (n − 1). ``intervals`` are
-    those of the mean: the same resampled subjects for all probes, whose figures are averaged resample by resample. The
+    those of the mean: the same resampled subjects for all probes, whose metrics are averaged resample by resample. The
     ``threshold`` of a class is the first probe's, as are the scores.
     """
-    figures = [figures_of(judged.labels, s, judged.names, judged.threshold(i)) for i, s in enumerate(judged.scores)]
-    metrics = {name: [getattr(one, name) for one in figures] for name in METRICS}
+    every = [classification_metrics(probed.labels, s, probed.names, probed.threshold(i)) for i, s in enumerate(probed.scores)]
+    metrics = {name: [getattr(one, name) for one in every] for name in METRICS}
     metrics = {name: values for name, values in metrics.items() if values[0] is not None}
-    first = figures[0]
+    first = every[0]
     all_notes = [*notes, *test.label_notes]
-    if len(figures) > 1:
-        all_notes.append(f"Means over {len(figures)} seeds; kept scores, thresholds and curves are the first seed's.")
-    if judged.thresholds and first.undecided:
+    if len(every) > 1:
+        all_notes.append(f"Means over {len(every)} seeds; kept scores, thresholds and curves are the first seed's.")
+    if probed.thresholds and first.undecided:
         all_notes.append(f"No threshold, for want of positive validation records: {', '.join(first.undecided)}.")
     result = Result(
         kind=kind,
@@ -63,21 +63,21 @@ def probe_result(
         data_set=test.data_set,
         label_set=test.label_set,
         split=test.manifest.split,
-        n_records=len(judged.labels),
+        n_records=len(probed.labels),
         n_subjects=test.n_subjects,
-        settings={**facts.settings, **settings, "seeds": len(figures), "bootstrap": facts.bootstrap},
+        settings={**facts.settings, **settings, "seeds": len(every), "bootstrap": facts.bootstrap},
         metrics={name: float(np.mean(values)) for name, values in metrics.items()},
-        intervals=_intervals(judged, test.subject_id, facts) if facts.bootstrap else {},
-        spread={name: float(np.std(values, ddof=1)) for name, values in metrics.items()} if len(figures) > 1 else {},
-        per_class={name: _class_means(name, figures) for name in judged.names},
+        intervals=_intervals(probed, test.subject_id, facts) if facts.bootstrap else {},
+        spread={name: float(np.std(values, ddof=1)) for name, values in metrics.items()} if len(every) > 1 else {},
+        per_class={name: _class_means(name, every) for name in probed.names},
         excluded=first.excluded,
         notes=all_notes,
         command=facts.command,
     )
-    return result, Scores(test.record_id, test.subject_id, list(judged.names), judged.labels, judged.scores[0])
+    return result, Scores(test.record_id, test.subject_id, list(probed.names), probed.labels, probed.scores[0])
 
 
-def on_target(scores: Sequence[np.ndarray], names: Sequence[str], source: str, target: LabelledSplit) -> Judged:
+def scores_on_target(scores: Sequence[np.ndarray], names: Sequence[str], source: str, target: LabelledSplit) -> ProbeScores:
     """What probes trained on the label set ``source`` say about another set, under the union rule.
 
     Args:
@@ -91,21 +91,21 @@ def on_target(scores: Sequence[np.ndarray], names: Sequence[str], source: str, t
     """
     labels, matched = shift_labels(source, target.label_set, target.labels, target.names)
     mapped = [shift_scores(source, target.label_set, one, names)[0] for one in scores]
-    return Judged(matched, labels, mapped)
+    return ProbeScores(matched, labels, mapped)
 
 
-def _intervals(judged: Judged, subjects: Sequence[str], facts: CommandFacts) -> dict[str, tuple[float, float]]:
+def _intervals(probed: ProbeScores, subjects: Sequence[str], facts: CommandFacts) -> dict[str, tuple[float, float]]:
     totals: dict[str, np.ndarray] = {}
-    for index, scores in enumerate(judged.scores):
+    for index, scores in enumerate(probed.scores):
         samples = bootstrap_samples(
-            judged.labels, scores, judged.names, subjects, facts.bootstrap, facts.seed, judged.threshold(index)
+            probed.labels, scores, probed.names, subjects, facts.bootstrap, facts.seed, probed.threshold(index)
         )
         totals = {name: totals.get(name, 0) + values for name, values in samples.items()}
-    intervals = {name: percentile_interval(total / len(judged.scores)) for name, total in totals.items()}
+    intervals = {name: percentile_interval(total / len(probed.scores)) for name, total in totals.items()}
     return {name: interval for name, interval in intervals.items() if interval is not None}
 
 
-def _class_means(name: str, figures: Sequence[ClassificationFigures]) -> dict[str, float]:
-    classes = [one.per_class[name] for one in figures]
+def _class_means(name: str, every: Sequence[ClassificationMetrics]) -> dict[str, float]:
+    classes = [one.per_class[name] for one in every]
     means = {key: float(np.mean([getattr(one, key) for one in classes])) for key in ("auc", "auprc", "f1")}
     return {**classes[0]._asdict(), **means}

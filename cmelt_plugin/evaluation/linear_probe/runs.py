@@ -17,7 +17,7 @@ from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.features import choose_pool
 from cmelt_plugin.evaluation.embedding.precision import FLOAT32, precision_name
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
-from cmelt_plugin.evaluation.linear_probe.results import Judged, on_target, probe_result
+from cmelt_plugin.evaluation.linear_probe.results import ProbeScores, probe_result, scores_on_target
 from cmelt_plugin.evaluation.linear_probe.train import Probe, ProbeSettings, save_probe, seeded_run, train_probes
 from cmelt_plugin.evaluation.low_data import PUBLISHED_ROWS, PUBLISHED_SEED, subset_rows, without_positives
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
@@ -92,7 +92,7 @@ def plan_set(name: str, directory: Path, args: argparse.Namespace) -> ProbedSet:
 
 
 def probe_set(
-    each: ProbedSet,
+    planned: ProbedSet,
     targets: Sequence[tuple[str, LabelledSplit]],
     encoder: ProbedEncoder,
     settings: ProbeSettings,
@@ -100,37 +100,39 @@ def probe_set(
     args: argparse.Namespace,
 ) -> list[Row]:
     """Train and test every fraction and seed on one set; write a result folder per fraction and per target."""
-    valid = None if each.valid is None else (encoder.features(each.valid), each.valid.labels)
-    train, test = encoder.features(each.train), encoder.features(each.test)
+    valid = None if planned.valid is None else (encoder.features(planned.valid), planned.valid.labels)
+    train, test = encoder.features(planned.train), encoder.features(planned.test)
     rows: list[Row] = []
     probes: list[Probe] = []
-    told: dict[str, Any] = {}
+    training: dict[str, Any] = {}
     for fraction in args.fraction:
-        parts = [training_part(each.train, fraction, index, args) for index in range(args.seeds)]
-        title = f"{each.name}, {100 * fraction:g} %"
-        probes = train_parts(title, train, each.train.labels, parts, settings, valid, args.seed)
+        parts = [training_part(planned.train, fraction, index, args) for index in range(args.seeds)]
+        title = f"{planned.name}, {100 * fraction:g} %"
+        probes = train_parts(title, train, planned.train.labels, parts, settings, valid, args.seed)
         scores = [probe.scores(test) for probe in probes]
         thresholds = [] if valid is None else [choose_thresholds(valid[1], probe.scores(valid[0])) for probe in probes]
-        judged = Judged(each.test.names, each.test.labels, scores, thresholds)
-        missing = without_positives(each.train.labels, parts[0], each.train.names)
-        told = {
+        probed = ProbeScores(planned.test.names, planned.test.labels, scores, thresholds)
+        missing = without_positives(planned.train.labels, parts[0], planned.train.names)
+        training = {
             "fraction": fraction,
             "subset": args.subset,
             "subset_seeds": [subset_seed(index, args) for index in range(args.seeds)],
             "n_train": len(parts[0]),
             "epochs_tested": [probe.epoch for probe in probes],
         }
-        place = _place(each.test) if each.valid is None else {**_place(each.test), "thresholds": _where(each.valid)}
-        notes = notes_of(each, parts, missing, fraction, args)
-        result, kept = probe_result("linear_probe", judged, each.test, facts, {**told, **place}, notes)
-        write_result(args.results / f"{each.name}-{100 * fraction:g}pct", result, kept)
-        rows.append(Row(each.name, result, missing))
+        location = _location(planned.test)
+        if planned.valid is not None:
+            location["thresholds"] = _where(planned.valid)
+        notes = notes_of(planned, parts, missing, fraction, args)
+        result, stored = probe_result("linear_probe", probed, planned.test, facts, {**training, **location}, notes)
+        write_result(args.results / f"{planned.name}-{100 * fraction:g}pct", result, stored)
+        rows.append(Row(planned.name, result, missing))
     if args.save_probe is not None:
-        save_probe(args.save_probe, probes[0], each.train.names, {**encoder.info(), "label_set": each.train.label_set})
-    for name, target in other_sets(targets, each.train.label_set):
+        save_probe(args.save_probe, probes[0], planned.train.names, {**encoder.info(), "label_set": planned.train.label_set})
+    for name, target in other_sets(targets, planned.train.label_set):
         scores = [probe.scores(encoder.features(target)) for probe in probes]
-        source = (each.name, each.train.label_set, each.train.names)
-        rows.append(shift_row(source, scores, name, target, facts, told, args.results))
+        source = (planned.name, planned.train.label_set, planned.train.names)
+        rows.append(shift_row(source, scores, name, target, facts, training, args.results))
     return rows
 
 
@@ -151,9 +153,9 @@ def kept_probe_rows(
     if wrong:
         raise DataError(f"{args.probe}: trained on other features than these ({', '.join(wrong)}); give the same options")
     source = (args.probe.stem, info["label_set"], names)
-    told = {"probe": str(args.probe)}
+    training = {"probe": str(args.probe)}
     return [
-        shift_row(source, [probe.scores(encoder.features(target))], name, target, facts, told, args.results)
+        shift_row(source, [probe.scores(encoder.features(target))], name, target, facts, training, args.results)
         for name, target in other_sets(targets, info["label_set"])
     ]
 
@@ -169,16 +171,16 @@ def shift_row(
     name: str,
     target: LabelledSplit,
     facts: CommandFacts,
-    told: dict[str, Any],
+    training: dict[str, Any],
     folder: Path,
 ) -> Row:
     """Test probes on another data set and write the result; ``source`` = name, label set and classes of the training set."""
     source_name, label_set, names = source
-    judged = on_target(scores, names, label_set, target)
-    settings = {**told, "source": label_set, "target": target.label_set, "rule": "union", "zero_shot": False}
+    probed = scores_on_target(scores, names, label_set, target)
+    settings = {**training, "source": label_set, "target": target.label_set, "rule": "union", "zero_shot": False}
     note = f"Classes of {label_set}; one is present where any class of {target.label_set} that Table 11 matches with it is."
-    result, kept = probe_result("shift", judged, target, facts, {**settings, **_place(target)}, [note])
-    write_result(folder / f"shift-{source_name}-to-{name}", result, kept)
+    result, stored = probe_result("shift", probed, target, facts, {**settings, **_location(target)}, [note])
+    write_result(folder / f"shift-{source_name}-to-{name}", result, stored)
     return Row(f"{source_name} → {name}", result, [])
 
 
@@ -188,7 +190,7 @@ def subset_seed(index: int, args: argparse.Namespace) -> int:
 
 
 def training_part(train: LabelledSplit, fraction: float, index: int, args: argparse.Namespace) -> np.ndarray:
-    """Rows that the probe number ``index`` trains on; see ``subsets.subset_rows``."""
+    """Rows that the probe number ``index`` trains on; see :func:`cmelt_plugin.evaluation.low_data.subset_rows`."""
     try:
         # Records of unknown subjects stand alone.
         groups = [subject or f"record {row}" for row, subject in enumerate(train.subject_id)]
@@ -221,14 +223,14 @@ def train_parts(
 
 
 def notes_of(
-    each: ProbedSet, parts: Sequence[np.ndarray], missing: Sequence[str], fraction: float, args: argparse.Namespace
+    planned: ProbedSet, parts: Sequence[np.ndarray], missing: Sequence[str], fraction: float, args: argparse.Namespace
 ) -> list[str]:
-    """What a reader of the figures must know of the training records."""
-    n = len(each.train.labels)
+    """What a reader of the metrics must know of the training records."""
+    n = len(planned.train.labels)
     notes = [f"Trained on {len(parts[0])} of {n} records."]
     if missing:
         notes.append(f"No positive training record{' of the first seed' if len(parts) > 1 else ''}: {', '.join(missing)}.")
-    published = PUBLISHED_ROWS.get(each.train.label_set)
+    published = PUBLISHED_ROWS.get(planned.train.label_set)
     if fraction < 1 and args.subset != "stratified" and published is not None:
         if n != published:
             notes.append(f"The published parts are of {published} training records; from {n} the same rule takes other ones.")
@@ -236,13 +238,13 @@ def notes_of(
             notes.append("The first seed's part is the published one if train.tsv has the records in the published order.")
     if fraction < 1 and len(parts) > 1 and not args.same_subset:
         notes.append("Every seed has a part of its own, so that the spread is that of drawing the training records, too.")
-    shared = set(each.train.subject_id) & set(each.test.subject_id) - {""}
+    shared = set(planned.train.subject_id) & set(planned.test.subject_id) - {""}
     if shared:
         notes.append(f"{len(shared)} subjects have records both in the training and in the evaluated split.")
     return notes
 
 
-def _place(split: LabelledSplit) -> dict[str, str]:
+def _location(split: LabelledSplit) -> dict[str, str]:
     return {"manifest": str(split.manifest.directory)}
 
 

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from cmelt_plugin.data.batches.rng import epoch_order
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.classifier.head import initialise_head
 
 SELECT = ("best_valid", "last")
 
@@ -70,7 +71,7 @@ class Probe(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Run:
+class ProbeRun:
     """One of several probes trained side by side.
 
     Attributes:
@@ -86,7 +87,7 @@ class Run:
     rows: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
-def seeded_run(rows: np.ndarray, n_classes: int, dim: int, seed: int, batch_size: int = 128) -> Run:
+def seeded_run(rows: np.ndarray, n_classes: int, dim: int, seed: int, batch_size: int = 128) -> ProbeRun:
     """Order and initial weights from one seed: the order a data set of these rows has in training with ``common.seed``."""
     rows = np.asarray(rows, dtype=np.int64)
     weight0, bias0 = initial_weights(n_classes, dim, seed)
@@ -95,38 +96,29 @@ def seeded_run(rows: np.ndarray, n_classes: int, dim: int, seed: int, batch_size
         order = rows[epoch_order(seed, epoch, len(rows))]
         return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
-    return Run(batches, weight0, bias0, rows)
+    return ProbeRun(batches, weight0, bias0, rows)
 
 
 def initial_weights(n_classes: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights ``[C, D]``, normal with standard deviation 0.02, and bias ``[C]``, 0: as the head of ``cmelt_classifier``."""
-    weight = torch.empty(n_classes, dim).normal_(std=0.02, generator=torch.Generator().manual_seed(seed))
-    return weight.numpy(), np.zeros(n_classes, dtype=np.float32)
-
-
-def train_probe(
-    features: np.ndarray,
-    labels: np.ndarray,
-    run: Run,
-    settings: ProbeSettings = ProbeSettings(),
-    valid: tuple[np.ndarray, np.ndarray] | None = None,
-) -> Probe:
-    """One probe; see :func:`train_probes`."""
-    return train_probes(features, labels, [run], settings, valid)[0]
+    """Weights ``[C, D]`` and bias ``[C]`` as the head of a fine-tuned classifier begins, from one seed."""
+    weight, bias = torch.empty(n_classes, dim), torch.empty(n_classes)
+    initialise_head(weight, bias, torch.Generator().manual_seed(seed))
+    return weight.numpy(), bias.numpy()
 
 
 def train_probes(
     features: np.ndarray,
     labels: np.ndarray,
-    runs: Sequence[Run],
+    runs: Sequence[ProbeRun],
     settings: ProbeSettings = ProbeSettings(),
     valid: tuple[np.ndarray, np.ndarray] | None = None,
     progress: Callable[[], Any] | None = None,
 ) -> list[Probe]:
     """Train several probes on the same features.
 
-    The loss is that of ``cmelt_plugin.losses.classification.multi_label_loss``: binary cross-entropy, averaged over the
-    known labels of a record, then over the records of the batch that have any.
+    The loss is that of :func:`cmelt_plugin.losses.classification.multi_label_loss`, written for several probes at once with
+    the weights of labels computed beforehand: binary cross-entropy, averaged over the known labels of a record, then over the
+    records of the batch that have any.
 
     Args:
         features: float32 ``[N, D]``.
@@ -265,7 +257,7 @@ def _steps(epochs: Sequence[Sequence[np.ndarray]]) -> list[Tensor]:
     return [torch.from_numpy(np.stack(rows).astype(np.int64, copy=False)) for rows in zip(*epochs)]
 
 
-def _standardisation(x: Tensor, runs: Sequence[Run], wanted: bool) -> tuple[Tensor, Tensor]:
+def _standardisation(x: Tensor, runs: Sequence[ProbeRun], wanted: bool) -> tuple[Tensor, Tensor]:
     """Mean and reciprocal standard deviation over each run's rows, ``[S, 1, D]``; 0 and 1 where not wanted."""
     if not wanted:
         return torch.zeros(len(runs), 1, x.shape[1]), torch.ones(len(runs), 1, x.shape[1])

@@ -1,4 +1,4 @@
-"""Confidence intervals: what the figures would have been with other patients (percentile bootstrap).
+"""Confidence intervals: what the metrics would have been with other patients (percentile bootstrap).
 
 Subjects are drawn with replacement, each with all its records, because the records of one person are not independent.
 """
@@ -25,7 +25,7 @@ def bootstrap_intervals(
     seed: int = 0,
     thresholds: Sequence[float] | np.ndarray | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals of the figures of ``classification.figures_of``.
+    """95 % percentile intervals of the metrics of ``multi_label.classification_metrics``.
 
     A resample in which a class has lost its positives (or negatives) leaves that class out of that resample's means.
 
@@ -61,7 +61,7 @@ def bootstrap_samples(
 ) -> dict[str, np.ndarray]:
     """What :func:`bootstrap_intervals` takes the percentiles of: float64 ``[n]`` under the same keys, NaN = undefined.
 
-    Equal ``subjects``, ``n`` and ``seed`` give the same resamples, so that figures of several models on the same records
+    Equal ``subjects``, ``n`` and ``seed`` give the same resamples, so that metrics of several models on the same records
     can be averaged or subtracted sample by sample.
     """
     labels, scores = check_shapes(labels, scores, names)
@@ -78,7 +78,7 @@ def bootstrap_samples(
         areas = [column.areas(counts) for column in columns]
         part = {"auc": np.stack([a for a, _ in areas], axis=1), "auprc": np.stack([p for _, p in areas], axis=1)}
         if decided is not None:
-            part.update(decided.figures(counts))
+            part.update(decided.metrics(counts))
             part["f1"] = np.where(np.isnan(part["auc"]), np.nan, part["f1"])
         parts.append(part)
     values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -94,24 +94,23 @@ def bootstrap_samples(
     return samples
 
 
-def resampled_sums(values: np.ndarray, subjects: Sequence[str] | None = None, n: int = 1000, seed: int = 0) -> np.ndarray:
-    """Sums over each resample of what the records bring, for figures made of sums.
+def resampled_sums(values: np.ndarray, group: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Sums over each resample of what the records bring, for metrics made of sums.
 
     Args:
         values: ``[N, K]``.
-        subjects, n, seed: as in :func:`bootstrap_intervals`; the resamples are the same.
+        group: ``[N]``, number of each record's subject (:func:`subject_groups`).
+        n, seed: as in :func:`bootstrap_intervals`; the resamples are the same.
 
     Returns:
         float64 ``[n, K]``.
     """
     values = np.asarray(values, dtype=np.float64)
-    group = subject_groups(len(values), subjects)
-    of_subject = np.zeros((int(group.max()) + 1, values.shape[1]))
-    np.add.at(of_subject, group, values)
+    n_groups = int(group.max()) + 1
+    sums = np.stack([np.bincount(group, weights=column, minlength=n_groups) for column in values.T])
     rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK_CELLS // len(of_subject))
-    sizes = [min(step, n - start) for start in range(0, n, step)]
-    return np.concatenate([draw_counts(len(of_subject), size, rng) @ of_subject for size in sizes])
+    step = max(1, (1 << 22) // n_groups)
+    return np.concatenate([draw_counts(n_groups, min(step, n - start), rng) @ sums.T for start in range(0, n, step)])
 
 
 def subject_groups(n_records: int, subjects: Sequence[str] | None = None) -> np.ndarray:
@@ -220,7 +219,7 @@ class _Decisions(NamedTuple):
         known = known & ~np.isnan(thresholds)
         return cls(cells, (known & (positive == called)).sum(axis=1), known.sum(axis=1), thresholds)
 
-    def figures(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+    def metrics(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """``f1 [R, C]``, ``accuracy [R]``, ``exact_match [R]``; NaN = undefined."""
         weight = counts.astype(np.float64)
         hits, called, positives = np.split(weight @ self.cells, 3, axis=1)

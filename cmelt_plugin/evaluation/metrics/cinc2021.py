@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.metrics.bootstrap import percentile_interval, resampled_sums
 
 SINUS_RHYTHM = "426783006"
 
@@ -108,12 +107,12 @@ def match_classes(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
     given = [_codes(name) for name in names]
     columns = []
     for name in classes:
-        found = [column for column, codes in enumerate(given) if codes & _codes(name)]
-        if len(found) != 1:
+        matching = [column for column, codes in enumerate(given) if codes & _codes(name)]
+        if len(matching) != 1:
             label = "|".join(ABBREVIATIONS.get(code, code) for code in name.split("|"))
-            problem = "no label column" if not found else "two label columns: " + ", ".join(names[i] for i in found)
+            problem = "no label column" if not matching else "two label columns: " + ", ".join(names[i] for i in matching)
             raise DataError(f"CinC 2021 class {name} ({label}) has {problem}; equivalent classes must be merged")
-        columns.append(found[0])
+        columns.append(matching[0])
     return np.array(columns, dtype=np.int64)
 
 
@@ -157,22 +156,6 @@ def cinc_score(labels: np.ndarray, decisions: np.ndarray, weights: np.ndarray, s
         )
     observed, correct, inactive = (r.sum() for r in record_rewards(labels, decisions, weights, sinus_rhythm_index))
     return float((observed - inactive) / (correct - inactive)) if correct != inactive else 0.0
-
-
-def cinc_interval(
-    labels: np.ndarray,
-    decisions: np.ndarray,
-    weights: np.ndarray,
-    sinus_rhythm_index: int,
-    subjects: Sequence[str] | None = None,
-    n: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float] | None:
-    """95 % interval of :func:`cinc_score` over resampled subjects; see ``bootstrap.bootstrap_intervals``."""
-    rewards = np.stack(record_rewards(labels, decisions, weights, sinus_rhythm_index), axis=1)
-    observed, correct, inactive = resampled_sums(rewards, subjects, n, seed).T
-    defined = correct != inactive
-    return percentile_interval((observed - inactive)[defined] / (correct - inactive)[defined])
 
 
 def _codes(name: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Everything that is said about a classifier's scores on one set of records, the same for the hosts and the commands."""
+"""Metrics of a classifier, shared by training and the commands."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_intervals, draw_counts, percentile_interval, subject_groups
-from cmelt_plugin.evaluation.metrics.cinc2021 import match_classes, record_rewards, sinus_rhythm_index
-from cmelt_plugin.evaluation.metrics.multi_label import ClassificationFigures, decide, figures_of
+from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_intervals, percentile_interval, resampled_sums, subject_groups
+from cmelt_plugin.evaluation.metrics.cinc2021 import cinc_score, match_classes, record_rewards, sinus_rhythm_index
+from cmelt_plugin.evaluation.metrics.multi_label import ClassMetrics, classification_metrics, decide
 
 CHOSEN_HERE = "_at_chosen"
-"""Suffix of figures at thresholds that were chosen on the same records, which flatters them."""
+"""Suffix of metrics at thresholds that were chosen on the same records, which flatters them."""
 
-DECISION_FIGURES = ("macro_f1", "accuracy", "exact_match", "cinc_score")
+DECISION_METRICS = ("macro_f1", "accuracy", "exact_match", "cinc_score")
 
 
 class CincScoring(NamedTuple):
@@ -56,20 +56,23 @@ class CincScoring(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Figures of one set of records.
+class ClassifierEvaluation:
+    """A classifier on one set of records.
 
     Attributes:
         names: the C classes.
-        figures: AUC, average precision, F1 …
-        metrics: name → value in the unit interval; figures at thresholds chosen here end in :data:`CHOSEN_HERE`.
+        per_class: class → AUC, average precision, F1 …
+        excluded: classes without positives or without negatives.
+        metrics: name → value in the unit interval; those at thresholds chosen here end in :data:`CHOSEN_HERE`.
         intervals: (low, high) for some of ``metrics`` and for ``auc/<class>``.
         n_records, n_subjects: sizes.
         chosen_here: the thresholds were chosen on these records.
+        undecided: classes without a threshold.
     """
 
     names: list[str]
-    figures: ClassificationFigures
+    per_class: dict[str, ClassMetrics]
+    excluded: list[str]
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     n_records: int
@@ -83,8 +86,8 @@ class Judgement:
         for name, (low, high) in self.intervals.items():
             if name in self.metrics:
                 values[f"{name}_low"], values[f"{name}_high"] = low, high
-        excluded = set(self.figures.excluded)
-        values.update({f"auc_{name}": one.auc for name, one in self.figures.per_class.items() if name not in excluded})
+        excluded = set(self.excluded)
+        values.update({f"auc_{name}": one.auc for name, one in self.per_class.items() if name not in excluded})
         values["classes_without_auc"] = float(len(excluded))
         return values
 
@@ -97,7 +100,7 @@ def probabilities(logits: np.ndarray, multi_class: bool) -> np.ndarray:
     return softmax(logits, axis=1) if multi_class else expit(logits)
 
 
-def judge_scores(
+def evaluate_classifier(
     labels: np.ndarray,
     scores: np.ndarray,
     names: Sequence[str],
@@ -109,14 +112,15 @@ def judge_scores(
     subjects: Sequence[str] | None = None,
     n_bootstrap: int = 0,
     seed: int = 0,
-) -> Judgement:
-    """
+) -> ClassifierEvaluation:
+    """All metrics of a classifier on N records, with intervals.
+
     Args:
         labels: ``[N, C]`` 0/1, NaN = unknown.
         scores: ``[N, C]`` probabilities.
         names: the C classes.
         multi_class: exclusive classes: the most probable one is the decision and no threshold is used.
-        thresholds: ``[C]``, from validation data, NaN = none; None: no figure that needs decisions.
+        thresholds: ``[C]``, from validation data, NaN = none; None: no metric that needs decisions.
         chosen_here: the thresholds were chosen on these very records.
         cinc: how the CinC 2021 score is computed; None: it is not. An unknown label counts as absent there.
         subjects: N subject ids for the intervals; None or empty ids: records count as subjects.
@@ -128,16 +132,16 @@ def judge_scores(
     """
     names = list(names)
     thresholds = None if multi_class else thresholds
-    figures = figures_of(labels, scores, names, thresholds)
+    every = classification_metrics(labels, scores, names, thresholds)
     group = subject_groups(len(labels), subjects)
-    metrics = {name: getattr(figures, name) for name in ("macro_auc", "macro_auprc", "macro_auc_10")}
+    metrics = {name: getattr(every, name) for name in ("macro_auc", "macro_auprc", "macro_auc_10")}
     intervals: dict[str, tuple[float, float]] = {}
     if n_bootstrap:
-        found = bootstrap_intervals(labels, scores, names, subjects, n_bootstrap, seed, thresholds)
-        wanted = (*metrics, *DECISION_FIGURES)
-        intervals = {name: pair for name, pair in found.items() if name in wanted or name.startswith("auc/")}
+        every_interval = bootstrap_intervals(labels, scores, names, subjects, n_bootstrap, seed, thresholds)
+        wanted = (*metrics, *DECISION_METRICS)
+        intervals = {name: pair for name, pair in every_interval.items() if name in wanted or name.startswith("auc/")}
     if thresholds is not None:
-        metrics.update(macro_f1=figures.macro_f1, accuracy=figures.accuracy, exact_match=figures.exact_match)
+        metrics.update(macro_f1=every.macro_f1, accuracy=every.accuracy, exact_match=every.exact_match)
     if multi_class:
         known = (labels == 1).any(axis=1)
         called = np.asarray(scores).argmax(axis=1)
@@ -148,29 +152,32 @@ def judge_scores(
     if cinc is not None and (cinc.threshold is not None or thresholds is not None):
         limits = np.full(len(names), cinc.threshold) if cinc.threshold is not None else np.asarray(thresholds)
         calls = decide(scores, limits)
-        observed, correct, inactive = record_rewards(
-            (np.asarray(labels) > 0.5)[:, cinc.columns], calls[:, cinc.columns], cinc.weights, cinc.sinus
-        )
-        possible = (correct - inactive).sum()
-        metrics["cinc_score"] = float((observed - inactive).sum() / possible) if possible else 0.0
+        decided = ((np.asarray(labels) > 0.5)[:, cinc.columns], calls[:, cinc.columns], cinc.weights, cinc.sinus)
+        metrics["cinc_score"] = cinc_score(*decided)
+        observed, correct, inactive = record_rewards(*decided)
         _add_interval(intervals, "cinc_score", observed - inactive, correct - inactive, group, n_bootstrap, seed)
     if chosen_here:
         fixed = {"cinc_score"} if cinc is not None and cinc.threshold is not None else set()
-        flattered = set(DECISION_FIGURES) - fixed if thresholds is not None else set()
+        flattered = set(DECISION_METRICS) - fixed if thresholds is not None else set()
         metrics = {f"{name}{CHOSEN_HERE}" if name in flattered else name: value for name, value in metrics.items()}
         intervals = {f"{name}{CHOSEN_HERE}" if name in flattered else name: pair for name, pair in intervals.items()}
-    undecided = figures.undecided if thresholds is not None else []
-    return Judgement(names, figures, metrics, intervals, len(labels), int(group.max()) + 1, chosen_here, undecided)
+    undecided = every.undecided if thresholds is not None else []
+    return ClassifierEvaluation(
+        names=names,
+        per_class=every.per_class,
+        excluded=every.excluded,
+        metrics=metrics,
+        intervals=intervals,
+        n_records=len(labels),
+        n_subjects=int(group.max()) + 1,
+        chosen_here=chosen_here,
+        undecided=undecided,
+    )
 
 
 def ratio_interval(above: np.ndarray, below: np.ndarray, group: np.ndarray, n: int, seed: int) -> tuple[float, float] | None:
     """Bootstrap interval of Σ above / Σ below, ``[N]`` each, resampling the groups (``bootstrap.subject_groups``)."""
-    n_groups = int(group.max()) + 1
-    sums = np.stack([np.bincount(group, weights=np.asarray(v, dtype=np.float64), minlength=n_groups) for v in (above, below)])
-    rng = np.random.default_rng(seed)
-    step = max(1, (1 << 22) // n_groups)
-    parts = [draw_counts(n_groups, min(step, n - start), rng) @ sums.T for start in range(0, n, step)]
-    drawn = np.concatenate(parts)
+    drawn = resampled_sums(np.stack([above, below], axis=1), group, n, seed)
     return percentile_interval(np.divide(drawn[:, 0], drawn[:, 1], out=np.full(len(drawn), np.nan), where=drawn[:, 1] != 0))
 
 

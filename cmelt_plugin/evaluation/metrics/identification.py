@@ -1,4 +1,4 @@
-"""Recognising people by their ECG: a probe recording against a gallery of one recording per person (paper Table 1, Id.)."""
+"""Recognising subjects by their ECG: a probe recording against a gallery of one recording per subject (paper Table 1, Id.)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cmelt_plugin.evaluation.metrics.bootstrap import percentile_interval, resampled_sums
-
 
 class Identification(NamedTuple):
-    """How P people were recognised.
+    """How P subjects were recognised.
 
     Attributes:
         top1: share whose own gallery recording is the most similar of all.
         mean_rank: mean place of the own recording, 1 = most similar; chance is (P + 1) / 2.
-        ranks: int64 ``[P]``, each person's place.
-        subjects: the P people; empty where they were not named.
+        ranks: int64 ``[P]``, each subject's place.
+        subjects: the P subjects; empty where they were not named.
     """
 
     top1: float
@@ -34,25 +32,25 @@ def top1_accuracy(gallery: np.ndarray, probe: np.ndarray) -> float:
 def own_ranks(gallery: np.ndarray, probe: np.ndarray, chunk: int = 1024) -> np.ndarray:
     """Place of each probe's own gallery row by cosine similarity, 1 = first: int64 ``[P]``.
 
-    Rows as similar as the own one stand before it, so that an encoder that maps everybody to the same point finds nobody.
+    Rows as similar as the own one stand before it, so that an encoder that maps all subjects to one point recognises none.
 
     Args:
-        gallery, probe: ``[P, D]``; row i of both is the same person.
+        gallery, probe: ``[P, D]``; row i of both is the same subject.
         chunk: probes compared at once, for memory.
 
     Raises:
-        ValueError: shapes differ, there is nobody, or a value is not finite.
+        ValueError: shapes differ, there is none, or a value is not finite.
     """
     gallery, probe = np.asarray(gallery, dtype=np.float64), np.asarray(probe, dtype=np.float64)
     if gallery.ndim != 2 or gallery.shape != probe.shape or not len(gallery):
-        raise ValueError(f"gallery {gallery.shape} and probe {probe.shape} must hold the same people, at least one")
+        raise ValueError(f"gallery {gallery.shape} and probe {probe.shape} must hold the same subjects, at least one")
     if not (np.isfinite(gallery).all() and np.isfinite(probe).all()):
         raise ValueError("embeddings hold NaN or infinity")
     gallery, probe = _unit(gallery), _unit(probe)
     ranks = np.empty(len(probe), dtype=np.int64)
     for start in range(0, len(probe), chunk):
         rows = np.arange(start, min(start + chunk, len(probe)))
-        similarity = probe[rows] @ gallery.T
+        similarity = _cosines(probe[rows], gallery)
         own = similarity[np.arange(len(rows)), rows]
         # Equal vectors differ in the last bits, depending on where in the product they stand.
         ranks[rows] = (similarity >= own[:, None] - 1e-12).sum(axis=1)
@@ -62,7 +60,7 @@ def own_ranks(gallery: np.ndarray, probe: np.ndarray, chunk: int = 1024) -> np.n
 def gallery_and_probe(subjects: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Row of the first and of the second record of every subject with at least two, int64 ``[P]`` each.
 
-    Subjects come in the order of their first records; an empty subject id is nobody.
+    Subjects come in the order of their first records; an empty subject id stands for an unknown one, who takes no part.
     """
     first: dict[str, int] = {}
     second: dict[str, int] = {}
@@ -73,19 +71,19 @@ def gallery_and_probe(subjects: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
             first[subject] = row
         elif subject not in second:
             second[subject] = row
-    people = [subject for subject in first if subject in second]
-    return np.array([first[s] for s in people], dtype=np.int64), np.array([second[s] for s in people], dtype=np.int64)
+    both = [subject for subject in first if subject in second]
+    return np.array([first[s] for s in both], dtype=np.int64), np.array([second[s] for s in both], dtype=np.int64)
 
 
 def identify(embeddings: np.ndarray, subjects: Sequence[str]) -> Identification:
-    """Recognise everybody with two records: the first is the gallery's, the second the probe.
+    """Recognise every subject with two records: the first is the gallery's, the second the probe.
 
     Args:
         embeddings: ``[N, D]``.
         subjects: N subject ids, in the order of the records.
 
     Raises:
-        ValueError: lengths differ or nobody has two records.
+        ValueError: lengths differ or no subject has two records.
     """
     if len(embeddings) != len(subjects):
         raise ValueError(f"{len(embeddings)} embeddings for {len(subjects)} subject ids")
@@ -99,12 +97,11 @@ def identify(embeddings: np.ndarray, subjects: Sequence[str]) -> Identification:
     )
 
 
-def identification_intervals(result: Identification, n: int = 1000, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % intervals of ``top1`` and ``mean_rank``: other probes of as many people, the gallery as it is."""
-    sums = resampled_sums(np.stack([result.ranks == 1, result.ranks], axis=1), None, n, seed) / len(result.ranks)
-    return {"top1": percentile_interval(sums[:, 0]), "mean_rank": percentile_interval(sums[:, 1])}
-
-
 def _unit(values: np.ndarray) -> np.ndarray:
     norm = np.linalg.norm(values, axis=1, keepdims=True)
     return values / np.where(norm == 0, 1.0, norm)
+
+
+def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``[A, D]`` and ``[B, D]`` of unit length → ``[A, B]``. Features of one encoder, which no model scores in its own way."""
+    return a @ b.T

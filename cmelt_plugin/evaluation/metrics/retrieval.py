@@ -10,7 +10,7 @@ import torch
 from scipy.special import gammaln
 from torch import Tensor
 
-from cmelt_plugin.evaluation.metrics.bootstrap import draw_counts, percentile_interval, subject_groups
+from cmelt_plugin.evaluation.metrics.bootstrap import percentile_interval, resampled_sums, subject_groups
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.scoring import similarity_rows
 
@@ -166,20 +166,13 @@ def recall_intervals(
     directions: Sequence[Direction], subject_id: Sequence[str], n: int, seed: int
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals of R@k over all pairs, subjects resampled as queries while the gallery stays as it is."""
-    group = subject_groups(len(subject_id), subject_id)
-    n_groups = int(group.max()) + 1
-    size = np.bincount(group, minlength=n_groups)
     hits = {
-        f"{direction.name}_r{k}": np.bincount(group, direction.ranks <= k, minlength=n_groups)
+        f"{direction.name}_r{k}": direction.ranks <= k
         for direction in directions
         if direction.gallery == "pairs"
         for k in DEPTHS
     }
-    rng = np.random.default_rng(seed)
-    samples: dict[str, list[np.ndarray]] = {name: [] for name in hits}
-    for start in range(0, n, 100):
-        counts = draw_counts(n_groups, min(100, n - start), rng)
-        for name, hit in hits.items():
-            samples[name].append(counts @ hit / (counts @ size))
-    intervals = {name: percentile_interval(np.concatenate(values)) for name, values in samples.items()}
+    columns = np.stack([*hits.values(), np.ones(len(subject_id))], axis=1)
+    sums = resampled_sums(columns, subject_groups(len(subject_id), subject_id), n, seed)
+    intervals = {name: percentile_interval(sums[:, index] / sums[:, -1]) for index, name in enumerate(hits)}
     return {name: interval for name, interval in intervals.items() if interval is not None}

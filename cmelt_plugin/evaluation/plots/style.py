@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from collections.abc import Iterable
@@ -31,7 +30,7 @@ _SETTINGS = {
     "legend.frameon": False,
     "legend.fontsize": 9,
     "svg.fonttype": "none",  # text stays text: small files, searchable, the reader's own font
-    "svg.hashsalt": "cmelt",  # the same figure gives the same file
+    "svg.hashsalt": "figure",  # the same figure gives the same file
 }
 FONT_STACK = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -78,10 +77,3 @@ def to_svg(figure: Any) -> str:
     # The reader's own font; older matplotlibs write font: SIZE FAMILY, newer ones font-family: FAMILY.
     svg = re.sub(r"(font: (?:[\w.]+ )*[\d.]+px) [^;\"]*", rf"\1 {FONT_STACK}", svg)
     return re.sub(r"font-family: [^;\"]*", f"font-family: {FONT_STACK}", svg)
-
-
-def to_png_uri(figure: Any, dpi: int = 160) -> str:
-    """The figure as a ``data:image/png`` address, for what would be a large SVG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

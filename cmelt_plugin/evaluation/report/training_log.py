@@ -27,11 +27,11 @@ UPDATE = "num_updates"
 
 
 class LogLine(NamedTuple):
-    """One line of figures.
+    """The numbers of one line.
 
     Attributes:
         tag: ``train_inner``, ``train`` or the name of a subset.
-        values: figures without the tag's prefix; what is not a number is left out.
+        values: numbers without the tag's prefix; what is not a number is left out.
     """
 
     tag: str
@@ -39,7 +39,7 @@ class LogLine(NamedTuple):
 
 
 def parse_line(line: str) -> LogLine | None:
-    """The figures of one line; None when it holds none."""
+    """The numbers of one line; None when it holds none."""
     match = _LINE.search(line)
     if match is None:
         return None
@@ -58,7 +58,7 @@ def parse_line(line: str) -> LogLine | None:
 
 
 def read_log(path: str | os.PathLike) -> list[LogLine]:
-    """All lines of figures of a log file.
+    """All lines of numbers of a log file.
 
     Raises:
         DataError: the file is missing or cannot be read.
@@ -72,24 +72,24 @@ def read_log(path: str | os.PathLike) -> list[LogLine]:
 
 
 def last_values(lines: Iterable[LogLine], tag: str) -> dict[str, float]:
-    """Figures of the last line of ``tag``.
+    """Numbers of the last line of ``tag``.
 
     Raises:
         DataError: there is none.
     """
-    found = [line.values for line in lines if line.tag == tag]
-    if not found:
-        raise DataError(f"the log holds no figures of {tag!r}; was it written with common.log_format=json?")
-    return found[-1]
+    values = [line.values for line in lines if line.tag == tag]
+    if not values:
+        raise DataError(f"the log holds no numbers of {tag!r}; was it written with common.log_format=json?")
+    return values[-1]
 
 
 def curve(lines: Iterable[LogLine], tag: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """One figure over the course of training.
+    """One number over the course of training.
 
     Where a run was resumed and repeated some updates, the later value counts.
 
     Returns:
-        updates int64 ``[n]``, increasing, and values float64 ``[n]``; both empty when the figure never occurs.
+        updates int64 ``[n]``, increasing, and values float64 ``[n]``; both empty when it never occurs.
     """
     points = {
         int(line.values[UPDATE]): line.values[name]

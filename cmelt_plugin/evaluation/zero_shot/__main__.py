@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cmelt_plugin.data.directory.manifest import available_splits
-from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.precision import precision_name
@@ -32,6 +31,7 @@ from cmelt_plugin.evaluation.options import (
     typed_command,
 )
 from cmelt_plugin.evaluation.result_files import Result
+from cmelt_plugin.evaluation.tables import TextTable, write_texts
 from cmelt_plugin.evaluation.zero_shot.class_texts import ClassTexts, choose_class_texts, embed_class_texts
 from cmelt_plugin.evaluation.zero_shot.evaluate import (
     evaluate,
@@ -41,10 +41,9 @@ from cmelt_plugin.evaluation.zero_shot.evaluate import (
     write_evaluation,
 )
 from cmelt_plugin.evaluation.zero_shot.tables import (
-    TableTexts,
     class_table,
     prompts_table,
-    published_table,
+    published_comparisons,
     shift_table,
     summary_table,
 )
@@ -118,10 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         tables["prompts"] = prompts_table(named)
     if shifted:
         tables["shift"] = shift_table(shifted)
-    for name, number, results in (("paper_table_3", "3", [result for _, result in named]), ("paper_table_4", "4", shifted)):
-        comparison = published_table(number, results)
-        if comparison is not None:
-            tables[name] = comparison
+    for results in ([result for _, result in named], shifted):
+        tables.update({f"paper_table_{name}": table for name, table in published_comparisons(results).items()})
     write_tables(args.results, tables, facts, named)
     for table in tables.values():
         print(f"\n{table.markdown()}", end="")
@@ -186,7 +183,7 @@ def evaluate_set(
     return results, shifts
 
 
-def write_tables(folder: Path, tables: dict[str, TableTexts], facts: CommandFacts, named: Sequence[tuple[str, Result]]) -> None:
+def write_tables(folder: Path, tables: dict[str, TextTable], facts: CommandFacts, named: Sequence[tuple[str, Result]]) -> None:
     """Write ``zero_shot.md`` with all tables, and each as CSV."""
     notes = [f"- {name}: {note}" for name, result in _with_kind(named) for note in result.notes]
     lines = [f"# Zero-shot: {facts.model}\n", f"Checkpoint: `{facts.checkpoint}`\n"]
@@ -196,20 +193,14 @@ def write_tables(folder: Path, tables: dict[str, TableTexts], facts: CommandFact
     if notes:
         lines.append("\n".join(notes) + "\n")
     lines.append(f"Command: `{facts.command}`\n")
-    _write(folder / "zero_shot.md", "\n".join(lines))
-    for name, table in tables.items():
-        _write(folder / f"{name}.csv", table.csv())
+    files = {f"{name}.csv": table.csv() for name, table in tables.items()}
+    write_texts(folder, {"zero_shot.md": "\n".join(lines), **files})
 
 
 def _with_kind(named: Sequence[tuple[str, Result]]) -> list[tuple[str, Result]]:
     """Names told apart by kind of text where a set occurs more than once."""
     names = [name for name, _ in named]
     return [(f"{name} ({result.settings['prompt_kind']})" if names.count(name) > 1 else name, result) for name, result in named]
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

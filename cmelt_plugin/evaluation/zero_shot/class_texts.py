@@ -12,7 +12,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.pretrained import Pretrained
 from cmelt_plugin.prompts import OWN, kind_of, label_sets, load_prompts
-from cmelt_plugin.prompts.copies import copied_kind
+from cmelt_plugin.prompts.copies import UNKNOWN, copied_kind
 
 
 class ClassTexts(NamedTuple):
@@ -20,8 +20,8 @@ class ClassTexts(NamedTuple):
 
     Attributes:
         texts: class → texts, in the order of the labels' columns.
-        kind: ``name``, ``abbreviation``, ``description`` or ``all``; ``own`` for a user's; ``unknown`` where a directory's
-            copy does not say (:mod:`cmelt_plugin.prompts.copies`).
+        kind: ``name``, ``abbreviation``, ``description`` or ``all``; ``own`` for a user's; ``unknown`` where a copy of
+            ours does not say (:mod:`cmelt_plugin.prompts.copies`).
         source: label set or file they come from.
     """
 
@@ -82,7 +82,10 @@ def choose_class_texts(
             "with --prompts (docs/prompts.md)"
         )
     texts = load_prompts(source, kind or "description")
-    kind = kind or (copied_kind(directory) if source == str(own_file) else OWN)
+    if kind is None:
+        kind = copied_kind(directory) if source == str(own_file) else OWN
+        if kind == UNKNOWN and not ours:
+            kind = OWN  # of a label set that is none of ours, so are its texts
     missing = [name for name in names if name not in texts]
     if missing:
         raise DataError(f"{source}: no text for the class {', '.join(missing)}")

@@ -12,16 +12,15 @@ from cmelt_plugin.data.files import atomic_path, write_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit
 from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_intervals
-from cmelt_plugin.evaluation.metrics.multi_label import figures_of
+from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.options import CommandFacts
-from cmelt_plugin.evaluation.result_files import Result, Scores, write_result
+from cmelt_plugin.evaluation.result_files import EMBEDDINGS_FILE, Result, Scores, write_result
 from cmelt_plugin.evaluation.shift import PAIRS, matched_targets
 from cmelt_plugin.evaluation.zero_shot.class_texts import ClassTexts
 from cmelt_plugin.evaluation.zero_shot.same_classes import same_classes
 
 TEXTS_FILE = "class_texts.json"
-EMBEDDINGS_FILE = "embeddings.npz"
 
 
 class Thresholds(NamedTuple):
@@ -150,14 +149,14 @@ def _evaluate(
     notes: Sequence[str],
 ) -> Evaluation:
     values = None if thresholds is None else thresholds.values
-    figures = figures_of(labels, scores, names, values)
+    every = classification_metrics(labels, scores, names, values)
     metrics = {
-        "macro_auc": figures.macro_auc,
-        "macro_auc_10": figures.macro_auc_10,
-        "macro_auprc": figures.macro_auprc,
-        "macro_f1": figures.macro_f1,
-        "accuracy": figures.accuracy,
-        "exact_match": figures.exact_match,
+        "macro_auc": every.macro_auc,
+        "macro_auc_10": every.macro_auc_10,
+        "macro_auprc": every.macro_auprc,
+        "macro_f1": every.macro_f1,
+        "accuracy": every.accuracy,
+        "exact_match": every.exact_match,
     }
     intervals: dict[str, tuple[float, float]] = {}
     if facts.bootstrap:
@@ -166,8 +165,8 @@ def _evaluate(
     if thresholds is not None:
         settings = {**settings, "thresholds": thresholds.source}
         all_notes.append(f"Thresholds of F1 and accuracy were chosen on {thresholds.source}.")
-        if figures.undecided:
-            all_notes.append(f"No threshold, for want of positive validation records: {', '.join(figures.undecided)}.")
+        if every.undecided:
+            all_notes.append(f"No threshold, for want of positive validation records: {', '.join(every.undecided)}.")
     result = Result(
         kind=kind,
         model=facts.model,
@@ -186,8 +185,8 @@ def _evaluate(
         },
         metrics={name: value for name, value in metrics.items() if value is not None},
         intervals=intervals,
-        per_class={name: {k: v for k, v in entry._asdict().items()} for name, entry in figures.per_class.items()},
-        excluded=figures.excluded,
+        per_class={name: {k: v for k, v in entry._asdict().items()} for name, entry in every.per_class.items()},
+        excluded=every.excluded,
         notes=all_notes,
         command=facts.command,
     )

@@ -28,8 +28,8 @@ def same_classes(names: Sequence[str], label_set: str, other_names: Sequence[str
     if label_set == other_label_set:
         return {name: name for name in names if name in other_names}
     if label_set == "code" and other_label_set in _FOR_CODE:
-        found = _FOR_CODE[other_label_set]
-        return {name: found[name] for name in names if found.get(name) in other_names}
+        counterparts = _FOR_CODE[other_label_set]
+        return {name: counterparts[name] for name in names if counterparts.get(name) in other_names}
     return {
         name: name
         for name in names

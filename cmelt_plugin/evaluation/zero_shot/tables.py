@@ -1,40 +1,20 @@
-"""Tables of zero-shot results, as texts: rows of a Markdown page and of CSV files. Figures are percentages."""
+"""Tables of zero-shot results, as texts: rows of a Markdown page and of CSV files. Numbers are percentages."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from cmelt_plugin.evaluation.metrics.multi_label import MANY_POSITIVES
+from cmelt_plugin.evaluation.report.own_rows import extend
 from cmelt_plugin.evaluation.report.published import published_tables
-from cmelt_plugin.evaluation.report.published_rows import DASH, compare
-from cmelt_plugin.evaluation.report.table_formats import comma_separated, markdown
 from cmelt_plugin.evaluation.result_files import Result, StoredResult
 from cmelt_plugin.evaluation.shift import PAIRS
+from cmelt_plugin.evaluation.tables import DASH, TextTable, percent
 
 
-class TableTexts(NamedTuple):
-    """A table: its heading, column names and rows."""
-
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-
-    def markdown(self) -> str:
-        return f"## {self.title}\n\n{markdown(self.head, self.rows)}"
-
-    def csv(self) -> str:
-        return comma_separated(self.head, [["" if cell == DASH else cell for cell in row] for row in self.rows])
-
-
-def percent(value: float | None, digits: int = 2) -> str:
-    """0.7616 → "76.16"; a dash for what is not defined."""
-    return DASH if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}"
-
-
-def summary_table(named: Sequence[tuple[str, Result]]) -> TableTexts:
+def summary_table(named: Sequence[tuple[str, Result]]) -> TextTable:
     """One row per set: sizes, macro AUC with its interval, and what it leaves out."""
     head = [
         "set",
@@ -74,10 +54,10 @@ def summary_table(named: Sequence[tuple[str, Result]]) -> TableTexts:
                 " ".join(result.excluded) or DASH,
             ]
         )
-    return TableTexts("Zero-shot classification (%)", head, rows)
+    return TextTable("Zero-shot classification (%)", head, rows)
 
 
-def class_table(named: Sequence[tuple[str, Result]]) -> TableTexts:
+def class_table(named: Sequence[tuple[str, Result]]) -> TextTable:
     """One row per class of every set."""
     head = ["set", "class", "positives", "negatives", "AUC", "low", "high", "AP", "prevalence", "threshold", "F1"]
     rows = []
@@ -100,22 +80,22 @@ def class_table(named: Sequence[tuple[str, Result]]) -> TableTexts:
                     percent(entry["f1"]),
                 ]
             )
-    return TableTexts("Classes (%)", head, rows)
+    return TextTable("Classes (%)", head, rows)
 
 
-def shift_table(results: Sequence[Result]) -> TableTexts:
+def shift_table(results: Sequence[Result]) -> TextTable:
     """The layout of paper Table 4: a column per pair of source and target, our row, and what it rests on."""
-    found = {(result.settings["source"], result.label_set): result for result in results}
-    pairs = [pair for pair in PAIRS if pair in found]
+    by_pair = {(result.settings["source"], result.label_set): result for result in results}
+    pairs = [pair for pair in PAIRS if pair in by_pair]
     head = ["source domain → target domain", "zero-shot", "training ratio", *(f"{s} → {t}" for s, t in pairs)]
 
     def row(title: str, cells: list[str]) -> list[str]:
         return [title, "", "", *cells]
 
     model = results[0].model if results else ""
-    chosen = [found[pair] for pair in pairs]
+    chosen = [by_pair[pair] for pair in pairs]
     intervals = [result.intervals.get("macro_auc", (None, None)) for result in chosen]
-    return TableTexts(
+    return TextTable(
         "Distribution shift (macro AUC, %)",
         head,
         [
@@ -130,26 +110,32 @@ def shift_table(results: Sequence[Result]) -> TableTexts:
     )
 
 
-def prompts_table(named: Sequence[tuple[str, Result]]) -> TableTexts:
+def prompts_table(named: Sequence[tuple[str, Result]]) -> TextTable:
     """Kinds of class texts side by side: a row per set, a column per kind, macro AUC with its interval."""
     kinds = list(dict.fromkeys(result.settings["prompt_kind"] for _, result in named))
-    found = {(name, result.settings["prompt_kind"]): result for name, result in named}
+    by_kind = {(name, result.settings["prompt_kind"]): result for name, result in named}
     rows = []
     for name in dict.fromkeys(name for name, _ in named):
-        of_set = [found.get((name, kind)) for kind in kinds]
+        of_set = [by_kind.get((name, kind)) for kind in kinds]
         first = next(result for result in of_set if result is not None)
         rows.append([name, str(first.n_records), str(first.n_subjects), *map(_with_interval, of_set)])
-    return TableTexts("Class texts compared (macro AUC, %)", ["set", "records", "subjects", *kinds], rows)
+    return TextTable("Class texts compared (macro AUC, %)", ["set", "records", "subjects", *kinds], rows)
 
 
-def published_table(table_id: str, results: Sequence[Result]) -> TableTexts | None:
-    """Our rows below those of paper Table 3 or 4, and how many records ours rest on; None where none of ours belongs there."""
-    table = next(table for table in published_tables() if table.id == table_id)
-    comparison = compare(table, [StoredResult(Path(), result) for result in results])
-    if not comparison.has_own:
-        return None
-    rows = [*comparison.texts(), ["records evaluated here", *comparison.sizes()]]
-    return TableTexts(f"Beside the paper's Table {table.number} ({table.unit})", comparison.heads(), rows)
+def published_comparisons(results: Sequence[Result]) -> dict[str, TextTable]:
+    """Table id → our rows below those of a paper, and how many records ours rest on; tables where none of ours belongs are out.
+
+    Args:
+        results: of one kind.
+    """
+    comparisons = {}
+    for table in published_tables():
+        extended = extend(table, [StoredResult(Path(), result) for result in results])
+        if extended.has_own:
+            rows = [*extended.texts(), ["records evaluated here", *extended.sizes()]]
+            title = f"Beside the paper's Table {table.number} ({table.unit})"
+            comparisons[table.id] = TextTable(title, extended.heads(), rows)
+    return comparisons
 
 
 def _with_interval(result: Result | None) -> str:

@@ -16,7 +16,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding import encoder as encoder_module
 from cmelt_plugin.evaluation.embedding.features import extract_features
 from cmelt_plugin.evaluation.linear_probe.__main__ import main
-from cmelt_plugin.evaluation.linear_probe.train import ProbeSettings, Run, load_probe, seeded_run, train_probe
+from cmelt_plugin.evaluation.linear_probe.train import ProbeRun, ProbeSettings, load_probe, seeded_run, train_probes
 from cmelt_plugin.evaluation.low_data import subset_rows
 from cmelt_plugin.evaluation.metrics.multi_label import macro_auc
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
@@ -26,6 +26,10 @@ from cmelt_plugin.models.pretrained import load_pretrained
 SUPER = ["NORM", "MI", "STTC", "CD", "HYP"]
 CPSC = ["AFIB", "VPC", "NORM", "1AVB", "CRBBB", "STE", "PAC", "CLBBB", "STD"]
 CONFIGURATIONS = sorted((REPOSITORY / "examples" / "linear_probe").glob("*.yaml"))
+
+
+def train_one(features, labels, run, settings=None, valid=None):
+    return train_probes(features, labels, [run], settings or ProbeSettings(), valid)[0]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +75,7 @@ def test_results_are_means_over_seeds_of_probes_tested_once(checkpoint, manifest
         rows = subset_rows(labels["train"], 0.3, "merl", 42 + s)
         settings = ProbeSettings(learning_rate=0.01, batch_size=16, epochs=6)
         valid = (features["valid"], labels["valid"])
-        probes.append(train_probe(features["train"], labels["train"], seeded_run(rows, 3, 32, s, 16), settings, valid))
+        probes.append(train_one(features["train"], labels["train"], seeded_run(rows, 3, 32, s, 16), settings, valid))
         aucs.append(macro_auc(labels["test"], probes[-1].scores(features["test"]), CLASSES).macro)
     assert result.metrics["macro_auc"] == pytest.approx(np.mean(aucs))
     assert result.spread["macro_auc"] == pytest.approx(np.std(aucs, ddof=1))
@@ -275,7 +279,7 @@ def test_the_host_trains_the_same_probe(host, checkpoint, manifest, tmp_path):
 
     weight0, bias0 = initial_head(host, checkpoint, seed, tmp_path)
     settings = ProbeSettings(learning_rate=0.01, batch_size=size, epochs=epochs, select="last")
-    probe = train_probe(features["train"], labels["train"], Run(batches, weight0, bias0), settings)
+    probe = train_one(features["train"], labels["train"], ProbeRun(batches, weight0, bias0), settings)
     np.testing.assert_allclose(probe.weight, state["head.weight"].numpy(), atol=1e-4)
     np.testing.assert_allclose(probe.bias, state["head.bias"].numpy(), atol=1e-4)
     assert np.abs(probe.weight - weight0).max() > 0.02

@@ -12,20 +12,23 @@ from cmelt_plugin.data.batches.rng import epoch_order
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.linear_probe.train import (
     Probe,
+    ProbeRun,
     ProbeSettings,
-    Run,
     _Monitor,
     initial_weights,
     load_probe,
     save_probe,
     seeded_run,
-    train_probe,
     train_probes,
 )
 from cmelt_plugin.evaluation.metrics.multi_label import macro_auc
 from cmelt_plugin.losses.classification import multi_label_loss
 
 LAST = ProbeSettings(batch_size=16, epochs=3, select="last")
+
+
+def train_one(features, labels, run, settings=None, valid=None):
+    return train_probes(features, labels, [run], settings or ProbeSettings(), valid)[0]
 
 
 def problem(seed=0, n=70, dim=6, classes=4, unknown=0.1):
@@ -72,14 +75,14 @@ def test_probes_trained_side_by_side_are_those_trained_alone_with_pytorch(seed, 
 def test_the_loss_falls_and_the_right_direction_is_found():
     features, labels = problem(n=400, unknown=0.0)
     options = ProbeSettings(batch_size=32, epochs=60, select="last", learning_rate=0.01)
-    probe = train_probe(features, labels, seeded_run(np.arange(300), 4, 6, 0, 32), options)
+    probe = train_one(features, labels, seeded_run(np.arange(300), 4, 6, 0, 32), options)
     names = list("abcd")
     assert macro_auc(labels[300:], probe.scores(features[300:]), names).macro > 0.85
 
 
 def test_order_and_initial_weights_come_from_the_seed():
     features, labels = problem()
-    first, again, other = (train_probe(features, labels, seeded_run(np.arange(70), 4, 6, s, 16), LAST) for s in (1, 1, 2))
+    first, again, other = (train_one(features, labels, seeded_run(np.arange(70), 4, 6, s, 16), LAST) for s in (1, 1, 2))
     assert (first.weight == again.weight).all() and (first.bias == again.bias).all()
     assert np.abs(first.weight - other.weight).max() > 1e-3
 
@@ -121,10 +124,10 @@ def test_the_kept_epoch_is_the_earliest_of_best_validation_auc():
     options = ProbeSettings(batch_size=16, epochs=12, learning_rate=0.05)
     run = seeded_run(np.arange(50), 4, 6, 0, 16)
     valid = (features[50:], labels[50:])
-    probe = train_probe(features, labels, run, options, valid)
+    probe = train_one(features, labels, run, options, valid)
     assert len(probe.valid_auc) == 12 and probe.epoch == 1 + int(np.argmax(probe.valid_auc))
     short = ProbeSettings(batch_size=16, epochs=probe.epoch, learning_rate=0.05, select="last")
-    np.testing.assert_allclose(probe.weight, train_probe(features, labels, run, short).weight, atol=1e-6)
+    np.testing.assert_allclose(probe.weight, train_one(features, labels, run, short).weight, atol=1e-6)
     measured = macro_auc(valid[1], probe.scores(valid[0]), list("abcd")).macro
     assert measured == pytest.approx(probe.valid_auc.max())
 
@@ -133,7 +136,7 @@ def test_the_last_epoch_takes_no_look_at_the_validation_split():
     features, labels = problem()
     run = seeded_run(np.arange(70), 4, 6, 0, 16)
     shuffled = (features[::-1].copy(), labels)
-    alone, beside = (train_probe(features, labels, run, LAST, valid) for valid in (None, shuffled))
+    alone, beside = (train_one(features, labels, run, LAST, valid) for valid in (None, shuffled))
     assert (alone.weight == beside.weight).all() and len(beside.valid_auc) == 0
 
 
@@ -142,9 +145,9 @@ def test_without_a_usable_validation_split_best_valid_is_refused():
     run = seeded_run(np.arange(70), 4, 6, 0)
     for valid in (None, (features, np.zeros_like(labels))):
         with pytest.raises(DataError, match="--select last"):
-            train_probe(features, labels, run, ProbeSettings(epochs=1), valid)
+            train_one(features, labels, run, ProbeSettings(epochs=1), valid)
     with pytest.raises(DataError, match="best_valid, last"):
-        train_probe(features, labels, run, ProbeSettings(select="test"))
+        train_one(features, labels, run, ProbeSettings(select="test"))
 
 
 def test_standardised_training_ends_in_a_probe_of_raw_features():
@@ -157,7 +160,7 @@ def test_standardised_training_ends_in_a_probe_of_raw_features():
     deviation[5] = 1  # constant
     scaled = ((features - mean) / deviation).astype(np.float32)
     weight, bias = plain_training(scaled, labels, run.batches, run.weight0, run.bias0, options)
-    probe = train_probe(features, labels, run, options)
+    probe = train_one(features, labels, run, options)
     np.testing.assert_allclose(probe.scores(features), scaled @ weight.T + bias, atol=1e-4)
 
 
@@ -177,7 +180,7 @@ def test_runs_of_unequal_batches_and_wrong_shapes_are_refused():
         train_probes(
             features,
             labels,
-            [Run(runs[0].batches, runs[0].weight0, runs[0].bias0)],
+            [ProbeRun(runs[0].batches, runs[0].weight0, runs[0].bias0)],
             ProbeSettings(standardise=True, select="last"),
         )
 
@@ -213,8 +216,8 @@ def test_the_probe_is_the_head_of_the_frozen_classifier():
     with torch.no_grad():
         features = model.features(ecg).numpy()
     weight0, bias0 = (value.detach().clone().numpy() for value in (model.head.weight, model.head.bias))
-    run = Run(seeded_run(np.arange(40), 3, 32, 5, 16).batches, weight0, bias0)
-    probe = train_probe(features, labels.numpy(), run, LAST)
+    run = ProbeRun(seeded_run(np.arange(40), 3, 32, 5, 16).batches, weight0, bias0)
+    probe = train_one(features, labels.numpy(), run, LAST)
 
     encoder = {name: value.clone() for name, value in model.ecg_encoder.state_dict().items()}
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=LAST.learning_rate)

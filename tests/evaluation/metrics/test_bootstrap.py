@@ -17,7 +17,7 @@ from cmelt_plugin.evaluation.metrics.bootstrap import (
     resampled_sums,
     subject_groups,
 )
-from cmelt_plugin.evaluation.metrics.multi_label import figures_of
+from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics
 
 NAMES = ["a", "b", "rare"]
 
@@ -112,7 +112,7 @@ def test_intervals_hold_every_figure_that_is_defined_and_no_other():
     intervals = bootstrap_intervals(labels, scores, NAMES, n=50, thresholds=thresholds)
     macros = {"macro_auc", "macro_auc_10", "macro_auprc", "macro_f1", "accuracy", "exact_match"}
     assert set(intervals) == macros | {"auc/a", "auc/b", "auprc/a", "auprc/b", "f1/a"}
-    figures = figures_of(labels, scores, NAMES, thresholds)
+    figures = classification_metrics(labels, scores, NAMES, thresholds)
     for name in macros:
         low, high = intervals[name]
         assert low < getattr(figures, name) < high
@@ -132,7 +132,7 @@ def test_sums_are_over_the_same_resamples():
     thresholds = np.array([2.0, 4.0, 3.0])
     known = ~np.isnan(labels)
     right = known & ((scores >= thresholds) == (labels == 1))
-    sums = resampled_sums(np.stack([right.sum(axis=1), known.sum(axis=1)], axis=1), subjects, n=30, seed=5)
+    sums = resampled_sums(np.stack([right.sum(axis=1), known.sum(axis=1)], axis=1), subject_groups(40, subjects), 30, 5)
     samples = bootstrap_samples(labels, scores, NAMES, subjects, n=30, seed=5, thresholds=thresholds)
     np.testing.assert_allclose(sums[:, 0] / sums[:, 1], samples["accuracy"])
 

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.cinc2021 import (
     ABBREVIATIONS,
-    cinc_interval,
     cinc_score,
     load_cinc_weights,
     match_classes,
     sinus_rhythm_index,
 )
-from cmelt_plugin.evaluation.metrics.multi_label import figures_of
+from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics
 
 CLASSES = ["164889003", "733534002|164909002", "426783006"]  # AF, CLBBB = LBBB, NSR
 WEIGHTS = np.array([[1.0, 0.5, 0.2], [0.5, 1.0, 0.1], [0.2, 0.1, 1.0]])
@@ -52,7 +51,7 @@ def test_equals_the_official_scoring_code(real_data):
         score = cinc_score(labels, decisions, weights, sinus_rhythm_index(classes))
         assert score == pytest.approx(case["challenge_metric"], abs=1e-9)
         # The official area, precision, F-measure and (exact-match) accuracy are ours too, where every class occurs.
-        figures = figures_of(labels, np.array(case["scores"]), classes, np.full(len(classes), 0.5))
+        figures = classification_metrics(labels, np.array(case["scores"]), classes, np.full(len(classes), 0.5))
         assert figures.excluded == []
         assert figures.macro_auc == pytest.approx(case["auroc"], abs=1e-9)
         assert figures.macro_auprc == pytest.approx(case["auprc"], abs=1e-9)
@@ -93,16 +92,6 @@ def test_by_hand():
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="do not fit"):
         cinc_score(np.zeros((2, 3), bool), np.zeros((2, 2), bool), WEIGHTS, 2)
-
-
-def test_the_interval_contains_the_score_and_resamples_subjects():
-    rng = np.random.default_rng(0)
-    labels = rng.random((80, 3)) < 0.4
-    decisions = labels ^ (rng.random((80, 3)) < 0.2)
-    low, high = cinc_interval(labels, decisions, WEIGHTS, 2, [str(i // 2) for i in range(80)], n=300)
-    assert low < cinc_score(labels, decisions, WEIGHTS, 2) < high
-    tight = cinc_interval(np.tile(labels, (5, 1)), np.tile(decisions, (5, 1)), WEIGHTS, 2, n=300)
-    assert tight[1] - tight[0] < high - low
 
 
 def test_classes_are_found_by_code_or_abbreviation_and_equivalent_ones_are_one(tmp_path):

@@ -7,11 +7,11 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score, r
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.finetuned.table import classifier_table
-from cmelt_plugin.evaluation.finetuned.validation import JudgingOptions
+from cmelt_plugin.evaluation.finetuned.validation import ClassifierEvaluationOptions
 from cmelt_plugin.evaluation.metrics.cinc2021 import load_cinc_weights
-from cmelt_plugin.evaluation.metrics.classifier import CincScoring, judge_scores, probabilities, ratio_interval
+from cmelt_plugin.evaluation.metrics.classifier import CincScoring, evaluate_classifier, probabilities, ratio_interval
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
-from tests.evaluation.subset_ranks import classification_of_rank, identification_of_rank
+from tests.evaluation.validation_ranks import classification_of_rank, identification_of_rank
 from tests.losses.ranks import two_ranks
 
 NAMES = ["A", "B", "C"]
@@ -36,7 +36,7 @@ def test_figures_against_scikit_learn():
     labels, logits = example()
     scores = probabilities(logits, False)
     thresholds = np.array([0.3, 0.5, 0.6])
-    judgement = judge_scores(labels, scores, NAMES, thresholds=thresholds)
+    evaluation = evaluate_classifier(labels, scores, NAMES, thresholds=thresholds)
     calls = scores >= thresholds
     expected = {
         "macro_auc": roc_auc_score(labels, scores, average="macro"),
@@ -46,16 +46,16 @@ def test_figures_against_scikit_learn():
         "exact_match": accuracy_score(labels, calls),
     }
     for name, value in expected.items():
-        assert judgement.metrics[name] == pytest.approx(value, abs=1e-9), name
-    logged = judgement.logged()
+        assert evaluation.metrics[name] == pytest.approx(value, abs=1e-9), name
+    logged = evaluation.logged()
     assert logged["auc_B"] == pytest.approx(roc_auc_score(labels[:, 1], scores[:, 1]), abs=1e-9)
     assert logged["classes_without_auc"] == 0
-    assert (judgement.n_records, judgement.n_subjects) == (60, 60)
+    assert (evaluation.n_records, evaluation.n_subjects) == (60, 60)
 
 
 def test_without_thresholds_there_is_no_figure_that_needs_decisions():
     labels, logits = example()
-    assert set(judge_scores(labels, probabilities(logits, False), NAMES).metrics) == {
+    assert set(evaluate_classifier(labels, probabilities(logits, False), NAMES).metrics) == {
         "macro_auc",
         "macro_auprc",
         "macro_auc_10",
@@ -67,12 +67,12 @@ def test_figures_at_thresholds_chosen_on_the_same_records_carry_another_name():
     labels, logits = example(informative=0.0)
     scores = probabilities(logits, False)
     chosen = choose_thresholds(labels, scores)
-    here = judge_scores(labels, scores, NAMES, thresholds=chosen, chosen_here=True, n_bootstrap=20)
+    here = evaluate_classifier(labels, scores, NAMES, thresholds=chosen, chosen_here=True, n_bootstrap=20)
     assert {"macro_f1_at_chosen", "accuracy_at_chosen", "exact_match_at_chosen", "macro_auc"} <= set(here.metrics)
     assert "macro_f1" not in here.metrics and "macro_f1" not in here.intervals
     assert "macro_f1_at_chosen" in here.intervals
     fresh, more = example(seed=1, informative=0.0)
-    there = judge_scores(fresh, probabilities(more, False), NAMES, thresholds=chosen)
+    there = evaluate_classifier(fresh, probabilities(more, False), NAMES, thresholds=chosen)
     assert here.metrics["macro_f1_at_chosen"] > there.metrics["macro_f1"]
     assert "(thresholds chosen on these records)" in classifier_table(here, "x")
 
@@ -84,43 +84,43 @@ def test_exclusive_classes_are_decided_by_the_largest_probability():
     labels = np.eye(3, dtype=np.float32)[target]
     labels[4] = np.nan
     known = np.arange(50) != 4
-    judgement = judge_scores(
+    evaluation = evaluate_classifier(
         labels, probabilities(logits, True), NAMES, multi_class=True, thresholds=np.ones(3), n_bootstrap=50
     )
     calls = logits.argmax(axis=1)
-    assert judgement.metrics["accuracy"] == pytest.approx(accuracy_score(target[known], calls[known]))
-    assert judgement.metrics["macro_f1"] == pytest.approx(f1_score(target[known], calls[known], average="macro"))
-    low, high = judgement.intervals["accuracy"]
-    assert low < judgement.metrics["accuracy"] < high
-    assert "exact_match" not in judgement.metrics
+    assert evaluation.metrics["accuracy"] == pytest.approx(accuracy_score(target[known], calls[known]))
+    assert evaluation.metrics["macro_f1"] == pytest.approx(f1_score(target[known], calls[known], average="macro"))
+    low, high = evaluation.intervals["accuracy"]
+    assert low < evaluation.metrics["accuracy"] < high
+    assert "exact_match" not in evaluation.metrics
 
 
 def test_classes_without_positives_are_left_out_and_named():
     """D-E8."""
     labels, logits = example()
     labels[:, 2] = 0
-    judgement = judge_scores(labels, probabilities(logits, False), NAMES)
+    evaluation = evaluate_classifier(labels, probabilities(logits, False), NAMES)
     aucs = [roc_auc_score(labels[:, c], logits[:, c]) for c in (0, 1)]
-    assert judgement.metrics["macro_auc"] == pytest.approx(np.mean(aucs))
-    assert judgement.logged()["classes_without_auc"] == 1 and "auc_C" not in judgement.logged()
-    assert "no AUROC (no positives or no negatives), left out of the means: C" in classifier_table(judgement, "x")
+    assert evaluation.metrics["macro_auc"] == pytest.approx(np.mean(aucs))
+    assert evaluation.logged()["classes_without_auc"] == 1 and "auc_C" not in evaluation.logged()
+    assert "no AUROC (no positives or no negatives), left out of the means: C" in classifier_table(evaluation, "x")
 
 
 def test_intervals_resample_subjects():
     labels, logits = example(200)
     scores = probabilities(logits, False)
-    alone = judge_scores(labels, scores, NAMES, n_bootstrap=300)
+    alone = evaluate_classifier(labels, scores, NAMES, n_bootstrap=300)
     # Every record ten times under the subject of the first: no more information than before.
     copies = np.repeat(np.arange(200), 10)
     subjects = [f"s{i}" for i in copies]
-    copied = judge_scores(labels[copies], scores[copies], NAMES, subjects=subjects, n_bootstrap=300)
-    naive = judge_scores(labels[copies], scores[copies], NAMES, n_bootstrap=300)
+    copied = evaluate_classifier(labels[copies], scores[copies], NAMES, subjects=subjects, n_bootstrap=300)
+    naive = evaluate_classifier(labels[copies], scores[copies], NAMES, n_bootstrap=300)
     width = {name: np.ptp(j.intervals["macro_auc"]) for name, j in (("alone", alone), ("copied", copied), ("naive", naive))}
     assert width["copied"] == pytest.approx(width["alone"], rel=0.25)
     assert width["naive"] < 0.5 * width["alone"]
     assert copied.n_subjects == 200
     low, high = alone.intervals["auc/A"]
-    assert low < alone.figures.per_class["A"].auc < high
+    assert low < alone.per_class["A"].auc < high
     assert alone.logged()["macro_auc_low"] == alone.intervals["macro_auc"][0]
 
 
@@ -151,15 +151,15 @@ def test_cinc_score_by_hand(tmp_path):
     scores = np.array([[0.9, 0.1, 0.1], [0.2, 0.1, 0.8], [0.7, 0.4, 0.1]])  # AF right, NSR right, IAVB called AF
     halves = CincScoring.of(classes, weights, names, "0.5")
     # observed 1 + 1 + 0.6 / 2 (two classes true or called), correct 3, all sinus 0.5 / 2 + 1 + 0.5 / 2
-    judgement = judge_scores(labels, scores, names, cinc=halves)
-    assert judgement.metrics["cinc_score"] == pytest.approx((2.3 - 1.5) / (3 - 1.5))
+    evaluation = evaluate_classifier(labels, scores, names, cinc=halves)
+    assert evaluation.metrics["cinc_score"] == pytest.approx((2.3 - 1.5) / (3 - 1.5))
     chosen = CincScoring.of(classes, weights, names)
-    assert "cinc_score" not in judge_scores(labels, scores, names, cinc=chosen).metrics  # no thresholds yet
-    right = judge_scores(labels, scores, names, cinc=chosen, thresholds=np.array([0.8, 0.3, 0.5]))
+    assert "cinc_score" not in evaluate_classifier(labels, scores, names, cinc=chosen).metrics  # no thresholds yet
+    right = evaluate_classifier(labels, scores, names, cinc=chosen, thresholds=np.array([0.8, 0.3, 0.5]))
     assert right.metrics["cinc_score"] == pytest.approx(1.0)
-    here = judge_scores(labels, scores, names, cinc=chosen, thresholds=np.array([0.8, 0.3, 0.5]), chosen_here=True)
+    here = evaluate_classifier(labels, scores, names, cinc=chosen, thresholds=np.array([0.8, 0.3, 0.5]), chosen_here=True)
     assert "cinc_score_at_chosen" in here.metrics and "cinc_score" not in here.metrics
-    fixed = judge_scores(labels, scores, names, cinc=halves, thresholds=np.ones(3), chosen_here=True, n_bootstrap=30)
+    fixed = evaluate_classifier(labels, scores, names, cinc=halves, thresholds=np.ones(3), chosen_here=True, n_bootstrap=30)
     assert "cinc_score" in fixed.metrics and "cinc_score" in fixed.intervals  # 0.5 was not chosen here
     for threshold in ("high", "1.5"):
         with pytest.raises(DataError, match="must be 'validation' or a number between 0 and 1"):
@@ -177,7 +177,7 @@ def test_cinc_score_of_the_challenges_own_code(real_data):
     scoring = CincScoring.of(classes, weights, [names[i] for i in order], "0.5")
     for case in cases:
         labels, calls = (np.asarray(case[key], dtype=np.float32)[:, order] for key in ("labels", "binary"))
-        metrics = judge_scores(labels, calls, [names[i] for i in order], cinc=scoring).metrics
+        metrics = evaluate_classifier(labels, calls, [names[i] for i in order], cinc=scoring).metrics
         assert metrics["cinc_score"] == pytest.approx(case["challenge_metric"], abs=1e-9)
 
 
@@ -194,9 +194,9 @@ def test_two_ranks_give_the_figures_and_thresholds_of_one_process():
     labels[3, 1] = np.nan
     subjects = np.array([f"s{i // 2}" for i in range(21)])
     for options in (
-        JudgingOptions("valid", NAMES, choose=True),
-        JudgingOptions("test", NAMES, thresholds=np.array([0.4, np.nan, 0.5]), n_bootstrap=30),
-        JudgingOptions("test", NAMES, multi_class=True),
+        ClassifierEvaluationOptions("valid", NAMES, choose=True),
+        ClassifierEvaluationOptions("test", NAMES, thresholds=np.array([0.4, np.nan, 0.5]), n_bootstrap=30),
+        ClassifierEvaluationOptions("test", NAMES, multi_class=True),
     ):
         whole = classification_batches(labels, logits, [list(range(21))])
         expected, thresholds = classification_of_rank(options, subjects, whole, 1, False)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cmelt_plugin.evaluation.metrics.multi_label import figures_of, macro_auc
+from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics, macro_auc
 from cmelt_plugin.evaluation.plots.classification import roc_points
 
 
@@ -88,7 +88,7 @@ def test_figures_equal_their_definitions(seed):
     labels[:, 3] = 0  # a class without positives
     scores = rng.integers(0, 6, (30, 4)).astype(float)
     thresholds = np.array([2.0, 3.0, np.nan, 1.0])
-    figures = figures_of(labels, scores, list("abcd"), thresholds)
+    figures = classification_metrics(labels, scores, list("abcd"), thresholds)
     assert figures.excluded[-1] == "d" and figures.undecided == ["c"]
     aucs, precisions, f1s = [], [], []
     for c, name in enumerate("abc"):
@@ -121,7 +121,7 @@ def test_figures_equal_their_definitions(seed):
 
 
 def test_without_thresholds_there_is_nothing_that_needs_decisions():
-    figures = figures_of(np.array([[1], [0]]), np.array([[0.9], [0.1]]), ["a"])
+    figures = classification_metrics(np.array([[1], [0]]), np.array([[0.9], [0.1]]), ["a"])
     assert (figures.macro_f1, figures.accuracy, figures.exact_match, figures.undecided) == (None, None, None, [])
     assert figures.macro_auc == 1.0 and np.isnan(figures.per_class["a"].f1)
 
@@ -130,7 +130,7 @@ def test_a_class_without_positives_is_left_out_of_every_mean_and_named():
     """Counted as 0 or NaN, one absent class (CSN's VB under exact labels) would spoil the mean over the others."""
     labels = np.array([[1, 0], [1, 0], [0, 0], [0, 0]])
     scores = np.array([[0.9, 0.1], [0.8, 0.4], [0.2, 0.3], [0.1, 0.2]])
-    figures = figures_of(labels, scores, ["here", "absent"], np.array([0.5, 0.35]))
+    figures = classification_metrics(labels, scores, ["here", "absent"], np.array([0.5, 0.35]))
     assert (figures.macro_auc, figures.macro_auprc, figures.macro_f1) == (1.0, 1.0, 1.0)
     assert figures.excluded == ["absent"]
     assert figures.per_class["absent"][:2] == (0, 4)
@@ -142,11 +142,11 @@ def test_the_mean_over_classes_with_ten_positives_stands_beside_the_other():
     rng = np.random.default_rng(0)
     labels, scores = np.zeros((40, 3)), rng.normal(size=(40, 3))
     labels[:10, 0], labels[:9, 1], labels[:12, 2] = 1, 1, 1
-    figures = figures_of(labels, scores, ["ten", "nine", "twelve"])
+    figures = classification_metrics(labels, scores, ["ten", "nine", "twelve"])
     expected = [pair_auc(labels[:, c], scores[:, c]) for c in range(3)]
     assert figures.macro_auc == pytest.approx(np.mean(expected))
     assert figures.macro_auc_10 == pytest.approx((expected[0] + expected[2]) / 2)
-    assert np.isnan(figures_of(labels[:, 1:2], scores[:, 1:2], ["nine"]).macro_auc_10)
+    assert np.isnan(classification_metrics(labels[:, 1:2], scores[:, 1:2], ["nine"]).macro_auc_10)
 
 
 def test_a_softmax_over_classes_changes_the_auc_so_raw_logits_must_be_given():
@@ -160,4 +160,4 @@ def test_a_softmax_over_classes_changes_the_auc_so_raw_logits_must_be_given():
 
 def test_thresholds_of_another_number_of_classes_are_refused():
     with pytest.raises(ValueError, match="thresholds"):
-        figures_of(np.array([[1], [0]]), np.ones((2, 1)), ["a"], np.array([0.5, 0.5]))
+        classification_metrics(np.array([[1], [0]]), np.ones((2, 1)), ["a"], np.array([0.5, 0.5]))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmelt_plugin.evaluation.metrics.multi_label import figures_of
+from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 
 
@@ -56,11 +56,11 @@ def test_thresholds_come_from_validation_data_and_scoring_chooses_none():
     labels, scores = (rng.random((2, 60, 8)) < 0.3).astype(float), rng.normal(size=(2, 60, 8))
     names = [str(c) for c in range(8)]
     thresholds = choose_thresholds(labels[0], scores[0])
-    honest = figures_of(labels[1], scores[1], names, thresholds)
-    flattered = figures_of(labels[1], scores[1], names, choose_thresholds(labels[1], scores[1]))
+    honest = classification_metrics(labels[1], scores[1], names, thresholds)
+    flattered = classification_metrics(labels[1], scores[1], names, choose_thresholds(labels[1], scores[1]))
     assert honest.macro_f1 < flattered.macro_f1 - 0.05
     assert [honest.per_class[name].threshold for name in names] == thresholds.tolist()
-    assert inspect.signature(figures_of).parameters["thresholds"].default is None
+    assert inspect.signature(classification_metrics).parameters["thresholds"].default is None
 
 
 def test_scores_that_do_not_fit_are_refused():

@@ -14,7 +14,7 @@ from cmelt_plugin.data.files import write_json
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding import encoder as encoder_module
-from cmelt_plugin.evaluation.metrics.multi_label import figures_of
+from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.result_files import read_result, read_results
 from cmelt_plugin.evaluation.zero_shot.__main__ import main
@@ -230,7 +230,7 @@ def test_shift_restricts_the_target_to_its_matched_classes(run, sets):
     matched = ["NORM", "1AVB", "CRBBB", "STE", "CLBBB", "STD"]  # Table 11, Super → CPSC, in the order of the target
     stored = found["ptb-xl-super", "cpsc2018"]
     columns = [CPSC.index(name) for name in matched]
-    expected = figures_of(plain.scores().labels[:, columns], plain.scores().scores[:, columns], matched)
+    expected = classification_metrics(plain.scores().labels[:, columns], plain.scores().scores[:, columns], matched)
     assert list(stored.result.per_class) == matched == stored.scores().names
     assert stored.result.metrics["macro_auc"] == pytest.approx(expected.macro_auc)
     assert stored.result.settings["zero_shot"] is True and "macro_auc" in stored.result.intervals

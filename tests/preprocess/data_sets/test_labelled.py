@@ -9,8 +9,10 @@ import pytest
 
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import fingerprint, read_json
+from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import load_prompts
+from cmelt_plugin.prompts.copies import copied_kind
 from preprocess.data_sets.labelled import (
     LabelTable,
     add_labelled_arguments,
@@ -19,7 +21,6 @@ from preprocess.data_sets.labelled import (
     settle_defaults,
 )
 from preprocess.data_sets.source import records_table
-from preprocess.packing.recording import Recording
 from tests.preprocess.mimic_layout import make_ecg
 
 LEADS = ["I", "II", "III", "aVR", "aVL", "aVF", *(f"V{i}" for i in range(1, 7))]
@@ -70,7 +71,8 @@ def test_labels_follow_the_record(tmp_path, capsys):
     assert build(tmp_path, record_id=[list("abcd")[i] for i in order], values=VALUES[order]) == 0
     found = labels_by_id(tmp_path / "m")
     assert all(np.array_equal(found[name], row, equal_nan=True) for name, row in zip("abcd", VALUES))
-    assert read_json(tmp_path / "m" / "labels.json") == {"label_set": "ptb-xl-super", "names": SUPER}
+    labels = read_json(tmp_path / "m" / "labels.json")
+    assert (labels["label_set"], labels["names"], copied_kind(tmp_path / "m")) == ("ptb-xl-super", SUPER, "description")
     assert read_json(tmp_path / "m" / "prompts.json") == load_prompts("ptb-xl-super")
     out = capsys.readouterr().out
     assert "train: 2 records, 0 without a row in the labels of made-up" in out

@@ -1,4 +1,4 @@
-"""The figures of the paper's Tables 1 to 8, to stand beside one's own."""
+"""Results that papers print, to stand beside one's own: a JSON file a paper, in this folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from cmelt_plugin.data.files import read_json
 
-TABLES_FILE = Path(__file__).with_name("cmelt_tables.json")
+FOLDER = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A method's figures; None where the paper gives none. ``spread`` is a standard deviation."""
+    """A method's results; None where the paper gives none. ``spread`` is a standard deviation."""
 
     method: str
     values: list[float | None]
@@ -40,12 +40,13 @@ class Table:
     """A published table, in percent.
 
     Attributes:
-        id: ``1-dx``, ``1-id``, ``2`` … ``8``.
+        id: names the table among those of all papers, and its files.
         number: the paper's number.
         title, unit: for headings.
         metric: the name in ``Result.metrics`` that the table shows.
-        columns, rows: the figures.
-        grid: name of the ablation grid, for Tables 6 to 8.
+        columns, rows: the numbers.
+        grid: name of the ablation grid, for tables of ablations.
+        source: the paper.
     """
 
     id: str
@@ -56,18 +57,23 @@ class Table:
     columns: list[Column]
     rows: list[Row]
     grid: str = ""
+    source: str = ""
 
 
-def published_tables() -> list[Table]:
-    """Tables 1 to 8 of the C-MELT paper, with every method they list."""
-    tables = []
-    for entry in read_json(TABLES_FILE)["tables"]:
-        columns = [Column(**column) for column in entry.pop("columns")]
-        rows = [Row(**row) for row in entry.pop("rows")]
-        tables.append(Table(columns=columns, rows=rows, **entry))
-    return tables
+def published_tables(folder: Path = FOLDER) -> list[Table]:
+    """The tables of all papers, with every method they list.
 
-
-def source() -> str:
-    """Where the figures come from."""
-    return str(read_json(TABLES_FILE)["source"])
+    Raises:
+        ValueError: two tables have the same id.
+    """
+    tables: dict[str, Table] = {}
+    for path in sorted(folder.glob("*.json")):
+        paper = read_json(path)
+        for entry in paper["tables"]:
+            columns = [Column(**column) for column in entry.pop("columns")]
+            rows = [Row(**row) for row in entry.pop("rows")]
+            table = Table(columns=columns, rows=rows, source=str(paper["source"]), **entry)
+            if table.id in tables:
+                raise ValueError(f"{path.name}: table {table.id} is also one of {tables[table.id].source}")
+            tables[table.id] = table
+    return list(tables.values())

@@ -8,11 +8,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from cmelt_plugin.evaluation.finetuned.validation import ClassificationSubset, IdentificationSubset, JudgingOptions
-from cmelt_plugin.evaluation.validation import GatheredSubset
+from cmelt_plugin.evaluation.finetuned.validation import (
+    ClassifierEvaluationOptions,
+    ClassifierValidation,
+    IdentificationValidation,
+)
+from cmelt_plugin.evaluation.validation import ValidationPass
 
 
-class Squares(GatheredSubset):
+class Squares(ValidationPass):
     """Sum of the squares of the record numbers."""
 
     def rows(self, model: Any, sample: dict[str, Any], out: Any) -> dict[str, Tensor]:
@@ -30,19 +34,19 @@ def metrics_of_rank(batches: list[list[int]], n_batches: int) -> dict[str, float
 
 
 def classification_of_rank(
-    options: JudgingOptions, subjects: Any, batches: list[dict[str, Tensor]], n_batches: int, distributed: bool
+    options: ClassifierEvaluationOptions, subjects: Any, batches: list[dict[str, Tensor]], n_batches: int, distributed: bool
 ) -> tuple[dict[str, float], Any]:
     """Figures and thresholds of a classification subset; each batch is ``id``, ``logits``, ``labels``."""
-    subset = ClassificationSubset(n_batches, dist.group.WORLD if distributed else None, options, subjects)
+    subset = ClassifierValidation(n_batches, dist.group.WORLD if distributed else None, options, subjects)
     figures = _feed(subset, batches, n_batches)
     return figures, subset.thresholds
 
 
 def identification_of_rank(subjects: Any, batches: list[dict[str, Tensor]], n_batches: int, distributed: bool):
     """Figures of an identification subset; each batch is ``id``, ``features``."""
-    return _feed(IdentificationSubset(n_batches, dist.group.WORLD if distributed else None, subjects), batches, n_batches)
+    return _feed(IdentificationValidation(n_batches, dist.group.WORLD if distributed else None, subjects), batches, n_batches)
 
 
-def _feed(subset: GatheredSubset, batches: list[dict[str, Tensor]], n_batches: int) -> dict[str, float]:
+def _feed(subset: ValidationPass, batches: list[dict[str, Tensor]], n_batches: int) -> dict[str, float]:
     padded = [*batches, *[{}] * (n_batches - len(batches))]
     return [subset.add(None, batch, batch) for batch in padded][-1]

@@ -1,13 +1,20 @@
-"""A table of texts as Markdown, CSV or LaTeX."""
+"""Tables of texts as Markdown, CSV and LaTeX: the only writer of tables in result folders, benchmarks and ablations."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
+from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import printable
+
+DASH = "–"
+"""A cell without a value."""
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -28,13 +35,46 @@ _LATEX = {
 }
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A pipe table; the first column is aligned left, the others right."""
+class TextTable(NamedTuple):
+    """A table: its heading, column names and rows."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> str:
+        return f"## {self.title}\n\n{markdown(self.head, self.rows)}"
+
+    def csv(self) -> str:
+        return comma_separated(self.head, [["" if cell == DASH else cell for cell in row] for row in self.rows])
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """0.7616 → "76.16"; a dash for what is not defined."""
+    return DASH if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}"
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write files of UTF-8 text, name → content, each whole or not at all; return their paths."""
+    for name, text in texts.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return [folder / name for name in texts]
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: bool = True) -> str:
+    """A pipe table.
+
+    Args:
+        head: names of the columns.
+        rows: the cells.
+        numeric: align all columns but the first right; False: all left.
+    """
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(map(markdown_text, cells)) + " |"
 
-    rule = "|---|" + "---:|" * (len(head) - 1)
+    rule = "|---|" + ("---:|" if numeric else "---|") * (len(head) - 1)
     return "\n".join([line(head), rule, *map(line, rows)]) + "\n"
 
 
