@@ -33,7 +33,8 @@ READING = [name for name in NAMES if CASES[name].text_encoder is not None]
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory) -> Path:
     """Records of which one is short, several with one report."""
-    return write_manifest(tmp_path_factory.mktemp("systems") / "m", n_records=12, n_reports=6, short_row=6, labels=True)
+    splits = ("train", "valid", "test")
+    return write_manifest(tmp_path_factory.mktemp("m") / "m", 12, n_reports=6, splits=splits, short_row=6, labels=True)
 
 
 @pytest.fixture(scope="module")
@@ -163,11 +164,13 @@ def assert_same_step(steps: list[dict[str, Any]], alone: dict[str, Any], countin
     """Equal loss and gradients before the trainer divides by the rows, and the same statistics left behind."""
     assert sum(step["sample_size"] for step in steps) == alone["sample_size"]
     torch.testing.assert_close(sum(step["loss"] for step in steps), alone["loss"], rtol=1e-4, atol=1e-5)
+    # What batch norm cancels is rounding alone, in sums as large as the other gradients.
+    atol = 3e-5 * max(1.0, *(float(gradient.abs().max()) for gradient in alone["gradients"].values() if gradient is not None))
     for key, expected in alone["gradients"].items():
         gradients = [step["gradients"][key] for step in steps if step["gradients"][key] is not None]
         assert bool(gradients) == (expected is not None), key
         if gradients:
-            torch.testing.assert_close(sum(gradients), expected, rtol=2e-3, atol=3e-5, msg=lambda m, n=key: f"{n}: {m}")
+            torch.testing.assert_close(sum(gradients), expected, rtol=2e-3, atol=atol, msg=lambda m, n=key: f"{n}: {m}")
     for rank in counting:
         for key, expected in alone["buffers"].items():
             torch.testing.assert_close(steps[rank]["buffers"][key], expected, rtol=1e-4, atol=1e-5, msg=key)
@@ -210,7 +213,7 @@ def test_an_exported_model_is_the_same_bit_for_bit(name: str, checkpoints, tmp_p
 
 @pytest.mark.parametrize("name", READING)
 def test_it_is_evaluated_by_every_command(name: str, checkpoints, directory, tmp_path) -> None:
-    common = ["--checkpoint", str(checkpoints[name]), "--manifest", str(directory), "--split", "valid", "--bootstrap", "0"]
+    common = ["--checkpoint", str(checkpoints[name]), "--manifest", str(directory), "--bootstrap", "0"]
     assert zero_shot.main([*common, "--thresholds-from", "none", "--results", str(tmp_path / "zero_shot")]) == 0
     assert retrieve.main([*common, "--results", str(tmp_path / "retrieval")]) == 0
     probe = ["--fraction", "1.0", "--seeds", "1", "--epochs", "2", "--results", str(tmp_path / "probe")]
