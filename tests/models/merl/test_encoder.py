@@ -36,7 +36,7 @@ def test_a_classifier_reads_the_features_of_the_pretrained_model(kind: str, norm
     torch.testing.assert_close(classifier(ecg, n_samples)["features"], features)
     torch.testing.assert_close(classifier.ecg_features(ecg, n_samples), features)
     assert (cfg.encoder, cfg.pool, classifier.signal) == ("merl", "mean", model.signal)
-    assert classifier.signal.normalisation == normalisation
+    assert classifier.signal.normalisation == model.signal.normalisation == normalisation
     # A checkpoint of the classifier stands alone, and can be trained further.
     cfg.pretrained = str(tmp_path / "gone.pt")
     again = saved(classifier, "cmelt_classifier", tmp_path / "classifier.pt")
