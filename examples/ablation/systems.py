@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from cmelt_plugin.evaluation.report.table_formats import markdown
 from steps import REPOSITORY, Command, host_command, needs_cpu_switch, run_commands
 
 from cmelt_plugin import option_types, registry
@@ -26,6 +25,7 @@ from cmelt_plugin.data.directory.own_files import LABELS_FILE, REPORTS_FILE
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.result_files import Result, read_results
+from cmelt_plugin.evaluation.tables import markdown
 
 CONFIGURATIONS = REPOSITORY / "examples" / "pretrain"
 FRACTIONS = (0.01, 0.1, 1.0)
