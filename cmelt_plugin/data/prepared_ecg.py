@@ -17,7 +17,8 @@ from cmelt_plugin.data.readers.record_paths import record_stem
 from cmelt_plugin.data.readers.wfdb_header import NO_UNIT
 from cmelt_plugin.data.readers.wfdb_records import WRONG_CHECKSUM, read_wfdb
 from cmelt_plugin.data.resampling import RATES
-from cmelt_plugin.data.signals import STORE_SIGNALS, SignalContract, at_contract_rate, calibrate
+from cmelt_plugin.data.signal_contract import STORE_SIGNALS, SignalContract
+from cmelt_plugin.data.signals import at_contract_rate, calibrate
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE, to_digital
 from cmelt_plugin.errors import DataError
 

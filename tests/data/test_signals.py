@@ -13,7 +13,8 @@ from cmelt_plugin.data.prepared_ecg import prepare_ecg
 from cmelt_plugin.data.readers.contract import Recording, Rejected
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.resampling import resample
-from cmelt_plugin.data.signals import STORE_SIGNALS, SignalContract, at_contract_rate, calibrate
+from cmelt_plugin.data.signal_contract import STORE_SIGNALS, SignalContract
+from cmelt_plugin.data.signals import at_contract_rate, calibrate
 from preprocess.packing.recording import SignalOptions, to_row
 
 EIGHT_LEADS = ("II", "I", "V1", "V2", "V3", "V4", "V5", "V6")
