@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from cmelt_plugin.evaluation.report.published import published_tables, source
+from cmelt_plugin.data.files import write_json
+from cmelt_plugin.evaluation.report.published import published_tables
 from cmelt_plugin.evaluation.report.published_rows import compare, lead_set, matches, row_name
 from cmelt_plugin.evaluation.result_files import Result, read_results
 from tests.evaluation.example_results import write_example
@@ -14,7 +15,7 @@ def result(kind, **changes):
     return Result(**{"kind": kind, **values, "n_records": 880, "n_subjects": 800, **changes})
 
 
-def test_published_figures_are_the_papers():
+def test_published_numbers_are_the_papers():
     """Spot checks of every table against the paper, and the shape of each."""
     shape = {name: (len(table.rows), len(table.columns)) for name, table in TABLES.items()}
     assert shape == {
@@ -37,7 +38,17 @@ def test_published_figures_are_the_papers():
     assert [row.values for row in TABLES["5"].rows] == [[92.07], [90.52], [93.61], [96.59], [96.79]]
     assert last["6"].values == [76.81, 63.50, None] and last["6"].spread == [3.96, 6.95, None]
     assert last["8"].values == [69.4, 66.83, 69.43]
-    assert "C-MELT" in source()
+    assert all("C-MELT" in table.source for table in TABLES.values())
+
+
+def test_a_file_a_paper_and_no_two_tables_of_one_name(tmp_path):
+    table = {"id": "a", "number": "1", "title": "t", "unit": "%", "metric": "macro_auc", "columns": [], "rows": []}
+    for paper, name in (("one", "a"), ("two", "b")):
+        write_json(tmp_path / f"{paper}.json", {"source": paper, "tables": [{**table, "id": name}]})
+    assert [(table.id, table.source) for table in published_tables(tmp_path)] == [("a", "one"), ("b", "two")]
+    write_json(tmp_path / "three.json", {"source": "three", "tables": [table]})
+    with pytest.raises(ValueError, match="table a is also one of one"):
+        published_tables(tmp_path)
 
 
 def test_means_of_published_rows_agree_with_their_columns():
