@@ -23,9 +23,9 @@ from cmelt_plugin.data.directory.manifest import LABELS_FILE, Manifest, availabl
 from cmelt_plugin.data.directory.own_files import PROMPTS_FILE
 from cmelt_plugin.data.directory.replacing import replacing
 from cmelt_plugin.data.files import atomic_path, write_json
+from cmelt_plugin.data.text.prompt_copies import copied_kind, write_copy
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import kind_of, load_prompts
-from cmelt_plugin.prompts.copies import copied_kind, write_copy
 from preprocess.data_sets.source import read_csv
 
 VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": np.nan}

@@ -14,12 +14,12 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.classifier.config import ClassifierConfig
-from cmelt_plugin.models.classifier.head import initialise_head
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.encoder_source import DROPOUTS, SIZES, read_encoder
 from cmelt_plugin.modules.conv_layers import parse_conv_layers
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder
 from cmelt_plugin.modules.feature_extractor import ConvStack
+from cmelt_plugin.modules.linear_head import initialise_head
 from cmelt_plugin.modules.pooling import ECG_POOLS, pool_ecg_states
 from cmelt_plugin.optim.depths import set_depth
 
