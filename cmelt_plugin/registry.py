@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cmelt_plugin.errors import DataError
+
 # Everything else a host must know of; each module registers itself when it is imported.
 _REGISTERED_MODULES = (
     "cmelt_plugin.tasks.pretraining",
@@ -58,12 +60,14 @@ class System(Model):
             ECG and report. The default adds nothing.
         released: module that opens weights its authors published; None: there are none.
         reads_text: whether it has a text encoder; False: ECGs alone.
+        is_default: meant where a classifier does not say whose encoder it has, as those of before there were several.
     """
 
     criterions: Mapping[str, str] = field(default_factory=dict)
     inputs: str = "cmelt_plugin.data.batches.inputs:Inputs"
     released: str | None = None
     reads_text: bool = True
+    is_default: bool = False
 
     def inputs_class(self) -> Any:
         return imported(self.inputs)
@@ -94,6 +98,19 @@ def models() -> dict[str, Model]:
 def systems() -> dict[str, System]:
     """All systems by name."""
     return {name: model for name, model in models().items() if isinstance(model, System)}
+
+
+def system_of_encoder(name: str | None) -> System:
+    """The system whose ECG encoder a classifier has.
+
+    Raises:
+        DataError: there is no system of this name.
+    """
+    found = systems()
+    chosen = found.get(name) if name else next((system for system in found.values() if system.is_default), None)
+    if chosen is None:
+        raise DataError(f"model.encoder must be one of {', '.join(sorted(found))}, not {name!r}")
+    return chosen
 
 
 def register() -> None:

@@ -7,12 +7,14 @@ import pytest
 from report_texts import write_format_1
 
 from cmelt_plugin import verify
-from cmelt_plugin.data.directory.checks import check_directory
 from cmelt_plugin.data.directory.checksums import read_checksums
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.directory.replacing import replacing
+from cmelt_plugin.data.directory.verification import check_directory
 from cmelt_plugin.data.files import fingerprint, read_json, write_json
 from cmelt_plugin.data.text.reports import read_reports, write_reports
+from cmelt_plugin.data.text.statement_spans import StatementTable
+from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from tests.preprocess.packing.test_pack import made_up, pack_made_up
 from tests.preprocess.packing.test_reuse import pack_made_up as pack_store
@@ -153,8 +155,12 @@ def test_statements_added_later_are_no_finding_and_places_of_former_ones_are(tmp
         del manifest["checksums"]
         manifest["fingerprints"][reports.name] = fingerprint(reports)
         write_json(packed / "manifest.json", manifest)
-    token_table([[5]] * len(texts), reports).save(packed / "reports.tiny.npz")
+    spans = StatementTable.of_rows([np.array([[0, 1]])] * len(texts))
+    described = token_table([[5]] * len(texts), reports)
     write_reports(packed, texts, counts, [text.split(" ", 1) for text in texts.to_pylist()])
-    code, lines = run(capsys, packed)
-    assert code == 1 and lines[-1].endswith("1 finding")
-    assert any("reports.tiny.npz: does not hold the statements of reports.parquet" in line for line in lines)
+    for statements, findings in ((None, "no finding"), (spans, "1 finding")):
+        table = TokenTable(described.ids, described.offsets, described.info, statements=statements)
+        table.save(packed / "reports.tiny.npz")
+        code, lines = run(capsys, packed)
+        assert code == (statements is not None) and lines[-1].endswith(findings)
+    assert any("reports.tiny.npz: holds places of other statements than those of reports.parquet" in line for line in lines)

@@ -21,6 +21,7 @@ from cmelt_plugin.errors import DataError
 
 RESULT_FILE = "result.json"
 SCORES_FILE = "scores.npz"
+EMBEDDINGS_FILE = "embeddings.npz"
 FORMAT = 1
 
 KINDS = (

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cmelt_plugin.data.signal_contract import SignalContract
+
 
 class Embedding(NamedTuple):
     """Points in the space that ECGs and texts share, or Gaussians with a diagonal covariance.
@@ -52,15 +54,34 @@ def concatenate(parts: Sequence[Embedding]) -> Embedding:
 
 @runtime_checkable
 class ECGModel(Protocol):
-    """An encoder of ECGs: a classifier, a self-supervised model, the ECG half of an ECG–text model."""
+    """An encoder of ECGs: a classifier, a self-supervised model, the ECG half of an ECG–text model.
 
-    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str = "mean") -> Tensor:
+    A system's model also makes and finds its ECG encoder alone, so that a classifier can be put on it
+    (:mod:`cmelt_plugin.models.classifier`):
+
+    - ``build_encoder(cfg, conv_stack)`` → a module with ``features(ecg, n_samples, pool)``, ``layers()`` and ``width``, and
+      ``signal`` where it is not the usual one;
+    - ``encoder_weights(state)``, of a state dict of the whole model that of this module;
+    - ``resolved_sizes(cfg)``, only where a setting of the encoder may be None: what it then is.
+
+    Its configuration names the encoder's settings: ``encoder_sizes``, which must be those of the pre-trained encoder, and
+    ``encoder_training`` with the classifier's defaults (None: as in pre-training).
+
+    Attributes:
+        pools: ways of pooling, the usual one first.
+        signal: the ECGs it was trained on, and what it does to them.
+    """
+
+    pools: Sequence[str]
+    signal: SignalContract
+
+    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None) -> Tensor:
         """``ecg [B, 12, T]`` mV → pooled states ``[B, width]`` before any projection: what probes and classifiers read.
 
         Args:
             ecg: ``[B, 12, T]`` float32, mV.
             n_samples: ``[B]`` real samples per record; None: none is padded.
-            pool: one of :attr:`pools`.
+            pool: one of :attr:`pools`; None: the first.
         """
         ...
 
@@ -100,6 +121,12 @@ class ECGTextModel(ECGModel, Protocol):
         ...
 
 
+def group_means(points: Tensor, group: Tensor, n_groups: int) -> Tensor:
+    """The mean of the ``points [B, D]`` of each group, ``[n_groups, D]``; ``group [B]`` int64 names each point's."""
+    sums = torch.zeros(n_groups, points.shape[1], device=points.device).index_add_(0, group, points)
+    return sums / torch.bincount(group, minlength=n_groups)[:, None]
+
+
 class CosineSimilarity:
     """Defaults for models whose embeddings are points of unit length: the score is the cosine."""
 
@@ -108,10 +135,7 @@ class CosineSimilarity:
 
     def ensemble(self, texts: Embedding, group: Tensor, n_groups: int) -> Embedding:
         """The mean of the unit-length embeddings of a group, of unit length again (CLIP's prompt ensemble)."""
-        points = F.normalize(texts.mean, dim=-1)
-        sums = torch.zeros(n_groups, points.shape[1], device=points.device).index_add_(0, group, points)
-        counts = torch.bincount(group, minlength=n_groups)
-        return Embedding(F.normalize(sums / counts[:, None], dim=-1))
+        return Embedding(F.normalize(group_means(F.normalize(texts.mean, dim=-1), group, n_groups), dim=-1))
 
     def match_probability(self, similarity: Tensor) -> Tensor | None:
         return None

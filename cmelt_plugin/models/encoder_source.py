@@ -1,42 +1,32 @@
-"""The ECG encoder of a trained model, wherever it is kept: its sizes and its weights."""
+"""The ECG encoder of a trained model, wherever it is kept: whose it is, its settings and its weights."""
 
 from __future__ import annotations
 
 import functools
 import os
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from cmelt_plugin import registry
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.building import own_settings
 from cmelt_plugin.serialization.checkpoint_files import load_state, open_state
-
-SIZES = (
-    "conv_feature_layers",
-    "conv_pos",
-    "conv_pos_groups",
-    "encoder_embed_dim",
-    "encoder_layers",
-    "encoder_attention_heads",
-    "encoder_ffn_embed_dim",
-)
-DROPOUTS = ("dropout", "attention_dropout")
-PREFIX = "ecg_encoder."
 
 
 class EncoderSource(NamedTuple):
     """An ECG encoder as found on disk.
 
     Attributes:
-        sizes: values of :data:`SIZES`.
-        dropouts: values of :data:`DROPOUTS` in its training.
-        weights: state of ``ECGEncoder``.
+        system: the system whose encoder it is.
+        settings: values of :func:`encoder_names`, as in its training.
+        weights: its state dict.
     """
 
-    sizes: dict[str, Any]
-    dropouts: dict[str, float]
+    system: registry.System
+    settings: dict[str, Any]
     weights: dict[str, Tensor]
 
 
@@ -56,9 +46,21 @@ def read_encoder(path: str) -> EncoderSource:
         return _source(path, state["cfg"]["model"], state["model"])
     from cmelt_plugin.models.pretrained import load_pretrained
 
-    model = load_pretrained(path).model
-    values = {name: getattr(model.cfg, name, None) for name in (*SIZES, *DROPOUTS)}
-    return _source(path, values, model.state_dict())
+    loaded = load_pretrained(path)
+    return _source(path, loaded.cfg["model"], loaded.model.state_dict())
+
+
+def encoder_names(system: registry.System) -> list[str]:
+    """The settings that a classifier takes over from a system's ECG encoder: its sizes, and some of its training."""
+    config = system.config_class()
+    return [*config.encoder_sizes, *(name for name, default in config.encoder_training.items() if default is None)]
+
+
+def encoder_settings(system: registry.System, cfg: Any) -> dict[str, Any]:
+    """Values of :func:`encoder_names` in a configuration of the system or of a classifier; none is None."""
+    values = {name: getattr(cfg, name) for name in encoder_names(system)}
+    resolve = getattr(system.model_class(), "resolved_sizes", None)
+    return values if resolve is None else {**values, **resolve(cfg)}
 
 
 def _own_checkpoint(path: str) -> dict[str, Any] | None:
@@ -71,9 +73,14 @@ def _own_checkpoint(path: str) -> dict[str, Any] | None:
 
 
 def _source(path: str, cfg: Mapping[str, Any], state: Mapping[str, Tensor]) -> EncoderSource:
-    weights = {name[len(PREFIX) :]: tensor.clone() for name, tensor in state.items() if name.startswith(PREFIX)}
-    missing = [name for name in (*SIZES, *DROPOUTS) if cfg.get(name) is None]
+    """Of a system, or of a classifier on the encoder of one."""
+    model = registry.models()[cfg["_name"]]
+    system = model if isinstance(model, registry.System) else registry.system_of_encoder(cfg.get("encoder"))
+    weights = {name: tensor.clone() for name, tensor in model.model_class().encoder_weights(state).items()}
+    missing = [name for name in encoder_names(system) if name not in cfg]
+    settings = {} if missing else encoder_settings(system, SimpleNamespace(**cfg))
+    missing += [name for name, value in settings.items() if value is None]
     if not weights or missing:
-        what = f"its configuration lacks {', '.join(missing)}" if weights else "it has no weights named ecg_encoder.…"
+        what = f"its configuration lacks {', '.join(missing)}" if weights else "it has no weights of one"
         raise DataError(f"model.pretrained={path}: holds no ECG encoder of this plugin ({what})")
-    return EncoderSource({name: cfg[name] for name in SIZES}, {name: float(cfg[name]) for name in DROPOUTS}, weights)
+    return EncoderSource(system, settings, weights)

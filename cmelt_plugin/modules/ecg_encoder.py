@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cmelt_plugin.modules.conv_positions import ConvPositionalEncoding
 from cmelt_plugin.modules.feature_extractor import FeatureExtractor, conv_steps
 from cmelt_plugin.modules.masking import TokenMask, gather_tokens, mask_tokens
+from cmelt_plugin.modules.pooling import ECG_POOLS, pool_ecg_states
 from cmelt_plugin.modules.transformer import Encoder
 
 
@@ -79,6 +80,15 @@ class ECGEncoder(nn.Module):
         self.encoder = Encoder(layers, dim, heads, ffn_dim, dropout, attention_dropout, recompute=recompute)
 
     @property
+    def width(self) -> int:
+        """D of the states and features."""
+        return self.post_extract_proj.out_features
+
+    def layers(self) -> list[nn.Module]:
+        """Transformer layers from input to output."""
+        return list(self.encoder.layers)
+
+    @property
     def samples_per_token(self) -> int:
         """Stride of the convolutional stack in samples."""
         stride = 1
@@ -131,6 +141,11 @@ class ECGEncoder(nn.Module):
         """:meth:`tokens` with positions, nothing masked."""
         x, padding = self.tokens(ecg, n_samples)
         return x + self.conv_pos(x), padding
+
+    def features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str = ECG_POOLS[0]) -> Tensor:
+        """``ecg [B, leads, T]`` mV → pooled states ``[B, D]``, nothing masked; ``pool`` is one of :data:`ECG_POOLS`."""
+        encoded = self(ecg, n_samples)
+        return pool_ecg_states(encoded.states, encoded.padding_mask, pool)
 
     def forward(
         self,

@@ -7,7 +7,6 @@ which options of the task say how, is for the system to know (:mod:`cmelt_plugin
 
 import dataclasses
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -25,6 +24,7 @@ from cmelt_plugin.data.text.token_files import open_token_file, token_files
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.validation import TextModelValidation
+from cmelt_plugin.joined_config import options_of, with_options
 from cmelt_plugin.tasks.base import ECGTask
 
 logger = logging.getLogger(__name__)
@@ -50,26 +50,8 @@ class CommonConfig(host.Dataclass):
     seed: int = II("common.seed")
 
 
-def with_options(config: type, options: Iterable[type], name: str) -> type:
-    """``config`` with the fields of each of ``options``, dataclasses of this module's kind.
-
-    Raises:
-        ValueError: two of them have an option of one name and another type or default.
-    """
-    fields: dict[str, dataclasses.Field] = {}
-    for one in options:
-        for option in dataclasses.fields(one):
-            known = fields.setdefault(option.name, option)
-            if (known.type, known.default) != (option.type, option.default):
-                raise ValueError(f"two systems mean different things by the task's option {option.name}")
-    new = [(option.name, option.type, field(default=option.default, metadata=option.metadata)) for option in fields.values()]
-    # Pickled by its name when the host spawns processes.
-    namespace = {"__module__": __name__, "__doc__": config.__doc__}
-    return dataclasses.make_dataclass(name, new, bases=(config,), namespace=namespace)
-
-
-_OPTIONS = [system.inputs_class().Options for system in registry.systems().values()]
-PretrainingConfig = with_options(CommonConfig, _OPTIONS, "PretrainingConfig")
+_OPTIONS = [option for system in registry.systems().values() for option in options_of(system.inputs_class().Options)]
+PretrainingConfig = with_options(CommonConfig, _OPTIONS, "PretrainingConfig", __name__)
 
 
 @host.register_task("cmelt_pretraining", dataclass=PretrainingConfig)

@@ -10,44 +10,30 @@ from __future__ import annotations
 from cmelt_plugin.cli import run
 
 import argparse
-import importlib.util
 import os
 import shlex
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from ablation_grid import Grid, Variant, grid_names, read_grid
+from steps import REPOSITORY, Command, host_command, needs_cpu_switch, run_commands
 from tiny_encoders import write_tiny_encoder
 from tqdm import tqdm
 
 from cmelt_plugin import option_types
-from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.result_files import Result, read_results, write_result
 from cmelt_plugin.evaluation.tables import markdown
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 TASKS = {"finetune": "Full fine-tune", "linear_probe": "Linear probing", "zero_shot": "Zero-shot"}
 EXAMPLE = """example:
   python examples/ablation/run.py --grid components --manifest demo/manifest --dest ablation \\
       --config cmelt_tiny --tiny-encoders --seeds 3 --pretrain optimization.max_update=600
 """
-
-
-class Command(NamedTuple):
-    """One step of a run: its name, what is typed, and the file that shows it was done."""
-
-    name: str
-    words: list[str]
-    output: Path
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,18 +54,6 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--finetune-config", default="ptb_xl_super", help="configuration of examples/finetune (ptb_xl_super)")
     result.add_argument("--finetune", nargs="*", default=[], help="further settings of fine-tuning, key=value")
     return result
-
-
-def host_command(name: str) -> list[str]:
-    """A command of the host from this Python's own environment."""
-    beside = Path(sys.executable).parent / name
-    return [str(beside)] if beside.is_file() else [sys.executable, "-m", f"fairseq_cli.{name[8:].replace('-', '_')}"]
-
-
-def needs_cpu_switch() -> bool:
-    """fairseq looks for a GPU unless told not to; fairseq-signals takes the CPU by itself and has no such setting."""
-    host = os.environ.get("CMELT_HOST") or ("fairseq" if importlib.util.find_spec("fairseq") else "fairseq_signals")
-    return host == "fairseq" and not torch.cuda.is_available()
 
 
 def commands(variant: Variant, seed: int, arguments: argparse.Namespace, text_encoder: str) -> list[Command]:
@@ -123,36 +97,6 @@ def commands(variant: Variant, seed: int, arguments: argparse.Namespace, text_en
             words = evaluate("classify", "--checkpoint", best, *common, "--results", out)
             steps.append(Command(f"classify-{data.name}", words, out))
     return steps
-
-
-def run_commands(steps: Sequence[Command], folder: Path, threads: int) -> int:
-    """Run the steps that are not done yet; return how many were run.
-
-    Raises:
-        DataError: one failed; the message holds the end of its log.
-    """
-    done = 0
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
-    for step in steps:
-        stamp, log = folder / "logs" / f"{step.name}.done.json", folder / "logs" / f"{step.name}.log"
-        if stamp.is_file() and step.output.exists() and read_json(stamp)["command"] == step.words:
-            continue
-        stamp.unlink(missing_ok=True)
-        start = time.monotonic()
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(threads),
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")])),
-        }
-        # Appended: an interrupted training writes the rest of its curve behind the beginning.
-        with open(log, "a", encoding="utf-8") as handle:
-            code = subprocess.run(step.words, stdout=handle, stderr=subprocess.STDOUT, env=environment).returncode
-        if code != 0:
-            tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
-            raise DataError(f"{shlex.join(step.words)}\nfailed with exit code {code}; the end of {log}:\n{tail}")
-        write_json(stamp, {"command": step.words, "seconds": time.monotonic() - start})
-        done += 1
-    return done
 
 
 def tabulate(grid: Grid, arguments: argparse.Namespace) -> str:

@@ -1,110 +1,131 @@
-"""The demo's report page: figures of merit and pictures of one finished run."""
+"""The demo's page: metrics and pictures of one finished run."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cmelt_plugin.data.text.reports import read_reports
 from cmelt_plugin.evaluation.metrics.retrieval import retrieval_directions
-from cmelt_plugin.evaluation.report import page
+from cmelt_plugin.evaluation.report.blocks import Commands, Metric, Metrics, Notice, Paragraph, Section
+from cmelt_plugin.evaluation.report.page import render_page
 from cmelt_plugin.evaluation.report.training_log import last_values, read_log
 from cmelt_plugin.models.pretrained import load_pretrained
-from examples.demo.embedded_split import embed_split
-from examples.demo.sections import (
-    curves_section,
-    data_section,
-    negatives_section,
-    reconstruction_section,
-    similarity_section,
-    zero_shot_section,
-)
+from examples.demo.cmelt import part as cmelt
+from examples.demo.embedded_split import EmbeddedSplit, embed_split
+from examples.demo.sections.data import data_section
+from examples.demo.sections.negatives import negatives_section
+from examples.demo.sections.similarity import similarity_section
+from examples.demo.sections.training import curves_section
+from examples.demo.sections.zero_shot import zero_shot_section
+from examples.demo.systems import SYSTEMS, System
 from preprocess.text.text_embedding import load_embedder
 
+# What is shown of one system alone: CURVES (logged name → title and unit), metrics(measured, bars) and
+# sections(loaded, manifest directory, split).
+PARTS = {"cmelt": cmelt}
 RHYTHMS = ("SR", "BRADY", "TACHY", "AFIB", "AFLT", "PACED")
 
 
-def write_report(dest: Path, commands: Sequence[str], test: str, bars: dict[str, float]) -> list[page.Merit]:
-    """Compute what the hosts do not log, write ``report.html``, return the figures of merit.
+def write_page(dest: Path, commands: Sequence[str], test: str, name: str, bars: Mapping[str, float]) -> list[Metric]:
+    """Compute what the hosts do not log, write ``report.html``, return the metrics.
 
     Args:
         dest: the demo's folder.
         commands: what was run, to be listed.
         test: name of the held-out split.
-        bars: what ``etm_accuracy``, ``macro_auc`` and ``recall_over_chance`` must reach and ``loss_mem`` must not exceed;
-            missing: no bar.
+        name: key of :data:`examples.demo.systems.SYSTEMS`.
+        bars: as :class:`examples.demo.systems.System`; missing: no bar.
     """
-    manifest = dest / "manifest"
+    system, part, manifest = SYSTEMS[name], PARTS[name], dest / "manifest"
     log = read_log(dest / "logs" / "train.log")
     measured = last_values(read_log(dest / "logs" / "validate.log"), test)
     loaded = load_pretrained(dest / "checkpoints" / "checkpoint_best.pt")
     logging.disable(logging.INFO)  # the host turns on debugging output of every library
     embedded = embed_split(loaded, manifest, test)
-
-    figures = [
-        page.Merit("ECG–text matching, accuracy", measured["etm_accuracy"], bars.get("etm_accuracy"), 0.5),
-        page.Merit("zero-shot classification, macro AUC", measured["macro_auc"], bars.get("macro_auc"), 0.5),
-    ]
-    directions = retrieval_directions(embedded.model, embedded.ecg, embedded.text, embedded.report)
-    for direction in (direction for direction in directions if direction.gallery == "distinct"):
-        chance = direction.chance_recall(10)
-        name = f"R@10 {direction.name.replace('_to_', ' → ')}, distinct reports".replace("ecg", "ECG")
-        bar = bars["recall_over_chance"] * chance if bars else None
-        figures.append(page.Merit(name, direction.recall(10), bar, chance))
-    # Among pairs chance is so high, where many records share a report, that five times as much is out of reach.
-    for direction in (direction for direction in directions if direction.gallery == "pairs"):
-        name = f"R@10 {direction.name.replace('_to_', ' → ')}, all pairs".replace("ecg", "ECG")
-        figures.append(page.Merit(name, measured[f"{direction.name}_r10"], None, direction.chance_recall(10)))
-    figures.append(page.Merit("masked words recovered, accuracy", measured["mlm_accuracy"]))
-    # Standardised samples: their mean in place of every hidden one gives 1.
-    figures.append(page.Merit("masked ECG, squared error", measured["loss_mem"], bars.get("loss_mem"), 1.0, is_error=True))
-
-    columns = {name: embedded.names.index(name) for name in RHYTHMS}
-    groups = [next((name for name, column in columns.items() if row[column] == 1), "") for row in embedded.labels]
+    metrics = [*shared_metrics(embedded, measured, bars), *part.metrics(measured, bars)]
     sections = [
-        page.Section(
-            "Result",
-            [
-                page.notice(
-                    "The recordings are synthetic. The figures show that the software learns what is in its data; they say "
-                    "nothing about how well the model diagnoses patients."
-                ),
-                page.paragraph(
-                    f"Measured on {embedded.ecg.rows} records of held-out subjects (split {test}). Distinct reports: each "
-                    "report text stands once in the gallery. All pairs: identical texts count as correct."
-                ),
-                page.merits(figures),
-            ],
-        ),
-        page.Section("Commands", [page.commands(commands)]),
-        data_section(manifest, ["train", "valid", test]),
-        negatives_section(manifest, "train", load_embedder("tfidf", "cpu", 256)(read_reports(manifest).texts.to_pylist())),
-        curves_section(log, bars={name: bars[name] for name in ("etm_accuracy", "loss_mem") if name in bars}),
-        reconstruction_section(loaded, manifest, test, row=0),
-        similarity_section(embedded, groups),
+        result_section(metrics, embedded.ecg.rows, test),
+        Section("Commands", [Commands(commands)]),
+        data_section(manifest),
+    ]
+    if system.negatives:
+        embeddings = load_embedder("tfidf", "cpu", 256)(read_reports(manifest).texts.to_pylist())
+        sections.append(negatives_section(manifest, ["train", "valid", test], embeddings))
+    sections += [
+        curves_section(log, part.CURVES, bars),
+        *part.sections(loaded, manifest, test),
+        similarity_section(embedded, rhythms(embedded)),
         zero_shot_section(embedded, bars.get("macro_auc")),
-        page.Section(
-            "Your own data",
-            [
-                page.paragraph(
-                    "Leave out the first command and give --root the folder of your recordings (MIMIC-IV-ECG layout; "
-                    "preprocess/ptb_xl.py reads PTB-XL). Use a pre-trained text encoder in place of the small one, and the "
-                    "configuration cmelt_base in place of cmelt_tiny. Labels are optional."
-                ),
-                page.commands(
-                    [
-                        "D=manifests/mine",
-                        "python preprocess/mimic_iv_ecg.py --root /path/to/recordings --dest $D",
-                        "python preprocess/tokenizer.py --manifest $D --tokenizer google/flan-t5-base",
-                        "python preprocess/n3s.py --manifest $D --embedder google/flan-t5-small --strategy balanced",
-                        "fairseq-hydra-train --config-dir examples/pretrain --config-name cmelt_base task.data=$PWD/$D "
-                        "checkpoint.save_dir=$PWD/checkpoints/mine",
-                    ]
-                ),
-            ],
-        ),
+        own_data_section(system),
     ]
     subtitle = "ECG–language pre-training on a synthetic cohort, from raw files to zero-shot classification"
-    (dest / "report.html").write_text(page.render_page("C-MELT demo", subtitle, sections), encoding="utf-8")
-    return figures
+    (dest / "report.html").write_text(render_page(f"{system.title} demo", subtitle, sections), encoding="utf-8")
+    return metrics
+
+
+def shared_metrics(embedded: EmbeddedSplit, measured: Mapping[str, float], bars: Mapping[str, float]) -> list[Metric]:
+    """What every ECG–text model can be asked for: zero-shot classification and retrieval."""
+    metrics = [Metric("zero-shot classification, macro AUC", measured["macro_auc"], bars.get("macro_auc"), 0.5)]
+    directions = retrieval_directions(embedded.model, embedded.ecg, embedded.text, embedded.report)
+    for direction in sorted(directions, key=lambda direction: direction.gallery != "distinct"):
+        chance = direction.chance_recall(10)
+        name = f"R@10 {direction.name.replace('_to_', ' → ')}".replace("ecg", "ECG")
+        if direction.gallery == "distinct":
+            bar = bars["recall_over_chance"] * chance if "recall_over_chance" in bars else None
+            metrics.append(Metric(f"{name}, distinct reports", direction.recall(10), bar, chance))
+        else:
+            # No bar: where many records share a report, chance is too high for five times as much to exist.
+            metrics.append(Metric(f"{name}, all pairs", measured[f"{direction.name}_r10"], None, chance))
+    return metrics
+
+
+def rhythms(embedded: EmbeddedSplit) -> list[str]:
+    """The rhythm of each record, "" for none of :data:`RHYTHMS`."""
+    assert embedded.labels is not None
+    columns = {name: embedded.names.index(name) for name in RHYTHMS}
+    return [next((name for name, column in columns.items() if row[column] == 1), "") for row in embedded.labels]
+
+
+def result_section(metrics: Sequence[Metric], n_records: int, split: str) -> Section:
+    """The metrics and what they rest on."""
+    return Section(
+        "Result",
+        [
+            Notice(
+                "The recordings are synthetic. The metrics show that the software learns what is in its data; they say "
+                "nothing about how well the model diagnoses patients."
+            ),
+            Paragraph(
+                f"Measured on {n_records} records of held-out subjects (split {split}). Distinct reports: each report text "
+                "stands once in the gallery. All pairs: identical texts count as correct."
+            ),
+            Metrics(metrics),
+        ],
+    )
+
+
+def own_data_section(system: System) -> Section:
+    """The same commands for recordings of one's own."""
+    negatives = ["python preprocess/n3s.py --manifest $D --embedder google/flan-t5-small --strategy balanced"]
+    return Section(
+        "Your own data",
+        [
+            Paragraph(
+                "Leave out the first command and give --root the folder of your recordings (MIMIC-IV-ECG layout; "
+                "preprocess/ptb_xl.py reads PTB-XL). Use a pre-trained text encoder in place of the small one, and the "
+                f"configuration {system.larger} in place of {system.configuration}. Labels are optional."
+            ),
+            Commands(
+                [
+                    "D=manifests/mine",
+                    "python preprocess/mimic_iv_ecg.py --root /path/to/recordings --dest $D",
+                    "python preprocess/tokenizer.py --manifest $D --tokenizer google/flan-t5-base",
+                    *(negatives if system.negatives else []),
+                    f"fairseq-hydra-train --config-dir examples/pretrain --config-name {system.larger} task.data=$PWD/$D "
+                    "checkpoint.save_dir=$PWD/checkpoints/mine",
+                ]
+            ),
+        ],
+    )

@@ -1,6 +1,6 @@
 import json
 import pickle
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,15 +12,13 @@ from torch import nn
 
 from cmelt_plugin import host, registry
 from cmelt_plugin.criterions.pretraining import LossTerm, PretrainingCriterion
-from cmelt_plugin.data.batches.inputs import InputOptions
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.retrieval import pair_recalls
 from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
-from cmelt_plugin.models.cmelt.inputs import CMELTInputOptions
-from cmelt_plugin.tasks.pretraining import CommonConfig, PretrainingConfig, PretrainingTask, with_options
+from cmelt_plugin.tasks.pretraining import PretrainingConfig, PretrainingTask
 
 
 @pytest.fixture(scope="module")
@@ -356,16 +354,7 @@ def test_the_task_trains_systems_and_nothing_before_the_model_is_built(directory
 
 
 def test_options_of_systems_are_options_of_the_task():
-    @dataclass
-    class Mine(InputOptions):
-        views: int = field(default=2, metadata={"help": "how many"})
-        mlm_probability: float = 0.25
-
-    other = dataclass(type("Other", (InputOptions,), {"__annotations__": {"views": int}, "views": 3}))
-    config = with_options(CommonConfig, [CMELTInputOptions, Mine], "Config")
-    made = config(views=3)
-    assert (made.views, made.mlm_probability, made.negatives, made.pad_text_to) == (3, 0.25, "n3s", 1)
-    assert config.__dataclass_fields__["views"].metadata["help"] == "how many"
-    with pytest.raises(ValueError, match="two systems mean different things by the task's option views"):
-        with_options(CommonConfig, [Mine, other], "Config")
-    assert pickle.loads(pickle.dumps(PretrainingConfig())) == PretrainingConfig()
+    fields = PretrainingConfig.__dataclass_fields__
+    assert fields["mlm_probability"].metadata["help"] == "share of words masked"
+    assert (PretrainingConfig().negatives, PretrainingConfig().pad_text_to) == ("n3s", 1)
+    assert pickle.loads(pickle.dumps(PretrainingConfig())) == PretrainingConfig()  # as processes of a host get it

@@ -1,8 +1,19 @@
 """Augmentations of ECGs as functions of random numbers."""
 
-from __future__ import annotations
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from cmelt_plugin.data.batches.inputs import InputOptions
+
+
+@dataclass
+class LeadMaskingOptions(InputOptions):
+    """Options of the task for systems that mask leads (:func:`random_lead_mask`)."""
+
+    lead_mask_probability: float = field(
+        default=0.5, metadata={"help": "random lead masking: probability of zeroing each lead in training"}
+    )
 
 
 def random_lead_mask(uniforms: np.ndarray, probability: float) -> np.ndarray:

@@ -28,26 +28,24 @@ _NO_CARDINAL = "".join(rf"(?<!\b{word}[ ])" for word in _BEFORE_CARDINALS.split(
 _LINE = r"(?:\r\n?|[\n\v\f\x1c-\x1e\x85\u2028\u2029])"
 _CLOSING = r"[\"')\]”’»]*"
 
+# What divides; the group "inner" is what looks like it but does not.
 _MARK = re.compile(
     rf"""
-    (?P<end>
-        {_LINE}[^\S\r\n]*{_LINE}\s*                                   # an empty line
-    )
+    {_LINE}[^\S\r\n]*{_LINE}\s*                                       # an empty line
     | (?P<inner>
-        (?<![\w./]) (?:{_ABBREVIATED}) \.                             # ca.  z. B.
+        (?<![\w./]) (?=[^\W\d_]+\.) (?:{_ABBREVIATED}) \.            # ca.  z. B.
         | (?<![\w./]) (?!o\.b\.) (?:[^\W\d_]\.){{2,}}                 # i.v.  k.A.
         | …+ | \.{{3,}}                                               # "sinus rhythm...normal axis": finding and reason
-        | {_NO_CARDINAL} (?<![\w.,:/+-]) (?:[12]?\d|3[01]) \. (?=\s*\w)  # 2. AV-Block
+        | (?=\d) (?<![\w.,:/+-]) {_NO_CARDINAL}
+          (?:[12]?\d|3[01]) \. (?=\s*\w)                              # 2. AV-Block
         | , [^\S\r\n]* {_LINE}                                        # a line that goes on
         | {_LINE} (?=[^\S\r\n]+\S)                                    # with an indented next line, too
         | (?<!\S) \? (?=\s)                                           # ? old infarct
     )
-    | (?P<mark>
-        {_LINE} | ;
-        | [.!?]+ {_CLOSING} (?=\s|$)
-        | (?<=\s) \.+ (?=[^\W\d_])                                    # "2:1 .vorhof"
-        | (?<=(?-i:[a-zß-öø-ÿ]{{4}})) \. (?=(?-i:[A-ZÀ-ÖØ-Þ]))        # "rhythm.Normal"
-    )
+    | {_LINE} | ;
+    | (?<![.!?]) [.!?]+ {_CLOSING} (?=\s|$)
+    | (?<=\s) \.+ (?=[^\W\d_])                                        # "2:1 .vorhof"
+    | (?<=(?-i:[a-zß-öø-ÿ]{{4}})) \. (?=(?-i:[A-ZÀ-ÖØ-Þ]))            # "rhythm.Normal"
     """,
     re.VERBOSE | re.IGNORECASE,
 )

@@ -30,7 +30,7 @@ _SETTINGS = {
     "legend.frameon": False,
     "legend.fontsize": 9,
     "svg.fonttype": "none",  # text stays text: small files, searchable, the reader's own font
-    "svg.hashsalt": "cmelt",  # the same figure gives the same file
+    "svg.hashsalt": "figure",  # the same figure gives the same file
 }
 FONT_STACK = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 

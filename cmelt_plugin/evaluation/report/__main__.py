@@ -1,7 +1,7 @@
-"""One self-contained HTML page and the tables of the paper, from result folders.
+"""One self-contained HTML page and the tables of papers, from result folders.
 
-``report.html`` shows every result with its sample size and interval, the papers' tables with one's own rows below
-the published ones, curves per class, confusion, t-SNE of kept embeddings, frequent words of reports and training curves.
+``report.html`` shows every result with its sample size and interval, published tables with one's own rows below the others,
+curves per class, confusion, t-SNE of kept embeddings, frequent words of clinical reports and training curves.
 ``tables/`` holds the same tables as Markdown, CSV and LaTeX.
 """
 
@@ -19,13 +19,20 @@ from tqdm import tqdm
 
 from cmelt_plugin import option_types
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import tables
 from cmelt_plugin.evaluation.plots.tsne import MIN_RECORDS
-from cmelt_plugin.evaluation.report import page, sections
+from cmelt_plugin.evaluation.report.blocks import Commands, Section
+from cmelt_plugin.evaluation.report.own_rows import ExtendedTable, extend
+from cmelt_plugin.evaluation.report.page import render_page
 from cmelt_plugin.evaluation.report.published import published_tables
-from cmelt_plugin.evaluation.report.published_rows import Comparison, compare
+from cmelt_plugin.evaluation.report.sections.classes import classes_section, with_curves
+from cmelt_plugin.evaluation.report.sections.clinical_reports import words_section
+from cmelt_plugin.evaluation.report.sections.embeddings import tsne_section
+from cmelt_plugin.evaluation.report.sections.overview import overview_section
+from cmelt_plugin.evaluation.report.sections.published_tables import table_section
+from cmelt_plugin.evaluation.report.sections.training import training_section
 from cmelt_plugin.evaluation.report.training_log import read_log
 from cmelt_plugin.evaluation.result_files import StoredResult, read_results
+from cmelt_plugin.evaluation.tables import comma_separated, latex, markdown, write_texts
 
 EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.report --runs results --dest report --manifest manifests/mimic-iv-ecg \\
@@ -33,27 +40,27 @@ EXAMPLE = """example:
 """
 
 
-def write_tables(comparisons: Sequence[Comparison], dest: Path) -> list[Path]:
-    """Write each comparison as ``table-ID.md``, ``.csv`` and ``.tex``; return the paths."""
-    paths = []
-    for comparison in comparisons:
-        table = comparison.table
-        head, rows = comparison.heads(), comparison.texts()
-        own = [index for index, row in enumerate(comparison.rows) if row.own]
+def write_tables(tables: Sequence[ExtendedTable], dest: Path) -> list[Path]:
+    """Write each table as ``table-ID.md``, ``.csv`` and ``.tex``; return the paths."""
+    paths: list[Path] = []
+    for extended in tables:
+        table = extended.table
+        head, rows = extended.heads(), extended.texts()
+        own = [index for index, row in enumerate(extended.rows) if row.own]
         caption = f"{table.title} ({table.unit}). Other rows: {table.source}."
-        sized = [*rows, ["records evaluated here", *comparison.sizes()]] if own else rows
+        sized = [*rows, ["records evaluated here", *extended.sizes()]] if own else rows
         texts = {
-            "md": f"Table {table.number}: {table.title} ({table.unit})\n\n" + tables.markdown(head, sized),
-            "csv": tables.comma_separated([*head, "measured here"], [[*r, str(i in own)] for i, r in enumerate(rows)]),
-            "tex": tables.latex(head, rows, caption, bold=own),
+            "md": f"Table {table.number}: {table.title} ({table.unit})\n\n" + markdown(head, sized),
+            "csv": comma_separated([*head, "measured here"], [[*r, str(i in own)] for i, r in enumerate(rows)]),
+            "tex": latex(head, rows, caption, bold=own),
         }
-        paths += tables.write_texts(dest, {f"table-{table.id}.{suffix}": text for suffix, text in texts.items()})
+        paths += write_texts(dest, {f"table-{table.id}.{suffix}": text for suffix, text in texts.items()})
     return paths
 
 
 def build_page(
     results: Sequence[StoredResult],
-    comparisons: Sequence[Comparison],
+    tables: Sequence[ExtendedTable],
     manifests: Sequence[Path],
     logs: Sequence[Path],
     min_records: int,
@@ -63,24 +70,23 @@ def build_page(
     Raises:
         DataError: a kept array, a manifest or a log is unreadable.
     """
-    parts = [sections.overview_section(results)]
-    parts += [sections.table_section(comparison, comparison.table.source) for comparison in comparisons]
-    detailed = sections.with_curves(results)
-    for stored in tqdm(results, unit="result", desc="figures"):
+    parts = [overview_section(results), *map(table_section, tables)]
+    detailed = with_curves(results)
+    for stored in tqdm(results, unit="result", desc="pictures"):
         if stored in detailed:
-            parts += [part for part in (sections.classes_section(stored),) if part]
-        parts += [part for part in (sections.tsne_section(stored, min_records),) if part]
-    parts += [part for part in map(sections.words_section, manifests) if part]
+            parts += [part for part in (classes_section(stored),) if part]
+        parts += [part for part in (tsne_section(stored, min_records),) if part]
+    parts += [part for part in map(words_section, manifests) if part]
     for path in logs:
-        part = sections.training_section(str(path), read_log(path))
+        part = training_section(str(path), read_log(path))
         if part is None:
-            raise DataError(f"{path}: no numbers of a training; was it written with common.log_format=json?")
+            raise DataError(f"{path}: no metrics of a training; was it written with common.log_format=json?")
         parts.append(part)
     typed = [result.command for _, result in results if result.command]
     if typed:
-        parts.append(page.Section("Commands", [page.commands(list(dict.fromkeys(typed)))]))
+        parts.append(Section("Commands", [Commands(list(dict.fromkeys(typed)))]))
     models = list(dict.fromkeys(result.model for _, result in results))
-    return page.render_page("Evaluation", f"{len(results)} results of {', '.join(models)}", parts)
+    return render_page("Evaluation", f"{len(results)} results of {', '.join(models)}", parts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,19 +106,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("matplotlib.font_manager", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
     results = read_results(args.runs)
-    every = [compare(table, results) for table in published_tables()]
-    comparisons = [comparison for comparison in every if comparison.has_own or args.all_tables]
-    text = build_page(results, comparisons, args.manifest, args.log, args.min_records)
-    paths = write_tables(comparisons, args.dest / "tables")
-    tables.write_texts(args.dest, {"report.html": text})
-    print(f"{len(results)} results, {len(comparisons)} tables ({len(paths)} files in {args.dest / 'tables'})")
-    for comparison in comparisons:
-        print(f"\nTable {comparison.table.number}: {comparison.table.title} ({comparison.table.unit})")
-        own = [texts for texts, row in zip(comparison.texts(), comparison.rows) if row.own]
-        for texts in own:
-            cells = zip(comparison.table.columns, texts[1:])
-            print("  " + texts[0] + ": " + "; ".join(f"{column.label} {text}" for column, text in cells))
-    print(f"\nReport: {args.dest / 'report.html'}")
+    every = [extend(table, results) for table in published_tables()]
+    tables = [extended for extended in every if extended.has_own or args.all_tables]
+    text = build_page(results, tables, args.manifest, args.log, args.min_records)
+    paths = write_tables(tables, args.dest / "tables")
+    write_texts(args.dest, {"report.html": text})
+    print(f"{len(results)} results, {len(tables)} tables ({len(paths)} files in {args.dest / 'tables'})")
+    for extended in tables:
+        print(f"\nTable {extended.table.number}: {extended.table.title} ({extended.table.unit})")
+        for texts, row in zip(extended.texts(), extended.rows):
+            if row.own:
+                cells = zip(extended.table.columns, texts[1:])
+                print("  " + texts[0] + ": " + "; ".join(f"{column.label} {text}" for column, text in cells))
+    print(f"\nPage: {args.dest / 'report.html'}")
     return 0
 
 

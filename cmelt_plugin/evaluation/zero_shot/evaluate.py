@@ -15,13 +15,12 @@ from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_intervals
 from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.options import CommandFacts
-from cmelt_plugin.evaluation.result_files import Result, Scores, write_result
+from cmelt_plugin.evaluation.result_files import EMBEDDINGS_FILE, Result, Scores, write_result
 from cmelt_plugin.evaluation.shift import PAIRS, matched_targets
 from cmelt_plugin.evaluation.zero_shot.class_texts import ClassTexts
 from cmelt_plugin.evaluation.zero_shot.same_classes import same_classes
 
 TEXTS_FILE = "class_texts.json"
-EMBEDDINGS_FILE = "embeddings.npz"
 
 
 class Thresholds(NamedTuple):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cmelt_plugin.evaluation.metrics.multi_label import MANY_POSITIVES
+from cmelt_plugin.evaluation.report.own_rows import extend
 from cmelt_plugin.evaluation.report.published import published_tables
-from cmelt_plugin.evaluation.report.published_rows import compare
 from cmelt_plugin.evaluation.result_files import Result, StoredResult
 from cmelt_plugin.evaluation.shift import PAIRS
 from cmelt_plugin.evaluation.tables import DASH, TextTable, percent
@@ -130,11 +130,11 @@ def published_comparisons(results: Sequence[Result]) -> dict[str, TextTable]:
     """
     comparisons = {}
     for table in published_tables():
-        comparison = compare(table, [StoredResult(Path(), result) for result in results])
-        if comparison.has_own:
-            rows = [*comparison.texts(), ["records evaluated here", *comparison.sizes()]]
+        extended = extend(table, [StoredResult(Path(), result) for result in results])
+        if extended.has_own:
+            rows = [*extended.texts(), ["records evaluated here", *extended.sizes()]]
             title = f"Beside the paper's Table {table.number} ({table.unit})"
-            comparisons[table.id] = TextTable(title, comparison.heads(), rows)
+            comparisons[table.id] = TextTable(title, extended.heads(), rows)
     return comparisons
 
 

@@ -1,11 +1,17 @@
 """Configuration of the classifier on a pre-trained ECG encoder."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Optional
 
+from cmelt_plugin import registry
+from cmelt_plugin.joined_config import Option, options_of, with_options
+
 
 @dataclass
-class ClassifierConfig:
+class HeadConfig:
+    """Options that the encoder of every system has."""
+
     pretrained: Optional[str] = field(
         default=None,
         metadata={
@@ -13,8 +19,13 @@ class ClassifierConfig:
             "null: random weights and the sizes below"
         },
     )
-    pool: str = field(
-        default="cls", metadata={"help": "features from token states: cls (first state) or mean (over real tokens)"}
+    encoder: Optional[str] = field(
+        default=None,
+        metadata={"help": "system whose ECG encoder it is; filled in from pretrained, to be set for random weights"},
+    )
+    pool: Optional[str] = field(
+        default=None,
+        metadata={"help": "how features are pooled, one of the encoder's ways (C-MELT: cls or mean); null: the first of them"},
     )
     head_dropout: float = field(default=0.0, metadata={"help": "dropout on the features before the linear layer"})
     freeze: str = field(
@@ -28,23 +39,19 @@ class ClassifierConfig:
     class_names: list[str] = field(
         default_factory=list, metadata={"help": "names of the outputs in order; filled in from the manifest"}
     )
-    # Filled in from `pretrained`, so that a checkpoint of the classifier stands alone.
-    conv_feature_layers: Optional[str] = field(
-        default=None, metadata={"help": "ECG feature extractor; null: that of the pre-trained encoder, or the paper's"}
-    )
-    conv_pos: Optional[int] = field(default=None, metadata={"help": "kernel of the convolutional position embedding"})
-    conv_pos_groups: Optional[int] = field(default=None, metadata={"help": "groups of the convolutional position embedding"})
-    encoder_embed_dim: Optional[int] = field(default=None, metadata={"help": "width of the ECG encoder"})
-    encoder_layers: Optional[int] = field(default=None, metadata={"help": "transformer layers of the ECG encoder"})
-    encoder_attention_heads: Optional[int] = field(default=None, metadata={"help": "attention heads of the ECG encoder"})
-    encoder_ffn_embed_dim: Optional[int] = field(default=None, metadata={"help": "feed-forward width of the ECG encoder"})
-    # May differ from pre-training.
-    dropout: Optional[float] = field(
-        default=None, metadata={"help": "dropout of the ECG encoder; null: as in pre-training (from scratch: 0.1)"}
-    )
-    attention_dropout: Optional[float] = field(
-        default=None, metadata={"help": "dropout on its attention weights; null: as in pre-training (from scratch: 0.1)"}
-    )
-    feature_grad_mult: float = field(
-        default=1.0, metadata={"help": "factor on the gradient of the ECG feature extractor; 0 freezes it"}
-    )
+
+
+def encoder_options() -> Iterator[Option]:
+    """The settings of every system's ECG encoder; null: filled in, so that a checkpoint of the classifier stands alone."""
+    for system in registry.systems().values():
+        config = system.config_class()
+        known = {option.name: option for option in options_of(config)}
+        for name in config.encoder_sizes:
+            text = f"{known[name].help}; null: that of the pre-trained encoder, or the default"
+            yield Option(name, Optional[known[name].type], None, text)
+        for name, default in config.encoder_training.items():
+            text = known[name].help + ("; null: as in pre-training (from scratch: the default)" if default is None else "")
+            yield Option(name, Optional[known[name].type] if default is None else known[name].type, default, text)
+
+
+ClassifierConfig = with_options(HeadConfig, encoder_options(), "ClassifierConfig", __name__)

@@ -14,5 +14,6 @@ register_system(
         "cmelt_siglep": "cmelt_plugin.models.cmelt.criterion:SiglepCriterion",
     },
     inputs="cmelt_plugin.models.cmelt.inputs:CMELTInputs",
+    is_default=True,
     released="cmelt_plugin.models.cmelt.released",
 )

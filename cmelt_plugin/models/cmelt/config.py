@@ -1,11 +1,26 @@
 """Configuration of the C-MELT model; the defaults are the sizes of the paper and its authors' release."""
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import ClassVar, Optional
 
 
 @dataclass
 class CMELTConfig:
+    encoder_sizes: ClassVar[tuple[str, ...]] = (
+        "conv_feature_layers",
+        "conv_pos",
+        "conv_pos_groups",
+        "encoder_embed_dim",
+        "encoder_layers",
+        "encoder_attention_heads",
+        "encoder_ffn_embed_dim",
+    )
+    encoder_training: ClassVar[dict[str, Optional[float]]] = {
+        "dropout": None,
+        "attention_dropout": None,
+        "feature_grad_mult": 1.0,
+    }
+
     text_encoder: str = field(
         default="google/flan-t5-base",
         metadata={"help": "Hugging Face name or local folder of the text encoder (paper: Flan-T5-base)"},
@@ -35,7 +50,7 @@ class CMELTConfig:
     dropout: float = field(default=0.1, metadata={"help": "dropout of ECG encoder and fusion module"})
     attention_dropout: float = field(default=0.1, metadata={"help": "dropout on attention weights of the ECG encoder"})
     fusion_dim: int = field(default=768, metadata={"help": "width of the fusion module and of the embeddings"})
-    fusion_layers: int = field(default=6, metadata={"help": "cross-modal layers a side"})
+    fusion_layers: int = field(default=6, metadata={"help": "cross-modal layers per modality"})
     fusion_heads: int = field(default=12, metadata={"help": "attention heads of the fusion module"})
     fusion_ffn_dim: int = field(default=3072, metadata={"help": "feed-forward width of the fusion module"})
     mem_ratio: float = field(default=0.75, metadata={"help": "share of a record's ECG tokens dropped before the encoder"})
@@ -65,6 +80,13 @@ class CMELTConfig:
     mem_decoder_conv_pos_groups: int = field(default=4, metadata={"help": "groups of that embedding"})
     normalise_embeddings: bool = field(
         default=True, metadata={"help": "unit-norm embeddings (SigLIP); False: raw dot products (paper, equation 4)"}
+    )
+    score: str = field(
+        default="cosine",
+        metadata={
+            "help": "how evaluation compares ECG and text: cosine, or product, the dot product of raw embeddings; training "
+            "follows normalise_embeddings"
+        },
     )
     learn_logit_scale: bool = field(
         default=True, metadata={"help": "learn scale and bias of the similarities (SigLIP); False: scale 1, bias 0"}

@@ -6,8 +6,8 @@ from typing import Any, Optional, Union
 import numpy as np
 import torch
 
-from cmelt_plugin.data.batches.augmentation import random_lead_mask
-from cmelt_plugin.data.batches.inputs import InputOptions, Inputs, Pairs, Records, SplitInputs
+from cmelt_plugin.data.batches.augmentation import LeadMaskingOptions, random_lead_mask
+from cmelt_plugin.data.batches.inputs import Inputs, Pairs, Records, SplitInputs
 from cmelt_plugin.data.batches.length_groups import first_halves
 from cmelt_plugin.data.batches.negatives import NegativeTable, RandomNegatives, has_negatives
 from cmelt_plugin.data.directory.manifest import Manifest
@@ -19,13 +19,10 @@ NEGATIVES = ("n3s", "random")
 
 
 @dataclass
-class CMELTInputOptions(InputOptions):
+class CMELTInputOptions(LeadMaskingOptions):
     negatives: str = field(
         default="n3s",
         metadata={"help": "negative reports for ETM: n3s (sidecar of preprocess/n3s.py) or random"},
-    )
-    lead_mask_probability: float = field(
-        default=0.5, metadata={"help": "random lead masking: probability of zeroing each lead in training"}
     )
     mlm_probability: float = field(default=0.25, metadata={"help": "share of words masked"})
 

@@ -16,14 +16,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.models.base import CosineSimilarity, Embedding
+from cmelt_plugin.data.signal_contract import SignalContract
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.base import CosineSimilarity, Embedding, group_means
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.cmelt.fusion import Fusion
 from cmelt_plugin.models.cmelt.heads import ETMHead, MEMHead, MLMHead
@@ -33,7 +35,7 @@ from cmelt_plugin.modules.conv_layers import parse_conv_layers
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder, EncodedECG
 from cmelt_plugin.modules.feature_extractor import ConvStack
 from cmelt_plugin.modules.masking import masked_states
-from cmelt_plugin.modules.pooling import ECG_POOLS, Pooler, pool_ecg_states
+from cmelt_plugin.modules.pooling import ECG_POOLS, Pooler
 from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
 from cmelt_plugin.modules.transformer import init_bert_weights
 
@@ -41,33 +43,25 @@ logger = logging.getLogger(__name__)
 
 OBJECTIVES = ("mlm", "mem", "etm", "siglep")
 N_SAMPLES = 5000  # 10 s at 500 Hz
+ENCODER = "ecg_encoder."  # with which the names of its weights begin
+COSINE = "cosine"
+SCORES = (COSINE, "product")
 
 
 class CMELT(CosineSimilarity, nn.Module):
     """The whole pre-training model. Build it with :meth:`build_model`."""
 
     ecg_feature_extractor = ConvStack  # a host puts its own in this place
+    pools = ECG_POOLS
+    signal = SignalContract()
 
     def __init__(self, cfg: CMELTConfig, text_encoder: TextEncoder, n_leads: int = len(LEADS)):
         super().__init__()
+        if cfg.score not in SCORES:
+            raise DataError(f"model.score must be one of {', '.join(SCORES)}, not {cfg.score!r}")
         self.cfg = cfg
         self.n_leads = n_leads
-        conv_layers = parse_conv_layers(cfg.conv_feature_layers)
-        self.ecg_encoder = ECGEncoder(
-            self.ecg_feature_extractor(conv_layers, n_leads),
-            conv_layers,
-            dim=cfg.encoder_embed_dim,
-            layers=cfg.encoder_layers,
-            heads=cfg.encoder_attention_heads,
-            ffn_dim=cfg.encoder_ffn_embed_dim,
-            dropout=cfg.dropout,
-            attention_dropout=cfg.attention_dropout,
-            conv_pos=cfg.conv_pos,
-            conv_pos_groups=cfg.conv_pos_groups,
-            feature_grad_mult=cfg.feature_grad_mult,
-            masked_tokens_in_positions=cfg.masked_tokens_in_positions,
-            recompute=cfg.checkpoint_activations,
-        )
+        self.ecg_encoder = self.build_encoder(cfg, self.ecg_feature_extractor, n_leads)
         self.text_encoder = text_encoder
         self.ecg_projection = Pooler(cfg.encoder_embed_dim, cfg.fusion_dim, "first")
         self.text_projection = Pooler(text_encoder.dim, cfg.fusion_dim, cfg.text_pool)
@@ -129,6 +123,38 @@ class CMELT(CosineSimilarity, nn.Module):
             load_ecg_encoder(model.ecg_encoder, cfg.ecg_encoder_init, partial=cfg.ecg_encoder_init_partial)
         return model
 
+    @classmethod
+    def build_encoder(cls, cfg: Any, conv_stack: Any = ConvStack, n_leads: int = len(LEADS)) -> ECGEncoder:
+        """The ECG encoder alone, with random weights.
+
+        Args:
+            cfg: anything with the settings of :attr:`CMELTConfig.encoder_sizes` and :attr:`CMELTConfig.encoder_training`; of a
+                whole model also those of masking.
+            conv_stack: makes the stack of convolutions.
+            n_leads: rows of an ECG.
+        """
+        conv_layers = parse_conv_layers(cfg.conv_feature_layers)
+        return ECGEncoder(
+            conv_stack(conv_layers, n_leads),
+            conv_layers,
+            dim=cfg.encoder_embed_dim,
+            layers=cfg.encoder_layers,
+            heads=cfg.encoder_attention_heads,
+            ffn_dim=cfg.encoder_ffn_embed_dim,
+            dropout=cfg.dropout,
+            attention_dropout=cfg.attention_dropout,
+            conv_pos=cfg.conv_pos,
+            conv_pos_groups=cfg.conv_pos_groups,
+            feature_grad_mult=cfg.feature_grad_mult,
+            masked_tokens_in_positions=getattr(cfg, "masked_tokens_in_positions", True),
+            recompute=getattr(cfg, "checkpoint_activations", False),
+        )
+
+    @staticmethod
+    def encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of the weights of a whole model those of the ECG encoder, under its names."""
+        return {name[len(ENCODER) :]: tensor for name, tensor in state.items() if name.startswith(ENCODER)}
+
     @property
     def vocab_size(self) -> int:
         """Tokens that the text encoder knows."""
@@ -143,27 +169,37 @@ class CMELT(CosineSimilarity, nn.Module):
     def logit_scale(self) -> Tensor:
         return self.log_logit_scale.float().exp()
 
-    def similarity_features(self, embedding: Tensor) -> Tensor:
-        """Embeddings as they enter a dot product: float32, unit norm where the configuration says so."""
-        embedding = embedding.float()
-        return nn.functional.normalize(embedding, dim=-1) if self.cfg.normalise_embeddings else embedding
+    def layers(self) -> list[nn.Module]:
+        """Transformer layers of the ECG encoder, from input to output."""
+        return self.ecg_encoder.layers()
 
-    pools = ECG_POOLS
-
-    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str = "cls") -> Tensor:
+    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None) -> Tensor:
         """``ecg [B, 12, T]`` mV → pooled states of the ECG encoder ``[B, D]`` float32, before any projection."""
-        encoded = self.ecg_encoder(ecg, n_samples)
-        return pool_ecg_states(encoded.states.float(), encoded.padding_mask, pool)
+        return self.ecg_encoder.features(ecg, n_samples, pool or self.pools[0]).float()
 
     def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
-        """``ecg [B, 12, 5000]`` mV, unmasked → ``[B, D]`` float32, ready for a dot product."""
+        """``ecg [B, 12, T]`` mV, unmasked → ``[B, D]`` float32, of unit length where scores are cosines."""
         encoded = self.ecg_encoder(ecg, n_samples)
-        return Embedding(self.similarity_features(self.ecg_projection(encoded.states, encoded.padding_mask)))
+        return Embedding(scaled(self.ecg_projection(encoded.states, encoded.padding_mask), self.cfg.score == COSINE))
 
-    def embed_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Embedding:
-        """``text [B, L]`` ids, unmasked → ``[B, D]`` float32, ready for a dot product."""
-        states = self.text_encoder(text, text_padding_mask)
-        return Embedding(self.similarity_features(self.text_projection(states, text_padding_mask)))
+    def embed_text(self, ids: Tensor, padding_mask: Tensor | None = None) -> Embedding:
+        """``ids [B, L]``, unmasked → ``[B, D]`` float32, of unit length where scores are cosines."""
+        states = self.text_encoder(ids, padding_mask)
+        return Embedding(scaled(self.text_projection(states, padding_mask), self.cfg.score == COSINE))
+
+    def ensemble(self, texts: Embedding, group: Tensor, n_groups: int) -> Embedding:
+        """Of cosines as in :class:`CosineSimilarity`; of products the mean, whose score is the mean of the texts' scores."""
+        if self.cfg.score == COSINE:
+            return super().ensemble(texts, group, n_groups)
+        return Embedding(group_means(texts.mean, group, n_groups))
+
+    def match_probability(self, similarity: Tensor) -> Tensor | None:
+        """σ(scale · s + bias), as the contrastive loss takes it; None without a learned scale, or where scores are not what
+        training compared. A probability among the pairs of a training batch, not calibrated to how often a diagnosis is right.
+        """
+        if not self.cfg.learn_logit_scale or (self.cfg.score == COSINE) != self.cfg.normalise_embeddings:
+            return None
+        return torch.sigmoid(float(self.logit_scale.detach()) * similarity + float(self.logit_bias.detach()))
 
     def forward(
         self,
@@ -201,8 +237,9 @@ class CMELT(CosineSimilarity, nn.Module):
         text_states = self.text_encoder(text, text_padding_mask)
         out: dict[str, Any] = {}
         if "siglep" in objectives:
-            out["ecg_embedding"] = self.similarity_features(self.ecg_projection(encoded.states, encoded.padding_mask))
-            out["text_embedding"] = self.similarity_features(self.text_projection(text_states, text_padding_mask))
+            unit_length = self.cfg.normalise_embeddings
+            out["ecg_embedding"] = scaled(self.ecg_projection(encoded.states, encoded.padding_mask), unit_length)
+            out["text_embedding"] = scaled(self.text_projection(text_states, text_padding_mask), unit_length)
             out["logit_scale"] = self.logit_scale
             out["logit_bias"] = self.logit_bias.float()
         if not {"mlm", "mem", "etm"} & set(objectives):
@@ -219,3 +256,9 @@ class CMELT(CosineSimilarity, nn.Module):
                 self.fused_text_pooler(fused.text, text_padding_mask), self.fused_ecg_pooler(fused.ecg)
             )
         return out
+
+
+def scaled(embedding: Tensor, unit_length: bool) -> Tensor:
+    """``[B, D]`` as it enters a dot product: float32, of unit length or as it is."""
+    embedding = embedding.float()
+    return nn.functional.normalize(embedding, dim=-1) if unit_length else embedding

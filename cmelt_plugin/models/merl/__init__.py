@@ -6,5 +6,7 @@ register_system(
     "merl",
     model="cmelt_plugin.models.merl.model:MERL",
     config="cmelt_plugin.models.merl.config:MERLConfig",
+    criterions={"merl": "cmelt_plugin.models.merl.criterion:MERLCriterion"},
+    inputs="cmelt_plugin.models.merl.inputs:MERLInputs",
     released="cmelt_plugin.models.merl.released",
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_texts import write_format_1
 
@@ -75,11 +75,13 @@ TRICKY = [*"ab1.,;:!?()'\n\t \u03a3\u03c3\u0131K\u0301\u037e\u2028", ".\u03a3", 
 PARTS = st.lists(st.sampled_from(TRICKY), max_size=12).map("".join) | st.text(max_size=20)
 
 
+@settings(deadline=None)
 @given(PARTS)
 def test_statements_of_a_free_text_make_up_its_normal_form(text):
     assert " ".join(normal_statements(text)) == normalise_report(text)
 
 
+@settings(deadline=None)
 @given(st.lists(PARTS, max_size=5))
 def test_fields_are_statements_whatever_they_hold(fields):
     statements = normal_statements(fields)

@@ -8,11 +8,9 @@ from tests.evaluation.example_results import example_scores, write_example
 
 pytest.importorskip("matplotlib")
 
-from cmelt_plugin.data.leads import LEADS  # noqa: E402
 from cmelt_plugin.errors import DataError  # noqa: E402
 from cmelt_plugin.evaluation.report.__main__ import main  # noqa: E402
-from cmelt_plugin.evaluation.report.sections import EMBEDDINGS_FILE, settings_text  # noqa: E402
-from cmelt_plugin.evaluation.result_files import Result  # noqa: E402
+from cmelt_plugin.evaluation.result_files import EMBEDDINGS_FILE  # noqa: E402
 
 
 @pytest.fixture
@@ -65,16 +63,6 @@ def test_of_several_fractions_the_largest_is_shown_class_by_class(tmp_path):
     html = (tmp_path / "out" / "report.html").read_text()
     assert "15 columns without a result of yours are left out" in html
     assert "PTBXL-Super 10%" in html and "CSN 10%" not in html
-
-
-def test_settings_are_told_in_words_and_defaults_left_out():
-    values = {"kind": "linear_probe", "model": "m", "checkpoint": "c", "data_set": "d", "label_set": "", "split": "test"}
-    settings = {"fraction": 0.01, "subset": "melp", "seeds": 5, "seed": 0, "leads": ["I", "II"], "pool": "cls"}
-    found = settings_text(Result(**values, n_records=1, n_subjects=1, settings=settings))
-    assert found == "1 % of the training records; melp subset; 5 seeds; leads I, II"
-    settings = {"fraction": 1.0, "subset": "merl", "leads": list(LEADS), "pool": "mean"}
-    found = settings_text(Result(**values, n_records=1, n_subjects=1, settings=settings))
-    assert found == "100 % of the training records; 12 leads; pool mean"
 
 
 def test_all_published_tables_on_request(runs, tmp_path):

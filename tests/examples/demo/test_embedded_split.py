@@ -11,7 +11,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.checkpoint import LoadedModel
 from cmelt_plugin.models.pretrained import Pretrained
 from examples.demo.embedded_split import embed_split
-from examples.demo.sections import negative_pairs
+from examples.demo.sections.negatives import negative_pairs
 
 
 @pytest.fixture

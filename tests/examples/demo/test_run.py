@@ -13,6 +13,9 @@ from hosts import REPOSITORY, environment
 pytest.importorskip("fairseq", reason="fairseq is not installed; run 'make install'")
 pytest.importorskip("matplotlib", reason="figures need the extra 'viz'")
 
+from examples.demo.page import PARTS  # noqa: E402
+from examples.demo.systems import SYSTEMS  # noqa: E402
+
 STEPS = ("synthetic", "records", "labels", "tokenizer", "n3s", "train", "validate")
 
 
@@ -49,7 +52,15 @@ def test_every_step_ran_and_was_shown(first):
     assert "MISSED" not in output  # --quick has no bars
 
 
-def test_the_page_tells_the_whole_story(first):
+def test_every_system_has_a_configuration_and_a_part_of_the_page():
+    assert set(PARTS) == set(SYSTEMS)
+    for system in SYSTEMS.values():
+        for name in (system.configuration, system.larger):
+            assert (REPOSITORY / "examples" / "pretrain" / f"{name}.yaml").is_file()
+        assert {"macro_auc", "recall_over_chance"} <= set(system.bars)
+
+
+def test_the_page_shows_every_section(first):
     dest, output = first
     html = (dest / "report.html").read_text(encoding="utf-8")
     for heading in ("Result", "Commands", "Data", "Negative reports (N3S)", "Training", "Masked ECG modelling",

@@ -11,8 +11,10 @@ from tiny import VOCAB, tiny_model
 from torch import Tensor
 
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.base import ECGTextModel
 from cmelt_plugin.models.building import build_from_config
 from cmelt_plugin.models.cmelt.model import OBJECTIVES
+from cmelt_plugin.modules.pooling import pool_ecg_states
 
 N_TOKENS = 312
 
@@ -189,18 +191,47 @@ def test_batch_mates_change_nothing(model) -> None:
         torch.testing.assert_close(alone[name], rows)
 
 
-@pytest.mark.parametrize("unit_norm", [True, False])
-def test_embeddings_are_of_unit_norm_where_the_configuration_says_so(unit_norm: bool) -> None:
+@pytest.mark.parametrize("score", ["cosine", "product"])
+@pytest.mark.parametrize("normalise", [True, False])
+def test_scores_are_what_the_configuration_says_whatever_training_compares(score: str, normalise: bool) -> None:
     torch.manual_seed(0)
-    model, batch = tiny_model(normalise_embeddings=unit_norm).eval(), inputs()
-    ecg = model.embed_ecg(batch["ecg"]).mean
-    text = model.embed_text(batch["text"], batch["text_padding_mask"]).mean
-    encoded = model.ecg_encoder(batch["ecg"])
-    raw = model.ecg_projection(encoded.states)
-    torch.testing.assert_close(ecg, raw / raw.norm(dim=-1, keepdim=True) if unit_norm else raw)
-    for embedding in (ecg, text):
-        assert embedding.dtype == torch.float32
-        assert torch.allclose(embedding.norm(dim=-1), torch.ones(3)) == unit_norm
+    model, batch = tiny_model(normalise_embeddings=normalise, score=score).eval(), inputs()
+    ecg = model.embed_ecg(batch["ecg"])
+    text = model.embed_text(batch["text"], batch["text_padding_mask"])
+    raw_ecg = model.ecg_projection(model.ecg_encoder(batch["ecg"]).states)
+    raw_text = model.text_projection(model.text_encoder(batch["text"], batch["text_padding_mask"]), batch["text_padding_mask"])
+    product = raw_ecg @ raw_text.T
+    norms = raw_ecg.norm(dim=-1)[:, None] * raw_text.norm(dim=-1)
+    torch.testing.assert_close(model.similarity(ecg, text), product if score == "product" else product / norms)
+    assert ecg.mean.dtype == text.mean.dtype == torch.float32
+    assert torch.allclose(text.mean.norm(dim=-1), torch.ones(3)) == (score == "cosine")
+    # Training is another matter.
+    out = model(**{**batch, "mem_noise": None}, objectives=("siglep",))
+    assert torch.allclose(out["ecg_embedding"].norm(dim=-1), torch.ones(3)) == normalise
+    assert (model.match_probability(torch.zeros(1)) is None) == (normalise != (score == "cosine"))
+    # The texts of a class count alike: the direction between them, or the mean of their scores.
+    group = torch.tensor([1, 0, 1])
+    classes = model.similarity(ecg, model.ensemble(text, group, 2))
+    if score == "product":
+        torch.testing.assert_close(classes, torch.stack([product[:, 1], product[:, [0, 2]].mean(dim=1)], dim=1))
+    else:
+        assert classes.abs().max() <= 1.0 + 1e-6
+        torch.testing.assert_close(classes[:, 0], (product / norms)[:, 1])
+
+
+def test_a_score_that_is_none_is_refused() -> None:
+    with pytest.raises(DataError, match="model.score must be one of cosine, product, not 'distance'"):
+        tiny_model(score="distance")
+
+
+def test_features_are_the_encoders_states_before_any_projection(model) -> None:
+    batch, n_samples = inputs(), torch.tensor([5000, 3500, 5000])
+    encoded = model.ecg_encoder(batch["ecg"], n_samples)
+    assert torch.equal(model.ecg_features(batch["ecg"], n_samples), encoded.states[:, 0])
+    mean = pool_ecg_states(encoded.states, encoded.padding_mask, "mean")
+    assert torch.equal(model.ecg_features(batch["ecg"], n_samples, "mean"), mean)
+    assert model.pools == ("cls", "mean") and isinstance(model, ECGTextModel)
+    assert model.layers() == list(model.ecg_encoder.encoder.layers) and model.signal.normalisation == "none"
 
 
 def test_half_precision_model_gives_float32_embeddings() -> None:

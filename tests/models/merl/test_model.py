@@ -13,8 +13,8 @@ from tiny_merl import ENCODERS, batch, tiny_merl
 from torch import Tensor
 
 from benchmarks.waits import WaitCounter
+from cmelt_plugin.data.text.padding import pad
 from cmelt_plugin.data.text.report_embeddings import load_report_embeddings, make_report_embeddings
-from cmelt_plugin.data.text.tokenizer import pad_ids
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses import clip_loss
@@ -202,14 +202,13 @@ def test_vectors_on_disk_are_those_the_model_computes(tmp_path) -> None:
     model = tiny_merl().eval()
 
     def embed(texts: Sequence[np.ndarray]) -> np.ndarray:
-        ids, padding = pad_ids([text.tolist() for text in texts], PAD)
-        return model.text_features(ids, padding).numpy()
+        return model.text_features(*map(torch.from_numpy, pad(texts, PAD))).numpy()
 
     make_report_embeddings(directory, tokens, embed, model.text_fingerprint(), 256, batch_size=4)
     vectors = load_report_embeddings(directory, tokens, model.text_fingerprint(), 256)
     reports = np.array([5, 0, 0, 3])
     cached = model.embed_text_features(torch.from_numpy(vectors.rows(reports))).mean
-    direct = model.embed_text(*pad_ids([tokens[int(report)].tolist() for report in reports], PAD)).mean
+    direct = model.embed_text(*map(torch.from_numpy, pad([tokens[int(report)] for report in reports], PAD))).mean
     torch.testing.assert_close(cached, direct)
     with torch.no_grad():
         model.text_encoder.model.embeddings.word_embeddings.weight[5] += 1

@@ -5,7 +5,7 @@ import torch
 from tiny import tiny_model
 
 from cmelt_plugin.modules.patches import patchify, standardise_leads
-from examples.demo.reconstruction import reconstruct
+from examples.demo.cmelt.reconstruction import reconstruct
 
 
 class PerfectModel:

@@ -1,4 +1,4 @@
-"""One's own results in the rows and columns of the published tables."""
+"""Published tables extended by one's own results: a row per model below those of the paper."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cmelt_plugin.data.leads import LEAD_SETS, LEADS
+from cmelt_plugin.evaluation.report.descriptions import lead_set, row_name
 from cmelt_plugin.evaluation.report.published import Column, Table
 from cmelt_plugin.evaluation.result_files import Result, StoredResult
 from cmelt_plugin.evaluation.tables import DASH
 
 
 class Cell(NamedTuple):
-    """A number in percent.
+    """A value in percent.
 
     Attributes:
         value: None = not measured.
         low, high: 95 % interval, or None.
         spread: standard deviation over seeds, or None.
-        n_records: size of the split it was measured on; None for published numbers.
+        n_records: size of the split it was measured on; None for published values.
     """
 
     value: float | None
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
     n_records: int | None = None
 
     def text(self, digits: int = 2) -> str:
-        """The number with what is known of its uncertainty."""
+        """The value with what is known of its uncertainty."""
         if self.value is None or not np.isfinite(self.value):
             return DASH
         spread = "" if self.spread is None else f" ± {self.spread:.{digits}f}"
@@ -38,19 +38,19 @@ class Cell(NamedTuple):
         return f"{self.value:.{digits}f}{spread}{interval}"
 
 
-class ComparedRow(NamedTuple):
-    """A row of a comparison; ``own`` = measured by us."""
+class ExtendedRow(NamedTuple):
+    """A row of an extended table; ``own`` = measured by us."""
 
     method: str
     cells: list[Cell]
     own: bool
 
 
-class Comparison(NamedTuple):
+class ExtendedTable(NamedTuple):
     """A published table with one's own rows below."""
 
     table: Table
-    rows: list[ComparedRow]
+    rows: list[ExtendedRow]
 
     @property
     def has_own(self) -> bool:
@@ -63,22 +63,13 @@ class Comparison(NamedTuple):
         return [[row.method, *(cell.text(digits) for cell in row.cells)] for row in self.rows]
 
     def sizes(self) -> list[str]:
-        """Per column, how many records our numbers rest on: ``880`` or, where they differ, ``66 to 880``."""
+        """Per column, how many records our values rest on: ``880`` or, where they differ, ``66 to 880``."""
         sizes = []
         for index in range(len(self.table.columns)):
             counts = {row.cells[index].n_records for row in self.rows if row.own} - {None}
             known = sorted(n for n in counts if n is not None)
             sizes.append(DASH if not known else str(known[0]) if len(known) == 1 else f"{known[0]} to {known[-1]}")
         return sizes
-
-
-def lead_set(result: Result) -> str:
-    """Key of :data:`~cmelt_plugin.data.leads.LEAD_SETS` for the leads a result was measured with, "" for others."""
-    leads = result.settings.get("leads") or LEADS
-    if isinstance(leads, str):
-        leads = LEAD_SETS.get(leads, (leads,))
-    chosen = {str(lead).lower() for lead in leads}
-    return next((key for key, names in LEAD_SETS.items() if {name.lower() for name in names} == chosen), "")
 
 
 def matches(result: Result, wanted: dict[str, Any]) -> bool:
@@ -98,13 +89,13 @@ def matches(result: Result, wanted: dict[str, Any]) -> bool:
     return True
 
 
-def compare(table: Table, results: Sequence[StoredResult]) -> Comparison:
+def extend(table: Table, results: Sequence[StoredResult]) -> ExtendedTable:
     """The published rows, then one row per model of ``results`` that has something for the table.
 
     Of several results for the same cell the test split goes before others, then the one read last.
     """
     rows = [
-        ComparedRow(row.method, [Cell(value, spread=spread) for value, spread in _pairs(row.values, row.spread)], False)
+        ExtendedRow(row.method, [Cell(value, spread=spread) for value, spread in _pairs(row.values, row.spread)], False)
         for row in table.rows
     ]
     own: dict[str, dict[int, Result]] = {}
@@ -122,31 +113,8 @@ def compare(table: Table, results: Sequence[StoredResult]) -> Comparison:
     for method, measured in own.items():
         columns = range(len(table.columns))
         cells = [_cell(measured[index], table.metric) if index in measured else Cell(None) for index in columns]
-        rows.append(ComparedRow(method, _with_means(table.columns, cells), True))
-    return Comparison(table, rows)
-
-
-def row_name(result: Result) -> str:
-    """How a model is called in a table: its name, and what sets it apart within a kind."""
-    details = []
-    if result.kind == "shift":
-        details.append("zero-shot" if result.settings.get("zero_shot", "fraction" not in result.settings) else "probe")
-    if result.kind == "linear_probe" and result.settings.get("subset", "merl") != "merl":
-        details.append(f"{result.settings['subset']} subsets")
-    if result.kind in ("linear_probe", "zero_shot", "shift") and lead_set(result) != "12":
-        leads = result.settings["leads"]
-        details.append(f"leads {leads if isinstance(leads, str) else ' '.join(map(str, leads))}")
-    if result.settings.get("pool", "cls") != "cls":
-        details.append(f"{result.settings['pool']} pooling")
-    if result.kind == "code_test" and result.settings.get("decisions"):
-        details.append(str(result.settings["decisions"]))
-    if result.kind == "zero_shot" and result.settings.get("prompt_kind", "description") != "description":
-        details.append(f"class texts: {result.settings['prompt_kind']}")
-    if any(note.startswith("labels (exact)") for note in result.notes):
-        details.append("exact labels")
-    if result.split != "test":
-        details.append(result.split)
-    return result.model + (f" ({', '.join(details)})" if details else "")
+        rows.append(ExtendedRow(method, _with_means(table.columns, cells), True))
+    return ExtendedTable(table, rows)
 
 
 def _pairs(values: Sequence[float | None], spread: Sequence[float | None] | None) -> list[tuple[Any, Any]]:

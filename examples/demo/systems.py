@@ -1,0 +1,39 @@
+"""What the demo can train: a configuration of ``examples/pretrain`` each, and what it must reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+
+class System(NamedTuple):
+    """A system of models.
+
+    Attributes:
+        title: how it is called on the page.
+        configuration: what is trained here.
+        larger: the configuration for one's own data.
+        negatives: whether it trains on negative reports.
+        shown: logged metrics that are printed while it trains.
+        bars: ``macro_auc``, ``recall_over_chance`` and logged metrics of its own → what they must reach on held-out
+            subjects; errors must not exceed theirs.
+    """
+
+    title: str
+    configuration: str
+    larger: str
+    negatives: bool
+    shown: Sequence[str]
+    bars: Mapping[str, float]
+
+
+SYSTEMS = {
+    "cmelt": System(
+        title="C-MELT",
+        configuration="cmelt_tiny",
+        larger="cmelt_base",
+        negatives=True,
+        shown=("loss", "loss_mem", "etm_accuracy", "mlm_accuracy", "macro_auc", "ecg_to_text_r10", "text_to_ecg_r10"),
+        bars={"etm_accuracy": 0.90, "macro_auc": 0.80, "recall_over_chance": 5.0, "loss_mem": 0.65},
+    ),
+}
