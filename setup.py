@@ -35,7 +35,7 @@ REQUIREMENTS = [
     "pandas>=2.2.3",
     "pyarrow>=21",
     "scikit-learn>=1.6",
-    "joblib>=1.4",  # generator_unordered; scikit-learn asks for an older one
+    "joblib>=1.4",  # brings loky's processes
     "wfdb>=4.3",  # writes records and is what ours are compared with; they are read without it
     "soundfile>=0.12",  # WFDB records in FLAC
     "faiss-cpu>=1.13",
@@ -48,7 +48,7 @@ REQUIREMENTS = [
     "jinja2>=3.1",  # the pages of evaluation.report and the demo
     "PyYAML",  # grids of examples/ablation
 ]
-# Preparing data on several machines; Ray (pip install ray) is known to the commands, too, but not tested with them.
+# Preparing data on several machines.
 CLUSTER = ["dask[distributed]>=2024.8"]
 EXTRAS = {
     "cluster": CLUSTER,

@@ -30,10 +30,10 @@ from benchmarks.options import Options, one_thread
 from benchmarks.outcome import Outcome
 from benchmarks.timing import figure_of, race
 from cmelt_plugin.data.batches.negatives import NegativeTable
-from cmelt_plugin.data.directory.manifest import write_split
+from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
-from preprocess.negatives.mining import Farthest
+from preprocess.negatives.farthest import Farthest
 
 K = 64
 
@@ -79,7 +79,7 @@ class Pair:
 
     def ours(self, rows: np.ndarray) -> dict[str, Any]:
         """A batch of ours, as the tasks collate it."""
-        return self.dataset.collater(rows.tolist(), steps=True)
+        return self.dataset.collater(rows.tolist(), digital=True)
 
 
 def _sidecar(gallery: np.ndarray, n_used: int) -> np.ndarray:
@@ -126,10 +126,10 @@ def run(options: Options) -> Outcome:
             for _ in range(calls):
                 pair.ours(rows)
 
-        ecg = pair.dataset.read_ecg(rows, steps=True)
+        ecg = pair.dataset.read_ecg(rows, digital=True)
 
         def ours_without_reading() -> None:
-            pair.dataset.read_ecg = lambda rows, steps: ecg
+            pair.dataset.read_ecg = lambda rows, digital: ecg
             try:
                 ours()
             finally:

@@ -26,7 +26,8 @@ from benchmarks.naive.records import read_mat_files, write_mat_files
 from benchmarks.options import Options
 from benchmarks.outcome import HIGHER, LOWER, Figure, Outcome
 from benchmarks.timing import figure_of, race
-from cmelt_plugin.data.directory.manifest import Manifest, write_split
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.evaluation.embedding.records import embed_records

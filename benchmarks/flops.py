@@ -1,7 +1,9 @@
 """Operations that C-MELT's mathematics needs for a batch, counted from the sizes: the numerator of FLOPs utilisation.
 
 Counted are the matrix products and convolutions of what our model computes: visible ECG tokens only in the encoder, the
-vocabulary at masked words only, texts at their padded length. A multiplication and an addition are two operations.
+vocabulary at masked words only, texts at their padded length or, as on a CPU, linear layers at their real tokens only. A
+multiplication and an addition are two operations. Convolutions are counted as such, though a CPU computes the long one by way
+of frequencies in a third of the time.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from cmelt_plugin.modules.conv_layers import parse_conv_layers
 N_LEADS, N_SAMPLES = 12, 5000
 
 
-def forward_flops(cfg: Any, rows: int, length: int, n_masked: int) -> tuple[float, float]:
+def forward_flops(cfg: Any, rows: int, length: int, n_masked: int, n_real: int | None = None) -> tuple[float, float]:
     """Operations of the forward pass, and those of them whose input needs no gradient (the first convolution).
 
     Args:
@@ -22,7 +24,9 @@ def forward_flops(cfg: Any, rows: int, length: int, n_masked: int) -> tuple[floa
         rows: pairs.
         length: tokens of the padded texts.
         n_masked: masked words in the batch.
+        n_real: real tokens of all texts where linear layers compute these alone; None: they compute padding, too.
     """
+    tokens = length if n_real is None else n_real / rows
     text_sizes = json.loads(cfg.text_encoder_config)
     d, f, text_dim = cfg.fusion_dim, cfg.fusion_ffn_dim, text_sizes["d_model"]
     n_tokens, conv, first = _convolutions(cfg)
@@ -32,23 +36,27 @@ def forward_flops(cfg: Any, rows: int, length: int, n_masked: int) -> tuple[floa
     width = cfg.encoder_embed_dim
     ecg = conv + 2 * n_tokens * channels * width
     ecg += 2 * n_tokens * width * (width // cfg.conv_pos_groups) * cfg.conv_pos
-    ecg += cfg.encoder_layers * (_attention(visible, visible, width) + _dense(visible, width, cfg.encoder_ffn_embed_dim))
+    ecg_layer = _projections(visible, visible, width) + _scores(visible, visible, width)
+    ecg += cfg.encoder_layers * (ecg_layer + _dense(visible, width, cfg.encoder_ffn_embed_dim))
 
     inner = text_sizes["num_heads"] * text_sizes["d_kv"]
     text_layer = (
-        2 * length * 4 * text_dim * inner + 4 * length * length * inner + 2 * length * 3 * text_dim * text_sizes["d_ff"]
+        2 * tokens * 4 * text_dim * inner + _scores(length, length, inner) + 2 * tokens * 3 * text_dim * text_sizes["d_ff"]
     )
     text = text_sizes["num_layers"] * text_layer
 
-    fusion = 2 * length * text_dim * d + 2 * visible * width * d
-    for own, other in ((length, visible), (visible, length)):
-        fusion += cfg.fusion_layers * (_attention(own, own, d) + _attention(own, other, d) + _dense(own, d, f))
+    fusion = 2 * tokens * text_dim * d + 2 * visible * width * d
+    for own, other in ((tokens, visible), (visible, tokens)):
+        fusion += cfg.fusion_layers * (_projections(own, own, d) + _projections(own, other, d) + _dense(own, d, f))
+    fusion += cfg.fusion_layers * (_scores(length, length, d) + _scores(visible, visible, d) + 2 * _scores(length, visible, d))
 
     small = cfg.mem_decoder_dim
     whole = 1 + n_tokens
     samples = N_LEADS * (N_SAMPLES // n_tokens)
     mem = 2 * visible * d * small + 2 * n_tokens * small * samples
-    mem += cfg.mem_decoder_layers * (_attention(whole, whole, small) + _dense(whole, small, 4 * small))
+    mem += cfg.mem_decoder_layers * (
+        _projections(whole, whole, small) + _scores(whole, whole, small) + _dense(whole, small, 4 * small)
+    )
 
     vectors = 2 * (width * d + text_dim * d + 2 * d * d) + 2 * 2 * d
     per_row = ecg + text + fusion + mem + vectors
@@ -56,9 +64,9 @@ def forward_flops(cfg: Any, rows: int, length: int, n_masked: int) -> tuple[floa
     return rows * per_row + mlm + 2 * rows * rows * d, rows * first
 
 
-def training_flops(cfg: Any, rows: int, length: int, n_masked: int) -> float:
+def training_flops(cfg: Any, rows: int, length: int, n_masked: int, n_real: int | None = None) -> float:
     """Forward and backward: each product needs two more for its gradients, the first convolution one."""
-    forward, first = forward_flops(cfg, rows, length, n_masked)
+    forward, first = forward_flops(cfg, rows, length, n_masked, n_real)
     return 3 * forward - first
 
 
@@ -72,10 +80,15 @@ def _convolutions(cfg: Any) -> tuple[int, float, float]:
     return length, sum(counts), counts[0]
 
 
-def _attention(own: int, other: int, width: int) -> float:
-    """Four projections, scores and weighted sum."""
-    return 2 * width * width * (2 * own + 2 * other) + 4 * own * other * width
+def _projections(own: float, other: float, width: int) -> float:
+    """Of an attention of ``own`` tokens over ``other`` ones: queries and outputs, keys and values."""
+    return 2 * width * width * (2 * own + 2 * other)
 
 
-def _dense(length: int, width: int, inner: int) -> float:
+def _scores(own: int, other: int, width: int) -> float:
+    """Scores and weighted sum of an attention."""
+    return 4 * own * other * width
+
+
+def _dense(length: float, width: int, inner: int) -> float:
     return 2 * length * 2 * width * inner

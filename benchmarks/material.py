@@ -15,9 +15,12 @@ import pyarrow as pa
 
 from cmelt_plugin.data.batches.negatives import NegativeTable
 from cmelt_plugin.data.batches.pretraining import PretrainingDataset, PretrainingOptions
-from cmelt_plugin.data.directory.manifest import META_SCHEMA, Manifest, write_split
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.directory.split_files import write_split
+from cmelt_plugin.data.directory.split_meta import META_SCHEMA
 from cmelt_plugin.data.files import fingerprint
-from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore, write_records
+from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
+from cmelt_plugin.data.store.shard_writer import write_records
 from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.huggingface import import_transformers

@@ -100,10 +100,13 @@ def fresh(name: str, n: int, device: str = "cpu") -> dict[str, Any]:
 
 def search(name: str, embeddings: np.ndarray, counts: np.ndarray, device: str) -> np.ndarray:
     """Negatives by one of our strategies, int32 ``[n, k]``."""
-    from preprocess.negatives.balanced import Balanced
-    from preprocess.negatives.mining import Farthest, find_negatives
+    from preprocess.negatives.farthest import Farthest
+    from preprocess.negatives.frequency_matched import FrequencyMatched
+    from preprocess.negatives.mining import find_negatives
 
-    strategy: Any = Farthest(embeddings, K, BLOCK, device=device) if name == "farthest" else Balanced(embeddings, counts, K)
+    strategy: Any = (
+        Farthest(embeddings, K, BLOCK, device=device) if name == "farthest" else FrequencyMatched(embeddings, counts, K)
+    )
     return find_negatives(strategy)
 
 

@@ -99,7 +99,7 @@ def pack(folder: Path, n: int, shard: int, jobs: int) -> None:
 
 
 def check(folder: Path, paths: list[Path], shard: int) -> str:
-    """Assert that the store holds what the bare reading gives, to half a step of 0.001 mV."""
+    """Assert that the store holds what the bare reading gives, to half a unit of 0.001 mV."""
     pack(folder, len(paths), shard, 1)
     manifest = Manifest.open(folder / "packed", "train")
     packed = RecordStore(manifest.store_root).read(manifest.shard, manifest.row)

@@ -22,7 +22,7 @@ from benchmarks.naive.records import read_mat_files, write_mat_files
 from benchmarks.options import Options, one_thread
 from benchmarks.outcome import Outcome
 from benchmarks.timing import race
-from cmelt_plugin.data.store.record_store import MV_PER_STEP, ROW_SHAPE, RecordStore
+from cmelt_plugin.data.store.record_store import MV_PER_UNIT, ROW_SHAPE, RecordStore
 
 BATCH = 128
 
@@ -40,8 +40,8 @@ def run(options: Options) -> Outcome:
         mat_files = np.array(write_mat_files(folder / "mat", distinct))
         rows = np.asarray(np.load(folder / "store" / store.files[0], mmap_mode="r"))
         buffer = np.empty((batch, *ROW_SHAPE), dtype=np.float32)
-        steps, gathered = (np.empty((batch, *ROW_SHAPE), dtype=np.int16) for _ in range(2))
-        scale = np.float32(MV_PER_STEP)
+        digital, gathered = (np.empty((batch, *ROW_SHAPE), dtype=np.int16) for _ in range(2))
+        scale = np.float32(MV_PER_UNIT)
 
         def gather_mv(index: np.ndarray) -> np.ndarray:
             ecg = rows[index].astype(np.float32)
@@ -50,7 +50,7 @@ def run(options: Options) -> Outcome:
 
         one = {
             "packed": lambda i: store.read(shard[i], row[i]),
-            "packed int16": lambda i: store.read_steps(shard[i], row[i], out=steps),
+            "packed int16": lambda i: store.read_digital(shard[i], row[i], out=digital),
             "packed, own buffer": lambda i: store.read(shard[i], row[i], out=buffer),
             # The other modes of take fill a new array first and copy it.
             "gather": lambda i: np.take(rows, i, axis=0, out=gathered, mode="clip"),

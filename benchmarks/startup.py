@@ -151,7 +151,7 @@ class _Watched:
         self.dataset = dataset
 
     def __call__(self, samples: list[int]) -> dict[str, Any]:
-        batch = self.dataset.collater(samples, steps=True)
+        batch = self.dataset.collater(samples, digital=True)
         batch["worker"] = unshared()
         return batch
 
@@ -211,7 +211,8 @@ def _random_tokens(rng: np.random.Generator, n: int, source: Path) -> Any:
 
 def _write_sparse_store(folder: Path, n_records: int) -> list[str]:
     """Shards that hold zeros and take no room on disk; their names."""
-    from cmelt_plugin.data.store.record_store import ROW_BYTES, ROW_SHAPE, shard_name, write_store_json
+    from cmelt_plugin.data.store.record_store import ROW_BYTES, ROW_SHAPE, shard_name
+    from cmelt_plugin.data.store.shard_writer import write_store_json
 
     shards = []
     for index, start in enumerate(range(0, n_records, ROWS_PER_SHARD)):

@@ -29,7 +29,7 @@ from benchmarks.options import Options
 from benchmarks.outcome import HIGHER, LOWER, Figure, Outcome
 from benchmarks.timing import figure_of
 from cmelt_plugin.data.batches.pretraining import PretrainingDataset
-from cmelt_plugin.data.directory.manifest import write_split
+from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
 from cmelt_plugin.data.text.reports import normalise_report
 from cmelt_plugin.models.cmelt.config import CMELTConfig
@@ -69,7 +69,7 @@ def open_reports(folder: Path, reports: list[str]) -> PretrainingDataset:
     write_split(folder, "train", RecordStore(folder).files, shard, row, n_samples, material.meta_table(ids, report_ids, ids))
     tokenizer = material.make_tokenizer(folder / "tokenizer", list(texts))
     dataset = material.paired_dataset(folder, "train", material.tokenise(tokenizer.folder, list(texts)), n3s=False)
-    dataset.read_ecg = lambda rows, steps=False: (torch.zeros(len(rows)), None)  # type: ignore[method-assign]
+    dataset.read_ecg = lambda rows, digital=False: (torch.zeros(len(rows)), None)  # type: ignore[method-assign]
     return dataset
 
 

@@ -31,8 +31,8 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.plausibility import Reason, describe_reasons
+from cmelt_plugin.data.prepared_ecg import CROPS, MISSING_LEADS, PreparedECG
 from cmelt_plugin.data.readers.record_paths import find_records
-from cmelt_plugin.data.signals import CROPS, MISSING_LEADS, PreparedECG
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError, printable
 from cmelt_plugin.models.base import Embedding

@@ -29,15 +29,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from cmelt_plugin.data.code_test_annotations import CLASSES, DATA_SET, GOLD, LABEL_SET, read_annotations, record_ids
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.readers.contract import check_array, reader
+from cmelt_plugin.data.readers.contract import Recording, Rejected, check_array, reader
 from cmelt_plugin.data.readers.hdf5_files import dataset_of, open_hdf5
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.human_readers import CLASSES, DATA_SET, GOLD, LABEL_SET, read_annotations, record_ids
 from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
 from preprocess.data_sets.source import read_csv, records_table
 from preprocess.packing.lead_relations import describe_fit, fit_limb_leads
-from preprocess.packing.recording import Recording, Rejected
 
 TRACINGS = "ecg_tracings.hdf5"
 LAYOUT = "the layout of CODE-test: ecg_tracings.hdf5, attributes.csv, annotations/gold_standard.csv"
@@ -81,8 +80,8 @@ def read_tracing(path: str) -> Recording:
         Rejected: the file or the tracing cannot be read.
         OSError, MemoryError: trouble of the machine.
     """
-    file, _, place = path.rpartition("#")
-    row, leads, factor = place.split(";")
+    file, _, location = path.rpartition("#")
+    row, leads, factor = location.split(";")
     with open_hdf5(file) as handle:
         data = _tracings(handle)
         if int(row) >= data.shape[0]:
@@ -163,9 +162,9 @@ def read_records(root: Path, layout: Layout, limit: int | None = None) -> tuple[
     count = _from_file(_count, path)
     gold = read_annotations(root / "annotations" / f"{GOLD}.csv")
     attributes = read_csv(root / "attributes.csv", ["age", "sex"], LAYOUT)
-    for name, found in ((f"annotations/{GOLD}.csv", len(gold)), ("attributes.csv", len(attributes))):
-        if found != count:
-            raise DataError(f"{root / name}: {found} rows for {count} tracings in {TRACINGS}; expected one row per tracing")
+    for name, rows in ((f"annotations/{GOLD}.csv", len(gold)), ("attributes.csv", len(attributes))):
+        if rows != count:
+            raise DataError(f"{root / name}: {rows} rows for {count} tracings in {TRACINGS}; expected one row per tracing")
     ids = record_ids(count)[:limit]
     n = len(ids)
     sex = attributes["sex"].str.upper()
@@ -241,8 +240,8 @@ def _tracings(handle: Any) -> Any:
     data = dataset_of(handle, "tracings")
     shape = getattr(data, "shape", None)
     if shape is None or len(shape) != 3 or shape[2] != len(LEADS) or 0 in shape:
-        found = f"tracings {shape}" if shape is not None else f"{', '.join(handle) or 'nothing'}"
-        raise Rejected("header", f"expected an array tracings of records × samples × 12 leads, found {found}")
+        content = f"tracings {shape}" if shape is not None else f"{', '.join(handle) or 'nothing'}"
+        raise Rejected("header", f"expected an array tracings of records × samples × 12 leads, found {content}")
     if data.dtype.kind not in "iuf":
         raise Rejected("header", f"tracings holds {data.dtype}, not numbers")
     check_array(handle.filename, min(MOST_JUDGED, shape[0]) * math.prod(shape[1:]))

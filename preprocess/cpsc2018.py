@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
@@ -42,7 +43,6 @@ from preprocess.data_sets.published_splits import print_label_differences, read_
 from preprocess.data_sets.snomed import code_labels
 from preprocess.data_sets.source import read_csv, records_table
 from preprocess.packing.flat_leads import note_flat_leads
-from preprocess.packing.recording import Recording
 
 LABEL_SET = "cpsc2018"
 LAYOUT = "CPSC2018: A0001.mat, ... with REFERENCE.csv, or A0001.hea, A0001.mat, ..."
@@ -96,7 +96,7 @@ def read_reference(root: Path, names: Sequence[str]) -> tuple[list[str], np.ndar
     Raises:
         DataError: a column is missing, a label is not 1 to 9 or empty, or two rows of one record differ.
     """
-    found: dict[str, list[float]] = {}
+    classes_of_record: dict[str, list[float]] = {}
     for path in sorted(root.rglob(REFERENCE)):
         table = read_csv(path, ["Recording", *REFERENCE_COLUMNS], f"columns Recording, {', '.join(REFERENCE_COLUMNS)}")
         for record, *cells in table.itertuples(index=False):
@@ -106,9 +106,11 @@ def read_reference(root: Path, names: Sequence[str]) -> tuple[list[str], np.ndar
                 raise DataError(f"{path}, {record}: label {wrong[0]!r} is not a number from 1 to 9 or empty")
             classes = {NUMBERED[cell] for cell in numbers if cell in NUMBERED}
             row = [float(name in classes) for name in names]
-            if classes and found.setdefault(record, row) != row:
+            if classes and classes_of_record.setdefault(record, row) != row:
                 raise DataError(f"{path}: {record} occurs twice with different labels")
-    return (list(found), np.array(list(found.values()), dtype=np.float32)) if found else None
+    return (
+        (list(classes_of_record), np.array(list(classes_of_record.values()), dtype=np.float32)) if classes_of_record else None
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

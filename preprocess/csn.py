@@ -73,17 +73,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     names = class_names(LABEL_SET)
     # A record may lack its header or its signals; both are the packing's matter, which lists it.
-    found = sorted({*find_records(args.root, RECORD, ".hea"), *find_records(args.root, RECORD, ".mat")})
-    if not found:
+    recordings = sorted({*find_records(args.root, RECORD, ".hea"), *find_records(args.root, RECORD, ".mat")})
+    if not recordings:
         raise DataError(f"{args.root}: no recordings; expected {LAYOUT}")
     published, split = None, None
     if args.splits is not None:
         published = read_published_splits(args.splits, "chapman", "ecg_path", names, also=["diagnose"])
-        listed = locate(published.table["ecg_path"], found)
-        print(f"{len({name for name, _ in found} - {name for name, _ in listed})} recordings are in no split file")
+        listed = locate(published.table["ecg_path"], recordings)
+        print(f"{len({name for name, _ in recordings} - {name for name, _ in listed})} recordings are in no split file")
         listed, split = listed[: args.limit], published.table["split"].tolist()[: args.limit]
     else:
-        listed = found[: args.limit]
+        listed = recordings[: args.limit]
     ids, paths = [name for name, _ in listed], [path for _, path in listed]
     patients = [read_header_patient(args.root / path) for path in tqdm(paths, unit="record", desc="headers")]
     coded, note = _header_labels(args, patients, names)
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def locate(published: Sequence[str], found: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def locate(published: Sequence[str], recordings: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Where the records of the split files are.
 
     Args:
@@ -125,8 +125,8 @@ def locate(published: Sequence[str], found: Sequence[tuple[str, str]]) -> list[t
     Raises:
         DataError: a published path does not end in a record's name, or two in the same.
     """
-    paths = {path for _, path in found}
-    by_name = dict(reversed(found))
+    paths = {path for _, path in recordings}
+    by_name = dict(reversed(recordings))
     located = {}
     for text in published:
         match = re.search(rf"(?:.*?(WFDBRecords/.*?))?({RECORD})(?:\.mat|\.hea)?$", text)

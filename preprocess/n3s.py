@@ -27,15 +27,17 @@ from tqdm import tqdm
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.batches.negatives import NegativeTable, negatives_paths, source_fingerprints
-from cmelt_plugin.data.directory.manifest import available_splits, read_meta_column
+from cmelt_plugin.data.directory.manifest import available_splits
 from cmelt_plugin.data.directory.replacing import list_again
+from cmelt_plugin.data.directory.split_meta import read_meta_column
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.store.npy_files import read_npy
 from cmelt_plugin.data.text.reports import Reports, read_reports
 from cmelt_plugin.errors import DataError
-from preprocess.negatives.balanced import Balanced
 from preprocess.negatives.diagnostics import diagnose, example_pairs
-from preprocess.negatives.mining import EXACT, INDEXES, Farthest, find_negatives, metric_name
+from preprocess.negatives.farthest import EXACT, INDEXES, Farthest, metric_name
+from preprocess.negatives.frequency_matched import FrequencyMatched
+from preprocess.negatives.mining import find_negatives
 from preprocess.packing.engines import Engine, add_engine_arguments, engine_from
 from preprocess.text.text_embedding import Embedder, embed_block, embedder_settings, load_embedder
 
@@ -205,7 +207,7 @@ def _do_split(
         chosen = {"index": arguments.index, "nlist": arguments.nlist, "nprobe": arguments.nprobe, "seed": arguments.seed}
         strategy: Any = Farthest(vectors, arguments.k, arguments.block, device=arguments.device, **chosen)
     else:
-        strategy = Balanced(vectors, counts, arguments.k, arguments.seed)
+        strategy = FrequencyMatched(vectors, counts, arguments.k, arguments.seed)
     if strategy.k < arguments.k:
         print(f"{split}: k reduced from {arguments.k} to {strategy.k}, there are {len(ids)} unique reports")
     cache = _begin(arguments, _cache_of(arguments, settings, split))

@@ -12,17 +12,17 @@ far as it can be known from their published preparation scripts (fairseq-signals
 - Dx: sources cpsc_2018 and georgia, 80/10/10. Table 9's 32,640/4,079/4,079 are 80/10/10 of 40,798 segments, with both
   10 % rounded down in each source. Those splits shuffle *segments*, so that pieces of a recording are in all three; which
   ones cannot be reproduced, as the files were taken in the order of a disk. Here a recording is in one split
-  (``--split-by segment`` divides segments, for comparison with such figures).
-- Id, test: PTB-XL's people with two or more recordings, one segment of each of two recordings; 2,127 in PTB-XL 1.0.1.
-  Here the two earliest recordings, the earlier one as gallery. CinC's headers name no people: ``--ptb-xl-database`` gives
+  (``--split-by segment`` divides segments, for comparison with such results).
+- Id, test: PTB-XL's subjects with two or more recordings, one segment of each of two recordings; 2,127 in PTB-XL 1.0.1.
+  Here the two earliest recordings, the earlier one as gallery. CinC's headers name no subjects: ``--ptb-xl-database`` gives
   PTB-XL's table, in which record HR00017 has ecg_id 17. Without it there is no test split and PTB-XL is left out.
 - Id, train: the six sources at 500 Hz, every recording an identity, PTB-XL's included. Table 9's 147,444/17,670 fit
   80 % of all segments and two segments each of 10 % of the 87,663 recordings; the remaining 10 % are used nowhere.
   This is inferred from the numbers, not stated anywhere. The same shares are the default (``--split 0.9 0.1 0`` uses all).
-  Here the people of the test set are not in training, and PTB-XL's identities are its patients.
+  Here the subjects of the test set are not in training, and PTB-XL's identities are its patients.
 
 INCART (257 Hz, half an hour) and PTB (1000 Hz) are not in the protocol; ``--sources`` adds them, each recording a subject
-of its own, because CinC does not say which recordings belong to one person.
+of its own, because CinC does not say which recordings belong to one subject.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ from tqdm import tqdm
 from cmelt_plugin import option_types
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import read_json
+from cmelt_plugin.data.readers.contract import Rejected
 from cmelt_plugin.errors import DataError
-from preprocess.data_sets.identification import Patient, choose_pairs, divide_people, read_ptb_xl_patients
+from preprocess.data_sets.identification import Patient, choose_pairs, divide_subjects, read_ptb_xl_patients
 from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
 from preprocess.data_sets.physionet2021_labels import LABEL_SET, NAMES, label_row
 from preprocess.data_sets.physionet2021_records import (
@@ -65,7 +66,7 @@ from preprocess.data_sets.source import records_table
 from preprocess.data_sets.splits import split_of
 from preprocess.packing.implausible import read_list
 from preprocess.packing.pack import options_from, pack
-from preprocess.packing.recording import REJECT, Rejected, SignalOptions, to_row
+from preprocess.packing.recording import REJECT, SignalOptions, to_row
 from preprocess.packing.reuse import reuse_store
 
 DATA_SET = "physionet2021"
@@ -124,21 +125,21 @@ def id_records(
         patients: PTB-XL's patients by ecg_id, or {}: PTB-XL is left out.
         usable: record ids that can be used, or what a recording must fulfil.
         root: folder of the recordings.
-        seed, shares: division of the people who are not in the test set into train, valid and unused.
+        seed, shares: division of the subjects who are not in the test set into train, valid and unused.
     """
-    people: dict[str, dict[str, list[Segment]]] = {}  # person → recording → segments
+    subjects: dict[str, dict[str, list[Segment]]] = {}  # subject → recording → segments
     unknown = set()
     for segment in segments:
         if segment.header.source == PTB_XL and _ecg_id(segment.header) not in patients:
             unknown.add(segment.header.name)
             continue
-        recordings = people.setdefault(_subject(segment.header, patients), {})
+        recordings = subjects.setdefault(_subject(segment.header, patients), {})
         recordings.setdefault(segment.header.name, []).append(segment)
 
-    tested = {person: recordings for person, recordings in people.items() if _is_ptb_xl(recordings) and len(recordings) > 1}
-    divided = divide_people([person for person in people if person not in tested], seed, shares)
-    test_candidates = {person: _by_time(recordings, patients) for person, recordings in tested.items()}
-    valid_candidates = {person: [[s] for part in people[person].values() for s in part] for person in divided["valid"]}
+    tested = {subject: recordings for subject, recordings in subjects.items() if _is_ptb_xl(recordings) and len(recordings) > 1}
+    divided = divide_subjects([subject for subject in subjects if subject not in tested], seed, shares)
+    test_candidates = {subject: _by_time(recordings, patients) for subject, recordings in tested.items()}
+    valid_candidates = {subject: [[s] for part in subjects[subject].values() for s in part] for subject in divided["valid"]}
     with tqdm(unit="segment", desc="choosing pairs") as bar:
 
         def is_usable(segment: Segment) -> bool:
@@ -147,18 +148,18 @@ def id_records(
 
         pairs = {"valid": choose_pairs(valid_candidates, is_usable), "test": choose_pairs(test_candidates, is_usable)}
 
-    chosen = [(s, "train") for person in divided["train"] for part in people[person].values() for s in part]
-    for split, found in pairs.items():
-        for person in {**found.chosen, **found.unusable}:
-            chosen += [(s, split) for s in (*found.unusable.get(person, ()), *found.chosen.get(person, ()))]
+    chosen = [(s, "train") for subject in divided["train"] for part in subjects[subject].values() for s in part]
+    for split, pairs_of_split in pairs.items():
+        for subject in {**pairs_of_split.chosen, **pairs_of_split.unusable}:
+            chosen += [(s, split) for s in (*pairs_of_split.unusable.get(subject, ()), *pairs_of_split.chosen.get(subject, ()))]
     notes = [
         f"identities: {len(divided['train'])} train, {len(pairs['valid'].chosen)} valid, {len(pairs['test'].chosen)} test "
         f"(2,127 in the paper), {len(divided['test'])} unused (third share of --split)",
         "valid: two segments of one recording; test: one segment of each of a PTB-XL patient's two earliest recordings",
     ]
-    for split, found in pairs.items():
-        if found.alone:
-            notes.append(f"{split}: {len(found.alone)} people without two usable segments left out")
+    for split, pairs_of_split in pairs.items():
+        if pairs_of_split.alone:
+            notes.append(f"{split}: {len(pairs_of_split.alone)} people without two usable segments left out")
     if unknown:
         reason = "not in --ptb-xl-database" if patients else "without --ptb-xl-database their people are not known"
         notes.append(f"{len(unknown)} recordings of PTB-XL left out: {reason}")
@@ -213,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=(*SOURCES, OTHER, "all"),
         help="default dx: cpsc_2018 georgia; id: all but st_petersburg_incart and ptb",
     )
-    parser.add_argument("--ptb-xl-database", type=Path, help="ptbxl_database.csv of PTB-XL: which of its people is which")
+    parser.add_argument("--ptb-xl-database", type=Path, help="ptbxl_database.csv of PTB-XL: which of its subjects is which")
     parser.add_argument(
         "--split-by", choices=("subject", "segment"), default="subject", help="dx: what is divided (default subject)"
     )
@@ -224,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs=3,
         default=SHARES,
         metavar=("TRAIN", "VALID", "TEST"),
-        help="shares (default 0.8 0.1 0.1); id: the third is left unused, the test set being PTB-XL's people",
+        help="shares (default 0.8 0.1 0.1); id: the third is left unused, the test set being PTB-XL's subjects",
     )
     return parser
 

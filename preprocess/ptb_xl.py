@@ -137,8 +137,8 @@ def read_splits(folder: Path, task: str) -> PublishedSplits:
         raise DataError(f"--splits {folder}: no split files are published for task {task}")
     name = PUBLISHED_NAME[task]
     folders = [folder, folder / name, folder / "ptbxl" / name]
-    found = next((place for place in folders if (place / f"ptbxl_{name}_train.csv").is_file()), folder)
-    return read_published_splits(found, f"ptbxl_{name}", "ecg_id", class_names(label_set_of(task)))
+    chosen_folder = next((candidate for candidate in folders if (candidate / f"ptbxl_{name}_train.csv").is_file()), folder)
+    return read_published_splits(chosen_folder, f"ptbxl_{name}", "ecg_id", class_names(label_set_of(task)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

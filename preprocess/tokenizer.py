@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cmelt_plugin import option_types
-from cmelt_plugin.data.directory.manifest import read_class_names
+from cmelt_plugin.data.directory.class_labels import read_class_names
 from cmelt_plugin.data.directory.own_files import LABELS_FILE
 from cmelt_plugin.data.directory.replacing import LOCK_SECONDS, directory_lock, list_again
 from cmelt_plugin.data.files import fingerprint, read_object, write_json

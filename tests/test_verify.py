@@ -7,10 +7,10 @@ import pytest
 from report_texts import write_format_1
 
 from cmelt_plugin import verify
-from cmelt_plugin.data.directory.checks import check_directory
 from cmelt_plugin.data.directory.checksums import read_checksums
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.directory.replacing import replacing
+from cmelt_plugin.data.directory.verification import check_directory
 from cmelt_plugin.data.files import fingerprint, read_json, write_json
 from cmelt_plugin.data.text.reports import read_reports, write_reports
 from cmelt_plugin.data.text.statement_spans import StatementTable

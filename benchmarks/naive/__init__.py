@@ -1,1 +1,1 @@
-"""Baselines in the way released code of this field works, written for comparison: slow on purpose, equal in result."""
+"""Baselines in the way released code of this field works, written for comparison: equal in result."""

@@ -1,4 +1,4 @@
-"""Attention in the eager way: every [B, H, L, S] matrix is written to memory, four times over."""
+"""Attention, by default in the eager way: every [B, H, L, S] matrix is written to memory, four times over."""
 
 from __future__ import annotations
 
@@ -41,17 +41,16 @@ class Weights(NamedTuple):
 
 
 class Mode(NamedTuple):
-    """How the naive model computes; the defaults are the naive way in everything.
+    """How the naive model computes; the defaults are the way of the authors' release in everything.
 
     Attributes:
         dropout: as configured; False: none, for comparing losses.
-        all_tokens: encode all ECG tokens with the dropped ones masked out, and pick the visible ones afterwards.
         full_vocabulary: vocabulary logits at every position, not only at masked ones.
-        eager: attention by explicit matrices instead of a fused kernel.
+        eager: attention by explicit matrices in text encoder and fusion. ECG encoder and decoder of masked ECG modelling call
+            PyTorch's fused attention in the release, too.
     """
 
     dropout: bool = True
-    all_tokens: bool = True
     full_vocabulary: bool = True
     eager: bool = True
 

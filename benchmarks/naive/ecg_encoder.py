@@ -1,4 +1,4 @@
-"""The ECG encoder with every token in every layer; which of them were dropped shows only in the attention mask."""
+"""The ECG encoder: convolutions and positions for all tokens, transformer layers for the kept ones, as in the release."""
 
 from __future__ import annotations
 
@@ -66,16 +66,11 @@ def encode_ecg(
     n_keep = max(1, int(x.shape[1] * (1 - cfg.mem_ratio)))
     order = noise.argsort(dim=1, stable=True)
     restore = order.argsort(dim=1)
-    dropped, visible = restore >= n_keep, order[:, :n_keep, None].expand(-1, -1, x.shape[2])
-    if not mode.all_tokens:
-        x = x.gather(1, visible)
+    x = x.gather(1, order[:, :n_keep, None].expand(-1, -1, x.shape[2]))
     x = torch.cat([weights["class_embedding"].to(x.dtype).expand(len(x), 1, -1), x], dim=1)
-    hidden = torch.cat([dropped.new_zeros(len(x), 1), dropped], dim=1) if mode.all_tokens else None
     encoder = weights.below("encoder")
     x = F.dropout(encoder.layer_norm("layer_norm", x), dropout)
     for number in range(cfg.encoder_layers):
         layer = encoder.below(f"layers.{number}")
-        x = transformer_layer(layer, x, hidden, cfg.encoder_attention_heads, dropout, attention_dropout, mode.eager)
-    if mode.all_tokens:
-        x = torch.cat([x[:, :1], x[:, 1:].gather(1, visible)], dim=1)
-    return Encoded(x, restore, dropped)
+        x = transformer_layer(layer, x, None, cfg.encoder_attention_heads, dropout, attention_dropout, eager=False)
+    return Encoded(x, restore, restore >= n_keep)

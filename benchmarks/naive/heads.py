@@ -33,12 +33,12 @@ def fuse(
 
 
 def vocabulary_logits(weights: Weights, states: Tensor) -> Tensor:
-    """``[..., D]`` → ``[..., V]``."""
+    """``[..., D]`` → ``[..., V]``; the bias is an operation of its own."""
     x = weights.layer_norm("layer_norm", F.gelu(weights.linear("dense", states)), BERT_EPSILON)
-    return weights.linear("decoder", x)
+    return F.linear(x, weights["decoder.weight"]) + weights["decoder.bias"]
 
 
-def reconstruct(weights: Weights, cfg: Any, states: Tensor, encoded: Encoded, eager: bool) -> Tensor:
+def reconstruct(weights: Weights, cfg: Any, states: Tensor, encoded: Encoded) -> Tensor:
     """Samples of every token, ``[B, N, samples × leads]``, from the visible states."""
     x = weights.linear("embed", states)
     cls, tokens = x[:, :1], x[:, 1:]
@@ -51,7 +51,7 @@ def reconstruct(weights: Weights, cfg: Any, states: Tensor, encoded: Encoded, ea
     for number in range(cfg.mem_decoder_layers):
         layer = decoder.below(f"layers.{number}")
         normed = layer.layer_norm("self_attn_layer_norm", x)
-        x = x + multi_head(layer.below("self_attn"), normed, normed, None, cfg.mem_decoder_heads, 0.0, eager)
+        x = x + multi_head(layer.below("self_attn"), normed, normed, None, cfg.mem_decoder_heads, 0.0, eager=False)
         normed = layer.layer_norm("final_layer_norm", x)
         x = x + layer.linear("fc2", activation(layer.linear("fc1", normed)))
     return weights.linear("predict", decoder.layer_norm("layer_norm", x)[:, 1:])

@@ -32,6 +32,11 @@ def root_mean_square_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     return weight * (x * torch.rsqrt(x.float().square().mean(dim=-1, keepdim=True) + epsilon)).to(weight.dtype)
 
 
+def gelu(x: Tensor) -> Tensor:
+    """GELU by its approximation with a hyperbolic tangent (Hendrycks and Gimpel 2016), as Hugging Face's T5 has it."""
+    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0))))
+
+
 def encode_text(weights: Weights, sizes: dict[str, Any], ids: Tensor, padding_mask: Tensor, mode: Mode) -> Tensor:
     """Token ids ``[B, L]``, padding ``[B, L]`` True = padding → states ``[B, L, D]``.
 
@@ -64,6 +69,6 @@ def encode_text(weights: Weights, sizes: dict[str, Any], ids: Tensor, padding_ma
         x = x + F.dropout(attended, dropout)
         dense = block.below("1.DenseReluDense")
         normed = root_mean_square_norm(x, block["1.layer_norm.weight"], epsilon)
-        inner = F.gelu(dense.linear("wi_0", normed), approximate="tanh") * dense.linear("wi_1", normed)
+        inner = gelu(dense.linear("wi_0", normed)) * dense.linear("wi_1", normed)
         x = x + F.dropout(dense.linear("wo", F.dropout(inner, dropout)), dropout)
     return F.dropout(root_mean_square_norm(x, weights["encoder.final_layer_norm.weight"], epsilon), dropout)

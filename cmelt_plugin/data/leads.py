@@ -1,4 +1,4 @@
-"""The twelve leads, their order in every array of this project, and how a recording's own order is mapped to it.
+"""The twelve leads, their order in every array of this project, and how a recording is brought into that order.
 
 Leads are matched by name because sources disagree on the order: PTB-XL stores aVR, aVL, aVF, MIMIC-IV-ECG stores
 aVR, aVF, aVL.
@@ -29,17 +29,17 @@ def lead_indices(names: Sequence[str]) -> list[int]:
     Raises:
         LeadError: a lead is missing, doubled or unknown; the message names all of them.
     """
-    found = [str(name).strip().lower() for name in names]
-    wanted = [lead.lower() for lead in LEADS]
+    given = [str(name).strip().lower() for name in names]
+    standard = [lead.lower() for lead in LEADS]
     faults = {
-        "missing": [lead for lead in LEADS if lead.lower() not in found],
-        "doubled": [lead for lead in LEADS if found.count(lead.lower()) > 1],
-        "unknown": [str(name) for name, low in zip(names, found) if low not in wanted],
+        "missing": [lead for lead in LEADS if lead.lower() not in given],
+        "doubled": [lead for lead in LEADS if given.count(lead.lower()) > 1],
+        "unknown": [str(name) for name, low in zip(names, given) if low not in standard],
     }
     if any(faults.values()):
         detail = "; ".join(f"{fault} {', '.join(leads)}" for fault, leads in faults.items() if leads)
-        raise LeadError(f"{len(found)} leads where the standard 12 are expected: {detail}")
-    return [found.index(lead) for lead in wanted]
+        raise LeadError(f"{len(given)} leads where the standard 12 are expected: {detail}")
+    return [given.index(lead) for lead in standard]
 
 
 # The lead sets of paper Table 1 (Oh et al. 2022, PhysioNet/CinC Challenge 2021).
@@ -52,13 +52,13 @@ def lead_keep_mask(names: Sequence[str]) -> np.ndarray:
     Raises:
         LeadError: no name, an unknown one, or one given twice.
     """
-    wanted = [lead.lower() for lead in LEADS]
-    found = [str(name).strip().lower() for name in names]
-    if not found:
+    standard = [lead.lower() for lead in LEADS]
+    given = [str(name).strip().lower() for name in names]
+    if not given:
         raise LeadError(f"no leads chosen; choose from {', '.join(LEADS)}")
-    unknown = [str(name) for name, low in zip(names, found) if low not in wanted]
+    unknown = [str(name) for name, low in zip(names, given) if low not in standard]
     if unknown:
         raise LeadError(f"unknown lead {', '.join(unknown)}; choose from {', '.join(LEADS)}")
-    if len(set(found)) < len(found):
+    if len(set(given)) < len(given):
         raise LeadError(f"a lead is named twice: {', '.join(map(str, names))}")
-    return np.array([lead in found for lead in wanted])
+    return np.array([lead in given for lead in standard])

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.store.record_store import MAX_STEP, MV_PER_STEP, SAMPLE_RATE
+from cmelt_plugin.data.store.record_store import MAX_DIGITAL, MV_PER_UNIT, SAMPLE_RATE
 
 LIMB_LEADS = LEADS[:6]
 RELATIONS = ("III = II − I", "aVR = −(I + II)/2", "aVL = I − II/2", "aVF = II − I/2")
@@ -45,7 +45,7 @@ HUM = 0.05
 MOSTLY_CLIPPED = 0.25
 """Share of samples beyond the range from which on a recording is refused: as many as three of twelve leads have."""
 
-MAX_MV = MAX_STEP * MV_PER_STEP
+MAX_MV = MAX_DIGITAL * MV_PER_UNIT
 WINDOW = 2 * SAMPLE_RATE  # samples
 MAINS = (50, 60)  # Hz
 _CYCLE = SAMPLE_RATE // 10  # samples; both frequencies repeat after 0.1 s
@@ -111,31 +111,31 @@ def describe_reasons(reasons: Iterable[Reason]) -> str:
     return "; ".join(map(str, reasons))
 
 
-def nothing_left(ecg: np.ndarray, steps: np.ndarray, clipped: int, kept: np.ndarray) -> Reason | None:
+def nothing_left(ecg: np.ndarray, digital: np.ndarray, clipped: int, given: np.ndarray) -> Reason | None:
     """Why nothing usable is stored of a recording, if so: refused, whatever is done with doubtful ones.
 
     Args:
         ecg: ``[12, T]``, mV, as :func:`examine` takes it.
-        steps: the same in steps of the store.
+        digital: the same in the store's digital units.
         clipped: how many samples were clipped.
-        kept: bool ``[12]``, the leads the recording has.
+        given: bool ``[12]``, the leads the recording has.
 
     Returns:
         ``zero``: nothing remains after rounding; ``clipped``: more than a quarter of the samples lies beyond the range;
         ``flat``: every lead is constant after both.
     """
-    if not steps.any():
-        return Reason("zero", f"every sample is zero after rounding to {MV_PER_STEP:g} mV, the largest is {_peak(ecg):.2g} mV")
-    share = clipped / max(1, int(kept.sum()) * ecg.shape[1])
+    if not digital.any():
+        return Reason("zero", f"every sample is zero after rounding to {MV_PER_UNIT:g} mV, the largest is {_peak(ecg):.2g} mV")
+    share = clipped / max(1, int(given.sum()) * ecg.shape[1])
     if share > MOSTLY_CLIPPED:
-        middle = float(np.median(ecg[kept]))
+        middle = float(np.median(ecg[given]))
         hint = "take off the offset" if abs(middle) > MAX_MV else "are unit and gain right?"
         return Reason(
             "clipped",
             f"{100 * share:.0f} % of the samples are beyond ±{MAX_MV:g} mV, half of all above {middle:.4g} mV: {hint}",
         )
-    if not changing(steps).any():
-        return Reason("flat", f"every lead is constant after rounding to {MV_PER_STEP:g} mV")
+    if not changing(digital).any():
+        return Reason("flat", f"every lead is constant after rounding to {MV_PER_UNIT:g} mV")
     return None
 
 
@@ -144,7 +144,7 @@ def changing(ecg: np.ndarray) -> np.ndarray:
     return ecg.max(axis=1) > ecg.min(axis=1)
 
 
-def examine(ecg: np.ndarray, steps: np.ndarray, clipped: int = 0, kept: np.ndarray | None = None) -> Plausibility:
+def examine(ecg: np.ndarray, digital: np.ndarray, clipped: int = 0, given: np.ndarray | None = None) -> Plausibility:
     """Measure a recording and name what is doubtful about it.
 
     Exchanged *columns* of limb leads, inverted and rescaled ones contradict the relations; exchanged *electrodes* do not,
@@ -152,32 +152,32 @@ def examine(ecg: np.ndarray, steps: np.ndarray, clipped: int = 0, kept: np.ndarr
 
     Args:
         ecg: ``[12, T]``, mV at 500 Hz before rounding, real samples only; leads in the order of ``LEADS``, without NaN.
-        steps: int16 ``[12, T]``, what the store gets (:func:`cmelt_plugin.data.store.record_store.to_steps`).
+        digital: int16 ``[12, T]``, what the store gets (:func:`cmelt_plugin.data.store.record_store.to_digital`).
         clipped: how many samples were clipped.
-        kept: bool ``[12]``, the leads the recording has; None: all. Leads it lacks and constant ones are not asked.
+        given: bool ``[12]``, the leads the recording has; None: all. Leads it lacks and constant ones are not asked.
 
     Reasons, in this order: ``clipped``, ``amplitude-low`` or ``amplitude-high``, ``quantised``, ``offset``, ``saturated``,
     ``lead-relations``, ``mains``.
     """
     ecg = np.asarray(ecg, dtype=np.float64)
-    kept = np.ones(len(LEADS), dtype=bool) if kept is None else kept
+    given = np.ones(len(LEADS), dtype=bool) if given is None else given
     with np.errstate(all="ignore"):  # single values may be absurd; they are clipped, which is said
-        return _examine(ecg, steps, clipped, kept)
+        return _examine(ecg, digital, clipped, given)
 
 
-def _examine(ecg: np.ndarray, steps: np.ndarray, clipped: int, kept: np.ndarray) -> Plausibility:
+def _examine(ecg: np.ndarray, digital: np.ndarray, clipped: int, given: np.ndarray) -> Plausibility:
     # Few passes over the samples: this is a sizeable part of what packing a recording takes.
     highs, lows = _window_extremes(ecg)
     high, low = highs.max(axis=1), lows.min(axis=1)
     seconds = _Seconds.of(ecg)
-    active = kept & (high > low)
+    active = given & (high > low)
     offset, peak = float(np.abs(seconds.means).max()), float(max(high.max(), -low.min()))
     if not active.any():
         nothing = Measures(0.0, 0.0, peak, offset, 1, clipped, 1.0, *[math.nan] * 3)
         return _judge(nothing, ecg, seconds.means, active, None, 0)
     windows = slice(None, max(1, ecg.shape[1] // WINDOW))  # without what remains after the last whole one
     spans = _middle(highs[:, windows] - lows[:, windows])
-    # Rounding and clipping keep the order of values, so that the extremes of the steps are those of the ECG.
+    # Rounding and clipping keep the order of values, so that the extremes of the digital ECG are those of the ECG.
     tops, bottoms = _rounded(highs[:, windows]), _rounded(lows[:, windows])
     chosen = np.flatnonzero(active)
     typical = chosen[np.argsort(spans[active], kind="stable")[(len(chosen) - 1) // 2]]
@@ -185,13 +185,13 @@ def _examine(ecg: np.ndarray, steps: np.ndarray, clipped: int, kept: np.ndarray)
     gram = limb @ limb.T - ecg.shape[1] * np.outer(seconds.means[:6], seconds.means[:6])
     hum, hertz = seconds.hum(active)
     large = active & (high - low > LOW)  # smaller ones have few values to stand at
-    standing = np.where(large, _standing(steps, _rounded(high), _rounded(low)), 0.0)
+    standing = np.where(large, _standing(digital, _rounded(high), _rounded(low)), 0.0)
     measures = Measures(
         amplitude=float(_middle(spans[active])),
-        stored=float(_middle(_middle(tops - bottoms)[active])) * MV_PER_STEP,
+        stored=float(_middle(_middle(tops - bottoms)[active])) * MV_PER_UNIT,
         peak=peak,
         offset=offset,
-        levels=_levels(steps[typical]),
+        levels=_levels(digital[typical]),
         clipped=clipped,
         standing=float(standing.max()),
         residual=relations_residual(gram, active[:6]),
@@ -248,8 +248,8 @@ def _window_extremes(ecg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rounded(ecg: np.ndarray) -> np.ndarray:
-    """Steps of the store, as floating-point numbers."""
-    return np.clip(np.rint(ecg / MV_PER_STEP), -MAX_STEP, MAX_STEP)
+    """Digital units of the store, as floating-point numbers."""
+    return np.clip(np.rint(ecg / MV_PER_UNIT), -MAX_DIGITAL, MAX_DIGITAL)
 
 
 def relations_residual(gram: np.ndarray, active: np.ndarray) -> float:
@@ -332,8 +332,8 @@ class _Seconds(NamedTuple):
             return math.nan, 0
         power = float(self.squares[active].sum() - (cycle.sum(axis=2) ** 2).sum() / SAMPLE_RATE)
         waves = ((cycle.reshape(-1, _CYCLE) @ _WAVES) ** 2).sum(axis=0) * (2 / SAMPLE_RATE)
-        each = waves.reshape(len(MAINS), 2).sum(axis=1)
-        return float(each.max() / power) if power > 0 else math.nan, MAINS[int(each.argmax())]
+        power_at = waves.reshape(len(MAINS), 2).sum(axis=1)
+        return float(power_at.max() / power) if power > 0 else math.nan, MAINS[int(power_at.argmax())]
 
     def deviations(self, active: np.ndarray) -> np.ndarray:
         """Standard deviation of each lead over the whole seconds."""
@@ -342,18 +342,18 @@ class _Seconds(NamedTuple):
         return np.sqrt(np.maximum(self.squares[active].sum(axis=1) / samples - means**2, 0))
 
 
-def _levels(steps: np.ndarray) -> int:
+def _levels(digital: np.ndarray) -> int:
     """How many different values there are."""
-    ordered = np.sort(steps)
+    ordered = np.sort(digital)
     return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1
 
 
-def _standing(steps: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
+def _standing(digital: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
     """Share of samples at the largest, or the smallest, value of each lead."""
     counts = [
-        np.add.reduce((steps == end.astype(np.int16)[:, None]).view(np.int8), axis=1, dtype=np.int32) for end in (high, low)
+        np.add.reduce((digital == end.astype(np.int16)[:, None]).view(np.int8), axis=1, dtype=np.int32) for end in (high, low)
     ]
-    return np.maximum(*counts) / steps.shape[1]
+    return np.maximum(*counts) / digital.shape[1]
 
 
 def _middle(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From any sample rate to the 500 Hz of every array of this project."""
+"""From one sample rate to another, such as the 500 Hz of every array of this project."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 RATES = (50.0, 20000.0)  # Hz; anything else is a mistake
 
 
-def resample(ecg: np.ndarray, rate: float) -> np.ndarray:
-    """Resample ``[..., samples]`` from ``rate`` Hz to 500 Hz with a polyphase anti-aliasing filter.
+def resample(ecg: np.ndarray, rate: float, to: float = SAMPLE_RATE) -> np.ndarray:
+    """Resample ``[..., samples]`` from ``rate`` Hz to ``to`` Hz with a polyphase anti-aliasing filter.
 
     The ratio is that of the rates, so that heart rate and intervals stay what they were. The ends are continued along
     the line through the first and last sample, because zeros would ring on a lead whose baseline is not zero.
     """
-    ratio = Fraction(SAMPLE_RATE / rate).limit_denominator(10000)
+    ratio = Fraction(to / rate).limit_denominator(10000)
     if ratio == 1:
         return ecg
     from scipy.signal import resample_poly  # takes as long to import as torch does, and most recordings do not need it

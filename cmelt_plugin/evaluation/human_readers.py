@@ -18,19 +18,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from cmelt_plugin import option_types
+from cmelt_plugin.data.code_test_annotations import CLASSES, DATA_SET, GOLD, LABEL_SET, read_annotations, record_ids
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_intervals
 from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics, decide
 from cmelt_plugin.evaluation.options import typed_command
 from cmelt_plugin.evaluation.result_files import Result, Scores, StoredResult, read_results, write_result
 
-CLASSES = ("1dAVb", "RBBB", "LBBB", "SB", "AF", "ST")
-GOLD = "gold_standard"
-LABEL_SET = "code"
-DATA_SET = "code-test"
 RESAMPLES = 1000
 
 
@@ -90,42 +86,6 @@ class Row:
     def comparable(self) -> bool:
         """Whether the row is one of yes/no decisions, as those of people are."""
         return self.kind != FROM_SCORES
-
-
-def record_ids(n: int) -> list[str]:
-    """Record ids of the first ``n`` tracings of CODE-test, in the order of its files: ``code-0000``, ``code-0001``, …"""
-    return [f"code-{row:04d}" for row in range(n)]
-
-
-def read_annotations(path: Path) -> np.ndarray:
-    """Read one table of decisions.
-
-    Returns:
-        uint8 ``[N, 6]`` in the order of :data:`CLASSES`; columns are found by name.
-
-    Raises:
-        DataError: the file is missing, lacks a class, is empty, or a cell is not 0 or 1.
-    """
-    try:
-        table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected the annotations/ folder of CODE-test") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a CSV file ({' '.join(str(error).split())})") from None
-    missing = [name for name in CLASSES if name not in table]
-    if missing:
-        raise DataError(f"{path}: no column {', '.join(missing)}; expected {', '.join(CLASSES)}")
-    several = [name for name in CLASSES if f"{name}.1" in table]  # as pandas calls the second of two
-    if several:
-        raise DataError(f"{path}: several columns of one name: {', '.join(several)}")
-    for name in CLASSES:
-        wrong = ~table[name].isin([0, 1])
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            raise DataError(f"{path}, line {row + 2}, column {name}: {table[name].iloc[row]!r} is not 0 or 1")
-    if not len(table):
-        raise DataError(f"{path}: holds no rows")
-    return table[list(CLASSES)].to_numpy(dtype=np.uint8)
 
 
 def reader_rows(folder: Path) -> list[Row]:

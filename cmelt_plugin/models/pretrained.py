@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.data.plausibility import DoubtfulECG, describe_reasons
-from cmelt_plugin.data.signals import PreparedECG, Signal, prepare_ecg
+from cmelt_plugin.data.prepared_ecg import PreparedECG, Signal, prepare_ecg
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.data.text.padding import MAX_TEXT_TOKENS
 from cmelt_plugin.data.text.reports import normalise_report
@@ -202,7 +202,7 @@ class Pretrained:
         missing_leads: str = "refuse",
         accept_wrong_checksums: bool = False,
     ) -> PreparedECG:
-        """:func:`cmelt_plugin.data.signals.prepare_ecg`, with leads that the model was not trained on zero."""
+        """:func:`cmelt_plugin.data.prepared_ecg.prepare_ecg`, with leads that the model was not trained on zero."""
         prepared = prepare_ecg(signal, sample_rate, leads, crop, missing_leads, self.leads, accept_wrong_checksums)
         prepared.ecg[:, torch.from_numpy(~lead_keep_mask(self.leads))] = 0.0
         return prepared

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+
+from cmelt_plugin.modules.long_convolution import long_convolution
+
+LONG = 64
+"""Steps of a kernel from which frequencies are faster on a CPU."""
 
 
 class ConvPositionalEncoding(nn.Module):
@@ -20,5 +26,7 @@ class ConvPositionalEncoding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[B, N, D]`` → ``[B, N, D]``."""
         conv, activation = self.pos_conv
+        if conv.kernel_size[0] >= LONG and x.device.type == "cpu" and x.dtype == conv.bias.dtype == torch.float32:
+            return activation(long_convolution(x, conv.weight, conv.bias, conv.padding[0], conv.groups))
         out = conv(x.transpose(1, 2))
         return activation(out[..., : out.shape[-1] - self.trim]).transpose(1, 2)

@@ -19,6 +19,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import config_of, first_line, import_transformers, load_config, load_model
 from cmelt_plugin.modules.compiling import stacked_layers
 from cmelt_plugin.modules.pooling import masked_mean
+from cmelt_plugin.modules.real_tokens import RealTokenLinears
 from cmelt_plugin.modules.t5_range import widen_t5_range
 
 # Encoder-decoder families of which only the encoder is wanted.
@@ -103,9 +104,10 @@ class TextEncoder(nn.Module):
         self.dim = int(getattr(config, "d_model", None) or config.hidden_size)
         self.vocab_size = int(config.vocab_size)
         self.free_layers: int | None = None
+        self._linears = RealTokenLinears(self.model)
 
     def forward(self, text: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """``text [B, L]`` int64 ids, ``padding_mask [B, L]`` True = padding → ``[B, L, D]``."""
+        """``text [B, L]`` int64 ids, ``padding_mask [B, L]`` True = padding → ``[B, L, D]``, at padding of no meaning."""
         return self._run(text, padding_mask).last_hidden_state
 
     def pool(self, text: Tensor, padding_mask: Tensor | None, pool: str) -> Tensor:
@@ -172,7 +174,7 @@ class TextEncoder(nn.Module):
         return "sha256:" + hashlib.sha256(f"{self.fingerprint()} {pool}".encode()).hexdigest()
 
     def _run(self, text: Tensor, padding_mask: Tensor | None) -> Any:
-        with torch.no_grad() if self.free_layers == 0 else nullcontext():
+        with torch.no_grad() if self.free_layers == 0 else nullcontext(), self._linears.padded(padding_mask):
             return self.model(input_ids=text, attention_mask=self.attention_mask(padding_mask))
 
     def attention_mask(self, padding_mask: Tensor | None) -> Tensor | None:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from cmelt_plugin.modules.real_tokens import RealTokens, on_real_tokens
+
 # The fusion layers and the MLM head are BERT's, and with them its epsilon (Devlin et al. 2019).
 BERT_NORM_EPSILON = 1e-12
 
@@ -45,25 +47,34 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(dim, dim)
         self.out_proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, context: Tensor | None = None, padding_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        real: RealTokens | None = None,
+        real_context: RealTokens | None = None,
+    ) -> Tensor:
         """
         Args:
             x: ``[B, L, D]`` queries.
             context: ``[B, S, D]`` keys and values.
             padding_mask: ``[B, S]`` bool, True = padding, never attended to. None: nothing is padding.
+            real, real_context: tokens of ``x`` and ``context`` that are to be computed; None: all.
 
         Returns:
             ``[B, L, D]``.
         """
-        context = x if context is None else context
-        query, key, value = (
-            projection(source).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, length, D/H]
-            for projection, source in ((self.q_proj, x), (self.k_proj, context), (self.v_proj, context))
-        )
+        if context is None:
+            states = on_real_tokens(x, real, self.q_proj, self.k_proj, self.v_proj)
+        else:
+            states = on_real_tokens(x, real, self.q_proj) + on_real_tokens(context, real_context, self.k_proj, self.v_proj)
+        # [B, H, length, D/H]
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in states)
         attend = None if padding_mask is None else ~padding_mask[:, None, None, :]
         dropout = self.dropout if self.training else 0.0
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=attend, dropout_p=dropout)
-        return self.out_proj(out.transpose(1, 2).flatten(-2))
+        return on_real_tokens(out.transpose(1, 2).flatten(-2), real, self.out_proj)[0]
 
 
 class EncoderLayer(nn.Module):
@@ -92,8 +103,12 @@ class EncoderLayer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(dim, norm_epsilon)
         self.dropout = nn.Dropout(dropout)
 
-    def feed_forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.fc2(ACTIVATIONS[self.activation](self.fc1(x))))
+    def feed_forward(self, x: Tensor, real: RealTokens | None = None) -> Tensor:
+        """``[B, L, D]`` → ``[B, L, D]``; ``real``: tokens that are to be computed, None: all."""
+        return self.dropout(on_real_tokens(x, real, self._dense)[0])
+
+    def _dense(self, x: Tensor) -> Tensor:
+        return self.fc2(ACTIVATIONS[self.activation](self.fc1(x)))
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """``[B, L, D]`` → ``[B, L, D]``; ``padding_mask [B, L]``: True = padding."""
@@ -118,15 +133,23 @@ class CrossModalLayer(EncoderLayer):
         other: Tensor,
         padding_mask: Tensor | None = None,
         other_padding_mask: Tensor | None = None,
+        real: RealTokens | None = None,
+        other_real: RealTokens | None = None,
     ) -> Tensor:
-        """``x [B, L, D]`` informed by ``other [B, S, D]`` → ``[B, L, D]``; masks: True = padding."""
-        x = self.self_attn_layer_norm(x + self.dropout(self.self_attn(x, padding_mask=padding_mask)))
-        attended = self.cross_attn(x, other, other_padding_mask)
+        """``x [B, L, D]`` informed by ``other [B, S, D]`` → ``[B, L, D]``.
+
+        Args:
+            x, other: see above.
+            padding_mask, other_padding_mask: True = padding.
+            real, other_real: tokens that are to be computed; None: all.
+        """
+        x = self.self_attn_layer_norm(x + self.dropout(self.self_attn(x, None, padding_mask, real)))
+        attended = self.cross_attn(x, other, other_padding_mask, real, other_real)
         x = self.cross_attn_layer_norm(x + self.dropout(attended))
-        return self.final_layer_norm(x + self.feed_forward(x))
+        return self.final_layer_norm(x + self.feed_forward(x, real))
 
 
-def run_layer(layer: nn.Module, *inputs: Tensor | None, recompute: bool = False) -> Tensor:
+def run_layer(layer: nn.Module, *inputs: Tensor | RealTokens | None, recompute: bool = False) -> Tensor:
     """``layer(*inputs)``; with ``recompute`` nothing inside it is kept for the backward pass, which runs it once more.
 
     The second run draws the same dropout.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cmelt_plugin import host
 
-CHUNK_ELEMENTS = 1 << 24  # 64 MiB of float32: what a step without fused kernels may need besides its state
+CHUNK_ELEMENTS = 1 << 18  # 1 MiB of float32, so that a chunk with its state stays in the cache from operation to operation
 
 
 @functools.cache
@@ -129,8 +129,7 @@ class MultiTensorAdam(host.TorchAdam):
     def _step_lists(self, group: dict[str, Any], parameters: list[Tensor], step: int) -> None:
         beta1, beta2 = group["betas"]
         step_size = group["lr"] * math.sqrt(1 - beta2**step) / (1 - beta1**step)
-        for chunk in _chunks(parameters):
-            gradients, averages, squares = self._lists(chunk)
+        for chunk, gradients, averages, squares in _chunks(parameters, *self._lists(parameters)):
             torch._foreach_mul_(averages, beta1)
             torch._foreach_add_(averages, gradients, alpha=1 - beta1)
             torch._foreach_mul_(squares, beta2)
@@ -142,15 +141,22 @@ class MultiTensorAdam(host.TorchAdam):
             torch._foreach_addcdiv_(chunk, averages, denominators, value=-step_size)
 
 
-def _chunks(parameters: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Runs of parameters of at most :data:`CHUNK_ELEMENTS` elements, or of one larger parameter."""
-    chunk: list[Tensor] = []
+def _chunks(*lists: list[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
+    """The lists, alike in shapes, in runs of at most :data:`CHUNK_ELEMENTS` elements; larger tensors in pieces."""
+    chunk: list[tuple[Tensor, ...]] = []
     elements = 0
-    for parameter in parameters:
-        if chunk and elements + parameter.numel() > CHUNK_ELEMENTS:
-            yield chunk
+    for piece in (piece for tensors in zip(*lists) for piece in _pieces(tensors)):
+        if chunk and elements + piece[0].numel() > CHUNK_ELEMENTS:
+            yield tuple(map(list, zip(*chunk)))
             chunk, elements = [], 0
-        chunk.append(parameter)
-        elements += parameter.numel()
+        chunk.append(piece)
+        elements += piece[0].numel()
     if chunk:
-        yield chunk
+        yield tuple(map(list, zip(*chunk)))
+
+
+def _pieces(tensors: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+    """Views of at most :data:`CHUNK_ELEMENTS` elements; the tensors whole where one does not lie in memory row by row."""
+    if tensors[0].numel() <= CHUNK_ELEMENTS or not all(tensor.is_contiguous() for tensor in tensors):
+        return iter([tensors])
+    return zip(*(tensor.view(-1).split(CHUNK_ELEMENTS) for tensor in tensors))

@@ -165,7 +165,7 @@ class ECGTask(host.Task):
                 batches.pop()
             iterator = host.epoch_batch_iterator(
                 dataset=dataset,
-                collate_fn=functools.partial(dataset.collater, steps=True),
+                collate_fn=functools.partial(dataset.collater, digital=True),
                 batch_sampler=batches,
                 seed=seed,
                 num_shards=num_shards,

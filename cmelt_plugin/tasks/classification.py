@@ -12,7 +12,8 @@ import numpy as np
 
 from cmelt_plugin import host
 from cmelt_plugin.data.batches.labelled import LabelledECGDataset, labels_by_name, subject_ids
-from cmelt_plugin.data.directory.manifest import Manifest, read_class_names
+from cmelt_plugin.data.directory.class_labels import read_class_names
+from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.finetuned.validation import ClassifierEvaluationOptions, ClassifierValidation
 from cmelt_plugin.evaluation.low_data import subset_rows

@@ -3,7 +3,7 @@
 The original CPSC2018 recordings are MATLAB structs ``ECG`` with the fields ``sex``, ``age`` and ``data``: 12 leads in
 millivolts at 500 Hz, 6 to 60 s. In PhysioNet's challenges, and in ecg-arrhythmia, recordings are WFDB records whose
 headers end in comments on the patient and the diagnoses. Both copies of CPSC2018 have the same values: the latter
-holds the former in steps of 0.001 mV.
+holds the former in units of 0.001 mV.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.readers.contract import ALL, Crop, Reading, read_file, reader, takes_reading
+from cmelt_plugin.data.readers.contract import ALL, Crop, Reading, Recording, Rejected, read_file, reader, takes_reading
 from cmelt_plugin.data.readers.folders import find_stems
 from cmelt_plugin.data.readers.matlab import MatFile
 from cmelt_plugin.data.readers.wfdb_header import HEADER_BYTES, decode_lines
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
-from preprocess.packing.recording import Recording, Rejected
 
 CPSC_RATE = 500.0  # Hz
 LEGACY_SECONDS = 5
@@ -90,9 +89,9 @@ def read_header_patient(path: str | os.PathLike) -> Patient:
     reader's matter.
     """
     text = "\n".join(header_lines(path))
-    found = {match["name"].lower(): match["value"].strip() for match in map(_COMMENT.match, text.splitlines()) if match}
-    codes = tuple(dict.fromkeys(re.findall(r"\d+", found.get("dx", ""))))
-    return Patient(_sex(found.get("sex")), _age(found.get("age")), codes)
+    comments = {match["name"].lower(): match["value"].strip() for match in map(_COMMENT.match, text.splitlines()) if match}
+    codes = tuple(dict.fromkeys(re.findall(r"\d+", comments.get("dx", ""))))
+    return Patient(_sex(comments.get("sex")), _age(comments.get("age")), codes)
 
 
 def header_lines(path: str | os.PathLike) -> list[str]:

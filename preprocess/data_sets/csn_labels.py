@@ -39,14 +39,14 @@ def read_conditions(path: Path, names: Sequence[str]) -> dict[str, str]:
     if table.shape[1] != 2:
         raise DataError(f"{path}: no column AcronymName; expected {layout}")
     abbreviation = next(name for name in table if name != "Snomed_CT")
-    found: dict[str, str] = {}
+    conditions: dict[str, str] = {}
     for code, name in zip(table["Snomed_CT"], table[abbreviation]):
         if code:
-            found.setdefault(code, name)
-    missing = [name for name in names if name not in found.values()]
+            conditions.setdefault(code, name)
+    missing = [name for name in names if name not in conditions.values()]
     if missing:
         raise DataError(f"{path}: no code for {', '.join(missing)}; expected {layout}")
-    return {code: name for code, name in found.items() if name in names}
+    return {code: name for code, name in conditions.items() if name in names}
 
 
 def print_shipped_and_exact(

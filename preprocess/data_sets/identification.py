@@ -1,7 +1,7 @@
-"""Identification sets: who trains, and which two recordings of a person are compared in validation and test.
+"""Identification sets: who trains, and which two recordings of a subject are compared in validation and test.
 
-A model is trained to tell identities apart and judged on people it has not seen: one recording of each is the gallery, a
-second one the probe, and a probe counts as right when the most similar gallery entry is of the same person. In a manifest
+A model is trained to tell identities apart and tested on subjects it has not seen: one recording of each is the gallery, a
+second one the probe, and a probe counts as right when the most similar gallery entry is of the same subject. In a manifest
 the first record of a subject in validation or test is the gallery, the second the probe; everybody has exactly two.
 """
 
@@ -22,12 +22,12 @@ T = TypeVar("T", bound=Hashable)
 
 
 class Pairs(NamedTuple):
-    """Two recordings of each person.
+    """Two recordings of each subject.
 
     Attributes:
-        chosen: person → (gallery, probe).
-        unusable: person → candidates that were tried and cannot be used, in the order tried.
-        alone: people with fewer than two usable candidates.
+        chosen: subject → (gallery, probe).
+        unusable: subject → candidates that were tried and cannot be used, in the order tried.
+        alone: subjects with fewer than two usable candidates.
     """
 
     chosen: dict[str, tuple]
@@ -36,49 +36,49 @@ class Pairs(NamedTuple):
 
 
 def choose_pairs(candidates: Mapping[str, Sequence[Sequence[T]]], usable: Callable[[T], bool]) -> Pairs:
-    """The first two usable candidates of every person, one from each group.
+    """The first two usable candidates of every subject, one from each group.
 
     Args:
-        candidates: person → groups in the order of preference; a group is one recording's segments, of which the first
+        candidates: subject → groups in the order of preference; a group is one recording's segments, of which the first
             usable one is taken. For two segments of one recording, make each segment a group.
         usable: whether a candidate can be packed; asked only as often as needed.
     """
     chosen: dict[str, tuple] = {}
     unusable: dict[str, list] = {}
     alone = []
-    for person, groups in candidates.items():
+    for subject, groups in candidates.items():
         pair: list[T] = []
         for group in groups:
             for candidate in group:
                 if usable(candidate):
                     pair.append(candidate)
                     break
-                unusable.setdefault(person, []).append(candidate)
+                unusable.setdefault(subject, []).append(candidate)
             if len(pair) == 2:
                 break
         if len(pair) == 2:
-            chosen[person] = (pair[0], pair[1])
+            chosen[subject] = (pair[0], pair[1])
         else:
-            alone.append(person)
+            alone.append(subject)
     return Pairs(chosen, unusable, alone)
 
 
-def divide_people(people: Sequence[str], seed: int, fractions: Sequence[float]) -> dict[str, list[str]]:
+def divide_subjects(subjects: Sequence[str], seed: int, fractions: Sequence[float]) -> dict[str, list[str]]:
     """People by the split a hash of their id gives them; see :func:`preprocess.data_sets.splits.split_of`.
 
     Args:
-        people: distinct ids.
+        subjects: distinct ids.
         seed: of the hash.
         fractions: shares of train, valid and the rest.
     """
     divided: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
-    for person in people:
-        divided[split_of(person, seed, fractions)].append(person)
+    for subject in subjects:
+        divided[split_of(subject, seed, fractions)].append(subject)
     return divided
 
 
 class Patient(NamedTuple):
-    """Whose recording it is, when it was made (ISO 8601), and the person's age in years (NaN = unknown)."""
+    """Whose recording it is, when it was made (ISO 8601), and the subject's age in years (NaN = unknown)."""
 
     patient_id: str
     time: str

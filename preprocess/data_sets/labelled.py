@@ -13,16 +13,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from cmelt_plugin.data.directory.manifest import LABELS_FILE
+from cmelt_plugin.data.directory.own_files import LABELS_FILE
 from cmelt_plugin.data.files import read_object
+from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import kind_of, label_sets, load_prompts
-from preprocess.labels import attach_labels, print_class_counts
+from preprocess.data_sets.label_tables import attach_labels, print_class_counts
 from preprocess.packing.duplicates import packed_rows
 from preprocess.packing.finish import REJECTED_FILE
 from preprocess.packing.pack import add_arguments, options_from, pack
-from preprocess.packing.recording import Recording
 from preprocess.packing.reuse import reuse_store
 
 ALL_BUT_ONE_LEAD = 11
@@ -43,7 +43,7 @@ class LabelTable(NamedTuple):
 def add_labelled_arguments(parser: argparse.ArgumentParser, splits: bool = True, optional: bool = False) -> None:
     """Add the options of the packing commands, with defaults for evaluation, and three more.
 
-    Test sets must be those of the published figures, so records with flat leads or without a report stay in.
+    Test sets must be those of the published results, so records with flat leads or without a report stay in.
 
     Args:
         parser: the command's.
@@ -156,10 +156,10 @@ def class_texts(source: str, kind: str, names: Sequence[str]) -> dict[str, list[
 def _check_label_set(dest: Path, labels: LabelTable) -> None:
     if not (dest / LABELS_FILE).is_file():
         return
-    found = read_object(dest / LABELS_FILE)
-    names = found.get("names") if isinstance(found.get("names"), list) else []
-    if found.get("label_set") != labels.label_set or names != list(labels.names):
+    description = read_object(dest / LABELS_FILE)
+    names = description.get("names") if isinstance(description.get("names"), list) else []
+    if description.get("label_set") != labels.label_set or names != list(labels.names):
         raise DataError(
-            f"{dest}: holds the labels of {found.get('label_set')} with {len(names)} classes; "
+            f"{dest}: holds the labels of {description.get('label_set')} with {len(names)} classes; "
             "give --overwrite to replace it, or another --dest"
         )

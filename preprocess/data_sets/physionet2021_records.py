@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from cmelt_plugin.data.readers.contract import ALL, Reading, Span, takes_reading
+from cmelt_plugin.data.readers.contract import ALL, Reading, Recording, Rejected, Span, takes_reading
 from cmelt_plugin.data.readers.folders import find_stems
 from cmelt_plugin.data.readers.wfdb_records import rate_and_samples, read_wfdb
 from cmelt_plugin.errors import DataError
 from preprocess.data_sets.challenge_mat import header_lines
 from preprocess.data_sets.physionet2021_labels import split_codes
-from preprocess.packing.recording import Recording, Rejected
 
 LAYOUT = "the training folder of the PhysioNet/CinC Challenge 2021: records NAME.hea and NAME.mat below it"
 SOURCES = (
@@ -87,10 +86,10 @@ def find_records(root: Path) -> list[str]:
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected {LAYOUT}")
-    found = find_stems(root, (".hea", ".mat"))
-    if not found:
+    stems = find_stems(root, (".hea", ".mat"))
+    if not stems:
         raise DataError(f"{root}: no records; expected {LAYOUT}")
-    return found
+    return stems
 
 
 def read_header(root: Path, path: str) -> Header:

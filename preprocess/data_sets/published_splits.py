@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from cmelt_plugin.errors import DataError
+from preprocess.data_sets.label_tables import VALUES
 from preprocess.data_sets.source import read_csv
-from preprocess.labels import VALUES
 
 SPLIT_OF_FILE = {"train": "train", "val": "valid", "test": "test"}
 

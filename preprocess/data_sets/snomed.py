@@ -100,8 +100,8 @@ def code_labels(
     others: Counter = Counter()
     rows = []
     for given in codes:
-        found = {code: class_of.get(code, class_of.get(EQUIVALENT.get(code, ""))) for code in given}
-        others.update(code for code, name in found.items() if name not in names)
-        present = set(found.values())
+        class_of_code = {code: class_of.get(code, class_of.get(EQUIVALENT.get(code, ""))) for code in given}
+        others.update(code for code, name in class_of_code.items() if name not in names)
+        present = set(class_of_code.values())
         rows.append([float(name in present) if given else np.nan for name in names])
     return np.array(rows, dtype=np.float32).reshape(-1, len(names)), others

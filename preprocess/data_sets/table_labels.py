@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cmelt_plugin.errors import DataError
-from preprocess.labels import VALUES
+from preprocess.data_sets.label_tables import VALUES
 
 
 def split_names(cells: Sequence[str], separator: str) -> list[list[str]]:

@@ -21,12 +21,14 @@ from tqdm import tqdm
 
 from cmelt_plugin.data.directory.checksums import WORK_FOLDER
 from cmelt_plugin.data.files import read_json, write_json
-from cmelt_plugin.data.store.record_store import describe_shard, shard_name, write_shard
+from cmelt_plugin.data.readers.contract import Recording, Rejected
+from cmelt_plugin.data.store.record_store import shard_name
+from cmelt_plugin.data.store.shard_writer import describe_shard, write_shard
 from cmelt_plugin.errors import DataError
 from preprocess.packing.duplicates import DUPLICATE, Earlier, FirstUsable
 from preprocess.packing.engines import Engine
 from preprocess.packing.implausible import measured_row
-from preprocess.packing.recording import Recording, Rejected, SignalOptions, Unusable, to_row
+from preprocess.packing.recording import SignalOptions, Unusable, to_row
 
 __all__ = ["PLAN_FILE", "WORK_FOLDER", "Block", "pack_block", "pack_blocks", "pack_shared_block"]
 
@@ -86,24 +88,24 @@ def pack_block(block: Block, tick: Callable[[], Any] | None = None) -> int:
     notes: Counter[str] = Counter()
     with write_shard(block.shard_path) as shard:
         for number, (path, reason) in enumerate(zip(block.paths, block.reasons), start=block.start):
-            found = None
+            plausibility = None
             try:
                 reason = DUPLICATE if number in block.earlier and first.is_duplicate(number) else reason
                 if reason:
                     raise Rejected(*reason.split(": ", 1))
                 row = to_row(block.reader(os.path.join(block.root, path)), block.options)
-                shard.append(row.steps)
+                shard.append(row.digital)
                 notes.update(row.notes)
                 rows.append((number, row.n_samples, row.rate, row.clipped))
-                found = row.plausibility
+                plausibility = row.plausibility
             except Rejected as rejection:
                 rejected.append((number, str(rejection)))
-                found = rejection.plausibility if isinstance(rejection, Unusable) else None
+                plausibility = rejection.plausibility if isinstance(rejection, Unusable) else None
             first.note(number, bool(rows) and rows[-1][0] == number)
-            if found is not None:
-                measured.append(measured_row(number, found))
-                if found.reasons:
-                    doubts.append((number, [str(doubt) for doubt in found.reasons]))
+            if plausibility is not None:
+                measured.append(measured_row(number, plausibility))
+                if plausibility.reasons:
+                    doubts.append((number, [str(doubt) for doubt in plausibility.reasons]))
             if tick is not None:
                 tick()
     if not rows:
@@ -164,10 +166,10 @@ def pack_shared_block(block: Block, landmarks: Sequence[str], seconds: float) ->
 
 def _landmarks(block: Block) -> list[str]:
     """Paths that show whether input and output are in place; an entry of the root tells it from an empty mount point."""
-    found = [str(Path(block.work) / PLAN_FILE), block.root]
+    landmarks = [str(Path(block.work) / PLAN_FILE), block.root]
     with os.scandir(block.root) as entries:
         lasting = (entry.path for entry in entries if not entry.name.startswith("."))
-        return found + list(itertools.islice(lasting, 1))
+        return landmarks + list(itertools.islice(lasting, 1))
 
 
 def _soon(condition: Callable[[], bool], seconds: float) -> bool:

@@ -48,8 +48,8 @@ def claim(dest: Path, plan: dict[str, Any], overwrite: bool) -> bool:
     _check_work(work)
     swapped = finish_swap(dest)
     if (dest / MANIFEST_FILE).is_file() and (swapped or not overwrite):
-        found = read_object(dest / MANIFEST_FILE).get("arguments")
-        changed = _changed(plan, found if isinstance(found, dict) else {})
+        earlier = read_object(dest / MANIFEST_FILE).get("arguments")
+        changed = _changed(plan, earlier if isinstance(earlier, dict) else {})
         if not changed:
             _remove_leftovers(dest)
             if _is_begun(work) and _begun_plan(work).get(OVERWRITE):
@@ -60,9 +60,9 @@ def claim(dest: Path, plan: dict[str, Any], overwrite: bool) -> bool:
         if not overwrite:
             _refuse(dest, changed)
     if _is_begun(work):
-        found = _begun_plan(work)
-        replaces = bool(found.pop(OVERWRITE, False))
-        changed = _changed(plan, found)
+        earlier = _begun_plan(work)
+        replaces = bool(earlier.pop(OVERWRITE, False))
+        changed = _changed(plan, earlier)
         if changed and not overwrite:
             _refuse(dest, changed)
         if not changed and (replaces or not overwrite):
@@ -100,8 +100,8 @@ def _begun_plan(work: Path) -> dict[str, Any]:
     return dict(read_object(work / PLAN_FILE))
 
 
-def _changed(plan: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    return sorted(key for key in {**plan, **found} if plan.get(key) != found.get(key))
+def _changed(plan: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
+    return sorted(key for key in {**plan, **earlier} if plan.get(key) != earlier.get(key))
 
 
 def _refuse(dest: Path, changed: list[str]) -> None:

@@ -79,8 +79,8 @@ def packed_rows(ids: Sequence[str], rejected: Path) -> dict[str, int]:
     with open(rejected, encoding="utf-8", newline="\n") as handle:
         for line in handle:
             name, _, reason = line.rstrip("\n").split("\t")
-            found = written.get(name)
-            if found is not None:
-                count[found] += 1
-                before[found] += reason != DUPLICATE
+            record_id = written.get(name)
+            if record_id is not None:
+                count[record_id] += 1
+                before[record_id] += reason != DUPLICATE
     return {name: numbers[before[name]] for name, numbers in rows.items() if count[name] == len(numbers) - 1}

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE, MANIFEST_FILE
-from cmelt_plugin.data.directory.manifest import write_split
 from cmelt_plugin.data.directory.own_files import IMPLAUSIBLE_FILE, REJECTED_FILE, REJECTED_HEADER, STORE_FILE
+from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
-from cmelt_plugin.data.store.record_store import write_store_json
+from cmelt_plugin.data.store.shard_writer import write_store_json
 from cmelt_plugin.data.text.reports import REPORTS_FILE, write_reports
 from preprocess.data_sets.source import SOURCE_COLUMN
 from preprocess.data_sets.splits import SPLITS, assign_splits

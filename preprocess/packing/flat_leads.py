@@ -1,7 +1,7 @@
 """Which recordings of a manifest directory have flat leads.
 
-Evaluation sets keep such recordings, because published figures include them; whoever looks at a wrong answer should
-be able to find out.
+Evaluation sets keep such recordings, because published results include them; the list helps whoever looks at a wrong
+answer.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ def note_flat_leads(directory: Path) -> int:
 
     A lead is flat when it is constant over the real samples of the recording.
     """
-    found: list[tuple[str, str, str]] = []
+    rows: list[tuple[str, str, str]] = []
     for split in available_splits(directory):
         manifest = Manifest.open(directory, split)
         ids = manifest.meta(["record_id"])["record_id"].to_pylist()
         store = RecordStore(manifest.store_root)
         for start in range(0, len(ids), BATCH):
             part = slice(start, start + BATCH)
-            steps = store.read_steps(manifest.shard[part], manifest.row[part])
-            for record, leads, n_samples in zip(ids[part], steps, manifest.n_samples[part]):
+            digital = store.read_digital(manifest.shard[part], manifest.row[part])
+            for record, leads, n_samples in zip(ids[part], digital, manifest.n_samples[part]):
                 real = leads[:, :n_samples]
                 flat = real.max(axis=1) == real.min(axis=1)
                 if flat.any():
-                    found.append((record, split, ", ".join(lead for lead, chosen in zip(LEADS, flat) if chosen)))
+                    rows.append((record, split, ", ".join(lead for lead, chosen in zip(LEADS, flat) if chosen)))
     with replacing(directory, [FLAT_LEADS_FILE]):
-        _write(directory / FLAT_LEADS_FILE, found)
-    print(f"{len(found)} recordings with flat leads are kept, see {FLAT_LEADS_FILE}")
-    for record, split, leads in found[:SHOWN]:
+        _write(directory / FLAT_LEADS_FILE, rows)
+    print(f"{len(rows)} recordings with flat leads are kept, see {FLAT_LEADS_FILE}")
+    for record, split, leads in rows[:SHOWN]:
         print(f"  {record} ({split}): {leads}")
-    return len(found)
+    return len(rows)
 
 
 def _write(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:

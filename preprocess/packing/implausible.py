@@ -27,7 +27,7 @@ TYPICAL = 1.2
 PLAUSIBLE = (0.35, 3.5)
 """mV, of the median of ten records or more: 3.4 times less and 2.9 times more than :data:`TYPICAL`; mistakes start at 4.88."""
 FEW = 10
-"""Records below which a median is judged as a single record is."""
+"""Records below which a median is compared with the limits of a single record."""
 EQUAL_LEADS, SIMILAR_LEADS = 0.02, 0.15
 """Median variation of the leads' sizes where each lead was normalised for itself; the second where the relations fail, too (a
 part of a normalised recording). Real: 0.28 to 0.59."""
@@ -97,16 +97,16 @@ def summarise(
     """
     whole = _part(measured, doubts)
     names = np.array(sources)[measured.number] if sources is not None and len(measured.number) else np.array([], dtype=str)
-    found = sorted(set(names.tolist()))
-    if len(found) < 2:
-        return {**whole, "warnings": judge(measured, found[0] if found else data_set)}
+    source_names = sorted(set(names.tolist()))
+    if len(source_names) < 2:
+        return {**whole, "warnings": unit_warnings(measured, source_names[0] if source_names else data_set)}
     parts, warnings = {}, []
-    for name in found:
+    for name in source_names:
         part = measured.take(names == name)
         theirs = set(part.number.tolist())
         parts[name] = _part(part, [doubt for doubt in doubts if doubt[0] in theirs])
-        warnings += judge(part, f"source {name}")
-    return {**whole, "sources": parts, "warnings": warnings or judge(measured, data_set)}
+        warnings += unit_warnings(part, f"source {name}")
+    return {**whole, "sources": parts, "warnings": warnings or unit_warnings(measured, data_set)}
 
 
 def count_reasons(doubts: Iterable[tuple[int, Sequence[str]]]) -> dict[str, int]:
@@ -114,7 +114,7 @@ def count_reasons(doubts: Iterable[tuple[int, Sequence[str]]]) -> dict[str, int]
     return dict(sorted(Counter(reason.split(":", 1)[0] for _, reasons in doubts for reason in reasons).items()))
 
 
-def judge(measured: Measured, name: str) -> list[str]:
+def unit_warnings(measured: Measured, name: str) -> list[str]:
     """A sentence if the median record is no ECG in millivolts."""
     count = len(measured.amplitude)
     if not count:

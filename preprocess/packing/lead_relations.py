@@ -1,7 +1,8 @@
 """Which column of an unlabelled recording is which limb lead, from the arithmetic between the leads.
 
 Of the six limb leads only two are independent: III = II − I (Einthoven), aVR = −(I + II)/2, aVL = I − II/2 and
-aVF = II − I/2 (Goldberger). Of the 720 orders of six columns one fits, so that the order in a file need not be believed.
+aVF = II − I/2 (Goldberger). Of the 720 orders of six columns one fits. So ``preprocess/code_test.py`` finds the order of
+CODE-test, whose two descriptions contradict each other.
 Whether a single recording obeys them is asked in :mod:`cmelt_plugin.data.plausibility`.
 """
 
@@ -29,7 +30,7 @@ class LeadFit(NamedTuple):
             about 1 = unrelated signals; median over the records.
         per_relation: the same for each of :data:`RELATIONS`.
         next_best: residual of the second-best order.
-        records: recordings that could be judged.
+        records: recordings that could be used.
     """
 
     names: tuple[str, ...]
@@ -39,22 +40,10 @@ class LeadFit(NamedTuple):
     records: int
 
 
-def identify_limb_leads(signals: np.ndarray) -> tuple[str, ...]:
-    """Names of the six columns; see :func:`fit_limb_leads`.
-
-    Args:
-        signals: ``[N, 6, T]``, any unit, the six limb leads in any order, the same order in all N recordings.
-
-    Raises:
-        DataError: no order fits, or no recording can be judged.
-    """
-    return fit_limb_leads(signals).names
-
-
 def fit_limb_leads(signals: np.ndarray) -> LeadFit:
     """The order in which six columns obey Einthoven's and Goldberger's relations.
 
-    Recordings with a missing value or a constant lead are not asked. What zero padding there is does not matter: it obeys
+    Recordings with a missing value or a constant lead are left out. What zero padding there is does not matter: it obeys
     the relations. Constant offsets of a lead are removed. Residuals are medians over the recordings, so that less than
     half of them may be faulty.
 
@@ -62,7 +51,7 @@ def fit_limb_leads(signals: np.ndarray) -> LeadFit:
         signals: ``[N, 6, T]``, any unit; N ≥ 1, better hundreds.
 
     Raises:
-        DataError: no order fits (with the residuals of the best), two fit equally well, or no recording can be judged.
+        DataError: no order fits (with the residuals of the best), two fit equally well, or no recording can be used.
     """
     signals = np.asarray(signals)
     if signals.ndim != 3 or signals.shape[1] != 6:
@@ -102,7 +91,7 @@ def describe_fit(fit: LeadFit) -> str:
 
 
 def _correlations(signals: np.ndarray) -> np.ndarray:
-    """Products of the six leads with each other, ``[M, 6, 6]`` with mean square 1, of the M recordings that can be judged."""
+    """Products of the six leads with each other, ``[M, 6, 6]`` with mean square 1, of the M recordings that can be used."""
     grams = []
     for record in signals:
         record = np.asarray(record, dtype=np.float64)

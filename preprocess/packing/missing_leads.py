@@ -21,8 +21,8 @@ def count_leads(shards: Iterable[Path]) -> Counter[tuple[str, ...]]:
     for path in shards:
         if not path.is_file():
             continue
-        for steps in np.load(path, mmap_mode="r", allow_pickle=False):
-            counts[tuple(lead for lead, there in zip(LEADS, steps.any(axis=1)) if there)] += 1
+        for digital in np.load(path, mmap_mode="r", allow_pickle=False):
+            counts[tuple(lead for lead, there in zip(LEADS, digital.any(axis=1)) if there)] += 1
     return counts
 
 

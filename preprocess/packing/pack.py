@@ -23,7 +23,7 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.directory.replacing import directory_lock
 from cmelt_plugin.data.files import atomic_path, read_json
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.readers.contract import with_reading
+from cmelt_plugin.data.readers.contract import Recording, with_reading
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.store.record_store import N_SAMPLES, ROW_BYTES, SAMPLE_RATE, RecordStore
 from cmelt_plugin.errors import DataError
@@ -36,7 +36,7 @@ from preprocess.packing.engines import add_engine_arguments, engine_from
 from preprocess.packing.finish import MANIFEST_FILE, REJECTED_FILE, finish, print_summary
 from preprocess.packing.missing_leads import lead_notes
 from preprocess.packing.options import PackingOptions
-from preprocess.packing.recording import KEEP, LIST, REJECT, Recording, SignalOptions
+from preprocess.packing.recording import KEEP, LIST, REJECT, SignalOptions
 from preprocess.packing.statements import update_statements
 from preprocess.packing.swap import remove_products, remove_work, swap_in
 
@@ -194,10 +194,10 @@ def _keep_reasons(dest: Path) -> Path:
     work = dest / WORK_FOLDER
     reasons = (work / REJECTED_FILE).read_bytes()
     remove_work(work)
-    kept = (work if (dest / MANIFEST_FILE).exists() else dest) / REJECTED_FILE
-    with atomic_path(kept) as temporary:
+    destination = (work if (dest / MANIFEST_FILE).exists() else dest) / REJECTED_FILE
+    with atomic_path(destination) as temporary:
         temporary.write_bytes(reasons)
-    return kept
+    return destination
 
 
 def _reader_name(reader: Callable[[str], Recording]) -> str:
@@ -245,10 +245,10 @@ def _blocks(
 
 def _earlier_in(numbers: range, earlier: Earlier, paths: Sequence[str]) -> dict[str, Any]:
     """What a block has to know of records before it that have the ids of its own."""
-    found = {number: earlier[number] for number in numbers if number in earlier} if earlier else {}
-    lists = {id(others): others for others in found.values()}  # records of one id share theirs
+    earlier_here = {number: earlier[number] for number in numbers if number in earlier} if earlier else {}
+    lists = {id(others): others for others in earlier_here.values()}  # records of one id share theirs
     outside = {other: paths[other] for others in lists.values() for other in others if other < numbers.start}
-    return {"earlier": found, "earlier_paths": outside}
+    return {"earlier": earlier_here, "earlier_paths": outside}
 
 
 def _warn_about_space(dest: Path, blocks: Sequence[Block]) -> None:

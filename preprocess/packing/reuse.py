@@ -116,8 +116,10 @@ def reuse_store(
             },
             "clipped_records": source.get("clipped_records", 0),
         }
-        found = source.get("plausibility", {})  # medians of all its records
-        manifest["plausibility"] = {key: found[key] for key in ("amplitude_mv", "peak_mv", "warnings") if key in found}
+        plausibility = source.get("plausibility", {})  # medians of all its records
+        manifest["plausibility"] = {
+            key: plausibility[key] for key in ("amplitude_mv", "peak_mv", "warnings") if key in plausibility
+        }
         if doubtful is not None:
             wanted = records["record_id"].to_pylist()
             doubts = [(int(number), doubtful[wanted[number]]) for number in kept if wanted[number] in doubtful]

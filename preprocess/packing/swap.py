@@ -60,17 +60,17 @@ def swap_in(dest: Path) -> None:
     foreign = sorted(name for name in {*new, *shards, *_LAST} - own if os.path.lexists(dest / name))
     if foreign:
         raise DataError(f"{dest}: {', '.join(foreign[:10])} came here during the run; move it away and run the command again")
-    kept = {name for name in own if is_derived(name)} - {*new}
+    derived = {name for name in own if is_derived(name)} - {*new}
     if LABELS_FILE in new:
-        kept.discard(PROMPTS_FILE)  # texts of other classes
+        derived.discard(PROMPTS_FILE)  # texts of other classes
     entries = {**shards, **{name: entry_of(work / name) for name in (*new, MANIFEST_FILE)}}
     try:
         before = read_checksums(dest) or {}
     except DataError:
         before = {}
-    entries.update((name, before[name]) for name in kept if name in before)
+    entries.update((name, before[name]) for name in derived if name in before)
     write_checksums(work, entries)
-    old = sorted(own - kept - {MANIFEST_FILE})
+    old = sorted(own - derived - {MANIFEST_FILE})
     write_json(work / SWAP_FILE, {"delete": [MANIFEST_FILE, *old], "move": [*sorted(shards), *new, *_LAST]})
     sync_folder(work)
     finish_swap(dest)

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from cmelt_plugin import option_types
+from cmelt_plugin.data.code_test_annotations import CLASSES, GOLD, READERS
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.human_readers import CLASSES, GOLD, READERS
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS
 from preprocess.synthetic_ecg.record import plan_record, render
 from preprocess.synthetic_ecg.subjects import draw_subject
@@ -72,7 +72,7 @@ def write_code_test_layout(
     for reader in READERS:
         table = pd.DataFrame(gold ^ (rng.random(gold.shape) < MISTAKES), columns=CLASSES)
         # The table of the network has a column of row numbers in front, as in the original.
-        table.to_csv(dest / "annotations" / f"{reader.file}.csv", index=reader.file == "dnn")
+        table.to_csv(dest / "annotations" / f"{reader}.csv", index=reader == "dnn")
     return gold
 
 

@@ -50,8 +50,8 @@ def classes_of(labels: frozenset[str], minor: frozenset[str]) -> list[str]:
     """Classes of CPSC2018 that a synthetic record shows, by their numbers; none if it fits into none."""
     if labels == {"SR"} and not minor:
         return ["NORM"]
-    found = {CLASS_OF_FINDING[label] for label in labels if label in CLASS_OF_FINDING}
-    return sorted(found, key=NUMBERS.__getitem__)
+    classes = {CLASS_OF_FINDING[label] for label in labels if label in CLASS_OF_FINDING}
+    return sorted(classes, key=NUMBERS.__getitem__)
 
 
 def write_cpsc2018_layout(dest: Path, n_records: int, seed: int = 1, challenge: bool = False) -> dict[str, list[str]]:
@@ -67,31 +67,31 @@ def write_cpsc2018_layout(dest: Path, n_records: int, seed: int = 1, challenge: 
         DataError: ``dest`` holds something.
     """
     code_of = {name: code for code, name in reversed(list(CPSC2018.items()))}
-    found: dict[str, list[str]] = {}
+    classes_of_record: dict[str, list[str]] = {}
     index = 0
     with whole_folder(Path(dest)) as folder, tqdm(total=n_records, unit="record", desc="CPSC2018 layout") as bar:
-        while len(found) < n_records:
+        while len(classes_of_record) < n_records:
             plan = draw(seed, index)
             index += 1
             classes = classes_of(plan.findings.labels, plan.findings.minor)
             if not 1 <= len(classes) <= MAX_LABELS:
                 continue  # such recordings are not in CPSC2018
-            name = f"A{len(found) + 1:04d}"
+            name = f"A{len(classes_of_record) + 1:04d}"
             signal, (sex, age) = _signal(seed, index, samples(plan)), draw_patient(seed, index)
             if challenge:
                 codes = ",".join(code_of[label] for label in classes)
                 comments = [f"# Age: {age}", f"# Sex: {sex}", f"# Dx: {codes}", "# Rx: Unknown", "# Hx: Unknown"]
-                write_wfdb_mat(folder / f"g{1 + len(found) // 1000}" / name, signal, comments)
+                write_wfdb_mat(folder / f"g{1 + len(classes_of_record) // 1000}" / name, signal, comments)
             else:
-                place = folder / f"TrainingSet{1 + 3 * len(found) // n_records}" / f"{name}.mat"
-                place.parent.mkdir(exist_ok=True)
+                path = folder / f"TrainingSet{1 + 3 * len(classes_of_record) // n_records}" / f"{name}.mat"
+                path.parent.mkdir(exist_ok=True)
                 fields = {"sex": sex, "age": age, "data": signal.astype(np.float64)}
-                savemat(place, {"ECG": fields}, do_compression=True)
-            found[name] = classes
+                savemat(path, {"ECG": fields}, do_compression=True)
+            classes_of_record[name] = classes
             bar.update()
         if not challenge:
-            _write_reference(folder / "REFERENCE.csv", found)
-    return found
+            _write_reference(folder / "REFERENCE.csv", classes_of_record)
+    return classes_of_record
 
 
 def _signal(seed: int, index: int, ten_seconds: np.ndarray) -> np.ndarray:
@@ -114,10 +114,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("--challenge", action="store_true", help="WFDB records as in PhysioNet's challenges")
 
     args = layout_arguments(__doc__, EXAMPLE, argv, more)
-    found = write_cpsc2018_layout(args.dest, args.records, args.seed, args.challenge)
-    print(f"{len(found)} records in {args.dest}")
+    classes_of_record = write_cpsc2018_layout(args.dest, args.records, args.seed, args.challenge)
+    print(f"{len(classes_of_record)} records in {args.dest}")
     for name in NUMBERS:
-        print(f"  {name:6} {sum(name in classes for classes in found.values())}")
+        print(f"  {name:6} {sum(name in classes for classes in classes_of_record.values())}")
     return 0
 
 

@@ -80,18 +80,24 @@ def write_csn_layout(dest: Path, n_records: int, seed: int = 1) -> dict[str, lis
     Raises:
         DataError: ``dest`` holds something.
     """
-    found = {}
+    codes_of_record = {}
     with whole_folder(Path(dest)) as folder:
         _write_conditions(folder / CONDITIONS_FILE)
         for index in tqdm(range(n_records), unit="record", desc="CSN layout"):
             plan = draw(seed, index)
             sex, age = draw_patient(seed, index)
             name, part = f"JS{index + 1:05d}", 10 + index // RECORDS_PER_FOLDER
-            found[name] = codes_of(plan.findings)
-            comments = [f"#Age: {age}", f"#Sex: {sex}", f"#Dx: {','.join(found[name])}", "#Rx: Unknown", "#Hx: Unknown"]
-            place = folder / "WFDBRecords" / f"{part // 10:02d}" / f"{part:03d}" / name
-            write_wfdb_mat(place, samples(plan), comments)
-    return found
+            codes_of_record[name] = codes_of(plan.findings)
+            comments = [
+                f"#Age: {age}",
+                f"#Sex: {sex}",
+                f"#Dx: {','.join(codes_of_record[name])}",
+                "#Rx: Unknown",
+                "#Hx: Unknown",
+            ]
+            path = folder / "WFDBRecords" / f"{part // 10:02d}" / f"{part:03d}" / name
+            write_wfdb_mat(path, samples(plan), comments)
+    return codes_of_record
 
 
 def _write_conditions(path: Path) -> None:
@@ -105,9 +111,9 @@ def _write_conditions(path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = layout_arguments(__doc__, EXAMPLE, argv)
-    found = write_csn_layout(args.dest, args.records, args.seed)
-    print(f"{len(found)} records in {args.dest}")
-    for code, count in Counter(code for codes in found.values() for code in codes).most_common():
+    codes_of_record = write_csn_layout(args.dest, args.records, args.seed)
+    print(f"{len(codes_of_record)} records in {args.dest}")
+    for code, count in Counter(code for codes in codes_of_record.values() for code in codes).most_common():
         print(f"  {code:12} {CSN.get(code, '(no class)'):10} {count}")
     return 0
 

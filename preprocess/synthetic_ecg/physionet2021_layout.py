@@ -100,9 +100,9 @@ def write_physionet2021_layout(dest: Path, n_records: int, seed: int) -> dict[st
         counts[source] += 1
         name = f"{kind.prefix}{kind.first + number:0{kind.digits}d}"
         # Three recordings of PTB-XL are of two people.
-        person = 1_000_000 + 2 * (number // 3) + number % 3 // 2 if source == "ptb-xl" else index
-        age, sex = (int(x) for x in np.random.default_rng([seed, person]).integers([20, 0], [90, 2]))
-        plan = plan_record(seed, index, draw_subject(seed, person))
+        subject = 1_000_000 + 2 * (number // 3) + number % 3 // 2 if source == "ptb-xl" else index
+        age, sex = (int(x) for x in np.random.default_rng([seed, subject]).integers([20, 0], [90, 2]))
+        plan = plan_record(seed, index, draw_subject(seed, subject))
         seconds = kind.seconds[number % len(kind.seconds)]
         parts = []
         for part in range(-(-seconds // round(SECONDS))):  # the same beats with other noise
@@ -113,11 +113,11 @@ def write_physionet2021_layout(dest: Path, n_records: int, seed: int) -> dict[st
         written[name] = codes
         if source == "ptb-xl":
             time = np.datetime64("1990-01-01T08:00:00") + int(rng.integers(10**8))
-            patients.append((number + 1, person, age, sex, str(time).replace("T", " ")))
+            patients.append((number + 1, subject, age, sex, str(time).replace("T", " ")))
     with open(dest / DATABASE, "w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(("ecg_id", "patient_id", "age", "sex", "recording_date"))
-        writer.writerows((number, f"{person}.0", f"{age}.0", sex, time) for number, person, age, sex, time in patients)
+        writer.writerows((number, f"{subject}.0", f"{age}.0", sex, time) for number, subject, age, sex, time in patients)
     return written
 
 

@@ -149,14 +149,14 @@ def codes_of(plan: Plan, rng: np.random.Generator) -> dict[str, float]:
     """Statements and likelihoods (per cent) of a synthetic record; a likelihood of 0 still says that it shows this."""
     findings = plan.findings
     present = [name for name in STATEMENTS_OF if name in findings.labels or name in findings.minor]
-    found = [code for name in present for code in STATEMENTS_OF[name]]
-    found += [STATEMENT_OF_TERRITORY[item] for item in findings.territory.items() if item in STATEMENT_OF_TERRITORY]
+    all_codes = [code for name in present for code in STATEMENTS_OF[name]]
+    all_codes += [STATEMENT_OF_TERRITORY[item] for item in findings.territory.items() if item in STATEMENT_OF_TERRITORY]
     diagnostic = {code for group in DIAGNOSTIC.values() for codes in group.values() for code in codes.split()}
     if set(present) <= {"SR", "BRADY", "TACHY", "sinus_arrhythmia"}:
-        found.insert(0, "NORM")
+        all_codes.insert(0, "NORM")
     return {
         code: float(rng.choice(LIKELIHOODS, p=SHARES)) if code in diagnostic else 0.0
-        for code in sorted(dict.fromkeys(found), key=ORDER.index)
+        for code in sorted(dict.fromkeys(all_codes), key=ORDER.index)
     }
 
 
@@ -183,7 +183,7 @@ def _database_row(plan: Plan, cohort: Cohort, index: int) -> dict[str, object]:
 
 
 def _write_statements(path: Path) -> None:
-    place = {
+    rank = {
         code: (name, subclass)
         for name, group in DIAGNOSTIC.items()
         for subclass, codes in group.items()
@@ -193,8 +193,8 @@ def _write_statements(path: Path) -> None:
         table = csv.writer(handle, lineterminator="\n")
         table.writerow(STATEMENT_COLUMNS)
         for code in ORDER:
-            flags = ["1.0" if flag else "" for flag in (code in place, code in FORM, code in RHYTHM)]
-            table.writerow([code, "", *flags, *place.get(code, ("", ""))])
+            flags = ["1.0" if flag else "" for flag in (code in rank, code in FORM, code in RHYTHM)]
+            table.writerow([code, "", *flags, *rank.get(code, ("", ""))])
 
 
 def _write_record(path: Path, ecg: np.ndarray, rate: int) -> None:

@@ -22,7 +22,7 @@ CONTESTANTS = {
     "collation": {"ours / released way"},
     "text_padding": {"synthetic, operations a pair: random / grouped"},
     "startup": {"loading / list of lines", "resident / list of lines"},
-    "step": {"ours / naive at 4", "naive, visible tokens / naive at 4"},
+    "step": {"ours / naive at 4", "naive, masked vocabulary / naive at 4"},
     "activation_memory": {"a pair: naive fp32 / ours bf16"},
     "n3s": {"balanced / farthest, time at 400", "farthest / torch, speed at 400"},
     "ivf_recall": {"whole search at 2,000, nprobe 64: exact / ivf", "looking through at 2,000, nprobe 64: exact / ivf"},

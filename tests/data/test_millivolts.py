@@ -39,11 +39,11 @@ def test_a_batch_of_steps_becomes_the_batch_in_millivolts(directory, kind: str) 
         "pairs": lambda: batches.dataset(directory),
         "labelled": lambda: LabelledECGDataset(manifest, LabelledOptions(lead_mask_probability=0.5)),
     }[kind]()
-    plain, stored = data.collater([4, 5, 9]), data.collater([4, 5, 9], steps=True)
-    steps = RecordStore(directory).read_steps(manifest.shard[[4, 5, 9]], manifest.row[[4, 5, 9]])
+    plain, stored = data.collater([4, 5, 9]), data.collater([4, 5, 9], digital=True)
+    digital = RecordStore(directory).read_digital(manifest.shard[[4, 5, 9]], manifest.row[[4, 5, 9]])
     assert stored["net_input"]["ecg"].dtype == torch.int16
-    np.testing.assert_array_equal(stored["net_input"]["ecg"].numpy(), steps)
-    assert stored["mv_per_step"] == 0.001 and "mv_per_step" not in plain
+    np.testing.assert_array_equal(stored["net_input"]["ecg"].numpy(), digital)
+    assert stored["mv_per_unit"] == 0.001 and "mv_per_unit" not in plain
 
     made = batch_in_mv(stored)
     assert made.keys() == plain.keys() and made["net_input"].keys() == plain["net_input"].keys()
@@ -53,9 +53,9 @@ def test_a_batch_of_steps_becomes_the_batch_in_millivolts(directory, kind: str) 
                 assert mine[name].dtype == value.dtype and torch.equal(mine[name], value), name
             elif name != "net_input":
                 assert mine[name] == value, name
-    # fairseq-signals has made floating-point numbers of the steps when the task gets them; they are still steps.
+    # fairseq-signals has made floating-point numbers of the digital units when the task gets them; they are still units.
     converted = {**stored, "net_input": {**stored["net_input"], "ecg": stored["net_input"]["ecg"].float()}}
     assert torch.equal(batch_in_mv(converted)["net_input"]["ecg"], plain["net_input"]["ecg"])
     # The hosts keep a batch to repeat it.
     assert stored["net_input"]["ecg"].dtype == torch.int16 and batch_in_mv(plain) is plain
-    assert data.collater([], steps=True) == {}
+    assert data.collater([], digital=True) == {}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.plausibility import LIMB_LEADS, Measures, examine, nothing_left, relations_residual
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
-from cmelt_plugin.data.store.record_store import to_steps
-from preprocess.packing.recording import resample
+from cmelt_plugin.data.resampling import resample
+from cmelt_plugin.data.store.record_store import to_digital
 from preprocess.synthetic_ecg.challenge_records import draw, samples
 
 ALL = np.ones(12, dtype=bool)
@@ -30,8 +30,8 @@ def ecg(index=0):
 
 
 def judged(signal, kept=None):
-    steps, clipped = to_steps(signal)
-    return examine(signal, steps, clipped, kept)
+    digital, clipped = to_digital(signal)
+    return examine(signal, digital, clipped, kept)
 
 
 def codes(signal, kept=None):
@@ -69,7 +69,7 @@ def test_amplitude_is_the_median_of_windows_and_leads(samples):
     signal = mixed(1, samples)
     signal[3] = 0.25  # constant leads are not asked
     expected = np.median(np.delete(window_spans(signal), 3))
-    stored = np.median(np.delete(window_spans(to_steps(signal)[0]), 3)) * 0.001
+    stored = np.median(np.delete(window_spans(to_digital(signal)[0]), 3)) * 0.001
     measures = judged(signal).measures
     assert measures.amplitude == pytest.approx(expected)
     assert measures.stored == pytest.approx(stored) and measures.stored != measures.amplitude
@@ -90,7 +90,7 @@ def test_stored_amplitude_is_that_after_clipping():
     assert measures.amplitude == pytest.approx(20 * judged(ecg()).measures.amplitude)
     offset = ecg() + 32.5  # the upper half of every beat is cut off
     measures = judged(offset).measures
-    assert measures.stored == pytest.approx(0.001 * np.median(window_spans(to_steps(offset)[0])))
+    assert measures.stored == pytest.approx(0.001 * np.median(window_spans(to_digital(offset)[0])))
     assert measures.stored < 0.8 * measures.amplitude
 
 
@@ -103,7 +103,7 @@ def test_peak_offset_levels_and_clipped():
     coarse = np.round(ecg() / 0.05) * 0.05
     spans = window_spans(coarse)
     middle = np.argsort(spans, kind="stable")[5]
-    assert judged(coarse).measures.levels == len(set(to_steps(coarse)[0][middle].tolist()))
+    assert judged(coarse).measures.levels == len(set(to_digital(coarse)[0][middle].tolist()))
 
 
 def test_standing_is_the_share_at_either_end():
@@ -111,11 +111,11 @@ def test_standing_is_the_share_at_either_end():
     signal[8, :300] = 9
     signal[9, :700] = -9
     assert judged(signal).measures.standing == pytest.approx(0.14)
-    shares = [(lead == end).mean() for lead in to_steps(ecg())[0] for end in (lead.max(), lead.min())]
+    shares = [(lead == end).mean() for lead in to_digital(ecg())[0] for end in (lead.max(), lead.min())]
     assert judged(ecg()).measures.standing == max(shares)
     low = ecg() / 100
     low[4] = np.minimum(low[4], 0)
-    assert judged(low).measures.standing == 0  # leads of a few steps are always at one end
+    assert judged(low).measures.standing == 0  # leads of a few units are always at one end
 
 
 def leftovers(signal):
@@ -297,7 +297,7 @@ def test_an_absurd_value_is_clipped_and_named_without_a_warning(value, recwarn):
 
 
 def lost(signal, kept=ALL):
-    return nothing_left(signal, *to_steps(signal), kept)
+    return nothing_left(signal, *to_digital(signal), kept)
 
 
 def test_zero_after_rounding_is_lost():

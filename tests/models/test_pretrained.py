@@ -18,7 +18,7 @@ from torch.nn import functional as F
 import cmelt_plugin
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.plausibility import DoubtfulECG
-from cmelt_plugin.data.signals import prepare_ecg
+from cmelt_plugin.data.prepared_ecg import prepare_ecg
 from cmelt_plugin.data.text.reports import normalise_report
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.errors import DataError
-from preprocess.packing.recording import Recording
 from tests.preprocess.mimic_layout import make_ecg
 
 
 def square(number: int) -> tuple[int, int]:
     """The number, and its square."""
     return number, number**2
+
+
+def note_and_wait(path: str) -> None:
+    """Write this process's number into a file and stay for two minutes."""
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(120)
 
 
 def refuse(number: int) -> int:

@@ -2,29 +2,30 @@
 
 import numpy as np
 import pytest
+from limb_leads import limb_leads
 
+from cmelt_plugin.data.code_test_annotations import CLASSES, record_ids
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import Rejected
+from cmelt_plugin.data.resampling import resample
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.human_readers import CLASSES, record_ids
 from preprocess import code_test
 from preprocess.code_test import choose_unit, examine, read_tracing, without_padding
-from preprocess.packing.recording import Rejected, resample
 from preprocess.synthetic_ecg import code_test_layout
 from preprocess.synthetic_ecg.code_test_layout import README_ORDER, write_code_test_layout
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS
 from preprocess.synthetic_ecg.record import plan_record, render
 from preprocess.synthetic_ecg.subjects import draw_subject
-from tests.preprocess.packing.test_lead_relations import limb_leads
 
 h5py = pytest.importorskip("h5py")
 
 RECORDS = 12
 
 
-def beside(root):
+def dest_of(root):
     """A folder for the result of a test whose data lie in ``root``."""
     return root.with_name(f"{root.name}-m")
 
@@ -91,8 +92,8 @@ def test_heart_rate_stays_what_it_was(tmp_path, length):
     tracings[:, start : start + length] = spikes(320)[:length]
     write_code_test_layout(tmp_path, 3, 0)
     replace_tracings(tmp_path, tracings)
-    assert run(tmp_path, beside(tmp_path)) == 0
-    manifest, ecg = records_of(beside(tmp_path))
+    assert run(tmp_path, dest_of(tmp_path)) == 0
+    manifest, ecg = records_of(dest_of(tmp_path))
     assert set(manifest.n_samples.tolist()) == {min(5000, length * 5 // 4)}
     lead = ecg[0, 1]
     peaks = np.flatnonzero((lead[1:-1] > lead[:-2]) & (lead[1:-1] >= lead[2:]) & (lead[1:-1] > 1)) + 1
@@ -103,18 +104,18 @@ def test_full_rows_give_the_middle_of_the_resampled_tracing(tmp_path):
     write_code_test_layout(tmp_path, 1, 0)
     tracing = spikes(300)
     replace_tracings(tmp_path, tracing[None])
-    assert run(tmp_path, beside(tmp_path)) == 0
+    assert run(tmp_path, dest_of(tmp_path)) == 0
     whole = resample(tracing.T.astype(np.float64), 400)
     assert whole.shape[1] == 5120
-    _, ecg = records_of(beside(tmp_path))
+    _, ecg = records_of(dest_of(tmp_path))
     assert np.abs(ecg[0] - whole[:, 60:5060])[:, 50:-50].max() < 0.002
 
 
 def test_padding_never_counts_as_signal(tmp_path):
     """D-E5, D-M20: the 7 s of a short tracing come first and their number is known."""
     write_code_test_layout(tmp_path, 3, 0)
-    assert run(tmp_path, beside(tmp_path)) == 0
-    manifest, ecg = records_of(beside(tmp_path))
+    assert run(tmp_path, dest_of(tmp_path)) == 0
+    manifest, ecg = records_of(dest_of(tmp_path))
     assert manifest.n_samples[2] == 3500
     assert ecg[2, :, 0].any() and ecg[2, :, 3490:3500].any() and not ecg[2, :, 3500:].any()
     assert without_padding(np.array([[0, 0, 1, 0, 2, 0], [0, 0, 0, 0, 1, 0]])).tolist() == [[1, 0, 2], [0, 0, 1]]
@@ -125,8 +126,8 @@ def test_noise_is_refused_before_anything_is_written(tmp_path):
     write_code_test_layout(tmp_path, 4, 0)
     replace_tracings(tmp_path, np.random.default_rng(0).normal(size=(4, 4096, 12)).astype(np.float32))
     with pytest.raises(DataError, match=r"ecg_tracings.hdf5: the limb leads obey .* in no order; best order .* left over"):
-        run(tmp_path, beside(tmp_path))
-    assert not (beside(tmp_path)).exists()
+        run(tmp_path, dest_of(tmp_path))
+    assert not (dest_of(tmp_path)).exists()
 
 
 @pytest.mark.parametrize("mv_per_unit, unit", [(1.0, "mV"), (0.1, "1e-4V")])
@@ -142,10 +143,10 @@ def test_unit_follows_from_the_amplitude(tmp_path, capsys, mv_per_unit, unit):
 def test_implausible_amplitudes_are_refused_unless_the_unit_is_given(tmp_path, capsys):
     write_code_test_layout(tmp_path, 6, 3, mv_per_unit=1e-3)  # microvolts
     with pytest.raises(DataError, match=r"are plausible. Say what the unit is with --units 1e-4V\|mV\|uV\|V"):
-        run(tmp_path, beside(tmp_path))
-    assert run(tmp_path, beside(tmp_path), "--units", "uV") == 0
+        run(tmp_path, dest_of(tmp_path))
+    assert run(tmp_path, dest_of(tmp_path), "--units", "uV") == 0
     assert "unit uV by --units" in capsys.readouterr().out
-    assert 0.5 < np.abs(records_of(beside(tmp_path))[1]).max() < 10
+    assert 0.5 < np.abs(records_of(dest_of(tmp_path))[1]).max() < 10
 
 
 def test_choice_of_unit_on_its_own(tmp_path):
@@ -160,10 +161,10 @@ def test_choice_of_unit_on_its_own(tmp_path):
 
 def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(DataError, match=r"ecg_tracings.hdf5: no such file; expected the layout of CODE-test.*zenodo"):
-        run(tmp_path, beside(tmp_path))
+        run(tmp_path, dest_of(tmp_path))
     (tmp_path / "ecg_tracings.hdf5").write_bytes(b"no HDF5")
     with pytest.raises(DataError, match="not an HDF5 file, or truncated"):
-        run(tmp_path, beside(tmp_path))
+        run(tmp_path, dest_of(tmp_path))
     for name, array in (("signals", np.zeros((2, 10, 12))), ("tracings", np.zeros((2, 12, 10)))):
         with h5py.File(tmp_path / "ecg_tracings.hdf5", "w") as handle:
             handle[name] = array
@@ -177,7 +178,7 @@ def test_tables_of_another_length(tmp_path, name):
     path = tmp_path / name
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
     with pytest.raises(DataError, match="3 rows for 4 tracings"):
-        run(tmp_path, beside(tmp_path))
+        run(tmp_path, dest_of(tmp_path))
 
 
 def test_empty_and_damaged_tracings_are_listed(tmp_path):
@@ -185,10 +186,10 @@ def test_empty_and_damaged_tracings_are_listed(tmp_path):
     with h5py.File(tmp_path / "ecg_tracings.hdf5", "r+") as handle:
         handle["tracings"][1] = 0
         handle["tracings"][2, 2000, 4] = np.nan
-    assert run(tmp_path, beside(tmp_path)) == 0
-    manifest, _ = records_of(beside(tmp_path))
+    assert run(tmp_path, dest_of(tmp_path)) == 0
+    manifest, _ = records_of(dest_of(tmp_path))
     assert manifest.meta(["record_id"])["record_id"].to_pylist() == ["code-0000", "code-0003"]
-    rejected = (beside(tmp_path) / "rejected.tsv").read_text().splitlines()[1:]
+    rejected = (dest_of(tmp_path) / "rejected.tsv").read_text().splitlines()[1:]
     assert [line.split("\t")[0] for line in rejected] == ["code-0001", "code-0002"]
     assert "zero: " in rejected[0] and "nan: 1 samples" in rejected[1]
 
@@ -210,9 +211,9 @@ def test_reader_rejects_what_it_cannot_read(tmp_path):
 
 def test_limit_and_second_run(tmp_path, capsys):
     write_code_test_layout(tmp_path, 4, 0)
-    assert run(tmp_path, beside(tmp_path), "--limit", "3") == 0
-    assert len(Manifest.open(beside(tmp_path), "test").row) == 3
-    assert run(tmp_path, beside(tmp_path), "--limit", "3") == 0
+    assert run(tmp_path, dest_of(tmp_path), "--limit", "3") == 0
+    assert len(Manifest.open(dest_of(tmp_path), "test").row) == 3
+    assert run(tmp_path, dest_of(tmp_path), "--limit", "3") == 0
     assert "complete already" in capsys.readouterr().out
 
 

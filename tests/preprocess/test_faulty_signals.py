@@ -3,7 +3,8 @@
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS
-from preprocess.packing.recording import Recording, Rejected, SignalOptions, to_row
+from cmelt_plugin.data.readers.contract import Recording, Rejected
+from preprocess.packing.recording import SignalOptions, to_row
 from preprocess.synthetic_ecg.challenge_records import draw, samples
 
 FAULTS = ("none", "too small", "too large", "offset", "offset of a lead", "inverted", "exchanged", "hum", "spikes")

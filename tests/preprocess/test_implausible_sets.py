@@ -10,13 +10,14 @@ import pytest
 
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import read_json, write_json
+from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess import mimic_iv_ecg, physionet2021
 from preprocess.data_sets.source import RECORDS_SCHEMA, records_table
 from preprocess.packing import blocks
 from preprocess.packing.pack import PackingOptions, pack, records_fingerprint
-from preprocess.packing.recording import Recording, SignalOptions
+from preprocess.packing.recording import SignalOptions
 from preprocess.synthetic_ecg.challenge_records import LEADS, draw, samples, write_wfdb_mat
 from tests.preprocess.mimic_layout import MIMIC_LEADS, write_mimic_layout
 
@@ -228,7 +229,7 @@ def test_a_mimic_layout_with_every_fault(tmp_path, capsys):
     assert rejected["dc-of-a-lead"] == "flat: constant in aVR after rounding to 0.001 mV and clipping"
     assert "are unit and gain right?" in rejected["volts"]
     stored = RecordStore(tmp_path / "m")
-    assert not np.isin(np.abs(stored.read_steps(np.zeros(8, int), np.arange(8))).max(axis=2), 0).any()
+    assert not np.isin(np.abs(stored.read_digital(np.zeros(8, int), np.arange(8))).max(axis=2), 0).any()
 
 
 def read_low(path):

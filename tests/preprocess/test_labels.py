@@ -6,9 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cmelt_plugin.data.directory.manifest import META_SCHEMA, Manifest, write_split
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.directory.split_files import write_split
+from cmelt_plugin.data.directory.split_meta import META_SCHEMA
 from cmelt_plugin.data.files import read_json
-from cmelt_plugin.data.store.record_store import write_records
+from cmelt_plugin.data.store.shard_writer import write_records
 from cmelt_plugin.errors import DataError
 from preprocess import labels
 

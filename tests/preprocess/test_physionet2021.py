@@ -12,12 +12,13 @@ from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers import wfdb_records
+from cmelt_plugin.data.readers.contract import Rejected
+from cmelt_plugin.data.resampling import resample
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess import physionet2021
 from preprocess.data_sets.physionet2021_labels import COLUMN, NAMES
 from preprocess.data_sets.physionet2021_records import Header, find_records, read_header, read_segment, segments_of, source_of
-from preprocess.packing.recording import Rejected, resample
 from preprocess.synthetic_ecg import physionet2021_layout
 from preprocess.synthetic_ecg.challenge_records import write_wfdb_mat
 from preprocess.synthetic_ecg.physionet2021_layout import write_physionet2021_layout

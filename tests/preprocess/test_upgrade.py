@@ -11,8 +11,8 @@ import pytest
 from report_texts import make_reports, write_directory, write_format_1, write_wordpiece
 
 from cmelt_plugin.data.batches.negatives import NegativeTable
-from cmelt_plugin.data.directory.checks import check_directory
 from cmelt_plugin.data.directory.replacing import entry_of, write_checksums
+from cmelt_plugin.data.directory.verification import check_directory
 from cmelt_plugin.data.files import fingerprint, write_json
 from cmelt_plugin.data.text.reports import read_reports, write_reports
 from cmelt_plugin.data.text.tokenizer import encode, load_tokenizer

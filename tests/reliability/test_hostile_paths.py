@@ -13,7 +13,7 @@ import pytest
 
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.readers.calibrated_record import read_record
+from cmelt_plugin.data.prepared_ecg import prepare_ecg
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess import table
@@ -68,4 +68,4 @@ def test_headers_cannot_name_files_elsewhere(tmp_path: Path, capfd: pytest.Captu
 def test_predict_reads_nothing_elsewhere_either(name: str, tmp_path: Path) -> None:
     write_files(tmp_path)
     with pytest.raises(DataError):
-        read_record(tmp_path / "data" / name)
+        prepare_ecg(tmp_path / "data" / name)

@@ -16,7 +16,7 @@ import pytest
 from hosts import environment
 
 from preprocess import mimic_iv_ecg
-from preprocess.packing import engines
+from preprocess.packing import dask_cluster, engines
 from tests.preprocess.mimic_layout import write_mimic_layout
 from tests.reliability.killing import contents, differences
 
@@ -79,9 +79,9 @@ def test_one_line_and_the_packing_goes_on(kind: str, said: str, cluster: Cluster
         return run(lambda: mimic_iv_ecg.main([str(argument) for argument in arguments]))
 
     assert pack("whole") == 0
-    loop = engines._dask_loop
+    loop = engines.run_all
 
-    def killing_loop(engine: Any, distributed: Any, client: Any, function: Any, items: Any, done: Callable) -> None:
+    def killing_loop(executor: Any, function: Any, items: Any, done: Callable, *rest: Any) -> None:
         results = []
 
         def done_and_kill(result: Any) -> None:
@@ -90,10 +90,10 @@ def test_one_line_and_the_packing_goes_on(kind: str, said: str, cluster: Cluster
             if len(results) == 3:
                 cluster.kill(kind)
 
-        loop(engine, distributed, client, function, items, done_and_kill)
+        loop(executor, function, items, done_and_kill, *rest)
 
-    monkeypatch.setattr(engines, "_dask_loop", killing_loop)
-    monkeypatch.setattr(engines, "CONNECT_SECONDS", 8)  # after which the client gives up
+    monkeypatch.setattr(engines, "run_all", killing_loop)
+    monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 8)  # after which the client gives up
     monkeypatch.setattr(engines, "LOOK_SECONDS", 1)
     capfd.readouterr()
     assert pack("m", "--backend", "dask", "--scheduler", cluster.address) == 1

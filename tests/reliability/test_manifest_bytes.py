@@ -14,18 +14,18 @@ from pairs import paired
 from tiny import report_tokens, token_table
 
 from cmelt_plugin.data.batches.negatives import NegativeTable
-from cmelt_plugin.data.directory.checks import check_directory
 from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE, read_checksums
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
+from cmelt_plugin.data.directory.verification import check_directory
 from cmelt_plugin.data.files import read_json, write_json
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import load_prompts
+from preprocess.data_sets.label_tables import attach_labels
 from preprocess.data_sets.source import records_table
-from preprocess.labels import attach_labels
 from preprocess.packing.pack import PackingOptions, pack
-from preprocess.packing.recording import Recording
 from preprocess.packing.reuse import reuse_store
 from tests.preprocess.mimic_layout import make_ecg
 

@@ -12,9 +12,11 @@ import torch
 from hosts import REPOSITORY, host_python
 from tiny import TINY_MODEL, tiny_model, tiny_t5_config
 
-from cmelt_plugin.data.directory.manifest import META_SCHEMA, write_split
+from cmelt_plugin.data.directory.split_files import write_split
+from cmelt_plugin.data.directory.split_meta import META_SCHEMA
 from cmelt_plugin.data.files import write_json
-from cmelt_plugin.data.store.record_store import shard_name, write_records
+from cmelt_plugin.data.store.record_store import shard_name
+from cmelt_plugin.data.store.shard_writer import write_records
 
 CLASSES = ["LOUD", "SINE", "DRIFT"]
 

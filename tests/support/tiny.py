@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from cmelt_plugin.data.batches.negatives import NegativeTable
-from cmelt_plugin.data.directory.manifest import META_SCHEMA, write_split
+from cmelt_plugin.data.directory.split_files import write_split
+from cmelt_plugin.data.directory.split_meta import META_SCHEMA
 from cmelt_plugin.data.files import fingerprint, write_json
-from cmelt_plugin.data.store.record_store import shard_name, write_records
+from cmelt_plugin.data.store.record_store import shard_name
+from cmelt_plugin.data.store.shard_writer import write_records
 from cmelt_plugin.data.text.report_fingerprints import known_fingerprints
 from cmelt_plugin.data.text.reports import REPORTS_FILE, write_reports
 from cmelt_plugin.data.text.tokens import TokenTable

@@ -5,7 +5,7 @@ from finetune_runs import save_pretrained, write_labelled
 
 from cmelt_plugin import host
 from cmelt_plugin.criterions.identification import IdentificationCriterion, IdentificationCriterionConfig
-from cmelt_plugin.data.directory.manifest import META_SCHEMA
+from cmelt_plugin.data.directory.split_meta import META_SCHEMA
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.identification import identify
 from cmelt_plugin.tasks.identification import (

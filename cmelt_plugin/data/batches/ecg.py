@@ -68,25 +68,25 @@ class ECGDataset(host.Dataset):
         order = self.ordered_indices()
         return [order[start : start + size] for start in range(0, len(order), size)]
 
-    def read_ecg(self, rows: np.ndarray, steps: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def read_ecg(self, rows: np.ndarray, digital: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
         """``[B, 12, 5000]`` float32 mV, or int16 as stored, and real samples ``[B]`` where any record is padded, else None."""
-        ecg = empty_batch((len(rows), *ROW_SHAPE), torch.int16 if steps else torch.float32)
-        read = self.store.read_steps if steps else self.store.read
+        ecg = empty_batch((len(rows), *ROW_SHAPE), torch.int16 if digital else torch.float32)
+        read = self.store.read_digital if digital else self.store.read
         read(self.manifest.shard[rows], self.manifest.row[rows], out=ecg.numpy())
         n_samples = self.manifest.n_samples[rows]
         padded = (n_samples < ecg.shape[-1]).any()
         return ecg, torch.from_numpy(n_samples.astype(np.int64)) if padded else None
 
-    def collater(self, samples: Sequence[int], steps: bool = False) -> dict[str, Any]:
+    def collater(self, samples: Sequence[int], digital: bool = False) -> dict[str, Any]:
         """Row numbers → mini-batch: ``id [B]``, ``net_input`` (``ecg``, ``n_samples``), counts, ``labels`` where there are any.
 
-        With ``steps``, as the tasks want it, the ECGs are int16 as stored, half the bytes on the way to a GPU;
-        :func:`cmelt_plugin.data.millivolts.batch_in_mv` turns them into mV there, by ``mv_per_step`` of the batch.
+        With ``digital``, as the tasks want it, the ECGs are int16 as stored, half the bytes on the way to a GPU;
+        :func:`cmelt_plugin.data.millivolts.batch_in_mv` turns them into mV there, by ``mv_per_unit`` of the batch.
         """
         if len(samples) == 0:
             return {}
         rows = np.asarray(samples, dtype=np.int64)
-        ecg, n_samples = self.read_ecg(rows, steps)
+        ecg, n_samples = self.read_ecg(rows, digital)
         batch: dict[str, Any] = {
             "id": torch.from_numpy(rows),
             "net_input": {"ecg": ecg, "n_samples": n_samples},
@@ -94,8 +94,8 @@ class ECGDataset(host.Dataset):
             "nsignals": len(rows),
             "ntokens": len(rows),
         }
-        if steps:
-            batch["mv_per_step"] = self.store.mv_per_step
+        if digital:
+            batch["mv_per_unit"] = self.store.mv_per_unit
         if self.labels is not None:
             batch["labels"] = torch.from_numpy(np.asarray(self.labels[rows], dtype=np.float32))
         return batch

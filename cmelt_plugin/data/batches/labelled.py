@@ -12,7 +12,9 @@ import torch
 from cmelt_plugin.data.batches.augmentation import random_lead_mask
 from cmelt_plugin.data.batches.ecg import ECGDataset
 from cmelt_plugin.data.batches.rng import epoch_order, record_generators
-from cmelt_plugin.data.directory.manifest import LABELS_FILE, Manifest, read_class_names
+from cmelt_plugin.data.directory.class_labels import read_class_names
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.directory.own_files import LABELS_FILE
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 
@@ -90,8 +92,8 @@ class LabelledECGDataset(ECGDataset):
             mask[:, options.keep] = random_lead_mask(uniforms, options.lead_mask_probability)
         return mask if mask.any() else None
 
-    def collater(self, samples: list[int], steps: bool = False) -> dict[str, Any]:
-        batch = super().collater(samples, steps)
+    def collater(self, samples: list[int], digital: bool = False) -> dict[str, Any]:
+        batch = super().collater(samples, digital)
         if not batch:
             return batch
         rows = np.asarray(samples, dtype=np.int64)

@@ -104,12 +104,12 @@ class PretrainingDataset(ECGDataset):
         items = np.stack([order[places], report[places]], axis=1)
         return [items[start : start + size] for start in range(0, len(items), size)]
 
-    def collater(self, samples: Sequence[Any], steps: bool = False) -> dict[str, Any]:
+    def collater(self, samples: Sequence[Any], digital: bool = False) -> dict[str, Any]:
         if len(samples) == 0:
             return {}
         items, options = np.asarray(samples, dtype=np.int64), self.options
         rows, shown = (items, None) if items.ndim == 1 else (items[:, 0], items[:, 1])
-        batch = super().collater(rows, steps)
+        batch = super().collater(rows, digital)
         own = None
         if self.report_ids is not None:
             own = self.report_ids[rows]

@@ -45,13 +45,13 @@ def once(what: str, path: str | os.PathLike, read: Callable[[Any], T]) -> T:
     if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would keep everybody waiting
         raise DataError(f"{path}: is not a file; remove it and write it again with the command that made it")
     with open(path, "rb") as handle:
-        found = os.fstat(handle.fileno())
-        state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        status = os.fstat(handle.fileno())
+        state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         key = f"{what} {os.path.abspath(path)}"
         known = _remembered.get(key)
         if known is not None and known[0] == state:
             return known[1]
-        settled = max(found.st_mtime_ns, found.st_ctime_ns) + SETTLED_NS < time.time_ns()
+        settled = max(status.st_mtime_ns, status.st_ctime_ns) + SETTLED_NS < time.time_ns()
         value = read(handle)
     if settled:
         if len(_remembered) >= MOST_REMEMBERED:

@@ -34,8 +34,8 @@ def directory_lock(directory: str | os.PathLike, seconds: float = 0.0) -> Iterat
     Path(directory).mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        found = os.fstat(descriptor)
-        key = (os.getpid(), threading.get_ident(), found.st_dev, found.st_ino)
+        status = os.fstat(descriptor)
+        key = (os.getpid(), threading.get_ident(), status.st_dev, status.st_ino)
         if key in _held:
             yield
             return

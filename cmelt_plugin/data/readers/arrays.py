@@ -65,9 +65,9 @@ class Place(NamedTuple):
     def decode(cls, text: str) -> Place:
         """Inverse of :meth:`encode`."""
         file, *fields = text.split("\t")
-        found = dict(field.split("=", 1) for field in fields)
-        row, rate = found.get("row"), found.get("rate")
-        return cls(file, found.get("variable", ""), None if row is None else int(row), None if rate is None else float(rate))
+        values = dict(field.split("=", 1) for field in fields)
+        row, rate = values.get("row"), values.get("rate")
+        return cls(file, values.get("variable", ""), None if row is None else int(row), None if rate is None else float(rate))
 
 
 def is_array(file: str) -> bool:
@@ -109,11 +109,11 @@ class ArrayReader:
 
     @reader
     def _read(self, file: str, path: str, reading: Reading) -> Recording:
-        place = Place.decode(path)
-        rate = place.rate or self.rate
+        location = Place.decode(path)
+        rate = location.rate or self.rate
         if rate is None or not 0 < rate < float("inf"):
             raise Rejected("rate", "not known" if rate is None else f"{rate:g} Hz")
-        names, signal, samples = _read(file, place.variable or self.variable, place.row, tuple(self.leads), reading, rate)
+        names, signal, samples = _read(file, location.variable or self.variable, location.row, tuple(self.leads), reading, rate)
         if self.gain != 1.0:
             signal = signal / self.gain
         return Recording(signal, names, [self.unit] * len(names), float(rate), reading.total(samples))

@@ -66,7 +66,7 @@ _FAULTS_OF_FILES = (
     csv.Error,
 )
 _OPENING = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_ERRNO_IN_TEXT = re.compile(r"errno = (\d+)")  # how HDF5 words what the system told it
+_ERRNO_IN_TEXT = re.compile(r"errno = (\d+)")  # how HDF5 words an error of the system
 
 
 class Rejected(Exception):
@@ -183,11 +183,11 @@ def check_file(path: str | os.PathLike) -> os.stat_result:
         Rejected: a folder, FIFO, socket or device.
         OSError, ValueError: from the system.
     """
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "a device")
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a device")
         raise Rejected("unreadable", f"{file_name(path)}: is {kind}, not a file")
-    return found
+    return status
 
 
 def open_file(path: str | os.PathLike) -> tuple[BinaryIO, int]:
@@ -265,10 +265,10 @@ def _of_os_error(error: OSError, path: Any) -> Exception:
     """The error itself where the machine is to blame, else the rejection it stands for."""
     number = error.errno
     if number is None:
-        found = _ERRNO_IN_TEXT.search(str(error))
-        if found is None or int(found[1]) == 0:  # a library's own complaint about the bytes
+        match = _ERRNO_IN_TEXT.search(str(error))
+        if match is None or int(match[1]) == 0:  # a library's own complaint about the bytes
             return Rejected("unreadable", f"{file_name(path)}: {error}")
-        number = int(found[1])
+        number = int(match[1])
         error = OSError(number, os.strerror(number), os.fspath(path))
     name = file_name(error.filename if isinstance(error.filename, (str, bytes, os.PathLike)) else path)
     if number in _MISSING:

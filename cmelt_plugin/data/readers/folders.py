@@ -18,10 +18,10 @@ def walk(root: str | os.PathLike) -> Iterator[tuple[str, list[os.DirEntry]]]:
     while own or linked:
         folder = own.pop() if own else linked.pop(0)  # links last: by then the folders they lead to may be known
         try:
-            found = os.stat(folder)
-            if (found.st_dev, found.st_ino) in seen:
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:
                 continue
-            seen.add((found.st_dev, found.st_ino))
+            seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
                 inside = sorted(entries, key=lambda entry: entry.name)
         except OSError:

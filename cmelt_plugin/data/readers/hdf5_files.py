@@ -55,10 +55,10 @@ def names_in(file: h5py.File) -> list[str]:
                 raise ValueError(f"more than {MOST_ITEMS} items or {DEEPEST} levels")
             if name.startswith("#") or not isinstance(item.get(name, getlink=True), h5py.HardLink):  # "#refs#" of MATLAB
                 continue
-            found = item[name]
-            if isinstance(found, (h5py.Dataset, h5py.Group)) and _address(found) not in seen:
-                seen.add(_address(found))
-                inner.append((f"{prefix}/{name}" if prefix else name, found, depth + 1))
+            member = item[name]
+            if isinstance(member, (h5py.Dataset, h5py.Group)) and _address(member) not in seen:
+                seen.add(_address(member))
+                inner.append((f"{prefix}/{name}" if prefix else name, member, depth + 1))
         waiting += reversed(inner)
     return names
 

@@ -104,38 +104,38 @@ class MatFile:
         return _read_5(memoryview(data), self.order, 0)[1]
 
     def _list_4(self) -> list[Variable]:
-        found, place = [], 0
-        while place < self.size and len(found) < MOST_VARIABLES:
-            head = read_exactly(self.handle, place, 20)
+        variables, offset = [], 0
+        while offset < self.size and len(variables) < MOST_VARIABLES:
+            head = read_exactly(self.handle, offset, 20)
             kind, rows, columns, imaginary, letters = struct.unpack(f"{self.order}5i", head)
             stored, text = _STORED_4.get(kind % 100 // 10), kind % 10
             if min(rows, columns, letters - 1) < 0 or letters > _BEGINNING or stored is None or text > 2 or kind // 1000 > 1:
                 raise ValueError("no header of a variable")
             size = 20 + letters + rows * columns * np.dtype(stored).itemsize * (2 if imaginary else 1)
-            if place + size > self.size:
+            if offset + size > self.size:
                 raise ValueError(f"a variable of {size:,} bytes in a file of {self.size:,}")
-            name = read_exactly(self.handle, place + 20, letters).split(b"\0")[0].decode("latin-1")
+            name = read_exactly(self.handle, offset + 20, letters).split(b"\0")[0].decode("latin-1")
             is_array = text == 0 and not imaginary and rows * columns != 1
-            found.append(Variable(name, is_array, place, size, False))
-            place += size
-        return found
+            variables.append(Variable(name, is_array, offset, size, False))
+            offset += size
+        return variables
 
     def _list_5(self) -> list[Variable]:
-        found, place = [], 128
-        while place + 8 <= self.size and len(found) < MOST_VARIABLES:
-            kind, size = _tag(read_exactly(self.handle, place, 8), 0, self.order)
-            if place + 8 + size > self.size:
+        variables, offset = [], 128
+        while offset + 8 <= self.size and len(variables) < MOST_VARIABLES:
+            kind, size = _tag(read_exactly(self.handle, offset, 8), 0, self.order)
+            if offset + 8 + size > self.size:
                 raise ValueError(f"an element of {size:,} bytes in a file of {self.size:,}")
-            head = read_exactly(self.handle, place + 8, min(size, _BEGINNING))
+            head = read_exactly(self.handle, offset + 8, min(size, _BEGINNING))
             if kind == _COMPRESSED:
                 head = zlib.decompressobj().decompress(head, _BEGINNING)
                 kind = _tag(head, 0, self.order)[0]
-                found += _listed(kind, memoryview(head)[8:], self.order, place + 8, size, True)
-                place += 8 + size
+                variables += _listed(kind, memoryview(head)[8:], self.order, offset + 8, size, True)
+                offset += 8 + size
             else:
-                found += _listed(kind, memoryview(head), self.order, place + 8, size, False)
-                place += 8 + _padded(size)
-        return found
+                variables += _listed(kind, memoryview(head), self.order, offset + 8, size, False)
+                offset += 8 + _padded(size)
+        return variables
 
 
 def is_hdf5(path: str | os.PathLike) -> bool:
@@ -170,46 +170,46 @@ def _major(head: bytes) -> int:
 def _unpacked(data: bytes, size: int) -> memoryview:
     """The ``size`` bytes that a zlib stream holds, whose checksum is compared on the way."""
     stream = zlib.decompressobj()
-    found = stream.decompress(data, size)
-    if len(found) < size or stream.decompress(stream.unconsumed_tail, 1) or not stream.eof:
-        raise ValueError(f"{len(found):,} bytes or more where {size:,} should be")
-    return memoryview(found)
+    content = stream.decompress(data, size)
+    if len(content) < size or stream.decompress(stream.unconsumed_tail, 1) or not stream.eof:
+        raise ValueError(f"{len(content):,} bytes or more where {size:,} should be")
+    return memoryview(content)
 
 
-def _listed(kind: int, head: memoryview, order: str, place: int, size: int, compressed: bool) -> list[Variable]:
+def _listed(kind: int, head: memoryview, order: str, offset: int, size: int, compressed: bool) -> list[Variable]:
     if kind != _MATRIX:
         return []
     if size == 0:  # an empty matrix without a name
         return []
     class_, complex_, shape, name, _ = _beginning(head, order)
     is_array = class_ in _NUMBERS and not complex_ and math.prod(shape) != 1
-    return [Variable(name, is_array, place, size, compressed)]
+    return [Variable(name, is_array, offset, size, compressed)]
 
 
 def _beginning(data: memoryview, order: str) -> tuple[int, bool, tuple[int, ...], str, int]:
     """Class, whether complex, shape and name of a matrix, and where its content begins."""
-    _, flags, place = _element(data, 0, order)
-    _, sizes, place = _element(data, place, order)
-    _, name, place = _element(data, place, order)
+    _, flags, offset = _element(data, 0, order)
+    _, sizes, offset = _element(data, offset, order)
+    _, name, offset = _element(data, offset, order)
     if len(flags) < 8 or len(sizes) % 4 or not 8 <= len(sizes) <= 128:
         raise ValueError("a matrix without class and shape")
     (word,) = struct.unpack_from(f"{order}I", flags)
     shape = struct.unpack(f"{order}{len(sizes) // 4}i", sizes)
     if min(shape) < 0:
         raise ValueError(f"a matrix of shape {shape}")
-    return word & 0xFF, bool(word & 0x800), shape, bytes(name).decode("latin-1"), place
+    return word & 0xFF, bool(word & 0x800), shape, bytes(name).decode("latin-1"), offset
 
 
 def _read_5(data: memoryview, order: str, depth: int) -> tuple[str, Value]:
     """Name and value of a matrix."""
     if not data:
         return "", np.zeros((0, 0))
-    class_, complex_, shape, name, place = _beginning(data, order)
+    class_, complex_, shape, name, offset = _beginning(data, order)
     count = math.prod(shape)
     if class_ in _NUMBERS:
         if complex_:
             return name, Unsupported("complex numbers")
-        kind, numbers, _ = _element(data, place, order)
+        kind, numbers, _ = _element(data, offset, order)
         if kind not in _STORED:
             raise ValueError(f"numbers of type {kind}")
         dtype = np.dtype(order + _STORED[kind])
@@ -217,7 +217,7 @@ def _read_5(data: memoryview, order: str, depth: int) -> tuple[str, Value]:
             raise ValueError(f"{len(numbers)} bytes for {count} numbers")
         return name, np.frombuffer(numbers, dtype=dtype).reshape(shape, order="F")
     if class_ == _CHAR:
-        kind, letters, _ = _element(data, place, order)
+        kind, letters, _ = _element(data, offset, order)
         code = _TEXT.get(kind, "latin-1")
         if code in ("utf-16", "utf-32"):
             code += {"<": "-le", ">": "-be"}[order]
@@ -225,19 +225,19 @@ def _read_5(data: memoryview, order: str, depth: int) -> tuple[str, Value]:
     if class_ == _STRUCT and count == 1:
         if depth == DEEPEST:
             raise ValueError(f"more than {DEEPEST} structs in one another")
-        return name, _read_struct(data, place, order, depth)
+        return name, _read_struct(data, offset, order, depth)
     return name, Unsupported({1: "cells", 2: "an array of structs", 5: "a sparse matrix"}.get(class_, f"class {class_}"))
 
 
-def _read_struct(data: memoryview, place: int, order: str, depth: int) -> dict[str, Value]:
-    _, length, place = _element(data, place, order)
-    _, names, place = _element(data, place, order)
+def _read_struct(data: memoryview, offset: int, order: str, depth: int) -> dict[str, Value]:
+    _, length, offset = _element(data, offset, order)
+    _, names, offset = _element(data, offset, order)
     width = struct.unpack(f"{order}i", length)[0] if len(length) == 4 else 0
     if width <= 0 or len(names) % width:
         raise ValueError("a struct without names of its fields")
     fields: dict[str, Value] = {}
     for start in range(0, len(names), width):
-        kind, content, place = _element(data, place, order)
+        kind, content, offset = _element(data, offset, order)
         if kind != _MATRIX:
             raise ValueError(f"a field of type {kind}")
         fields[bytes(names[start : start + width]).split(b"\0")[0].decode("latin-1")] = _read_5(content, order, depth + 1)[1]
@@ -256,13 +256,13 @@ def _read_4(data: bytes, order: str) -> tuple[str, Value]:
     return name, values
 
 
-def _element(data: memoryview, place: int, order: str) -> tuple[int, memoryview, int]:
+def _element(data: memoryview, offset: int, order: str) -> tuple[int, memoryview, int]:
     """Type and content of the element at ``place``, and where the next begins."""
-    kind, size = _tag(data, place, order)
-    begin, after = place + 8, place + 8 + _padded(size)
+    kind, size = _tag(data, offset, order)
+    begin, after = offset + 8, offset + 8 + _padded(size)
     if kind > 0xFFFF:  # the small form: size and type in one word, up to four bytes in the next
         size, kind = kind >> 16, kind & 0xFFFF
-        begin, after = place + 4, place + 8
+        begin, after = offset + 4, offset + 8
         if size > 4:
             raise ValueError(f"a small element of {size} bytes")
     if begin + size > len(data):
@@ -270,10 +270,10 @@ def _element(data: memoryview, place: int, order: str) -> tuple[int, memoryview,
     return kind, data[begin : begin + size], after
 
 
-def _tag(data: bytes | memoryview, place: int, order: str) -> tuple[int, int]:
-    if place + 8 > len(data):
+def _tag(data: bytes | memoryview, offset: int, order: str) -> tuple[int, int]:
+    if offset + 8 > len(data):
         raise ValueError("an element ends too soon")
-    return struct.unpack_from(f"{order}2I", data, place)
+    return struct.unpack_from(f"{order}2I", data, offset)
 
 
 def _padded(size: int) -> int:

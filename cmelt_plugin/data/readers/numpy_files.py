@@ -92,12 +92,12 @@ def read_npz(path: str | os.PathLike, name: str, row: int | None) -> np.ndarray:
             if size > LARGEST_ARRAY:
                 raise Rejected("large", f"{file_name(path)}: {name} has {size:,} bytes")
             numbers = np.frombuffer(read_exactly(handle, begin, size), announced.dtype)
-            found = numbers.reshape(shape, order="F" if announced.fortran else "C")
+            array = numbers.reshape(shape, order="F" if announced.fortran else "C")
     if row is not None and shape is announced.shape:
         if len(shape) < 2 or row >= shape[0]:
             raise Rejected("row", f"{file_name(path)}: no row {row} in an array of shape {shape}")
-        found = found[row]
-    return found
+        array = array[row]
+    return array
 
 
 def _header(handle: IO[bytes], name: str) -> Announced:

@@ -7,8 +7,15 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cmelt_plugin.data.readers.calibrated_record import record_stem
 from cmelt_plugin.errors import DataError
+
+_SUFFIXES = (".hea", ".dat", ".mat")
+
+
+def record_stem(path: str | os.PathLike) -> str:
+    """Path of a record without the suffix of its header or signal file."""
+    text = os.fspath(path)
+    return next((text[: -len(suffix)] for suffix in _SUFFIXES if text.endswith(suffix)), text)
 
 
 def find_records(names: Iterable[str]) -> list[str]:
@@ -22,7 +29,7 @@ def find_records(names: Iterable[str]) -> list[str]:
     Raises:
         DataError: a pattern, folder or list without a record. A single record need not exist: reading it says so.
     """
-    found: dict[str, None] = {}
+    stems: dict[str, None] = {}
     for name in names:
         paths: Sequence[str]
         if os.path.isdir(name):
@@ -38,8 +45,8 @@ def find_records(names: Iterable[str]) -> list[str]:
             paths = [name]
         if not paths:
             raise DataError(f"{name}: no WFDB record there (a record has a header, NAME.hea)")
-        found.update(dict.fromkeys(record_stem(path) for path in paths))
-    return list(found)
+        stems.update(dict.fromkeys(record_stem(path) for path in paths))
+    return list(stems)
 
 
 def _is_record(path: str) -> bool:
@@ -100,7 +107,7 @@ def _listed(path: Path) -> list[str]:
         raise DataError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not a text file; it must hold the path of one record a line") from None
-    return [found for line in lines if (found := _record_of_line(path.parent, line.rstrip("\r"))) is not None]
+    return [record for line in lines if (record := _record_of_line(path.parent, line.rstrip("\r"))) is not None]
 
 
 def _record_of_line(folder: Path, line: str) -> str | None:

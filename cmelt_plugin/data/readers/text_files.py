@@ -74,8 +74,8 @@ def _cells(lines: Iterator[str], separator: str | None) -> Iterator[list[str]]:
 
 
 def _numbers(cells: list[str], width: int) -> list[float]:
-    found = [_number(cell) if cell else np.nan for cell in cells]
-    return found + [np.nan] * (width - len(found))
+    numbers = [_number(cell) if cell else np.nan for cell in cells]
+    return numbers + [np.nan] * (width - len(numbers))
 
 
 def _number(text: str) -> float:

@@ -144,8 +144,8 @@ def _record_line(line: str, name: str) -> tuple[int, int, float, int | None]:
         raise Rejected("header", f"{name} announces {fields[1]} signals")
     if len(fields) < 3:
         raise Rejected("rate", f"{name} gives no sample rate (WFDB programs would assume 250 Hz)")
-    found = _RATE.fullmatch(fields[2])
-    rate = float(found["rate"]) if found else 0.0
+    match = _RATE.fullmatch(fields[2])
+    rate = float(match["rate"]) if match else 0.0
     if not 0 < rate < float("inf"):
         raise Rejected("rate", f"{name}: {_quote(fields[2])} is no sample rate")
     samples = _whole(fields[3], f"{name}: number of samples") if len(fields) > 3 else 0
@@ -187,8 +187,8 @@ def _signal(line: str, number: int, name: str) -> Signal:
     if gain is None:
         raise Rejected("gain", f"{where}: {_quote(fields[2])} is no gain and unit such as 1000(0)/mV")
     resolution, zero, first, checksum, block = (
-        _whole(fields[place], f"{where}: {what}") if len(fields) > place else None
-        for place, what in enumerate(("ADC resolution", "ADC zero", "initial value", "checksum", "block size"), start=3)
+        _whole(fields[position], f"{where}: {what}") if len(fields) > position else None
+        for position, what in enumerate(("ADC resolution", "ADC zero", "initial value", "checksum", "block size"), start=3)
     )
     del resolution, block
     return _checked(
@@ -225,10 +225,10 @@ def _checked(signal: Signal, number: int, name: str) -> Signal:
 
 
 def _segment(line: str, name: str) -> Segment:
-    found = _SEGMENT.fullmatch(line)
-    if found is None or found["name"] in (".", ".."):
+    match = _SEGMENT.fullmatch(line)
+    if match is None or match["name"] in (".", ".."):
         raise Rejected("header", f"{name}: {_quote(line)} does not name a segment and its samples")
-    return Segment(found["name"], int(found["samples"]))
+    return Segment(match["name"], int(match["samples"]))
 
 
 def _whole(text: str, what: str) -> int:

@@ -132,18 +132,18 @@ def _physical(numbers: np.ndarray, signals: Sequence[Signal], invalid: int | Non
 
 def _moved(values: np.ndarray, skew: int, length: int) -> np.ndarray:
     """So many samples from ``skew`` on, NaN where the file has no more."""
-    found = np.full(length, np.nan)
+    moved = np.full(length, np.nan)
     part = values[skew : skew + length]
-    found[: len(part)] = part
-    return found
+    moved[: len(part)] = part
+    return moved
 
 
 def _window(group: Group, samples: int, start: int, stop: int, verify: bool) -> Window:
     if not verify or group.width * samples * 2 <= CHUNK_BYTES:
         return read_frames(group, samples, start, stop, verify)
     # A long file is read from end to end once, not again for each of its segments.
-    found = check_file(group.path)
-    sums, first = _sums(group, samples, found.st_mtime_ns, found.st_size)
+    status = check_file(group.path)
+    sums, first = _sums(group, samples, status.st_mtime_ns, status.st_size)
     return read_frames(group, samples, start, stop, False)._replace(sums=sums, first=first)
 
 
@@ -205,29 +205,29 @@ def _read_segments(path: str, header: Header, reading: Reading) -> Recording:
     check_array(path, len(leads) * (stop - start))
     whole = np.full((len(leads), stop - start), np.nan)
     notes = dict.fromkeys(described.notes)
-    place = 0
+    first = 0
     for segment in header.segments:
-        begin, end = max(start, place), min(stop, place + segment.samples)
+        begin, end = max(start, first), min(stop, first + segment.samples)
         if begin < end and segment.name != "~":
             stem = os.path.join(folder, segment.name)
             part = _segment_header(stem, header.rate)
             if part.samples != segment.samples:
                 raise Rejected("header", f"{segment.name}.hea: {part.samples} samples, {segment.samples} in {name}")
             signal, more = _read(
-                stem, part, _groups(stem, part), segment.samples, begin - place, end - place, reading.accept_wrong_checksums
+                stem, part, _groups(stem, part), segment.samples, begin - first, end - first, reading.accept_wrong_checksums
             )
             notes.update(dict.fromkeys(part.notes + more))
             for row, line in zip(signal, part.signals):
                 if line.lead not in leads or (line.unit or "mV") != units[leads.index(line.lead)]:
                     raise Rejected("header", f"{segment.name}.hea: {line.lead} in {line.unit} is not in {layout}.hea")
                 whole[leads.index(line.lead), begin - start : end - start] = row
-        place += segment.samples
+        first += segment.samples
     return Recording(whole, leads, units, header.rate, reading.total(samples), tuple(notes))
 
 
 def _segment_header(stem: str, rate: float) -> Header:
-    found = read_header(stem)
-    if found.segments or found.rate != rate:
-        what = "has segments itself" if found.segments else f"{found.rate:g} Hz, not {rate:g} Hz"
+    header = read_header(stem)
+    if header.segments or header.rate != rate:
+        what = "has segments itself" if header.segments else f"{header.rate:g} Hz, not {rate:g} Hz"
         raise Rejected("header", f"{file_name(stem)}.hea, a segment: {what}")
-    return found
+    return header

@@ -146,41 +146,43 @@ def read_frames(group: Group, frames: int, start: int, stop: int, whole: bool) -
 
 
 def _collect(chunks: Iterator[tuple[int, np.ndarray]], width: int, start: int, stop: int, whole: bool) -> Window:
-    kept: list[np.ndarray] = []
+    parts: list[np.ndarray] = []
     sums = np.zeros(width, dtype=np.int64)
     first = None
-    for place, numbers in chunks:
+    for first_frame, numbers in chunks:
         lines = np.ascontiguousarray(numbers.T)
         if whole:
             # Sums modulo 2**16 are what is wanted, and 16 bits wrap around by themselves.
             sums += np.add.reduce(lines, axis=1, dtype=np.int16 if lines.dtype == np.int16 else np.int64)
             first = lines[:, 0] if first is None else first
-        part = lines[:, max(0, start - place) : max(0, stop - place)]
+        part = lines[:, max(0, start - first_frame) : max(0, stop - first_frame)]
         if part.shape[1]:  # a copy of a part, so that the rest of its chunk can be forgotten
-            kept.append(part if part.shape == lines.shape else part.copy())
-    found = kept[0] if len(kept) == 1 else np.concatenate(kept, axis=1) if kept else np.zeros((width, 0), dtype=np.int16)
-    return Window(found, sums & 0xFFFF if whole else None, first)
+            parts.append(part if part.shape == lines.shape else part.copy())
+    numbers_of_window = (
+        parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) if parts else np.zeros((width, 0), dtype=np.int16)
+    )
+    return Window(numbers_of_window, sums & 0xFFFF if whole else None, first)
 
 
 def _summed_up(chunks: Iterator[tuple[int, np.ndarray]], group: Group) -> Iterator[tuple[int, np.ndarray]]:
     """Amplitudes from the differences of format 8; samples of one signal in a frame follow one another."""
     last = np.array([signal.first for signal in group.signals], dtype=np.int64)
     edges = np.cumsum([0, *(signal.frame for signal in group.signals)])
-    for place, differences in chunks:
+    for first_frame, differences in chunks:
         numbers = np.empty(differences.shape, dtype=np.int64)
         for index, (a, b) in enumerate(zip(edges, edges[1:])):
             line = last[index] + np.cumsum(differences[:, a:b].reshape(-1), dtype=np.int64)
             numbers[:, a:b] = line.reshape(-1, b - a)
             last[index] = line[-1]
-        yield place, numbers
+        yield first_frame, numbers
 
 
 def _decode(handle: BinaryIO, group: Group, start: int, stop: int) -> np.ndarray:
     """Numbers [stop - start, width]; ``start`` is a multiple of 6."""
     form, width = group.format, group.width
     samples = (stop - start) * width
-    place = group.offset + bytes_of(form, start * width)
-    data = read_exactly(handle, place, bytes_of(form, samples))
+    offset = group.offset + bytes_of(form, start * width)
+    data = read_exactly(handle, offset, bytes_of(form, samples))
     if form in _PACKED or form == 24:
         return _unpack(np.frombuffer(data, dtype=np.uint8), form, samples).reshape(-1, width)
     numbers = np.frombuffer(data, dtype=_PLAIN[form])
@@ -200,21 +202,21 @@ def _unpack(data: np.ndarray, form: int, samples: int) -> np.ndarray:
     padded = np.zeros((blocks, size), dtype=np.int32)
     padded.reshape(-1)[: len(data)] = data
     a, b, c = padded[:, 0], padded[:, 1], padded[:, 2]
-    found = np.empty((blocks, per_block), dtype=np.int32)
+    numbers = np.empty((blocks, per_block), dtype=np.int32)
     if form == 212:
         bits = 12
-        found[:, 0], found[:, 1] = a | (b & 0x0F) << 8, c | (b & 0xF0) << 4
+        numbers[:, 0], numbers[:, 1] = a | (b & 0x0F) << 8, c | (b & 0xF0) << 4
     else:
         bits = 10
         d = padded[:, 3]
         if form == 310:  # two 16-bit words with 11 low bits each, of which the lowest is not used
-            found[:, 0], found[:, 1] = a >> 1 | (b & 0x07) << 7, c >> 1 | (d & 0x07) << 7
-            found[:, 2] = b >> 3 | (d >> 3) << 5
+            numbers[:, 0], numbers[:, 1] = a >> 1 | (b & 0x07) << 7, c >> 1 | (d & 0x07) << 7
+            numbers[:, 2] = b >> 3 | (d >> 3) << 5
         else:  # 30 bits in a row
-            found[:, 0], found[:, 1] = a | (b & 0x03) << 8, b >> 2 | (c & 0x0F) << 6
-            found[:, 2] = c >> 4 | (d & 0x3F) << 4
+            numbers[:, 0], numbers[:, 1] = a | (b & 0x03) << 8, b >> 2 | (c & 0x0F) << 6
+            numbers[:, 2] = c >> 4 | (d & 0x3F) << 4
     half = 1 << (bits - 1)
-    return ((found ^ half) - half).astype(np.int16).reshape(-1)[:samples]
+    return ((numbers ^ half) - half).astype(np.int16).reshape(-1)[:samples]
 
 
 def _read_flac(group: Group, frames: int, start: int, stop: int, whole: bool) -> Window:
@@ -249,11 +251,14 @@ def _read_flac(group: Group, frames: int, start: int, stop: int, whole: bool) ->
 
             def chunks() -> Iterator[tuple[int, np.ndarray]]:
                 file.seek(group.offset + begin * frame)
-                for place in range(begin, end, step):
-                    count = (min(place + step, end) - place) * frame
+                for first_frame in range(begin, end, step):
+                    count = (min(first_frame + step, end) - first_frame) * frame
                     numbers = file.read(count, dtype="int32", always_2d=True) >> (32 - bits)
                     if len(numbers) != count:
                         raise Rejected("truncated", f"{name}: {len(numbers)} samples where {count} should be")
-                    yield place, numbers.reshape(-1, frame, len(group.signals)).transpose(0, 2, 1).reshape(-1, group.width)
+                    yield (
+                        first_frame,
+                        numbers.reshape(-1, frame, len(group.signals)).transpose(0, 2, 1).reshape(-1, group.width),
+                    )
 
             return _collect(chunks(), group.width, start, stop, whole)

@@ -19,7 +19,7 @@ BLOCK_BYTES = 1 << 22
 
 
 class MappedArray:
-    """An array within a file. Pickled as its place in the file, so that data-loader workers map it themselves.
+    """An array within a file. Pickled as its location, path and offset, so that data-loader workers map it themselves.
 
     A few numbers are better read with :meth:`slice` and :meth:`take`: touching a byte of ``array`` can make 2 MB of the
     file count as the process's own memory.
@@ -38,15 +38,15 @@ class MappedArray:
     """
 
     def __init__(self, path: str | os.PathLike, dtype: np.dtype, shape: tuple[int, ...], offset: int) -> None:
-        self._place = (os.path.abspath(path), np.dtype(dtype), tuple(shape), offset)
+        self._location = (os.path.abspath(path), np.dtype(dtype), tuple(shape), offset)
         self._open()
 
     def _open(self) -> None:
-        path, dtype, shape, offset = self._place
+        path, dtype, shape, offset = self._location
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self._descriptor)
-        found = os.fstat(self._descriptor)
-        self._version = (found.st_size, found.st_mtime_ns)
+        status = os.fstat(self._descriptor)
+        self._version = (status.st_size, status.st_mtime_ns)
         self._map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
         try:
             self.array = np.ndarray(shape, dtype, buffer=self._map, offset=offset)
@@ -54,49 +54,49 @@ class MappedArray:
             raise ValueError(str(error)) from None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"place": self._place, "version": self._version}
+        return {"location": self._location, "version": self._version}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._place, self._version = state["place"], None
+        self._location, self._version = state["location"], None
         try:
             self._open()
         except OSError as error:
-            raise DataError(f"{self._place[0]}: gone while in use ({error}); start again") from None
+            raise DataError(f"{self._location[0]}: gone while in use ({error}); start again") from None
         except ValueError:
             pass  # too short
         if self._version != state["version"]:
-            raise DataError(f"{self._place[0]}: has changed while in use; start again")
+            raise DataError(f"{self._location[0]}: has changed while in use; start again")
 
     def slice(self, start: int, stop: int) -> np.ndarray:
         """Elements ``start`` to ``stop`` of the flattened array, a copy. Raises DataError when the file was cut since."""
-        return np.frombuffer(self._read(start, stop), self._place[1]).copy()
+        return np.frombuffer(self._read(start, stop), self._location[1]).copy()
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Elements of the flattened array at int ``indices [m]``, a copy. Raises DataError like :meth:`slice`."""
         indices = np.asarray(indices)
-        _, dtype, shape, _ = self._place
+        _, dtype, shape, _ = self._location
         size = int(np.prod(shape))
         if len(indices) * mmap.PAGESIZE >= size * dtype.itemsize:  # nearly every page is needed: one after the other
-            return self._take_in_passing(indices, size)
+            return self._take_by_scanning(indices, size)
         data = b"".join([self._read(index, index + 1) for index in indices.tolist()])
         return np.frombuffer(data, dtype).copy()
 
-    def _take_in_passing(self, indices: np.ndarray, size: int) -> np.ndarray:
+    def _take_by_scanning(self, indices: np.ndarray, size: int) -> np.ndarray:
         """Read the whole array in parts of a few megabytes, keeping what is asked for."""
-        dtype = self._place[1]
+        dtype = self._location[1]
         order = np.argsort(indices)
         taken = np.empty(len(indices), dtype)
         part = max(1, BLOCK_BYTES // dtype.itemsize)
         bounds = np.searchsorted(indices, np.arange(0, size + part, part), sorter=order)
         for number, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:])):
             if begin < end:
-                places, start = order[begin:end], number * part
+                chosen, start = order[begin:end], number * part
                 values = np.frombuffer(self._read(start, min(start + part, size)), dtype)
-                taken[places] = values[indices[places] - start]
+                taken[chosen] = values[indices[chosen] - start]
         return taken
 
     def _read(self, start: int, stop: int) -> bytes:
-        path, dtype, _, offset = self._place
+        path, dtype, _, offset = self._location
         if not hasattr(os, "pread"):
             return self.array.reshape(-1)[start:stop].tobytes()
         size = (stop - start) * dtype.itemsize
@@ -111,13 +111,16 @@ class MappedArray:
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
-def blocks(array: np.ndarray, mapped: MappedArray | None = None) -> Iterator[tuple[int, np.ndarray]]:
-    """First row and rows of successive parts of a few megabytes; pages of ``mapped`` are forgotten after each part."""
+def blocks(array: np.ndarray, file: MappedArray | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    """First row and rows of successive parts of a few megabytes.
+
+    After each part, the pages of ``file``, which the array lies in, are forgotten.
+    """
     rows = max(1, BLOCK_BYTES // max(1, array.itemsize * int(np.prod(array.shape[1:]))))
     for start in range(0, len(array), rows):
         yield start, array[start : start + rows]
-        if mapped is not None:
-            mapped.forget()
+        if file is not None:
+            file.forget()
 
 
 def map_npy(path: str | os.PathLike) -> MappedArray | None:
@@ -143,13 +146,10 @@ def map_npz(path: str | os.PathLike, name: str) -> MappedArray | None:
         member = archive.getinfo(f"{name}.npy")
         if member.compress_type != zipfile.ZIP_STORED:
             return None
+        with archive.open(member):  # reads and checks what stands before the member's bytes
+            begin = archive.fp.tell()
     with open(path, "rb") as handle:
-        if not 0 <= member.header_offset < os.fstat(handle.fileno()).st_size:
-            raise ValueError("its directory names a place outside of it")
-        # A local header: 30 bytes, of which the last four give the lengths of the name and of the extra field.
-        handle.seek(member.header_offset + 26)
-        name_length, extra_length = np.frombuffer(handle.read(4), dtype="<u2").tolist()
-        handle.seek(member.header_offset + 30 + name_length + extra_length)
+        handle.seek(begin)
         return _map_here(handle, path)
 
 

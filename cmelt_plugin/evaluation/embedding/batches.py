@@ -22,12 +22,12 @@ class RecordBatches(Dataset):
     Args:
         manifest: the split.
         batch_size: records at a time.
-        steps: ``ecg`` is int16 as stored, half the bytes; otherwise float32 mV.
+        digital: ``ecg`` is int16 as stored, half the bytes; otherwise float32 mV.
         pinned: in memory that a GPU can copy from while the host goes on.
     """
 
-    def __init__(self, manifest: Manifest, batch_size: int, steps: bool = False, pinned: bool = False) -> None:
-        self.manifest, self.batch_size, self.steps, self.pinned = manifest, batch_size, steps, pinned
+    def __init__(self, manifest: Manifest, batch_size: int, digital: bool = False, pinned: bool = False) -> None:
+        self.manifest, self.batch_size, self.digital, self.pinned = manifest, batch_size, digital, pinned
         self.store = RecordStore(manifest.store_root)
 
     def __len__(self) -> int:
@@ -39,10 +39,10 @@ class RecordBatches(Dataset):
         rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
         n_samples = torch.from_numpy(self.manifest.n_samples[rows].astype(np.int64))
         padded = bool((n_samples < ROW_SHAPE[1]).any())
-        dtype = torch.int16 if self.steps else torch.float32
+        dtype = torch.int16 if self.digital else torch.float32
         shape = (len(n_samples), *ROW_SHAPE)
         ecg = torch.empty(shape, dtype=dtype, pin_memory=True) if self.pinned else empty_batch(shape, dtype)
-        read = self.store.read_steps if self.steps else self.store.read
+        read = self.store.read_digital if self.digital else self.store.read
         read(self.manifest.shard[rows], self.manifest.row[rows], out=ecg.numpy())
         return ecg, n_samples if padded else None
 
@@ -66,11 +66,11 @@ def record_batches(
     """
     device = torch.device(device)
     on_gpu = device.type == "cuda"
-    batches = RecordBatches(manifest, batch_size, steps=on_gpu, pinned=on_gpu and not workers)
+    batches = RecordBatches(manifest, batch_size, digital=on_gpu, pinned=on_gpu and not workers)
     if workers:
         source = iter(DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=on_gpu))
     else:
         source = read_ahead(batches.__getitem__, len(batches))
     for ecg, n_samples in source:
-        ecg = to_mv(ecg.to(device, non_blocking=True), batches.store.mv_per_step)
+        ecg = to_mv(ecg.to(device, non_blocking=True), batches.store.mv_per_unit)
         yield ecg, None if n_samples is None else n_samples.to(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -186,7 +187,11 @@ class Classifier(CosineSimilarity, nn.Module):
 def _fill_in(cfg: Any, system: registry.System, found: Mapping[str, Any] | None) -> None:
     """Settings that are not given, from the pre-trained encoder (None: the system's defaults); sizes must be its own."""
     config = system.config_class()
-    values = encoder_settings(system, config) if found is None else found
+    values = found
+    if values is None:
+        given = {name: getattr(cfg, name) for name in encoder_names(system)}
+        default = {name: getattr(config, name) if value is None else value for name, value in given.items()}
+        values = encoder_settings(system, SimpleNamespace(**default))
     for name, value in values.items():
         given = getattr(cfg, name)
         if given is None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from cmelt_plugin.modules.real_tokens import RealTokens, on_real_tokens
 from cmelt_plugin.modules.transformer import CrossModalLayer, init_bert_weights, run_layer
 
 TEXT, ECG = 0, 1  # rows of the modality-type embedding
@@ -66,15 +67,16 @@ class Fusion(nn.Module):
         text_padding_mask: Tensor | None = None,
         ecg_padding_mask: Tensor | None = None,
     ) -> Fused:
-        """``text [B, L, Dt]``, ``ecg [B, K, De]``, masks True = padding → :class:`Fused`."""
-        text = self.text_proj(text) + self.modality_type.weight[TEXT]
+        """``text [B, L, Dt]``, ``ecg [B, K, De]``, masks True = padding → :class:`Fused`, at padding of no meaning."""
+        real = RealTokens.of(text_padding_mask)
+        text = on_real_tokens(text, real, self.text_proj)[0] + self.modality_type.weight[TEXT]
         ecg = self.ecg_proj(ecg) + self.modality_type.weight[ECG]
         ecg_for_mem = ecg
         for index, (text_layer, ecg_layer) in enumerate(zip(self.text_layers, self.ecg_layers)):
             if index == self.mem_layer:
                 ecg_for_mem = ecg
             text, ecg = (
-                run_layer(text_layer, text, ecg, text_padding_mask, ecg_padding_mask, recompute=self.recompute),
-                run_layer(ecg_layer, ecg, text, ecg_padding_mask, text_padding_mask, recompute=self.recompute),
+                run_layer(text_layer, text, ecg, text_padding_mask, ecg_padding_mask, real, None, recompute=self.recompute),
+                run_layer(ecg_layer, ecg, text, ecg_padding_mask, text_padding_mask, None, real, recompute=self.recompute),
             )
         return Fused(text, ecg, ecg if self.mem_layer == -1 else ecg_for_mem)

@@ -1,11 +1,14 @@
 """Configuration of the MERL model; sizes are those of the authors' release, other defaults are ours (each says so)."""
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import ClassVar, Optional
 
 
 @dataclass
 class MERLConfig:
+    encoder_sizes: ClassVar[tuple[str, ...]] = ("ecg_encoder", "ecg_width", "ecg_layers", "ecg_heads", "normalisation")
+    encoder_training: ClassVar[dict[str, Optional[float]]] = {"dropout": None, "attention_dropout": None}
+
     ecg_encoder: str = field(
         default="resnet18",
         metadata={"help": "ECG encoder: resnet18, or vit_tiny, vit_small, vit_middle, vit_base (paper: both kinds)"},

@@ -13,7 +13,7 @@ The model returns a dictionary; the criterion reads it by name and the model doe
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
 from cmelt_plugin.models.merl.config import MERLConfig
-from cmelt_plugin.models.merl.towers import build_tower
+from cmelt_plugin.models.merl.towers import ECGEncoder, build_tower, layers_of, pooled, resolved_sizes
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
 from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
 from cmelt_plugin.modules.normalisation import normalise_ecg
@@ -84,6 +85,27 @@ class MERL(CosineSimilarity, nn.Module):
         pretrained = cfg.text_encoder if cfg.text_encoder_pretrained and not loading else None
         return cls(cfg, TextEncoder(description, pretrained, pooler=cfg.text_pool == "pooler"))
 
+    @classmethod
+    def build_encoder(cls, cfg: Any, conv_stack: Any = None, n_leads: int = len(LEADS)) -> ECGEncoder:
+        """The ECG encoder alone, with random weights; ``conv_stack`` is for encoders that begin with a host's convolutions."""
+        return ECGEncoder(cfg, n_leads)
+
+    @staticmethod
+    def encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of the weights of a whole model those of :meth:`build_encoder`, under its names."""
+        tower = "ecg_tower."
+        return {name[len(tower) :]: tensor for name, tensor in state.items() if name.startswith(f"{tower}encoder.")}
+
+    @staticmethod
+    def resolved_sizes(cfg: Any) -> dict[str, int]:
+        """Sizes of the encoder that ``cfg`` leaves to its name."""
+        return resolved_sizes(cfg)
+
+    @property
+    def signal(self) -> SignalContract:
+        """The ECGs it was trained on, and what it does to them."""
+        return SignalContract(normalisation=self.cfg.normalisation)
+
     @property
     def vocab_size(self) -> int:
         """Tokens that the text encoder knows."""
@@ -105,18 +127,18 @@ class MERL(CosineSimilarity, nn.Module):
 
     def layers(self) -> list[nn.Module]:
         """Layers of the ECG encoder, first to last."""
-        return self.ecg_tower.layers()
+        return layers_of(self.ecg_tower.encoder)
 
-    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str = "mean") -> Tensor:
-        """What linear probes are trained on: ``ecg [B, 12, T]`` mV → ``[B, D]``, the encoder's pooled feature (512 for
+    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None) -> Tensor:
+        """What linear probes are trained on: ``ecg [B, 12, T]`` mV → ``[B, D]`` float32, the encoder's pooled feature (512 for
         ResNet-18), before any projection.
 
         Raises:
             ValueError: another ``pool`` than ``mean``.
         """
-        if pool not in self.pools:
+        if pool is not None and pool not in self.pools:
             raise ValueError(f"pool must be one of {', '.join(self.pools)}, not {pool!r}")
-        return self.ecg_tower.features(self._normalised(ecg, n_samples), n_samples)
+        return pooled(self.ecg_tower.encoder, self._normalised(ecg, n_samples), n_samples).float()
 
     def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
         """``ecg [B, 12, T]`` mV → ``[B, E]`` float32, unit norm."""

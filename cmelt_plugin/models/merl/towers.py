@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.merl.config import MERLConfig
 from cmelt_plugin.modules.attention_pool import AttentionPool
 from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
+from cmelt_plugin.modules.normalisation import normalise_ecg
 from cmelt_plugin.modules.pooling import masked_mean
 from cmelt_plugin.modules.resnet1d import ResNet1d
 from cmelt_plugin.modules.vit1d import VIT_SIZES, ViT1d
@@ -31,36 +33,92 @@ class ECGTowerOutput(NamedTuple):
     view_input: Tensor
 
 
+def build_encoder(cfg: Any, n_leads: int) -> ResNet1d | ViT1d:
+    """The ECG encoder of ``cfg.ecg_encoder``; of ``cfg`` those settings are read that ``MERLConfig`` names as the encoder's.
+
+    Raises:
+        DataError: there is no encoder of that name.
+    """
+    if cfg.ecg_encoder not in ENCODERS:
+        raise DataError(f"ecg_encoder must be one of {', '.join(ENCODERS)}, not {cfg.ecg_encoder!r}")
+    sizes, recompute = resolved_sizes(cfg), getattr(cfg, "checkpoint_activations", False)
+    if cfg.ecg_encoder == "resnet18":
+        return ResNet1d(n_leads, sizes["ecg_width"], recompute=recompute)
+    return ViT1d(
+        n_leads,
+        sizes["ecg_width"],
+        sizes["ecg_layers"],
+        sizes["ecg_heads"],
+        dropout=cfg.dropout,
+        attention_dropout=cfg.attention_dropout,
+        recompute=recompute,
+    )
+
+
+def resolved_sizes(cfg: Any) -> dict[str, int]:
+    """Sizes of an ECG encoder where settings leave them to its name. A ResNet has no layers and heads to set: 0."""
+    if cfg.ecg_encoder == "resnet18":
+        return {"ecg_width": cfg.ecg_width or RESNET18_WIDTH, "ecg_layers": 0, "ecg_heads": 0}
+    size = VIT_SIZES[cfg.ecg_encoder[len("vit_") :]]
+    return {
+        "ecg_width": cfg.ecg_width or size.width,
+        "ecg_layers": cfg.ecg_layers or size.layers,
+        "ecg_heads": cfg.ecg_heads or size.heads,
+    }
+
+
+def states(encoder: ResNet1d, ecg: Tensor, n_samples: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Features of a ResNet as states ``[B, N, D]``, and which are padding ``[B, N]`` (None: none is)."""
+    features, n_steps = encoder(ecg, n_samples)
+    if n_steps is None:
+        return features.transpose(1, 2), None
+    padding = torch.arange(features.shape[-1], device=ecg.device) >= n_steps[:, None]
+    return features.transpose(1, 2), padding
+
+
+def pooled(encoder: ResNet1d | ViT1d, ecg: Tensor, n_samples: Tensor | None) -> Tensor:
+    """What probes and classifiers read, ``[B, D]``: a ResNet's mean over real steps, or the ViT's own pooled feature."""
+    return masked_mean(*states(encoder, ecg, n_samples)) if isinstance(encoder, ResNet1d) else encoder(ecg, n_samples)
+
+
+class ECGEncoder(nn.Module):
+    """The ECG encoder alone, with what it does to amplitudes: what a classifier is put on."""
+
+    def __init__(self, cfg: Any, n_leads: int):
+        super().__init__()
+        self.normalisation: str = cfg.normalisation
+        self.encoder = build_encoder(cfg, n_leads)
+        self.width = self.encoder.dim
+        self.signal = SignalContract(normalisation=cfg.normalisation)
+
+    def features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str = "mean") -> Tensor:
+        """``ecg [B, 12, T]`` mV → ``[B, width]``; ``mean`` is the only pool."""
+        return pooled(self.encoder, normalise_ecg(ecg, n_samples, self.normalisation), n_samples)
+
+    def layers(self) -> list[nn.Module]:
+        return layers_of(self.encoder)
+
+
+def layers_of(encoder: ResNet1d | ViT1d) -> list[nn.Module]:
+    """Layers of an encoder, from input to output."""
+    return list(encoder.blocks() if isinstance(encoder, ResNet1d) else encoder.layers)
+
+
 class ResNetTower(nn.Module):
     """ResNet-18 → 1×1 convolution → attention pool; the views read the mean over time of the convolution."""
 
     def __init__(self, cfg: MERLConfig, n_leads: int):
         super().__init__()
-        self.encoder = ResNet1d(n_leads, cfg.ecg_width or RESNET18_WIDTH, recompute=cfg.checkpoint_activations)
+        self.encoder = build_encoder(cfg, n_leads)
         self.conv = nn.Conv1d(self.encoder.dim, cfg.embed_dim, 1)
         n_steps = self.encoder.n_tokens(N_SAMPLES)
         self.pool = AttentionPool(cfg.embed_dim, cfg.embed_dim, n_steps, cfg.attention_pool_heads)
         self.view_dim = cfg.embed_dim
 
-    def states(self, ecg: Tensor, n_samples: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Features as states ``[B, N, D]``, and which are padding ``[B, N]`` (None: none is)."""
-        features, n_steps = self.encoder(ecg, n_samples)
-        if n_steps is None:
-            return features.transpose(1, 2), None
-        padding = torch.arange(features.shape[-1], device=ecg.device) >= n_steps[:, None]
-        return features.transpose(1, 2), padding
-
-    def features(self, ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
-        """Mean of the encoder's features over real steps: ``[B, D]``."""
-        return masked_mean(*self.states(ecg, n_samples))
-
     def forward(self, ecg: Tensor, n_samples: Tensor | None = None) -> ECGTowerOutput:
-        states, padding = self.states(ecg, n_samples)
-        states = self.conv(states.transpose(1, 2)).transpose(1, 2)
-        return ECGTowerOutput(self.pool(states, padding), masked_mean(states, padding))
-
-    def layers(self) -> list[nn.Module]:
-        return list(self.encoder.blocks())
+        found, padding = states(self.encoder, ecg, n_samples)
+        found = self.conv(found.transpose(1, 2)).transpose(1, 2)
+        return ECGTowerOutput(self.pool(found, padding), masked_mean(found, padding))
 
 
 class ViTTower(nn.Module):
@@ -68,25 +126,12 @@ class ViTTower(nn.Module):
 
     def __init__(self, cfg: MERLConfig, n_leads: int):
         super().__init__()
-        size = VIT_SIZES[cfg.ecg_encoder[len("vit_") :]]
-        self.encoder = ViT1d(
-            n_leads,
-            cfg.ecg_width or size.width,
-            cfg.ecg_layers or size.layers,
-            cfg.ecg_heads or size.heads,
-            dropout=cfg.dropout,
-            attention_dropout=cfg.attention_dropout,
-            recompute=cfg.checkpoint_activations,
-        )
+        self.encoder = build_encoder(cfg, n_leads)
         self.hidden = nn.Linear(self.encoder.dim, cfg.projection_dim)
         self.hidden_norm = LengthBatchNorm(cfg.projection_dim)
         self.out = nn.Linear(cfg.projection_dim, cfg.embed_dim)
         self.out_norm = LengthBatchNorm(cfg.embed_dim)
         self.view_dim = self.encoder.dim
-
-    def features(self, ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
-        """``[B, D]``."""
-        return self.encoder(ecg, n_samples)
 
     def forward(self, ecg: Tensor, n_samples: Tensor | None = None) -> ECGTowerOutput:
         features = self.encoder(ecg, n_samples)
@@ -94,16 +139,7 @@ class ViTTower(nn.Module):
         hidden = self.hidden_norm(self.hidden(features), counted).relu()
         return ECGTowerOutput(self.out_norm(self.out(hidden), counted), features)
 
-    def layers(self) -> list[nn.Module]:
-        return list(self.encoder.layers)
-
 
 def build_tower(cfg: MERLConfig, n_leads: int) -> ResNetTower | ViTTower:
-    """The tower of ``cfg.ecg_encoder``.
-
-    Raises:
-        DataError: there is no encoder of that name.
-    """
-    if cfg.ecg_encoder not in ENCODERS:
-        raise DataError(f"ecg_encoder must be one of {', '.join(ENCODERS)}, not {cfg.ecg_encoder!r}")
+    """The tower of ``cfg.ecg_encoder``. Raises DataError as :func:`build_encoder`."""
     return (ResNetTower if cfg.ecg_encoder == "resnet18" else ViTTower)(cfg, n_leads)

@@ -19,11 +19,11 @@ from cmelt_plugin.evaluation.embedding.batches import RecordBatches
 class Watched:
     """A collate function that also says where the worker put its ECGs."""
 
-    def __init__(self, data: ECGDataset, steps: bool) -> None:
-        self.data, self.steps = data, steps
+    def __init__(self, data: ECGDataset, digital: bool) -> None:
+        self.data, self.digital = data, digital
 
     def __call__(self, samples: list[int]) -> dict[str, Any]:
-        batch = self.data.collater(samples, steps=self.steps)
+        batch = self.data.collater(samples, digital=self.digital)
         return {**batch, "shared": batch["net_input"]["ecg"].is_shared()}
 
 
@@ -39,15 +39,15 @@ def manifest(tmp_path_factory) -> Manifest:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("steps", [False, True])
-def test_a_worker_reads_into_shared_memory_and_nobody_else_does(manifest, workers: int, steps: bool) -> None:
+@pytest.mark.parametrize("digital", [False, True])
+def test_a_worker_reads_into_shared_memory_and_nobody_else_does(manifest, workers: int, digital: bool) -> None:
     data = ECGDataset(manifest)
     rows = [[8, 0, 3], [1], [2, 7]]
-    loader = DataLoader(data, batch_sampler=rows, collate_fn=Watched(data, steps), num_workers=workers)
+    loader = DataLoader(data, batch_sampler=rows, collate_fn=Watched(data, digital), num_workers=workers)
     made = list(loader)  # held together: none may lie in another's place
     assert [batch["shared"] for batch in made] == [workers > 0] * 3
     for batch, numbers in zip(made, rows):
-        expected = data.collater(numbers, steps=steps)["net_input"]["ecg"]
+        expected = data.collater(numbers, digital=digital)["net_input"]["ecg"]
         assert batch["net_input"]["ecg"].dtype == expected.dtype and torch.equal(batch["net_input"]["ecg"], expected)
 
 

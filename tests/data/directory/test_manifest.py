@@ -9,9 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cmelt_plugin.data.directory.manifest import META_SCHEMA, Manifest, _parse, available_splits, write_split
+from cmelt_plugin.data.directory.manifest import Manifest, available_splits
+from cmelt_plugin.data.directory.split_files import read_places, write_split
+from cmelt_plugin.data.directory.split_meta import META_SCHEMA
 from cmelt_plugin.data.files import write_json
-from cmelt_plugin.data.store.record_store import shard_name, write_records
+from cmelt_plugin.data.store.record_store import shard_name
+from cmelt_plugin.data.store.shard_writer import write_records
 from cmelt_plugin.errors import DataError
 
 FILES = [shard_name(0), shard_name(1)]
@@ -198,7 +201,7 @@ def test_unequal_lengths_are_refused(tmp_path):
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_blocks_of_lines_make_one_manifest(tmp_path, store_folder, monkeypatch, end):
-    monkeypatch.setattr("cmelt_plugin.data.directory.manifest.BLOCK_BYTES", 64)
+    monkeypatch.setattr("cmelt_plugin.data.directory.split_files.BLOCK_BYTES", 64)
     places = [(i % 2, i % 3, 1 + i) for i in range(200)]
     lines = [str(store_folder), *(f"{FILES[s]}:{r}\t{n}" for s, r, n in places)]
     for last in ("", end):
@@ -217,7 +220,7 @@ def test_blocks_of_lines_make_one_manifest(tmp_path, store_folder, monkeypatch, 
 def test_numbers_are_held_in_the_smallest_type_that_fits(tmp_path, files, rows, types):
     store = SimpleNamespace(root=tmp_path, files=[shard_name(i) for i in range(files)], rows=np.full(files, rows, np.int32))
     (tmp_path / "train.tsv").write_text(f".\n{shard_name(files - 1)}:{rows - 1}\t5000\n{shard_name(0)}:0\t1\n")
-    columns = _parse(tmp_path / "train.tsv", store, lines=3)
+    columns = read_places(tmp_path / "train.tsv", store, lines=3)
     assert [column.tolist() for column in columns] == [[files - 1, 0], [rows - 1, 0], [5000, 1]]
     assert [column.dtype.name for column in columns] == [*types.split(), "int16"]
 

@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.arrays import ArrayReader, Place, is_array
-from preprocess.packing.recording import Rejected
+from cmelt_plugin.data.readers.contract import Rejected
 from tests.preprocess.mimic_layout import make_ecg, write_record
 
 ECG = make_ecg(1)

@@ -11,12 +11,11 @@ import pytest
 from scipy.io import savemat
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.prepared_ecg import prepare_ecg
 from cmelt_plugin.data.readers import contract
 from cmelt_plugin.data.readers.arrays import ArrayReader
-from cmelt_plugin.data.readers.calibrated_record import read_record
 from cmelt_plugin.data.readers.contract import Rejected, one_line, reader, with_reading
-from cmelt_plugin.data.readers.wfdb_records import read_wfdb
-from cmelt_plugin.data.signals import prepare_ecg
+from cmelt_plugin.data.readers.wfdb_records import WRONG_CHECKSUM, read_wfdb
 from cmelt_plugin.errors import DataError
 from preprocess.code_test import read_tracing
 from preprocess.data_sets.challenge_mat import (
@@ -198,19 +197,21 @@ def test_only_readers_that_can_are_told_what_is_needed(written):
     options = SignalOptions(crop="centre", min_seconds=0)
     for name, (read, _) in READERS.items():
         part = with_reading(read, options.reading)(str(written / "a"))
-        assert np.array_equal(to_row(part, options).steps, to_row(read(str(written / "a")), options).steps), name
+        assert np.array_equal(to_row(part, options).digital, to_row(read(str(written / "a")), options).digital), name
     assert with_reading(len, options.reading) is len
 
 
 def test_serving_uses_the_same_reader(good):
     tmp_path = good
-    assert np.array_equal(read_record(tmp_path / "a.hea").signal, read_wfdb(str(tmp_path / "a")).signal)
+    recording = read_wfdb(str(tmp_path / "a"))
+    expected = prepare_ecg(recording.signal, recording.rate, recording.leads).ecg
+    assert np.array_equal(prepare_ecg(tmp_path / "a.hea").ecg, expected)
     data = bytearray((tmp_path / "a.dat").read_bytes())
     data[1000] ^= 1
     (tmp_path / "a.dat").write_bytes(data)
     with pytest.raises(DataError, match=f"^{tmp_path}/a: checksum: a.dat, "):
         prepare_ecg(tmp_path / "a")
-    assert read_record(tmp_path / "a", accept_wrong_checksums=True).signal.shape == (12, 5000)
+    assert prepare_ecg(tmp_path / "a", accept_wrong_checksums=True).doubts[0][0].text == WRONG_CHECKSUM
     (tmp_path / "a.dat").unlink()
     os.mkfifo(tmp_path / "a.dat")
     with pytest.raises(DataError, match="a: unreadable: a.dat: is a FIFO, not a file"):

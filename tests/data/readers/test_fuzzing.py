@@ -199,7 +199,7 @@ def test_damaged_files(battery, tmp_path, kind):
             file.write_bytes(damaged(good, attack.random))
             recording = measured(read, path)
             row = to_row(recording, OPTIONS)
-            right = row.steps.shape == (12, 5000)
+            right = row.digital.shape == (12, 5000)
             if "samples" in kind:  # the checksums are the intact file's
                 right &= same_sums(recording.signal, intact)
             attack.expect(right, "other numbers under the checksums of the header")

@@ -367,7 +367,7 @@ def test_the_part_gives_the_row_of_the_whole(tmp_path, where, samples, rate):
     write_record(tmp_path / "a", make_ecg(4, samples / rate, rate), rate)
     options = SignalOptions(crop=where)
     whole, part = (to_row(read_wfdb(str(tmp_path / "a"), reading), options) for reading in (ALL, options.reading))
-    assert np.array_equal(whole.steps, part.steps) and whole.n_samples == part.n_samples
+    assert np.array_equal(whole.digital, part.digital) and whole.n_samples == part.n_samples
     with pytest.raises(Rejected, match=f"^short: {samples / rate:.2f} s, at least 60 s are needed"):
         to_row(read_wfdb(str(tmp_path / "a"), options.reading), SignalOptions(crop=where, min_seconds=60))
 
@@ -398,13 +398,13 @@ def test_micro_sign_in_a_header(tmp_path, sign, fmt):
     header = tmp_path / "a.hea"
     header.write_bytes(header.read_bytes().replace(b"/uV", b"/" + sign + b"V"))
     assert wfdb.rdheader(str(tmp_path / "a")).units[0] == "V"
-    assert np.abs(to_row(read_wfdb(str(tmp_path / "a"))).steps * 0.001 - _canonical(ecg)).max() <= 0.001
+    assert np.abs(to_row(read_wfdb(str(tmp_path / "a"))).digital * 0.001 - _canonical(ecg)).max() <= 0.001
 
 
 def test_volts_stay_volts(tmp_path):
     ecg = make_ecg(8)
     write_record(tmp_path / "a", ecg / 1000, unit="V", gain=1e6)
-    assert np.abs(to_row(read_wfdb(str(tmp_path / "a"))).steps * 0.001 - _canonical(ecg)).max() <= 0.001
+    assert np.abs(to_row(read_wfdb(str(tmp_path / "a"))).digital * 0.001 - _canonical(ecg)).max() <= 0.001
 
 
 def _canonical(ecg):

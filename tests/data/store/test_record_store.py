@@ -1,7 +1,6 @@
 """The record store gives back what was put in, and refuses damaged shards."""
 
 import pickle
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,15 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cmelt_plugin.data.files import fingerprint, read_json, write_json
-from cmelt_plugin.data.store.record_store import (
-    RecordStore,
-    describe_shard,
-    shard_name,
-    to_steps,
-    write_records,
-    write_shard,
-    write_store_json,
-)
+from cmelt_plugin.data.store.record_store import RecordStore, shard_name, to_digital
+from cmelt_plugin.data.store.shard_writer import describe_shard, write_records, write_shard, write_store_json
 from cmelt_plugin.errors import DataError
 
 
@@ -35,20 +27,20 @@ def stored(tmp_path, ecg):
 
 @given(arrays(np.float64, 40, elements=st.floats(-32.767, 32.767)))
 def test_steps_are_within_half_a_microvolt(ecg):
-    steps, clipped = to_steps(ecg)
-    assert steps.dtype == np.int16
+    digital, clipped = to_digital(ecg)
+    assert digital.dtype == np.int16
     assert clipped == 0
-    assert np.abs(steps * 0.001 - ecg).max() <= 0.0005 + 1e-9
+    assert np.abs(digital * 0.001 - ecg).max() <= 0.0005 + 1e-9
 
 
 @given(arrays(np.int16, 40, elements=st.integers(-32767, 32767)))
-def test_steps_survive_float32(steps):
-    assert np.array_equal(to_steps(steps.astype(np.float32) * np.float32(0.001))[0], steps)
+def test_digital_units_survive_float32(digital):
+    assert np.array_equal(to_digital(digital.astype(np.float32) * np.float32(0.001))[0], digital)
 
 
 def test_values_beyond_the_range_are_clipped_and_counted():
-    steps, clipped = to_steps(np.array([40.0, -40.0, 32.767, -32.767, 0.0]))
-    assert steps.tolist() == [32767, -32767, 32767, -32767, 0]
+    digital, clipped = to_digital(np.array([40.0, -40.0, 32.767, -32.767, 0.0]))
+    assert digital.tolist() == [32767, -32767, 32767, -32767, 0]
     assert clipped == 2
 
 
@@ -60,7 +52,7 @@ def test_read_in_any_order(stored, ecg):
     read = store.read(shard[order], row[order])
     assert read.dtype == np.float32 and read.shape == (5, 12, 5000)
     assert np.abs(read - ecg[order]).max() <= 0.00051
-    assert np.array_equal(read, store.read_steps(shard[order], row[order]) * np.float32(0.001))
+    assert np.array_equal(read, store.read_digital(shard[order], row[order]) * np.float32(0.001))
 
 
 def test_read_into_a_given_array(stored):
@@ -91,7 +83,7 @@ def test_a_store_in_use_can_be_pickled(stored):
 def test_shards_are_plain_npy_files(stored, ecg):
     array = np.load(stored[0] / shard_name(1), mmap_mode="r")
     assert array.dtype == np.int16 and array.shape == (3, 12, 5000)
-    assert np.array_equal(array, to_steps(ecg[3:6])[0])
+    assert np.array_equal(array, to_digital(ecg[3:6])[0])
 
 
 def test_store_json_describes_the_shards(stored):
@@ -169,31 +161,5 @@ def test_header_fits_any_number_of_rows(tmp_path_factory, rows):
         for value in range(rows):
             assert shard.append(np.full((12, 5000), value, np.int16)) == value
     write_store_json(path.parent, [describe_shard(path, rows)])
-    read = RecordStore(path.parent).read_steps(np.zeros(rows, int), np.arange(rows))
+    read = RecordStore(path.parent).read_digital(np.zeros(rows, int), np.arange(rows))
     assert np.array_equal(read[:, 0, 0], np.arange(rows))
-
-
-def test_rows_are_asked_for_ahead_until_reads_stay_quiet(stored, monkeypatch):
-    root, shard, row = stored
-    usage, asked = SimpleNamespace(ru_majflt=3, ru_inblock=100), []
-    fake = SimpleNamespace(RUSAGE_THREAD=1, getrusage=lambda who: usage)
-    monkeypatch.setattr("cmelt_plugin.data.store.record_store.resource", fake)
-    monkeypatch.setattr("cmelt_plugin.data.store.shard_maps.MappedShard.prefetch", lambda self, r: asked.append(r))
-    store = RecordStore(root)
-    expected = store.read_steps(shard, row)
-
-    def asks():
-        asked.clear()
-        assert np.array_equal(store.read_steps(shard, row), expected)
-        return len(asked)
-
-    for counter in ("ru_majflt", "ru_inblock"):
-        assert [asks() for _ in range(6)] == [7, 7, 7, 0, 0, 0]
-        setattr(usage, counter, getattr(usage, counter) + 1)  # the last read waited
-        asked.clear()
-        store.read_steps(shard, row)
-        assert len(asked) == 7
-    store = pickle.loads(pickle.dumps(store))  # another process knows nothing of this one's reads
-    assert [asks() for _ in range(5)] == [7, 7, 7, 7, 0]
-    monkeypatch.setattr("cmelt_plugin.data.store.record_store.resource", None)
-    assert asks() == 7

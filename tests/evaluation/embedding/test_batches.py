@@ -43,10 +43,10 @@ def test_batches_are_those_read_in_turn(manifest, workers: int) -> None:
 
 
 def test_steps_scaled_by_torch_are_the_millivolts_of_the_store_bit_for_bit(manifest) -> None:
-    steps, _ = RecordBatches(manifest, 11, steps=True)[0]
+    digital, _ = RecordBatches(manifest, 11, digital=True)[0]
     plain, _ = RecordBatches(manifest, 11)[0]
-    assert steps.dtype == torch.int16 and to_mv(plain, 0.5) is plain
-    assert torch.equal(to_mv(steps, RecordStore(manifest.store_root).mv_per_step), plain)
+    assert digital.dtype == torch.int16 and to_mv(plain, 0.5) is plain
+    assert torch.equal(to_mv(digital, RecordStore(manifest.store_root).mv_per_unit), plain)
     every = torch.arange(-32768, 32768).to(torch.int16)
     expected = every.numpy().astype(np.float32) * np.float32(0.001)
     np.testing.assert_array_equal(to_mv(every, 0.001).numpy(), expected)

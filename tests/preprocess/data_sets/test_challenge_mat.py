@@ -9,6 +9,7 @@ from scipy.io import loadmat, savemat
 
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.data.readers import contract
+from cmelt_plugin.data.readers.contract import Rejected
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from preprocess.data_sets.challenge_mat import (
     find_records,
@@ -18,7 +19,6 @@ from preprocess.data_sets.challenge_mat import (
     read_header_patient,
     read_wfdb_5s,
 )
-from preprocess.packing.recording import Rejected
 from preprocess.synthetic_ecg.challenge_records import write_wfdb_mat
 from tests.preprocess.mimic_layout import make_ecg
 
@@ -163,9 +163,9 @@ def test_real_structs_are_millivolts(real_data):
     first = [202, 365, 163, -284, 20, 264, 190, 1119, 1368, 1369, 1170, 484]
     sums = [45, 25, 52, -12, 32, 27, 2, 44, 91, 74, 87, 66]
     path = real_files(real_data, "cpsc2018", "A1980.mat")[0]
-    steps = np.rint(1000 * read_cpsc_mat(str(path)).signal).astype(int)
-    assert steps.shape == (12, 5000) and steps[:, 0].tolist() == first
-    assert ((steps.sum(axis=1) + 32768) % 65536 - 32768).tolist() == sums
+    digital = np.rint(1000 * read_cpsc_mat(str(path)).signal).astype(int)
+    assert digital.shape == (12, 5000) and digital[:, 0].tolist() == first
+    assert ((digital.sum(axis=1) + 32768) % 65536 - 32768).tolist() == sums
 
 
 def test_real_wfdb_mat_records(real_data):

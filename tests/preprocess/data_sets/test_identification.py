@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmelt_plugin.errors import DataError
-from preprocess.data_sets.identification import choose_pairs, divide_people, read_ptb_xl_patients
+from preprocess.data_sets.identification import choose_pairs, divide_subjects, read_ptb_xl_patients
 from preprocess.data_sets.splits import split_of
 
 
@@ -35,19 +35,19 @@ def test_first_two_usable_candidates_from_two_groups():
 def test_pairs_hold_for_any_candidates(candidates):
     pairs = choose_pairs(candidates, lambda number: number % 3 != 0)
     assert sorted([*pairs.chosen, *pairs.alone]) == sorted(candidates)
-    for person, groups in candidates.items():
+    for subject, groups in candidates.items():
         firsts = [next((c for c in group if c % 3), None) for group in groups]
         firsts = [c for c in firsts if c is not None][:2]
-        assert pairs.chosen.get(person) == (tuple(firsts) if len(firsts) == 2 else None)
+        assert pairs.chosen.get(subject) == (tuple(firsts) if len(firsts) == 2 else None)
 
 
 def test_people_are_divided_by_their_hash():
-    people = [f"p{i}" for i in range(2000)]
-    divided = divide_people(people, 3, (0.8, 0.1, 0.1))
-    assert sorted(person for part in divided.values() for person in part) == sorted(people)
-    assert all(split_of(person, 3, (0.8, 0.1, 0.1)) == split for split, part in divided.items() for person in part)
+    subjects = [f"p{i}" for i in range(2000)]
+    divided = divide_subjects(subjects, 3, (0.8, 0.1, 0.1))
+    assert sorted(subject for part in divided.values() for subject in part) == sorted(subjects)
+    assert all(split_of(subject, 3, (0.8, 0.1, 0.1)) == split for split, part in divided.items() for subject in part)
     assert abs(len(divided["train"]) - 1600) < 60 and abs(len(divided["valid"]) - 200) < 45
-    assert not divide_people(people, 3, (0.9, 0.1, 0.0))["test"]
+    assert not divide_subjects(subjects, 3, (0.9, 0.1, 0.0))["test"]
 
 
 def test_patients_of_ptb_xl(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import fingerprint, read_json
+from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import load_prompts
 from cmelt_plugin.prompts.copies import copied_kind
@@ -20,7 +21,6 @@ from preprocess.data_sets.labelled import (
     settle_defaults,
 )
 from preprocess.data_sets.source import records_table
-from preprocess.packing.recording import Recording
 from tests.preprocess.mimic_layout import make_ecg
 
 LEADS = ["I", "II", "III", "aVR", "aVL", "aVF", *(f"V{i}" for i in range(1, 7))]

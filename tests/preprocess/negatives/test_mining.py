@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from cmelt_plugin.errors import DataError
-from preprocess.negatives.balanced import Balanced, fit_weights, sample_slots
 from preprocess.negatives.diagnostics import (
     diagnose,
     draw_records,
@@ -19,7 +18,9 @@ from preprocess.negatives.diagnostics import (
     random_negatives,
     text_only_auc,
 )
-from preprocess.negatives.mining import Farthest, find_negatives
+from preprocess.negatives.farthest import Farthest
+from preprocess.negatives.frequency_matched import FrequencyMatched, fit_weights, sample_slots
+from preprocess.negatives.mining import find_negatives
 
 
 def unit_vectors(n: int, width: int = 8, seed: int = 0, shift: float = 0.0) -> np.ndarray:
@@ -58,13 +59,13 @@ def test_no_report_is_its_own_negative_even_where_all_coincide() -> None:
     same = np.tile(unit_vectors(1), (7, 1))
     zero = np.zeros((7, 8), dtype=np.float32)
     for vectors in (same, zero):
-        for strategy in (Farthest(vectors, 6), Balanced(vectors, np.ones(7), 6)):
+        for strategy in (Farthest(vectors, 6), FrequencyMatched(vectors, np.ones(7), 6)):
             found = find_negatives(strategy)
             assert (found != np.arange(7)[:, None]).all()
             assert found.min() >= 0 and found.max() < 7
 
 
-@pytest.mark.parametrize("strategy", [lambda v, k: Farthest(v, k), lambda v, k: Balanced(v, np.ones(len(v)), k)])
+@pytest.mark.parametrize("strategy", [lambda v, k: Farthest(v, k), lambda v, k: FrequencyMatched(v, np.ones(len(v)), k)])
 def test_one_report_has_no_negatives(strategy) -> None:
     with pytest.raises(DataError, match="at least 2"):
         strategy(unit_vectors(1), 4)
@@ -74,7 +75,7 @@ def test_one_report_has_no_negatives(strategy) -> None:
 
 def test_balanced_never_picks_from_the_nearest_quarter() -> None:
     vectors = unit_vectors(200, width=4)
-    found = find_negatives(Balanced(vectors, zipf_counts(200), 16))
+    found = find_negatives(FrequencyMatched(vectors, zipf_counts(200), 16))
     similarity = vectors @ vectors.T
     rank = np.argsort(np.argsort(-similarity, axis=1), axis=1)  # 0 = the report itself
     assert np.take_along_axis(rank, found, axis=1).min() >= 50
@@ -82,7 +83,7 @@ def test_balanced_never_picks_from_the_nearest_quarter() -> None:
 
 def test_balanced_keeps_to_the_farther_half_where_that_suffices() -> None:
     vectors = unit_vectors(200, width=16)
-    found = find_negatives(Balanced(vectors, np.ones(200), 16))
+    found = find_negatives(FrequencyMatched(vectors, np.ones(200), 16))
     similarity = vectors @ vectors.T
     farther = np.take_along_axis(similarity, found, axis=1) <= np.median(similarity, axis=1, keepdims=True)
     assert farther.mean() > 0.95
@@ -92,7 +93,7 @@ def test_balanced_keeps_to_the_farther_half_where_that_suffices() -> None:
 def test_balanced_negatives_are_as_frequent_as_reports(pool: int, block: int) -> None:
     vectors, counts = unit_vectors(400, width=16), zipf_counts(400)
     own = counts / counts.sum()
-    found = find_negatives(Balanced(vectors, counts, 64, pool=pool, block=block))
+    found = find_negatives(FrequencyMatched(vectors, counts, 64, pool=pool, block=block))
     error = np.abs(marginal(counts, found) - own).sum() / 2
     farthest = np.abs(marginal(counts, find_negatives(Farthest(vectors, 64))) - own).sum() / 2
     # Bounded from below by the size of a slot: one row of the most frequent report has 64 for 12 % of all negatives.
@@ -107,18 +108,20 @@ def test_balanced_serves_short_frequent_reports_that_are_near_to_most() -> None:
     vectors[0] = centre / np.linalg.norm(centre)
     counts = np.ones(300, dtype=int)
     counts[0] = 40
-    found = find_negatives(Balanced(vectors, counts, 32))
+    found = find_negatives(FrequencyMatched(vectors, counts, 32))
     assert marginal(counts, found)[0] == pytest.approx(counts[0] / counts.sum(), rel=0.15)
 
 
 def test_balanced_depends_on_the_seed_alone() -> None:
     vectors, counts = unit_vectors(300), zipf_counts(300)
-    first, again, other = (find_negatives(Balanced(vectors, counts, 8, seed=seed, pool=64, block=32)) for seed in (1, 1, 2))
+    first, again, other = (
+        find_negatives(FrequencyMatched(vectors, counts, 8, seed=seed, pool=64, block=32)) for seed in (1, 1, 2)
+    )
     assert (first == again).all()
     assert (first != other).any()
 
 
-@pytest.mark.parametrize("make", [lambda v, c: Farthest(v, 8, block=32), lambda v, c: Balanced(v, c, 8, block=32)])
+@pytest.mark.parametrize("make", [lambda v, c: Farthest(v, 8, block=32), lambda v, c: FrequencyMatched(v, c, 8, block=32)])
 def test_going_on_after_some_blocks_gives_the_same(make) -> None:
     vectors, counts = unit_vectors(200), zipf_counts(200)
     kept: dict[int, np.ndarray] = {}
@@ -193,7 +196,7 @@ def test_mean_distance_is_the_frequency_weighted_mean() -> None:
 def test_balanced_hides_what_farthest_gives_away() -> None:
     vectors, counts = unit_vectors(300, width=16, shift=0.5), zipf_counts(300)
     farthest = diagnose(vectors, counts, find_negatives(Farthest(vectors, 32)))
-    balanced = diagnose(vectors, counts, find_negatives(Balanced(vectors, counts, 32)))
+    balanced = diagnose(vectors, counts, find_negatives(FrequencyMatched(vectors, counts, 32)))
     assert farthest["text_only_auc"] > 0.7
     assert balanced["text_only_auc"] < 0.55
     assert balanced["marginal_auc"] < balanced["random_marginal_auc"] < farthest["marginal_auc"]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import subprocess
 import sys
+import time
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pytest
@@ -12,12 +16,14 @@ from cmelt_plugin.data.files import fingerprint, read_json, write_json
 from cmelt_plugin.errors import DataError
 from preprocess import mimic_iv_ecg, n3s
 from preprocess.data_sets.source import records_table
-from preprocess.packing import blocks, engines
+from preprocess.packing import blocks, dask_cluster, engines
 from preprocess.packing.engines import Engine
 from preprocess.packing.pack import PackingOptions, pack
 from preprocess.text.t5_folder import train_sentencepiece, write_encoder, write_tokenizer
 from tests.preprocess import engine_work
 from tests.preprocess.mimic_layout import write_mimic_layout
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +35,12 @@ def cluster():
         yield cluster
 
 
-@pytest.fixture(params=["alone", "processes", "loky", "dask", "ray"])
+@pytest.fixture(params=["alone", "processes", "dask"])
 def engine(request):
     if request.param == "alone":
         return Engine()
     if request.param == "dask":
         return Engine("dask", scheduler=request.getfixturevalue("cluster").scheduler_address)
-    if request.param == "ray":
-        pytest.importorskip("ray", reason="needs Ray: pip install ray")
     return Engine(request.param, jobs=2)
 
 
@@ -50,22 +54,86 @@ def test_every_item_is_done_once(engine) -> None:
     assert sorted(results) == [(number, number**2) for number in range(12)]
 
 
+def test_work_is_handed_out_a_few_pieces_ahead_and_more_when_workers_join() -> None:
+    """An executor that is done at once, so that each look sees what was handed out since the last."""
+    workers, handed_out, results = [1], [0], []
+
+    class Immediate(Executor):
+        def submit(self, function, item):
+            handed_out[-1] += 1
+            future: Future = Future()
+            future.set_result(function(item))
+            return future
+
+    def n_workers() -> int:
+        handed_out.append(0)
+        return workers[0]
+
+    def done(result: int) -> None:
+        results.append(result)
+        workers[0] = 3 if len(results) > 4 else 1
+
+    engines.run_all(Immediate(), abs, range(20), done, n_workers)
+    assert sorted(results) == list(range(20))
+    assert [number // engines.AHEAD for number in handed_out] == [0, 1, 1, 1, 3, 3, 1, 0]
+
+
+def test_the_older_name_of_processes_is_understood() -> None:
+    parser = argparse.ArgumentParser()
+    engines.add_engine_arguments(parser)
+    assert [parser.parse_args(["--backend", name]).backend for name in ("loky", "processes", "dask")] == [
+        *("processes", "processes", "dask")
+    ]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--backend", "ray"])
+
+
+def test_processes_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    code = "from preprocess.packing.engines import Engine; from tests.preprocess import engine_work; " + (
+        f"Engine(jobs=2).run(engine_work.note_and_wait, [{str(tmp_path / 'a')!r}, {str(tmp_path / 'b')!r}], print)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY)
+    try:
+        workers = [int(_soon(tmp_path / name)) for name in ("a", "b")]
+    finally:
+        parent.kill()
+        parent.wait()
+    end = time.monotonic() + 60
+    while any(_is_running(worker) for worker in workers):
+        assert time.monotonic() < end, "a worker goes on without its parent"
+        time.sleep(0.1)
+
+
+def _soon(path: Path) -> str:
+    end = time.monotonic() + 120
+    while not path.is_file() or not path.read_text():
+        assert time.monotonic() < end, f"{path} was not written"
+        time.sleep(0.05)
+    return path.read_text()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_no_items_start_nothing() -> None:
     Engine("dask", scheduler="tcp://192.0.2.1:1").run(engine_work.square, [], pytest.fail)
 
 
-@pytest.mark.parametrize("engine", ["alone", "loky", "dask", "ray"], indirect=True)
 def test_an_error_in_the_work_ends_the_run_with_that_error(engine) -> None:
     with pytest.raises(DataError, match="number . is bad"):
         engine.run(engine_work.refuse, range(3), lambda result: None)
 
 
-def test_a_killed_loky_worker_is_one_clear_line() -> None:
+def test_a_killed_process_is_one_clear_line() -> None:
     with pytest.raises(DataError, match="worker process was killed.*same command again.*fewer --jobs"):
-        Engine("loky", jobs=2).run(engine_work.die, [0, 1], lambda result: None)
+        Engine(jobs=2).run(engine_work.die, [0, 1], lambda result: None)
 
 
-@pytest.mark.parametrize("engine", ["dask", "ray"], indirect=True)
+@pytest.mark.parametrize("engine", ["dask"], indirect=True)
 def test_a_cluster_repeats_the_work_of_a_killed_worker(engine, tmp_path: Path) -> None:
     results = []
     items = [(number, str(tmp_path / "marker")) for number in range(8)]
@@ -82,7 +150,7 @@ def test_dask_gives_up_work_that_kills_its_workers(cluster, monkeypatch) -> None
 
 def test_a_scheduler_that_is_not_there_or_has_no_workers(monkeypatch) -> None:
     distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'dask[distributed]'")
-    monkeypatch.setattr(engines, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 1)
     with pytest.raises(DataError, match="tcp://127.0.0.1:9: no Dask scheduler answers"):
         Engine("dask", scheduler="tcp://127.0.0.1:9").run(engine_work.square, [1], pytest.fail)
     with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty:
@@ -90,11 +158,10 @@ def test_a_scheduler_that_is_not_there_or_has_no_workers(monkeypatch) -> None:
             Engine("dask", scheduler=empty.scheduler_address).run(engine_work.square, [1], pytest.fail)
 
 
-@pytest.mark.parametrize(("backend", "module"), [("dask", "distributed"), ("ray", "ray")])
-def test_an_engine_that_is_not_installed_says_how_to_install_it(backend: str, module: str, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(DataError, match=f"--backend {backend} cannot be used .*: pip install"):
-        Engine(backend, scheduler="tcp://127.0.0.1:9").run(engine_work.square, [1], pytest.fail)
+def test_an_engine_that_is_not_installed_says_how_to_install_it(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(DataError, match="--backend dask cannot be used .*: pip install"):
+        Engine("dask", scheduler="tcp://127.0.0.1:9").run(engine_work.square, [1], pytest.fail)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +179,7 @@ def test_scheduler_and_backend_have_to_fit(options: list[str], message: str, tmp
         n3s.main(["--manifest", str(tmp_path), "--embedder", "tfidf", "--strategy", "farthest", *options])
 
 
-@pytest.mark.parametrize("engine", ["loky", "dask", "ray"], indirect=True)  # processes: test_packing.py
+@pytest.mark.parametrize("engine", ["dask"], indirect=True)  # processes: test_pack.py
 def test_packing_gives_the_same_files_on_every_engine(engine, tmp_path: Path) -> None:
     records = [{"report": "" if number == 5 else "Sinus rhythm"} for number in range(10)]
     records[3] = {"fault": "truncated"}
@@ -161,7 +228,7 @@ def test_a_worker_that_does_not_see_the_folders_packs_nothing(tmp_path: Path) ->
 
 def test_shards_that_never_arrive_are_an_error(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(blocks, "VISIBLE_SECONDS", 0)
-    monkeypatch.setitem(engines._RUNNERS, "dask", lambda engine, function, items, done: None)
+    monkeypatch.setattr(Engine, "run", lambda engine, function, items, done: None)
     records = records_table(record_id=["a"], path=["a"], subject_id=["a"], report=["Text"])
     (tmp_path / "root").mkdir()
     options = PackingOptions(backend="dask", scheduler="tcp://nowhere")

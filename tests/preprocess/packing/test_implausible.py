@@ -10,8 +10,16 @@ import pytest
 import scipy.io
 
 from cmelt_plugin.data.plausibility import Measures, Plausibility, examine
-from cmelt_plugin.data.store.record_store import to_steps
-from preprocess.packing.implausible import Measured, judge, lines, measured_row, print_plausibility, summarise, write_list
+from cmelt_plugin.data.store.record_store import to_digital
+from preprocess.packing.implausible import (
+    Measured,
+    lines,
+    measured_row,
+    print_plausibility,
+    summarise,
+    unit_warnings,
+    write_list,
+)
 from preprocess.synthetic_ecg.challenge_records import draw, samples
 
 COUNT = 12
@@ -26,8 +34,8 @@ def measured(change=lambda ecg: ecg, count=COUNT, start=0):
     rows = []
     for number, ecg in enumerate(_ecgs()[:count], start=start):
         changed = change(ecg.copy())
-        steps, clipped = to_steps(changed)
-        rows.append(measured_row(number, examine(changed, steps, clipped)))
+        digital, clipped = to_digital(changed)
+        rows.append(measured_row(number, examine(changed, digital, clipped)))
     return Measured.of(json.loads(json.dumps(rows)))
 
 
@@ -45,8 +53,9 @@ def test_numbers_survive_json_and_nan_stays_unknown():
 
 
 def test_ordinary_sets_are_not_warned_about():
-    assert judge(measured(), "x") == [] == judge(measured(count=1), "x") == judge(measured(count=0), "x")
-    assert judge(measured(lambda ecg: 2 * ecg), "x") == []  # CODE-15's recordings are as large as that
+    assert unit_warnings(measured(), "x") == []
+    assert unit_warnings(measured(count=1), "x") == unit_warnings(measured(count=0), "x") == []
+    assert unit_warnings(measured(lambda ecg: 2 * ecg), "x") == []  # CODE-15's recordings are as large as that
 
 
 @pytest.mark.parametrize(
@@ -61,29 +70,29 @@ def test_ordinary_sets_are_not_warned_about():
     ],
 )
 def test_a_set_of_the_wrong_unit_is_named_with_the_likely_factor(factor, times, cause):
-    (text,) = judge(measured(lambda ecg: factor * ecg), "ptb")
+    (text,) = unit_warnings(measured(lambda ecg: factor * ecg), "ptb")
     assert text.startswith("ptb: the median of 12 recordings spans ") and times in text and "check unit and gain" in text
     assert re.search(cause, text)
     assert ("as stored" in text) == (factor in (1e-3, 1e-6, 200, 1000))
 
 
 def test_few_records_are_judged_as_single_ones_are():
-    assert judge(measured(lambda ecg: ecg / 4.88, count=9), "x") == []
-    assert "its one recording spans" in judge(measured(lambda ecg: ecg / 100, count=1), "x")[0]
+    assert unit_warnings(measured(lambda ecg: ecg / 4.88, count=9), "x") == []
+    assert "its one recording spans" in unit_warnings(measured(lambda ecg: ecg / 100, count=1), "x")[0]
 
 
 def test_leads_normalised_one_by_one_are_recognised():
     scored = measured(lambda ecg: (ecg - ecg.mean(axis=1, keepdims=True)) / ecg.std(axis=1, keepdims=True))
     ranged = measured(lambda ecg: (ecg - ecg.min(axis=1, keepdims=True)) / np.ptp(ecg, axis=1, keepdims=True))
     for found in (scored, ranged):
-        (text,) = judge(found, "x")
+        (text,) = unit_warnings(found, "x")
         assert "each lead seems to be normalised by itself" in text
 
 
 def test_recordings_normalised_one_by_one_are_recognised():
-    (text,) = judge(measured(lambda ecg: ecg / np.abs(ecg).max()), "x")
+    (text,) = unit_warnings(measured(lambda ecg: ecg / np.abs(ecg).max()), "x")
     assert "each recording seems to be normalised by itself" in text and "1 mV" in text
-    assert judge(measured(lambda ecg: ecg / np.abs(ecg).max(), count=5), "x") == []  # too few to tell
+    assert unit_warnings(measured(lambda ecg: ecg / np.abs(ecg).max(), count=5), "x") == []  # too few to tell
 
 
 def test_counts_and_medians_by_source(tmp_path, capsys):
@@ -138,7 +147,7 @@ def test_real_normalised_recordings_are_recognised_and_the_originals_are_not_war
         rows = []
         for number, file in enumerate(files):
             ecg = scipy.io.loadmat(file)["feats"].astype(np.float64)
-            steps, clipped = to_steps(ecg)
-            rows.append(measured_row(number, examine(ecg, steps, clipped)))
-        found = judge(Measured.of(rows), kind)
+            digital, clipped = to_digital(ecg)
+            rows.append(measured_row(number, examine(ecg, digital, clipped)))
+        found = unit_warnings(Measured.of(rows), kind)
         assert (found == []) if expected is None else expected in found[0]

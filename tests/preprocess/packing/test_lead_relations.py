@@ -6,27 +6,12 @@ import scipy.io
 import wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limb_leads import limb_leads
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.plausibility import LIMB_LEADS
 from cmelt_plugin.errors import DataError
-from preprocess.packing.lead_relations import describe_fit, fit_limb_leads, identify_limb_leads
-
-
-def limb_leads(lead_i, lead_ii):
-    """The six leads of electrodes RA = 0, LA = I, LL = II, by their definitions from potentials."""
-    right, left, foot = np.zeros_like(lead_i), lead_i, lead_ii
-    return np.stack(
-        [
-            left - right,
-            foot - right,
-            foot - left,
-            right - (left + foot) / 2,
-            left - (right + foot) / 2,
-            foot - (right + left) / 2,
-        ],
-        axis=-2,
-    )
+from preprocess.packing.lead_relations import describe_fit, fit_limb_leads
 
 
 def random_leads(seed, n=5, samples=200):
@@ -39,7 +24,7 @@ def test_every_order_is_recovered(order, seed, scale):
     rng = np.random.default_rng(seed + 1)
     signals = scale * random_leads(seed)
     signals += scale * (rng.normal(size=(5, 6, 1)) + 0.01 * rng.normal(size=signals.shape))  # offsets and noise
-    assert identify_limb_leads(signals[:, order]) == tuple(LIMB_LEADS[lead] for lead in order)
+    assert fit_limb_leads(signals[:, order]).names == tuple(LIMB_LEADS[lead] for lead in order)
 
 
 def test_residual_of_exact_leads_is_nothing_and_of_noisy_ones_the_noise():
@@ -94,7 +79,7 @@ def test_leads_that_cannot_be_told_apart_are_refused():
 
 def test_wrong_shape():
     with pytest.raises(ValueError, match="expected"):
-        identify_limb_leads(np.zeros((6, 100)))
+        fit_limb_leads(np.zeros((6, 100)))
 
 
 def test_describe_fit_gives_per_cent():

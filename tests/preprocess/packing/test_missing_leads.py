@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import Recording, Rejected
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess.data_sets.source import records_table
 from preprocess.packing.pack import PackingOptions, pack
-from preprocess.packing.recording import ZERO, Recording, Rejected, SignalOptions, to_row
+from preprocess.packing.recording import ZERO, SignalOptions, to_row
 from tests.preprocess.mimic_layout import make_ecg
 
 ZEROS = SignalOptions(missing_leads=ZERO)
@@ -30,7 +31,7 @@ def test_missing_leads_are_zero_and_the_others_themselves(leads):
     row = to_row(given_leads, ZEROS)
     for number, lead in enumerate(LEADS):
         expected = given_leads.signal[leads.index(lead)] if lead in leads else np.zeros(5000)
-        assert np.abs(row.steps[number] * 0.001 - expected).max() <= 0.0005 + 1e-9
+        assert np.abs(row.digital[number] * 0.001 - expected).max() <= 0.0005 + 1e-9
     if len(leads) < 12:
         with pytest.raises(Rejected, match="^leads: "):
             to_row(given_leads)
@@ -38,7 +39,7 @@ def test_missing_leads_are_zero_and_the_others_themselves(leads):
 
 def test_units_and_padding_concern_the_leads_that_are_there():
     row = to_row(recording(("II", "V5"), unit="uV", seconds=7), ZEROS)
-    assert row.n_samples == 3500 and row.steps[1].any() and not row.steps[:, 3500:].any()
+    assert row.n_samples == 3500 and row.digital[1].any() and not row.digital[:, 3500:].any()
     with pytest.raises(Rejected, match="^units: lead II is in 'x'"):
         to_row(recording(("II", "V5"), unit="x"), ZEROS)
 
@@ -57,7 +58,7 @@ def test_missing_leads_do_not_count_as_flat():
     flat.signal[1] = 0.25
     with pytest.raises(Rejected, match="^flat: constant in II$"):
         to_row(flat, ZEROS)
-    assert to_row(flat, SignalOptions(missing_leads=ZERO, allow_flat_leads=1)).steps[1, 0] == 250
+    assert to_row(flat, SignalOptions(missing_leads=ZERO, allow_flat_leads=1)).digital[1, 0] == 250
     flat.signal[0] = 0.5
     with pytest.raises(Rejected, match="^flat: constant in I, II$"):  # nothing is left to look at
         to_row(flat, SignalOptions(missing_leads=ZERO, allow_flat_leads=11))

@@ -14,6 +14,7 @@ import pytest
 from cmelt_plugin import cli
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import fingerprint, read_json
+from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.data.text.reports import read_reports
 from cmelt_plugin.errors import DataError
@@ -22,7 +23,6 @@ from preprocess.data_sets.source import records_table
 from preprocess.data_sets.splits import assign_splits, split_of
 from preprocess.packing import finish
 from preprocess.packing.pack import PackingOptions, pack
-from preprocess.packing.recording import Recording
 from tests.preprocess.mimic_layout import make_ecg, write_mimic_layout
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import Recording, Rejected
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
-from preprocess.packing.recording import Recording, Rejected, SignalOptions, resample, to_row
+from cmelt_plugin.data.resampling import resample
+from preprocess.packing.recording import SignalOptions, to_row
 from tests.preprocess.mimic_layout import MIMIC_LEADS, make_ecg, write_record
 
 
@@ -19,18 +21,18 @@ def recording(ecg=None, leads=LEADS, unit="mV", rate=500.0):
 def test_a_good_recording():
     ecg = make_ecg(1)
     row = to_row(recording(ecg))
-    assert row.steps.shape == (12, 5000) and row.steps.dtype == np.int16
+    assert row.digital.shape == (12, 5000) and row.digital.dtype == np.int16
     assert (row.n_samples, row.clipped, row.rate) == (5000, 0, 500.0)
-    assert np.abs(row.steps * 0.001 - ecg).max() <= 0.0005 + 1e-9
+    assert np.abs(row.digital * 0.001 - ecg).max() <= 0.0005 + 1e-9
 
 
 def test_mimic_order_is_put_right(tmp_path):
     ecg = make_ecg(2)
     write_record(tmp_path / "a", ecg, leads=MIMIC_LEADS)
-    steps = to_row(read_wfdb(str(tmp_path / "a"))).steps
+    digital = to_row(read_wfdb(str(tmp_path / "a"))).digital
     canonical = ecg[[MIMIC_LEADS.index(lead) for lead in LEADS]]
-    assert np.abs(steps * 0.001 - canonical).max() <= 0.001
-    assert np.abs(steps[4] * 0.001 - ecg[5]).max() <= 0.001  # aVL stands sixth in MIMIC's files
+    assert np.abs(digital * 0.001 - canonical).max() <= 0.001
+    assert np.abs(digital[4] * 0.001 - ecg[5]).max() <= 0.001  # aVL stands sixth in MIMIC's files
 
 
 @pytest.mark.parametrize(
@@ -55,8 +57,8 @@ def test_resampling_keeps_the_frequency(rate):
     assert row.rate == rate
     assert row.n_samples == 5000
     expected = np.sin(2 * np.pi * 7.0 * np.arange(5000) / 500)
-    assert np.abs(row.steps[:, 100:-100] * 0.001 - expected[100:-100]).max() < 0.02
-    spectrum = np.abs(np.fft.rfft(row.steps[0]))
+    assert np.abs(row.digital[:, 100:-100] * 0.001 - expected[100:-100]).max() < 0.02
+    spectrum = np.abs(np.fft.rfft(row.digital[0]))
     assert np.fft.rfftfreq(5000, 1 / 500)[spectrum.argmax()] == pytest.approx(7.0)
 
 
@@ -79,8 +81,8 @@ def test_seven_seconds_are_padded_at_the_end():
     ecg = make_ecg(3, seconds=7)
     row = to_row(recording(ecg))
     assert row.n_samples == 3500
-    assert np.abs(row.steps[:, :3500] * 0.001 - ecg).max() <= 0.0005 + 1e-9
-    assert not row.steps[:, 3500:].any()
+    assert np.abs(row.digital[:, :3500] * 0.001 - ecg).max() <= 0.0005 + 1e-9
+    assert not row.digital[:, 3500:].any()
 
 
 def test_three_seconds_are_too_short():
@@ -96,8 +98,8 @@ def test_long_recordings_are_cropped():
     start = to_row(recording(ecg))
     centre = to_row(recording(ecg), SignalOptions(crop="centre"))
     assert start.n_samples == centre.n_samples == 5000
-    assert np.abs(start.steps * 0.001 - ecg[:, :5000]).max() <= 0.0005 + 1e-9
-    assert np.abs(centre.steps * 0.001 - ecg[:, 500:5500]).max() <= 0.0005 + 1e-9
+    assert np.abs(start.digital * 0.001 - ecg[:, :5000]).max() <= 0.0005 + 1e-9
+    assert np.abs(centre.digital * 0.001 - ecg[:, 500:5500]).max() <= 0.0005 + 1e-9
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -120,15 +122,15 @@ def test_flat_leads():
         to_row(recording(ecg))
     with pytest.raises(Rejected, match="^flat"):
         to_row(recording(ecg), SignalOptions(allow_flat_leads=1))
-    steps = to_row(recording(ecg), SignalOptions(allow_flat_leads=2)).steps
-    assert (steps[[6, 9]] == 250).all()
+    digital = to_row(recording(ecg), SignalOptions(allow_flat_leads=2)).digital
+    assert (digital[[6, 9]] == 250).all()
 
 
 @pytest.mark.parametrize("unit, factor", [("V", 1e-3), ("uV", 1e3), ("\u00b5V", 1e3), ("\u03bcV", 1e3), ("MV", 1), ("nV", 1e6)])
 def test_units_become_millivolts(unit, factor):
     ecg = make_ecg(7)
     row = to_row(recording(ecg * factor, unit=unit))
-    assert np.abs(row.steps * 0.001 - ecg).max() <= 0.0005 + 1e-9
+    assert np.abs(row.digital * 0.001 - ecg).max() <= 0.0005 + 1e-9
 
 
 def test_unknown_unit():
@@ -141,7 +143,7 @@ def test_wrong_scale_is_clipped_and_counted():
     ecg[0, :4] = [33, -33, 32.7, 1000]
     row = to_row(recording(ecg))
     assert row.clipped == 3
-    assert row.steps[0, :4].tolist() == [32767, -32767, 32700, 32767]
+    assert row.digital[0, :4].tolist() == [32767, -32767, 32700, 32767]
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, 1e6, float("nan")])

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cmelt_plugin.data.directory.checks import check_directory
 from cmelt_plugin.data.directory.checksums import read_checksums
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.directory.replacing import replacing
+from cmelt_plugin.data.directory.verification import check_directory
 from cmelt_plugin.data.files import fingerprint, read_json, write_json
 from cmelt_plugin.errors import DataError
 from preprocess.packing import swap

@@ -1,4 +1,4 @@
-"""Negatives that are far from a report and, taken together, as frequent as the reports themselves.
+"""``--strategy balanced``: negatives that are far from a report and, taken together, as frequent as the reports themselves.
 
 Always taking the farthest reports makes some texts typical negatives, and matching can then be learnt from the text alone.
 Here report ``q`` gets report ``c`` with probability ``K[q, c] * w[c] / Z[q]``. The preference ``K`` is 1 where ``c`` lies in
@@ -82,7 +82,7 @@ def sample_slots(probabilities: np.ndarray, k: int, rng: np.random.Generator) ->
     return order[np.repeat(column, slots[row, column])].reshape(rows, k)
 
 
-class Balanced:
+class FrequencyMatched:
     """The strategy described at the top of this file."""
 
     def __init__(

@@ -11,7 +11,8 @@ from typing import Any
 
 from cmelt_plugin.data.batches.negatives import NegativeTable
 from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE, MANIFEST_FILE, Entry, check_whole, read_checksums
-from cmelt_plugin.data.directory.manifest import Manifest, available_splits, read_class_names
+from cmelt_plugin.data.directory.class_labels import read_class_names
+from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.directory.own_files import LABELS_FILE, PROMPTS_FILE, REPORTS_FILE, STORE_FILE, file_names, is_part
 from cmelt_plugin.data.files import read_object
 from cmelt_plugin.data.store.record_store import RecordStore
@@ -25,7 +26,7 @@ COPY = "copy it again, or write it again with the command that made it"
 
 
 @dataclass
-class Report:
+class Findings:
     """What was found.
 
     Attributes:
@@ -66,56 +67,56 @@ class Report:
         return f"{self.files} files compared, {self.shards} of them shards, {size}; {len(self.unchecked)} not checkable"
 
 
-def check_directory(directory: Path, progress: Any = None) -> Report:
+def check_directory(directory: Path, progress: Any = None) -> Findings:
     """Check a manifest directory and the store it points to.
 
     Args:
         directory: the directory.
         progress: an open progress bar of bytes, such as tqdm's; None: silent.
     """
-    report = Report()
-    if report.attempt(directory, lambda: check_whole(directory) or True) is None:
-        return report
-    listed = report.attempt(directory / CHECKSUMS_FILE, lambda: read_checksums(directory))
+    result = Findings()
+    if result.attempt(directory, lambda: check_whole(directory) or True) is None:
+        return result
+    listed = result.attempt(directory / CHECKSUMS_FILE, lambda: read_checksums(directory))
     stores = {os.path.realpath(directory): directory}
-    jobs = _listed_files(directory, listed or {}, report)
+    jobs = _listed_files(directory, listed or {}, result)
     for split in available_splits(directory):
         root = _store_root(directory / f"{split}.tsv")
         if root is not None:
             stores.setdefault(os.path.realpath(root), root)
-    jobs.update(_noted_files(directory, jobs, report))
+    jobs.update(_noted_files(directory, jobs, result))
     for store in stores.values():
         if (store / STORE_FILE).is_file():
-            jobs.update(_shards(store, jobs, report))
+            jobs.update(_shards(store, jobs, result))
     if progress is not None:
         progress.total = sum(path.stat().st_size for path in jobs)
         progress.refresh()
     for path, (entry, is_shard) in sorted(jobs.items()):
-        _compare(path, entry, is_shard, report, progress)
-    _unknown(directory, jobs, report)
-    _open_everything(directory, report)
-    return report
+        _compare(path, entry, is_shard, result, progress)
+    _unknown(directory, jobs, result)
+    _open_everything(directory, result)
+    return result
 
 
-def _listed_files(directory: Path, listed: dict[str, Entry], report: Report) -> dict[Path, tuple[Entry, bool]]:
+def _listed_files(directory: Path, listed: dict[str, Entry], result: Findings) -> dict[Path, tuple[Entry, bool]]:
     jobs = {}
     for name, entry in listed.items():
         path = directory / name
         if not path.is_file():
-            report.finding(path, f"{path}: missing, although {CHECKSUMS_FILE} lists it; {COPY}")
+            result.finding(path, f"{path}: missing, although {CHECKSUMS_FILE} lists it; {COPY}")
         else:
             jobs[path] = entry, False
     return jobs
 
 
-def _noted_files(directory: Path, jobs: dict[Path, Any], report: Report) -> dict[Path, tuple[Entry, bool]]:
+def _noted_files(directory: Path, jobs: dict[Path, Any], result: Findings) -> dict[Path, tuple[Entry, bool]]:
     """Files that are not listed, but whose fingerprints an older ``manifest.json`` holds."""
     path = directory / MANIFEST_FILE
     if not path.is_file():
         return {}
-    manifest = report.attempt(path, lambda: read_object(path)) or {}
+    manifest = result.attempt(path, lambda: read_object(path)) or {}
     prints = manifest.get("fingerprints")
-    found = {}
+    jobs_of_notes = {}
     for name, digest in prints.items() if isinstance(prints, dict) else ():
         other = directory / str(name)
         if (
@@ -126,8 +127,8 @@ def _noted_files(directory: Path, jobs: dict[Path, Any], report: Report) -> dict
             and other.parent == directory
             and not (name == REPORTS_FILE and _took_its_place(other, digest))
         ):
-            found[other] = Entry(other.stat().st_size, digest), False
-    return found
+            jobs_of_notes[other] = Entry(other.stat().st_size, digest), False
+    return jobs_of_notes
 
 
 def _took_its_place(reports: Path, digest: str) -> bool:
@@ -138,30 +139,30 @@ def _took_its_place(reports: Path, digest: str) -> bool:
         return False
 
 
-def _shards(store: Path, jobs: dict[Path, Any], report: Report) -> dict[Path, tuple[Entry, bool]]:
+def _shards(store: Path, jobs: dict[Path, Any], result: Findings) -> dict[Path, tuple[Entry, bool]]:
     """Shards of a store with the digests of its ``store.json``, which must be those of the list."""
-    opened = report.attempt(store / STORE_FILE, lambda: RecordStore(store))
+    opened = result.attempt(store / STORE_FILE, lambda: RecordStore(store))
     if opened is None:
         return {}
-    found = {}
+    jobs_of_shards = {}
     for shard in read_object(store / STORE_FILE)["shards"]:
         path, digest = store / shard["file"], shard.get("sha256")
         if not path.is_file():
-            report.finding(path, f"{path}: shard is missing; {COPY}")
+            result.finding(path, f"{path}: shard is missing; {COPY}")
             continue
         if path in jobs and jobs[path][0].sha256 != digest:
-            report.finding(
+            result.finding(
                 path, f"{path}: {STORE_FILE} and {CHECKSUMS_FILE} name different digests of it; pack the records again"
             )
         if isinstance(digest, str):
             size = jobs[path][0].bytes if path in jobs else path.stat().st_size
-            found[path] = Entry(size, digest), True
+            jobs_of_shards[path] = Entry(size, digest), True
         else:
-            report.unchecked.append(f"{path}: {STORE_FILE} has no digest of it")
-    return found
+            result.unchecked.append(f"{path}: {STORE_FILE} has no digest of it")
+    return jobs_of_shards
 
 
-def _compare(path: Path, entry: Entry, is_shard: bool, report: Report, progress: Any) -> None:
+def _compare(path: Path, entry: Entry, is_shard: bool, result: Findings, progress: Any) -> None:
     digest, size = hashlib.sha256(), 0
     try:
         with open(path, "rb") as handle:
@@ -171,22 +172,22 @@ def _compare(path: Path, entry: Entry, is_shard: bool, report: Report, progress:
                 if progress is not None:
                     progress.update(len(block))
     except OSError as error:
-        report.finding(path, f"{path}: cannot be read ({error.strerror or error}); {COPY}")
+        result.finding(path, f"{path}: cannot be read ({error.strerror or error}); {COPY}")
         return
-    report.files += 1
-    report.shards += is_shard
-    report.bytes += size
+    result.files += 1
+    result.shards += is_shard
+    result.bytes += size
     if size != entry.bytes:
-        report.finding(path, f"{path}: {size} bytes, {entry.bytes} were written; {COPY}")
+        result.finding(path, f"{path}: {size} bytes, {entry.bytes} were written; {COPY}")
     elif "sha256:" + digest.hexdigest() != entry.sha256:
-        report.finding(path, f"{path}: not the bytes that were written; {COPY}")
+        result.finding(path, f"{path}: not the bytes that were written; {COPY}")
 
 
-def _unknown(directory: Path, jobs: dict[Path, Any], report: Report) -> None:
+def _unknown(directory: Path, jobs: dict[Path, Any], result: Findings) -> None:
     for name in file_names(directory):
         path = directory / name
-        if is_part(name) and name != CHECKSUMS_FILE and path not in jobs and path not in report.faulty:
-            report.unchecked.append(
+        if is_part(name) and name != CHECKSUMS_FILE and path not in jobs and path not in result.faulty:
+            result.unchecked.append(
                 f"{path}: without checksum; if it is as you want it: python -m cmelt_plugin.verify {directory} --accept {name}"
             )
 
@@ -202,31 +203,31 @@ def _store_root(tsv: Path) -> Path | None:
         return None
 
 
-def _open_everything(directory: Path, report: Report) -> None:
+def _open_everything(directory: Path, result: Findings) -> None:
     """What training and evaluation would open; the ties between the files are theirs to check."""
     labelled = (directory / LABELS_FILE).is_file()
     if labelled:
-        report.attempt(directory / LABELS_FILE, lambda: read_class_names(directory))
+        result.attempt(directory / LABELS_FILE, lambda: read_class_names(directory))
     if (directory / PROMPTS_FILE).is_file():
-        report.attempt(directory / PROMPTS_FILE, lambda: read_object(directory / PROMPTS_FILE))
+        result.attempt(directory / PROMPTS_FILE, lambda: read_object(directory / PROMPTS_FILE))
     if (directory / REPORTS_FILE).is_file():
-        report.attempt(directory / REPORTS_FILE, lambda: read_reports(directory))
+        result.attempt(directory / REPORTS_FILE, lambda: read_reports(directory))
     for split in available_splits(directory):
-        manifest = report.attempt(directory / f"{split}.tsv", lambda split=split: Manifest.open(directory, split))
+        manifest = result.attempt(directory / f"{split}.tsv", lambda split=split: Manifest.open(directory, split))
         if manifest is None:
             continue
-        report.attempt(directory / f"{split}.meta.parquet", manifest.meta)
-        report.attempt(directory / f"{split}.meta.parquet", manifest.report_ids)
-        report.attempt(directory / f"{split}.labels.npy", manifest.labels)
+        result.attempt(directory / f"{split}.meta.parquet", manifest.meta)
+        result.attempt(directory / f"{split}.meta.parquet", manifest.report_ids)
+        result.attempt(directory / f"{split}.labels.npy", manifest.labels)
         if (directory / f"{split}.n3s.npy").is_file() or (directory / f"{split}.n3s.json").is_file():
-            report.attempt(directory / f"{split}.n3s.npy", lambda split=split: NegativeTable.load(directory, split))
-        if not report.attempt(directory / MANIFEST_FILE, lambda root=manifest.store_root: check_store_tie(directory, root)):
+            result.attempt(directory / f"{split}.n3s.npy", lambda split=split: NegativeTable.load(directory, split))
+        if not result.attempt(directory / MANIFEST_FILE, lambda root=manifest.store_root: check_store_tie(directory, root)):
             line = f"{manifest.store_root / STORE_FILE}: {directory} does not note which recordings it was made over"
-            if line not in report.unchecked and directory / MANIFEST_FILE not in report.faulty:
-                report.unchecked.append(line)
+            if line not in result.unchecked and directory / MANIFEST_FILE not in result.faulty:
+                result.unchecked.append(line)
     for kind, source in (("reports", REPORTS_FILE), ("prompts", PROMPTS_FILE)):
         for path in sorted(directory.glob(f"{kind}.*.npz")):
-            report.attempt(path, lambda path=path, source=source: _open_tokens(path, directory / source))
+            result.attempt(path, lambda path=path, source=source: _open_tokens(path, directory / source))
 
 
 def _open_tokens(path: Path, source: Path) -> None:

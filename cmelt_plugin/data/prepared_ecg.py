@@ -1,0 +1,177 @@
+"""A user's recordings, of any rate, length and lead order, as the model takes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.plausibility import MAX_MV, Reason, examine, nothing_left
+from cmelt_plugin.data.readers.contract import Crop, Reading, Recording, Rejected
+from cmelt_plugin.data.readers.record_paths import record_stem
+from cmelt_plugin.data.readers.wfdb_header import NO_UNIT
+from cmelt_plugin.data.readers.wfdb_records import WRONG_CHECKSUM, read_wfdb
+from cmelt_plugin.data.resampling import RATES
+from cmelt_plugin.data.signals import STORE_SIGNALS, SignalContract, at_contract_rate, calibrate
+from cmelt_plugin.data.store.record_store import SAMPLE_RATE, to_digital
+from cmelt_plugin.errors import DataError
+
+MIN_SECONDS = 1.0
+CROPS = ("start", "centre")
+MISSING_LEADS = ("refuse", "zero")
+
+Signal = Union[np.ndarray, Tensor, str, os.PathLike, Sequence[Union[str, os.PathLike]]]
+
+
+class PreparedECG(NamedTuple):
+    """Recordings ready for a model.
+
+    Attributes:
+        ecg: float32 ``[B, leads, samples]``, mV: as the contract says, by default ``[B, 12, 5000]`` at 500 Hz with the leads
+            in the order of :data:`cmelt_plugin.data.leads.LEADS`.
+        n_samples: int64 ``[B]``, real samples of each; the rest is padding.
+        shape: leading dimensions of the user's array, whose product is B; ``()`` for a single recording.
+        doubts: what is doubtful about each of the B recordings (:func:`cmelt_plugin.data.plausibility.examine`), and, as
+            ``header``, what its header leaves out.
+    """
+
+    ecg: Tensor
+    n_samples: Tensor
+    shape: tuple[int, ...]
+    doubts: tuple[tuple[Reason, ...], ...] = ()
+
+    @property
+    def padding(self) -> Tensor | None:
+        """``n_samples`` where a recording is padded, else None: models skip masks that mask nothing."""
+        return self.n_samples if bool((self.n_samples < self.ecg.shape[-1]).any()) else None
+
+
+def prepare_ecg(
+    signal: Signal,
+    sample_rate: float = SAMPLE_RATE,
+    leads: Sequence[str] = LEADS,
+    crop: str = "start",
+    missing_leads: str = "refuse",
+    required: Sequence[str] = LEADS,
+    accept_wrong_checksums: bool = False,
+    contract: SignalContract = STORE_SIGNALS,
+) -> PreparedECG:
+    """Bring recordings to the leads, the sample rate and the length of a contract, and say what is doubtful about them.
+
+    Args:
+        signal: ``[.., leads, samples]`` in mV (NumPy array or tensor), the path of a WFDB record, or a list of such
+            paths. A record's header then says what ``sample_rate`` and ``leads`` would.
+        sample_rate: Hz.
+        leads: names of the rows, in any order and letter case.
+        crop: which 10 s of a longer recording are kept: ``start`` (as packing does) or ``centre``.
+        missing_leads: ``refuse`` recordings that lack leads, or take them as ``zero``, as lead masking in training does.
+        required: the leads a model reads; others are zero where they are missing.
+        accept_wrong_checksums: use WFDB records, and name them doubtful, whose samples fail the checksums in their header.
+        contract: the signals the model takes.
+
+    Raises:
+        DataError: unknown or missing leads, a rate outside 50–20,000 Hz, less than 1 s, samples without a value,
+            nothing but zeros, values that cannot be millivolts, or nothing left after rounding and clipping as packing does.
+    """
+    _check_choice("crop", crop, CROPS)
+    _check_choice("missing_leads", missing_leads, MISSING_LEADS)
+    required = () if missing_leads == "zero" else required
+    paths = _paths(signal)
+    if paths is None:
+        recordings, shape = _recordings(signal, float(sample_rate), [str(name) for name in leads])
+        origins = [f"recording {number}: " if len(recordings) > 1 else "" for number in range(len(recordings))]
+    else:
+        reading = Reading(Crop(contract.seconds, crop), accept_wrong_checksums)
+        recordings, shape = (_read(path, reading) for path in paths), (len(paths),) if paths is signal else ()
+        origins = [f"{os.fspath(path)}: " for path in paths]
+    ecg = torch.zeros(len(origins), len(contract.leads), contract.n_samples)
+    n_samples = torch.zeros(len(origins), dtype=torch.int64)
+    doubts = []
+    for number, (recording, origin) in enumerate(zip(recordings, origins)):
+        try:
+            real, reasons = _prepare(recording, crop, required, contract)
+        except Rejected as error:
+            raise DataError(f"{origin}{error}") from None
+        n_samples[number] = real.shape[1]
+        ecg[number, :, : real.shape[1]] = torch.from_numpy(np.clip(real, -MAX_MV, MAX_MV))
+        doubts.append(reasons)
+    return PreparedECG(ecg, n_samples, shape, tuple(doubts))
+
+
+def _paths(signal: Any) -> Sequence[str | os.PathLike] | None:
+    """The paths of WFDB records that are given; None for an array."""
+    if isinstance(signal, (str, os.PathLike)):
+        return [signal]
+    if isinstance(signal, (list, tuple)) and signal and all(isinstance(item, (str, os.PathLike)) for item in signal):
+        return signal
+    return None
+
+
+def _read(path: str | os.PathLike, reading: Reading) -> Recording:
+    """Read a WFDB record with the reader of packing.
+
+    Raises:
+        DataError: the record cannot be read.
+    """
+    stem = record_stem(path)
+    try:
+        return read_wfdb(stem, reading)
+    except Rejected as reason:
+        if reason.code == "missing" and not os.path.lexists(f"{stem}.hea"):
+            raise DataError(f"{path}: no such WFDB record ({os.path.basename(stem)}.hea is missing)") from None
+        raise DataError(f"{os.fspath(path)}: {reason}") from None
+
+
+def _recordings(signal: Any, rate: float, names: list[str]) -> tuple[list[Recording], tuple[int, ...]]:
+    """Each recording of an array, and the dimensions before its last two."""
+    if isinstance(signal, Tensor):
+        signal = signal.detach().cpu().numpy()
+    try:
+        array = np.asarray(signal, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError("the signal must be an array [.., leads, samples] in mV or the path of a WFDB record") from None
+    if array.ndim < 2 or array.shape[-2] != len(names):
+        hint = "; transpose it" if array.ndim >= 2 and array.shape[-1] == len(names) else ""
+        raise DataError(f"the signal is {list(array.shape)} where [.., {len(names)} leads, samples] is expected{hint}")
+    if array.size == 0:
+        raise DataError("the signal holds no recording")
+    if not RATES[0] <= rate <= RATES[1]:
+        raise DataError(f"sample rate {rate:g} Hz; {RATES[0]:g} to {RATES[1]:g} Hz are accepted")
+    units = ["mV"] * len(names)
+    return [Recording(ecg, names, units, rate) for ecg in array.reshape(-1, *array.shape[-2:])], array.shape[:-2]
+
+
+def _prepare(
+    recording: Recording, crop: str, required: Sequence[str], contract: SignalContract
+) -> tuple[np.ndarray, tuple[Reason, ...]]:
+    """``[leads, samples]`` mV of the contract, neither clipped nor padded, and what is doubtful about the recording.
+
+    Raises:
+        Rejected: it cannot be used.
+    """
+    calibrated = calibrate(recording, crop, MIN_SECONDS, required)
+    low, high = np.percentile(calibrated.ecg[calibrated.given], [5, 95])
+    with np.errstate(over="ignore"):
+        spread = float(high - low)
+    if spread > 2 * MAX_MV:
+        raise Rejected("units", f"the values span {spread:,.0f}: they cannot be millivolts (divide microvolts by 1000)")
+    ecg = at_contract_rate(calibrated)
+    digital, clipped = to_digital(ecg)
+    lost = nothing_left(ecg, digital, clipped, calibrated.given)
+    if lost is not None:
+        raise Rejected(*lost)
+    header = tuple(Reason("header", note) for note in recording.notes if note in (NO_UNIT, WRONG_CHECKSUM))
+    doubts = header + examine(ecg, digital, clipped, calibrated.given).reasons
+    if contract != STORE_SIGNALS:
+        ecg = at_contract_rate(calibrate(recording, crop, MIN_SECONDS, required, contract), contract)
+    return ecg, doubts
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise DataError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
