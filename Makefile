@@ -43,9 +43,10 @@ gpu: install  ## replaces faiss-cpu by faiss-gpu (CUDA 12); torch on Linux has C
 test: lint  ## lint and tests
 	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
-lint: install  ## ruff, rules and format
+lint: install  ## ruff, rules and format; mypy, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: install  ## lets ruff repair what it can
 	$(BIN)/ruff check --fix .
@@ -58,5 +59,5 @@ bench: install  ## ratios of speed and memory, side by side; about 10 minutes on
 	$(BIN)/python -m benchmarks all --json bench.json
 
 clean:  ## removes .venv, the demo and build products
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ a trained model; it is imported when first used.
 """
 
 import sys
+from typing import Any
 
 from cmelt_plugin.registry import register
 from cmelt_plugin.version import __version__
@@ -13,7 +14,7 @@ from cmelt_plugin.version import __version__
 __all__ = ["__version__", "load_pretrained", "register"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """``cmelt_plugin.load_pretrained``, imported when first asked for: it needs torch."""
     if name == "load_pretrained":
         from cmelt_plugin.models.pretrained import load_pretrained

@@ -210,7 +210,7 @@ def _subjects(directory: Path) -> dict[str, int]:
 def _results(folders: Sequence[Path]) -> list[tuple[str, ...]]:
     from cmelt_plugin.evaluation.result_files import read_results
 
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for stored in read_results(folders):
         result = stored.result
         figures = []

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE, MANIFEST_FILE, read_checksums
+from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE, MANIFEST_FILE, Entry, read_checksums
 from cmelt_plugin.data.directory.own_files import STORE_FILE, file_names, is_part
-from cmelt_plugin.data.directory.replacing import LOCK_SECONDS, Entry, directory_lock, entry_of, write_checksums
+from cmelt_plugin.data.directory.replacing import LOCK_SECONDS, directory_lock, entry_of, write_checksums
 from cmelt_plugin.data.directory.verification import check_directory
 from cmelt_plugin.data.files import read_object
 from cmelt_plugin.errors import DataError

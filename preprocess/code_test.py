@@ -237,7 +237,7 @@ def _tracings(handle: Any) -> Any:
     Raises:
         Rejected: it is not there, of another shape, or not in the file itself.
     """
-    data = dataset_of(handle, "tracings")
+    data: Any = dataset_of(handle, "tracings")
     shape = getattr(data, "shape", None)
     if shape is None or len(shape) != 3 or shape[2] != len(LEADS) or 0 in shape:
         content = f"tracings {shape}" if shape is not None else f"{', '.join(handle) or 'nothing'}"

@@ -178,7 +178,7 @@ def labels_at_hand(
         reference = read_reference(root, names)
         if reference is None:
             return None
-        position = pd.Index(reference[0]).get_indexer(ids)
+        position = pd.Index(reference[0]).get_indexer(pd.Index(list(ids)))
         return np.where(position[:, None] >= 0, reference[1][position], np.float32(np.nan))
     labels, others = code_labels([patient.codes for patient in patients], names, snomed.CPSC2018)
     for code, count in sorted(others.items()):

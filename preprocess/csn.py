@@ -39,7 +39,7 @@ from preprocess.data_sets.csn_labels import (
 from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
 from preprocess.data_sets.published_splits import PublishedSplits, print_label_differences, read_published_splits
 from preprocess.data_sets.snomed import code_labels
-from preprocess.data_sets.source import records_table
+from preprocess.data_sets.source import Texts, records_table
 from preprocess.packing.flat_leads import note_flat_leads
 
 LABEL_SET = "csn"
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def locate(published: Sequence[str], recordings: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def locate(published: Texts, recordings: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Where the records of the split files are.
 
     Args:

@@ -35,7 +35,7 @@ def read_records(root: Path, limit: int | None = None) -> pa.Table:
     """
     listed = read_csv(root / "record_list.csv", ["subject_id", "study_id", "ecg_time", "path"], LAYOUT)[:limit]
     measured = read_csv(root / "machine_measurements.csv", ["study_id", "report_0"], LAYOUT, also=r"report_\d+")
-    columns = sorted((name for name in measured if re.fullmatch(r"report_\d+", name)), key=lambda name: int(name[7:]))
+    columns = sorted((name for name in measured.columns if re.fullmatch(r"report_\d+", name)), key=lambda name: int(name[7:]))
     statements = [tuple(filter(None, parts)) for parts in zip(*(measured[name] for name in columns))]
     lines = dict(zip(measured["study_id"][::-1], statements[::-1]))  # of studies listed twice, the first
     return records_table(

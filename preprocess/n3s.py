@@ -164,7 +164,7 @@ def _embed(arguments: argparse.Namespace, engine: Engine, embedder: Embedder, re
     cache = _begin(arguments, _cache(arguments, key, "embeddings"))
     size = len(reports) if embedder.whole else arguments.block
     starts = range(0, len(reports), size)
-    blocks = [cache.load(number) for number in range(len(starts))]
+    blocks: list[Any] = [cache.load(number) for number in range(len(starts))]
     waiting = [number for number, block in enumerate(blocks) if block is None]
 
     def texts(number: int) -> list[str]:

@@ -36,6 +36,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -186,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = options_from(args)
     if args.store is not None:
         _check_store(args.store, seconds)
-    common = {"data_set": DATA_SET, "command": f"preprocess/physionet2021.py --task {args.task}"}
+    common: dict[str, Any] = {"data_set": DATA_SET, "command": f"preprocess/physionet2021.py --task {args.task}"}
     if args.task == "dx":
         if args.split_by == "segment":
             notes.append("splits by segment: pieces of one recording are in train, valid and test, which flatters all figures")

@@ -145,7 +145,7 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
             table.writerow(columns)
         known, subject = -1, None
         for i in tqdm(range(arguments.records), unit="record", desc="synthetic"):
-            if cohort.subject[i] != known:
+            if subject is None or cohort.subject[i] != known:
                 known = int(cohort.subject[i])
                 subject = draw_subject(seed, known)
             plan = plan_record(seed, i, subject, arguments.noise)

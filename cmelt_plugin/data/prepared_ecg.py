@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Union
 
 import numpy as np
@@ -83,12 +83,15 @@ def prepare_ecg(
     _check_choice("missing_leads", missing_leads, MISSING_LEADS)
     required = () if missing_leads == "zero" else required
     paths = _paths(signal)
+    recordings: Iterable[Recording]
+    shape: tuple[int, ...]
     if paths is None:
         recordings, shape = _recordings(signal, float(sample_rate), [str(name) for name in leads])
         origins = [f"recording {number}: " if len(recordings) > 1 else "" for number in range(len(recordings))]
     else:
         reading = Reading(Crop(contract.seconds, crop), accept_wrong_checksums)
-        recordings, shape = (_read(path, reading) for path in paths), (len(paths),) if paths is signal else ()
+        recordings = (_read(path, reading) for path in paths)
+        shape = (len(paths),) if paths is signal else ()
         origins = [f"{os.fspath(path)}: " for path in paths]
     ecg = np.zeros((len(origins), len(contract.leads), contract.n_samples), dtype=np.float32)
     n_samples = torch.zeros(len(origins), dtype=torch.int64)

@@ -172,14 +172,14 @@ def read_results(folders: Iterable[str | os.PathLike]) -> list[StoredResult]:
         DataError: a folder does not exist, or none holds a result.
     """
     results: dict[Path, StoredResult] = {}
-    folders = [Path(folder) for folder in folders]
-    for folder in folders:
+    paths = [Path(folder) for folder in folders]
+    for folder in paths:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder")
         for path in sorted(folder.rglob(RESULT_FILE)):
             results.setdefault(path.parent.resolve(), read_result(path.parent))
     if not results:
-        raise DataError(f"{', '.join(map(str, folders))}: no {RESULT_FILE} here or below; run an evaluation with --results")
+        raise DataError(f"{', '.join(map(str, paths))}: no {RESULT_FILE} here or below; run an evaluation with --results")
     return list(results.values())
 
 

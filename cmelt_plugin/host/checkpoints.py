@@ -121,17 +121,17 @@ def choose_checkpoint(cfg: Any, trainer: Any) -> str | None:
     if not found:
         return None
     damaged: list[str] = []
-    for path in [last] * last.is_file() + _newest_first([path for path in found if path != last], damaged):
+    for candidate in [last] * last.is_file() + _newest_first([path for path in found if path != last], damaged):
         try:
-            _read(str(path), cfg, trainer)
+            _read(str(candidate), cfg, trainer)
         except DamagedCheckpoint as error:
             damaged.append(str(error))
             continue
-        if path == last:
+        if candidate == last:
             return None
         reason = f"{last} is {'damaged' if last.is_file() else 'missing'}"
-        logger.warning("%s: the training goes on from %s, the newest whole checkpoint of this folder", reason, path)
-        return str(path)
+        logger.warning("%s: the training goes on from %s, the newest whole checkpoint of this folder", reason, candidate)
+        return str(candidate)
     raise DataError(
         f"{folder}: none of its checkpoints is whole ({', '.join(path.name for path in found)}); restore one from a copy, or "
         "move them away to start anew"

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-import torch
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from cmelt_plugin.host import workers
 from cmelt_plugin.host.choosing import host_module
@@ -50,7 +50,7 @@ def _leave_with_spawned_workers() -> None:
     def call_main_and_leave(cfg: Any, main: Any, **arguments: Any) -> None:
         try:
             call_main(cfg, main, **arguments)
-        except torch.multiprocessing.ProcessExitedException as error:
+        except ProcessExitedException as error:
             # Exceptions of workers arrive as another class; these codes come from workers.errors_in_one_line.
             if error.exit_code in (1, workers.INTERRUPTED):
                 raise SystemExit(error.exit_code) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from cmelt_plugin.host.choosing import IS_SIGNALS, host_module
@@ -19,7 +21,7 @@ def ecg_feature_extractor(conv_layers: list[tuple[int, int, int]], n_leads: int)
 
 
 def _fairseq_feature_extractor(conv_layers: list[tuple[int, int, int]], n_leads: int) -> nn.Module:
-    base = host_module("models.wav2vec.wav2vec2").ConvFeatureExtractionModel
+    base: Any = host_module("models.wav2vec.wav2vec2").ConvFeatureExtractionModel
 
     class MultiLeadFeatureExtractor(base):  # fairseq's own takes audio, one channel
         def __init__(self) -> None:

@@ -17,6 +17,8 @@ class EpochBatchIterator(host_module("data.iterators").EpochBatchIterator):  # t
     fairseq-signals pins nowhere, fairseq everywhere, at which PyTorch warns on other machines.
     """
 
+    buffer_size: int
+
     @property
     def next_epoch_idx(self) -> int:
         # fairseq-signals forgets to return the number where an epoch was restored half-way.

@@ -7,14 +7,17 @@ subclasses that are also of its own kind.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable
 
 from cmelt_plugin.host.distributed import data_parallel_group
 from cmelt_plugin.host.feature_extractor import ecg_feature_extractor
 from cmelt_plugin.host.names import Dataclass, Model, register_model
 
 # What a model calls by these names of its class, where it has them, is the host's.
-_PLACES = {"ecg_feature_extractor": ecg_feature_extractor, "data_parallel_group": data_parallel_group}
+_PLACES: dict[str, Callable[..., Any]] = {
+    "ecg_feature_extractor": ecg_feature_extractor,
+    "data_parallel_group": data_parallel_group,
+}
 
 
 def add_model(name: str, model: type, config: type) -> type:

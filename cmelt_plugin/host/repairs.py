@@ -43,7 +43,7 @@ def _mend_cpu_gradient_clipping() -> None:
         return
     utils = host_module("utils.utils")
 
-    def clip_grad_norm_(params, max_norm, aggregate_norm_fn=None):
+    def clip_grad_norm_(params: Any, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
         parameters = [params] if isinstance(params, Tensor) else list(params)
         gradients = [p.grad.detach() for p in parameters if p is not None and p.grad is not None]
         if not gradients:

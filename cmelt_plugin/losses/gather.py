@@ -44,7 +44,7 @@ def row_counts(n_rows: int, device: torch.device, group: Any) -> list[int]:
 
 def gather_rows(rows: Tensor, counts: list[int], group: Any) -> Tensor:
     """``rows [B_r, …]`` of every rank → ``[Σ B_r, …]`` in rank order, differentiable."""
-    return _AllGatherRows.apply(rows, counts, group)
+    return _AllGatherRows.apply(rows, counts, group)  # type: ignore[no-untyped-call]
 
 
 def filled_up(rows: Tensor, n_rows: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -60,7 +62,9 @@ def siglep_loss_in_rows(
 
     if rows <= 0 or rows >= len(ecg):
         return part(ecg, ecg_report, own_column, aligned, text)
-    pieces = zip(*(tensor.split(rows) for tensor in (ecg, ecg_report, own_column, aligned)))
+    pieces: Iterator[tuple[Tensor, Tensor, Tensor, Tensor]] = zip(
+        *(tensor.split(rows) for tensor in (ecg, ecg_report, own_column, aligned))
+    )
     if not torch.is_grad_enabled():
         return torch.stack([part(*piece, text) for piece in pieces]).sum()
     losses = [checkpoint(part, *piece, text, use_reentrant=False, preserve_rng_state=False) for piece in pieces]

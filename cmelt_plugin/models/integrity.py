@@ -16,7 +16,7 @@ from cmelt_plugin.serialization.weight_checks import check_finite
 UNCHECKED = "cannot be checked"  # what findings say that are no faults
 
 
-def verify_model(path: str | os.PathLike, progress: Callable[[int], None] | None = None) -> list[str]:
+def verify_model(path: str | os.PathLike, progress: Callable[[int], Any] | None = None) -> list[str]:
     """What is wrong with a checkpoint of a host, an exported folder or published weights; empty: whole.
 
     Opening a model checks what it uses of it. This reads everything, e.g. the state of the optimiser, too.
@@ -49,7 +49,7 @@ def verify_model(path: str | os.PathLike, progress: Callable[[int], None] | None
     return _verify_checkpoint(path, progress)
 
 
-def _verify_folder(folder: Path, progress: Callable[[int], None] | None) -> list[str]:
+def _verify_folder(folder: Path, progress: Callable[[int], Any] | None) -> list[str]:
     from cmelt_plugin.models.exported import CHECKSUMS, CONFIG_FILE, read_config, read_folder
 
     found = _findings(lambda: read_folder(folder))
@@ -60,7 +60,7 @@ def _verify_folder(folder: Path, progress: Callable[[int], None] | None) -> list
     return found
 
 
-def _verify_checkpoint(path: Path, progress: Callable[[int], None] | None) -> list[str]:
+def _verify_checkpoint(path: Path, progress: Callable[[int], Any] | None) -> list[str]:
     def check() -> None:
         file.check(progress)
         # Of tensors the weights alone: the state of an optimiser is twice their size.

@@ -51,7 +51,8 @@ def check_settings(cfg: Any, task_state: Any, source: str) -> tuple[dict[str, An
 
 
 def _check_classes(model: Mapping[str, Any], thresholds: Any, source: str) -> None:
-    names, count = model.get("class_names"), model.get("num_classes")
+    names: Any = model.get("class_names")
+    count = model.get("num_classes")
     if model.get("_name") == CLASSIFIER:
         _check(type(count) is int and count >= 1, source, "model.num_classes", count)
         # A model that identifies people keeps a fingerprint of theirs in place of names.

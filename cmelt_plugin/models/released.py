@@ -165,10 +165,10 @@ def _configuration(found: _Found, weights: Mapping[str, Any], described: Any, co
         raise DataError(f"{config}: not a configuration of the release ({error})") from None
 
 
-def _read(path: Path, lazily: bool = False) -> dict[str, Tensor]:
+def _read(path: Path, lazily: bool = False) -> dict[str, Any]:
     """State dict of a ``.safetensors`` or torch file; ``lazily``: perhaps without the values."""
     if path.suffix == ".safetensors":
-        return dict.fromkeys(tensor_names(path)) if lazily else read_safetensors(path)  # type: ignore[arg-type]
+        return dict.fromkeys(tensor_names(path)) if lazily else read_safetensors(path)
     file = CheckpointFile(path)
     state: Any = file.tree
     for key in ("model", "state_dict"):
@@ -177,4 +177,4 @@ def _read(path: Path, lazily: bool = False) -> dict[str, Tensor]:
     if not isinstance(state, dict):
         raise DataError(f"{path}: not a state dict")
     found = {str(name): tensor for name, tensor in state.items() if isinstance(tensor, LazyTensor)}
-    return found if lazily else file.load(found)  # type: ignore[return-value]
+    return found if lazily else file.load(found)

@@ -18,7 +18,8 @@ SCORE_ROWS = 1024  # rows of a matrix of scores computed at once
 
 def on_host(embedding: Embedding) -> Embedding:
     """The embedding in float32 on the CPU."""
-    return Embedding(*(None if part is None else part.float().cpu() for part in embedding))
+    mean, log_variance = embedding
+    return Embedding(mean.float().cpu(), None if log_variance is None else log_variance.float().cpu())
 
 
 @torch.no_grad()

@@ -71,7 +71,7 @@ def compile_in_training(*modules: nn.Module) -> bool:
 def _compile(modules: list[nn.Module]) -> None:
     """Compile the forward pass that ``modules``, all of one class, share."""
     plain = type(modules[0]).forward
-    compiled = torch.compile(plain, dynamic=False, backend=BACKEND)
+    compiled: Any = torch.compile(plain, dynamic=False, backend=BACKEND)
     from torch._dynamo.exc import BackendCompilerFailed
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,7 @@ class ConvPositionalEncoding(nn.Module):
         super().__init__()
         conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=groups)
         nn.init.normal_(conv.weight, mean=0.0, std=(4.0 / (kernel * dim)) ** 0.5)
+        assert conv.bias is not None
         nn.init.zeros_(conv.bias)
         conv = nn.utils.parametrizations.weight_norm(conv, name="weight", dim=2)
         self.pos_conv = nn.Sequential(conv, nn.GELU())
@@ -25,7 +28,8 @@ class ConvPositionalEncoding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, N, D]`` → ``[B, N, D]``."""
-        conv, activation = self.pos_conv
+        layers: Any = self.pos_conv
+        conv, activation = layers
         if conv.kernel_size[0] >= LONG and x.device.type == "cpu" and x.dtype == conv.bias.dtype == torch.float32:
             return activation(long_convolution(x, conv.weight, conv.bias, conv.padding[0], conv.groups))
         out = conv(x.transpose(1, 2))

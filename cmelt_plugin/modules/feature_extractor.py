@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,7 +27,8 @@ class ConvStack(nn.Module):
             self.conv_layers.append(nn.Sequential(conv, nn.Dropout(0.0), *norm, nn.GELU()))
             n_in = channels
         # Last, as for fairseq, whose own stack reads one channel: the same seed gives the same weights.
-        self.conv_layers[0][0] = _convolution(n_leads, *conv_layers[0])
+        first: Any = self.conv_layers[0]
+        first[0] = _convolution(n_leads, *conv_layers[0])
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, n_leads, T]`` → ``[B, C, N]``."""
@@ -80,7 +83,8 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, extractor: nn.Module, conv_layers: list[tuple[int, int, int]]):
         super().__init__()
-        self.conv_layers = extractor.conv_layers
+        layers: Any = extractor.conv_layers
+        self.conv_layers = layers
         _, self.kernel, self.stride = conv_layers[0]
         self.conv_layers[0][2] = LengthGroupNorm(self.conv_layers[0][2])
 

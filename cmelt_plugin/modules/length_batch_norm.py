@@ -37,10 +37,14 @@ class LengthBatchNorm(nn.BatchNorm1d):
         updates: False while a forward pass is repeated (:func:`repeated_pass`), which must not count twice.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
     group: Callable[[], Any] | None = None
     updates = True
 
-    def forward(self, x: Tensor, n_steps: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, n_steps: Tensor | None = None) -> Tensor:
         """``x [B, C, T]`` or ``[B, C]``, returned in its own precision; ``n_steps [B]`` real steps (0: the record counts
         nowhere), None: all. What stands beyond them is returned normalised, not zero."""
         group = self.group() if self.training and self.group is not None else None
@@ -84,7 +88,7 @@ class LengthBatchNorm(nn.BatchNorm1d):
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> LengthBatchNorm:
         """Casts of a whole model leave the running statistics in float32."""
         statistics = {name: self._buffers[name] for name in ("running_mean", "running_var")}
-        super()._apply(fn, *args, **kwargs)
+        super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
         for name, before in statistics.items():
             after = self._buffers[name]
             if after is not None and before is not None and after.dtype != torch.float32 and before.dtype == torch.float32:

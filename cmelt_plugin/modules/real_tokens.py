@@ -47,11 +47,11 @@ class RealTokens:
 
     def pack(self, x: Tensor) -> Tensor:
         """``[B, L, D]`` → ``[R, D]``."""
-        return _Pack.apply(x, self.rows)
+        return _Pack.apply(x, self.rows)  # type: ignore[no-untyped-call]
 
     def unpack(self, x: Tensor) -> Tensor:
         """``[R, D]`` → ``[B, L, D]``, zero at padding."""
-        return _Unpack.apply(x, self.rows, self.shape)
+        return _Unpack.apply(x, self.rows, self.shape)  # type: ignore[no-untyped-call]
 
 
 class _Pack(torch.autograd.Function):

@@ -31,7 +31,7 @@ TEXT_POOLS = ("first", "mean", "pooler")
 _NO_MATTER = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
 
 
-def _encoder_class(model_type: str):
+def _encoder_class(model_type: str) -> Any:
     transformers = import_transformers()
 
     return transformers.T5EncoderModel if model_type in _T5_FAMILY else transformers.AutoModel

@@ -70,8 +70,9 @@ def group_by_depth(params: Any, layer_decay: float) -> tuple[list[dict[str, Any]
     """
     if not 0.0 < layer_decay <= 1.0:
         raise DataError(f"optimizer.layer_decay={layer_decay}: must be above 0 and at most 1")
-    depths = [depth_of(parameter) for parameter in params]
-    if None in depths:
+    found = [depth_of(parameter) for parameter in params]
+    depths = [depth for depth in found if depth is not None]
+    if len(depths) < len(found):
         raise DataError(
             "optimizer.layer_decay needs parameters that know their layer: those of model._name=cmelt_classifier do; with "
             "common.fp16=true set common.fp16_no_flatten_grads=true, or all of them become one"

@@ -113,7 +113,8 @@ class MultiTensorAdam(host.TorchAdam):
     def _lists(self, parameters: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Gradients, averages and averages of squares."""
         states = [self.state[parameter] for parameter in parameters]
-        return [p.grad for p in parameters], [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states]
+        gradients = [p.grad for p in parameters if p.grad is not None]  # as all of them have
+        return gradients, [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states]
 
     def _step_fused(self, group: dict[str, Any], parameters: list[Tensor], step: int) -> None:
         gradients, averages, squares = self._lists(parameters)

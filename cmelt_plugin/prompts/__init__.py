@@ -8,6 +8,7 @@ label columns.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def class_names(label_set: str) -> list[str]:
     return list(_classes(_read(FOLDER / f"{label_set}.json"), FOLDER / f"{label_set}.json"))
 
 
-def load_prompts(label_set_or_path: str | Path, kind: str = "description") -> dict[str, list[str]]:
+def load_prompts(label_set_or_path: str | os.PathLike, kind: str = "description") -> dict[str, list[str]]:
     """Texts of every class, for one embedding per class averaged over its texts.
 
     Args:
@@ -72,7 +73,7 @@ def load_prompts(label_set_or_path: str | Path, kind: str = "description") -> di
     return texts
 
 
-def kind_of(label_set_or_path: str | Path, kind: str = "description") -> str:
+def kind_of(label_set_or_path: str | os.PathLike, kind: str = "description") -> str:
     """``kind`` where a source tells names from descriptions; ``own`` where its texts serve every kind.
 
     Raises:
@@ -82,7 +83,7 @@ def kind_of(label_set_or_path: str | Path, kind: str = "description") -> str:
     return kind if isinstance(value, dict) and isinstance(value.get("classes"), dict) else OWN
 
 
-def _find(label_set_or_path: str | Path) -> Path:
+def _find(label_set_or_path: str | os.PathLike) -> Path:
     if label_set_or_path in LABEL_SETS:
         return FOLDER / f"{label_set_or_path}.json"
     path = Path(label_set_or_path)

@@ -182,7 +182,7 @@ class CheckpointFile:
     def _read(self, storage: Storage) -> Tensor:
         place = self.places[f"data/{storage.key}"]
         buffer = torch.empty(place.size, dtype=torch.uint8)
-        view = memoryview(buffer.numpy())
+        view = buffer.numpy().data
         crc = 0
         with open(self.path, "rb", buffering=0) as file:
             file.seek(place.start)

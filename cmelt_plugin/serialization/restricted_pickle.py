@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import pickle
 from collections import Counter, OrderedDict
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, Callable, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -174,8 +174,16 @@ _NAMED: dict[tuple[str, str], Any] = {
 }  # fmt: skip
 
 
+class ByteSource(Protocol):
+    """What an :class:`Unpickler` asks of a file."""
+
+    def read(self, count: int, /) -> bytes: ...
+
+    def readline(self) -> bytes: ...
+
+
 # The machine of Python's own reader in Python, whose steps can be replaced one by one.
-class Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
+class Unpickler(pickle._Unpickler):
     """Reads one pickle of a checkpoint.
 
     Raises:
@@ -183,9 +191,13 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
         Exception: a damaged pickle, of almost any kind.
     """
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+    # What the machine has and no stub names.
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: ByteSource) -> None:
         super().__init__(file, encoding="utf-8")
         self.storages: dict[str, Storage] = {}
 

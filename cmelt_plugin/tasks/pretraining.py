@@ -108,6 +108,7 @@ class PretrainingTask(ECGTask):
                 f"labels.json, {PROMPTS_FILE}): nothing to train or evaluate on"
             )
         else:
+            assert self.inputs is not None  # reads_text asked
             options = PretrainingOptions(self.cfg.seed, training, self.cfg.max_text_tokens, self.cfg.group_by_length)
             tokens = self._tokens(directory, "reports") if self.reads_text else None
             dataset = PretrainingDataset(manifest, self.inputs, tokens, options, labels)
@@ -116,7 +117,9 @@ class PretrainingTask(ECGTask):
         classes = "" if prompts is None else f", {len(names)} classes"
         logger.info("%s/%s: %d records%s", directory, split, len(dataset), classes)
 
-    def train_step(self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any):
+    def train_step(
+        self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any
+    ) -> Any:
         return super().train_step(
             sample=self.with_padded_texts(sample),
             model=model,
@@ -128,6 +131,7 @@ class PretrainingTask(ECGTask):
 
     def with_padded_texts(self, sample: dict[str, Any]) -> dict[str, Any]:
         """A batch whose texts ``[B, L]`` have a length that ``task.pad_text_to`` divides, or ``task.max_text_tokens``."""
+        assert self.inputs is not None
         inputs, multiple = sample["net_input"], self.cfg.pad_text_to
         fillers = {name: filler for name, filler in self.inputs.text_fillers.items() if inputs.get(name) is not None}
         if multiple == 1 or not fillers:
@@ -170,6 +174,7 @@ class PretrainingTask(ECGTask):
             return "no reports"
         if not token_files(directory, "reports", self.cfg.tokenizer):
             return "no token ids of reports"
+        assert self.inputs is not None
         return self.inputs.missing(manifest)
 
     def _tokens(self, directory: Path, kind: str) -> TokenTable:

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from cmelt_plugin.errors import DataError
-from preprocess.data_sets.source import read_csv
+from preprocess.data_sets.source import Texts, read_csv
 
 CONDITIONS_FILE = "ConditionNames_SNOMED-CT.csv"
 
 
-def exact_labels(diagnose: Sequence[str], names: Sequence[str]) -> np.ndarray:
+def exact_labels(diagnose: Texts, names: Sequence[str]) -> np.ndarray:
     """float32 [n, C]: 1 where a comma-separated list of abbreviations names the class."""
     given = [{token.strip() for token in text.split(",")} for text in diagnose]
     return np.array([[name in tokens for name in names] for tokens in given], dtype=np.float32).reshape(-1, len(names))
@@ -49,22 +49,20 @@ def read_conditions(path: Path, names: Sequence[str]) -> dict[str, str]:
     return {code: name for code, name in conditions.items() if name in names}
 
 
-def print_shipped_and_exact(
-    names: Sequence[str], shipped: np.ndarray, exact: np.ndarray, split: Sequence[str], chosen: str
-) -> None:
+def print_shipped_and_exact(names: Sequence[str], shipped: np.ndarray, exact: np.ndarray, split: Texts, chosen: str) -> None:
     """Print the positives of every class, by split, whose columns ``[n, C]`` differ, and those without positives."""
     print(f"labels: {chosen}; classes whose published column counts other classes too (positives, shipped -> exact):")
-    split = np.asarray(split)
-    parts = [part for part in ("train", "valid", "test") if (split == part).any()]
+    part_of = np.asarray(split)
+    parts = [part for part in ("train", "valid", "test") if (part_of == part).any()]
     for column, name in enumerate(names):
         if (shipped[:, column] != exact[:, column]).any():
             by_part = [
-                f"{part} {int(shipped[split == part, column].sum())} -> {int(exact[split == part, column].sum())}"
+                f"{part} {int(shipped[part_of == part, column].sum())} -> {int(exact[part_of == part, column].sum())}"
                 for part in parts
             ]
             print(f"  {name}: {int(shipped[:, column].sum())} -> {int(exact[:, column].sum())} ({', '.join(by_part)})")
     used = exact if chosen == "exact" else shipped
     for part in parts:
-        empty = [name for name, count in zip(names, used[split == part].sum(axis=0)) if not count]
+        empty = [name for name, count in zip(names, used[part_of == part].sum(axis=0)) if not count]
         if empty:
             print(f"  without positives in {part}, so without an AUC there: {', '.join(empty)}")

@@ -48,7 +48,7 @@ def read_labels(path: Path, id_column: str) -> tuple[pd.Index, np.ndarray, list[
             row = int((~known).to_numpy().argmax())
             raise DataError(f"{path}, record {ids[row]}, column {name}: {table[name].iloc[row]!r} is not 0, 1 or empty")
         values[:, column] = table[name].map(VALUES).to_numpy(dtype=np.float32)
-    return ids, values, list(table)
+    return ids, values, table.columns.tolist()
 
 
 def check_prompts(source: str | Path, names: Sequence[str]) -> dict[str, list[str]]:

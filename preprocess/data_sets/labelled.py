@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -119,7 +119,7 @@ def pack_labelled(
         rows = _rows_of_recordings(records, ids, folder, args.store is not None)
         found.update(attach_labels(folder, ids[rows], labels.values[rows], names, labels.label_set, prompts, prompt_kind=kind))
 
-    common = {"data_set": data_set, "command": command, "notes": notes, "extend": attach}
+    common: dict[str, Any] = {"data_set": data_set, "command": command, "notes": notes, "extend": attach}
     if args.store is not None:
         reuse_store(records, args.store, args.dest, options, **common)
     else:
@@ -137,7 +137,7 @@ def _rows_of_recordings(records: pa.Table, ids: pd.Index, folder: Path, reused: 
     if not several.any() or reused or records["record_id"].to_pylist() != ids.tolist():
         return rows
     packed = packed_rows(ids.tolist(), folder / REJECTED_FILE)
-    return np.array([packed.get(ids[row], row) for row in rows])
+    return np.array([packed.get(ids[int(row)], row) for row in rows])
 
 
 def class_texts(source: str, kind: str, names: Sequence[str]) -> dict[str, list[str]]:
@@ -157,7 +157,8 @@ def _check_label_set(dest: Path, labels: LabelTable) -> None:
     if not (dest / LABELS_FILE).is_file():
         return
     description = read_object(dest / LABELS_FILE)
-    names = description.get("names") if isinstance(description.get("names"), list) else []
+    stored = description.get("names")
+    names = stored if isinstance(stored, list) else []
     if description.get("label_set") != labels.label_set or names != list(labels.names):
         raise DataError(
             f"{dest}: holds the labels of {description.get('label_set')} with {len(names)} classes; "

@@ -100,7 +100,7 @@ def read_header(root: Path, path: str) -> Header:
         rate, samples = rate_and_samples(os.path.join(root, path))
     except Rejected:
         rate, samples = 0.0, 0
-    comments = dict(match.groups() for match in map(_COMMENT.match, lines) if match)
+    comments = {match[1]: match[2] for match in map(_COMMENT.match, lines) if match}
     return Header(
         name,
         path,

@@ -51,10 +51,10 @@ def read_statements(path: Path) -> dict[str, dict[str, str]]:
     # The first column has no name in the file of PTB-XL.
     expected = f"{STATEMENTS_FILE} of PTB-XL: one row per statement, its code first"
     table = read_csv(path, STATEMENT_COLUMNS, expected, also=r"|Unnamed: 0|code|scp_code|statement")
-    codes = table.drop(columns=list(STATEMENT_COLUMNS))
-    if codes.shape[1] != 1:
+    others = table.drop(columns=list(STATEMENT_COLUMNS))
+    if others.shape[1] != 1:
         raise DataError(f"{path}: no column of codes; expected {expected}")
-    codes = codes.iloc[:, 0].tolist()
+    codes = others.iloc[:, 0].tolist()
     known = {task: {name.strip("_"): name for name in class_names(label_set_of(task))} for task in TASKS}
     statements: dict[str, dict[str, str]] = {task: {} for task in TASKS}
 

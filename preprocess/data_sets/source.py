@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, Union
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,10 @@ import pyarrow as pa
 
 from cmelt_plugin.data.text.reports import normal_statements
 from cmelt_plugin.errors import DataError
+
+# A column of a table to be made, one value a record.
+Texts = Union[Sequence[str], pd.Series]
+Numbers = Union[Sequence[float], pd.Series, np.ndarray]
 
 RECORDS_SCHEMA = pa.schema(
     [
@@ -112,15 +116,15 @@ def _lines(reports: Sequence[str | tuple[str, ...]]) -> list[str]:
 
 def records_table(
     *,
-    record_id: Sequence[str],
-    path: Sequence[str],
-    subject_id: Sequence[str],
-    report: Sequence[str | tuple[str, ...]] | None = None,
-    sex: Sequence[str] | None = None,
-    age: Sequence[float] | None = None,
-    time: Sequence[str] | None = None,
-    split: Sequence[str] | None = None,
-    source: Sequence[str] | None = None,
+    record_id: Texts,
+    path: Texts,
+    subject_id: Texts,
+    report: Texts | Sequence[str | tuple[str, ...]] | None = None,
+    sex: Texts | None = None,
+    age: Numbers | None = None,
+    time: Texts | None = None,
+    split: Texts | None = None,
+    source: Texts | None = None,
 ) -> pa.Table:
     """Table of :data:`RECORDS_SCHEMA`, one row per record in the order of the source; reports are normalised here.
 

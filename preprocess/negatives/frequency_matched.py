@@ -77,7 +77,7 @@ def sample_slots(probabilities: np.ndarray, k: int, rng: np.random.Generator) ->
     cumulative = np.cumsum(probabilities[:, order], axis=1, dtype=np.float64)
     cumulative *= k / cumulative[:, -1:]
     start = rng.random((rows, 1)) * (1 - 1e-6)
-    slots = np.diff(np.ceil(cumulative - start).astype(np.int32), axis=1, prepend=0)
+    slots: np.ndarray = np.diff(np.ceil(cumulative - start).astype(np.int32), axis=1, prepend=0)
     row, column = np.nonzero(slots)
     return order[np.repeat(column, slots[row, column])].reshape(rows, k)
 
@@ -113,7 +113,8 @@ class FrequencyMatched:
         shuffled = rng.permutation(n)
         self.order = shuffled[np.argsort(-self.frequency[shuffled], kind="stable")]
         self.reference = np.arange(n) if n <= pool else rng.choice(n, pool // 2, replace=False)
-        sizes, size = [], 1
+        sizes: list[int] = []
+        size = 1
         while sum(sizes) < n:
             sizes.append(min(size, n - sum(sizes)))
             size = min(4 * size, block)

@@ -6,7 +6,7 @@ A strategy offers ``blocks`` (row indices, every row once), ``draw(i)`` (negativ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Callable, Protocol
 
 import numpy as np
@@ -44,7 +44,7 @@ def find_negatives(
     strategy: Strategy,
     load: Callable[[int], np.ndarray | None] = lambda index: None,
     store: Callable[[int, np.ndarray], None] = lambda index, picks: None,
-    progress: Callable[[Sequence], Sequence] = lambda items: items,
+    progress: Callable[[Sequence[int]], Iterable[int]] = lambda items: items,
 ) -> np.ndarray:
     """Run a strategy over all its blocks.
 

@@ -91,5 +91,5 @@ def connected(scheduler: str) -> Iterator[Cluster]:
         raise DataError(
             f"{KILLED}; Dask gave up work that cost it several workers: {' '.join(str(error).split())[:300]}"
         ) from None
-    except (distributed.CancelledError, concurrent.futures.CancelledError, distributed.comm.CommClosedError):
+    except (distributed.CancelledError, concurrent.futures.CancelledError, distributed.comm.core.CommClosedError):
         raise DataError(LOST) from None

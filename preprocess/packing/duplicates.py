@@ -72,7 +72,7 @@ def packed_rows(ids: Sequence[str], rejected: Path) -> dict[str, int]:
     """
     series = pd.Series(ids)
     several = series[series.duplicated(keep=False)]
-    rows = {name: numbers.tolist() for name, numbers in several.groupby(several).groups.items()}
+    rows = {str(name): numbers.tolist() for name, numbers in several.groupby(several).groups.items()}
     before: dict[str, int] = dict.fromkeys(rows, 0)
     count: dict[str, int] = dict.fromkeys(rows, 0)
     written = {" ".join(name.split()): name for name in rows}

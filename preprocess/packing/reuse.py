@@ -204,7 +204,7 @@ def _match(
     wanted: Sequence[str], ids: pd.Index, store: Path, refused: dict[str, list[str]]
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
     """Numbers of the records that the store holds, their position in ``ids``, and why the others are left out."""
-    position = ids.get_indexer(list(wanted))
+    position = ids.get_indexer(pd.Index(list(wanted)))
     position[[record in refused for record in wanted]] = -1
     known = {**_known_reasons(store), **{record: f"implausible: {'; '.join(reasons)}" for record, reasons in refused.items()}}
     repeated = pd.Series(list(wanted)).duplicated().to_numpy()
@@ -213,7 +213,7 @@ def _match(
         if repeated[number]:
             rejected.append((int(number), "duplicate: an earlier record has the same id"))
         else:
-            rejected.append((int(number), known.get(wanted[number], f"store: not in {store}")))
+            rejected.append((int(number), known.get(wanted[int(number)], f"store: not in {store}")))
     kept = np.flatnonzero((position >= 0) & ~repeated)
     return kept, position[kept], rejected
 

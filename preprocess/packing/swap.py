@@ -10,10 +10,11 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
-from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE, MANIFEST_FILE, SWAP_FILE, WORK_FOLDER, read_checksums
+from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE, MANIFEST_FILE, SWAP_FILE, WORK_FOLDER, Entry, read_checksums
 from cmelt_plugin.data.directory.own_files import LABELS_FILE, PROMPTS_FILE, STORE_FILE, is_derived, is_part, own_files
-from cmelt_plugin.data.directory.replacing import Entry, entry_of, write_checksums
+from cmelt_plugin.data.directory.replacing import entry_of, write_checksums
 from cmelt_plugin.data.files import read_object, sync_folder, write_json
 from cmelt_plugin.errors import DataError
 from preprocess.packing.blocks import PLAN_FILE
@@ -86,7 +87,8 @@ def finish_swap(dest: Path) -> bool:
     if not (work / SWAP_FILE).is_file():
         return False
     journal = read_object(work / SWAP_FILE)
-    delete, move = journal.get("delete"), journal.get("move")
+    delete: Any = journal.get("delete")
+    move: Any = journal.get("move")
     for names in (delete, move):
         if not isinstance(names, list) or not all(isinstance(name, str) and Path(name).name == name for name in names):
             raise DataError(f"{work / SWAP_FILE}: damaged; move the finished files of {work} to {dest} by hand")

@@ -27,8 +27,8 @@ class Bumps:
     def of(cls, rows: list) -> Bumps:
         """From rows (wave, centre, plateau, before, after, vector)."""
         columns = list(zip(*rows))
-        times = [np.array(column, dtype=float) for column in columns[1:5]]
-        return cls(*times, np.array(columns[5], dtype=float), np.array(columns[0]))
+        centre, plateau, before, after, vector = (np.array(column, dtype=float) for column in columns[1:6])
+        return cls(centre, plateau, before, after, vector, np.array(columns[0]))
 
     def values(self, time: np.ndarray) -> np.ndarray:
         """``[..., K, len(time)]`` for centres ``[..., K]``; each component has height 1."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -100,11 +101,11 @@ def draw_findings(rng: np.random.Generator, chronic: frozenset, burden: float) -
     wanted = {code for code in CHRONIC if code in chronic and rng.random() < 0.92}
     wanted |= {code for code, share in {**EPISODIC, **MINOR}.items() if chance[code] < share * burden}
 
-    rhythm = next((code for code in ("PACED", "AFIB", "AFLT") if code in wanted), None)
+    rhythm: str | None = next((code for code in ("PACED", "AFIB", "AFLT") if code in wanted), None)
     if rhythm is None:
         draw = rng.random()
         rhythm = "TACHY" if draw < TACHY_SHARE else "BRADY" if draw < TACHY_SHARE + BRADY_SHARE else "SR"
-    present = {rhythm}
+    present: set[str] = {rhythm}
     for code in EXCLUDED_BY:
         if code in wanted and not present & EXCLUDED_BY[code]:
             present.add(code)
@@ -135,6 +136,6 @@ def _draw_rate(rng: np.random.Generator, rhythm: str, conduction: int, present: 
     return float(rng.uniform(59, 85))
 
 
-def _choose(rng: np.random.Generator, options: tuple):
+def _choose(rng: np.random.Generator, options: tuple) -> Any:
     shares = np.cumsum([share for _, share in options])
     return options[min(int(np.searchsorted(shares, rng.random())), len(options) - 1)][0]

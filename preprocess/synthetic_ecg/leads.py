@@ -32,7 +32,7 @@ ELECTRODES_TO_INDEPENDENT[2:, 3:] += np.eye(6)
 
 # Einthoven (III = II − I) and Goldberger (aVR = −(I + II)/2, aVL = I − II/2, aVF = II − I/2).
 INDEPENDENT_TO_TWELVE = np.zeros((12, 8))
-INDEPENDENT_TO_TWELVE[:6, :2] = [[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [-0.5, 1], [1, -0.5]]
+INDEPENDENT_TO_TWELVE[:6, :2] = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [-0.5, 1], [1, -0.5]])
 INDEPENDENT_TO_TWELVE[6:, 2:] = np.eye(6)
 
 

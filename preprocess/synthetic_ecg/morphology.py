@@ -89,7 +89,7 @@ def mean_axes(beats: Beats, subject: Subject) -> tuple:
     """Frontal axes of P (None without P), QRS and T in degrees, from the areas under the waves."""
     bumps = beats.normal
     weights = (bumps.before + bumps.after) / 2
-    axes = []
+    axes: list[float | None] = []
     for wave in (ATRIAL, QRS, T):
         chosen = bumps.wave == wave
         if not chosen.any():

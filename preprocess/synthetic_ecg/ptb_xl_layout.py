@@ -140,8 +140,8 @@ def write_ptb_xl_layout(dest: Path, n_records: int, seed: int = 1) -> None:
                 plan = plan_record(seed, index, draw_subject(seed, int(cohort.subject[index])))
                 row = _database_row(plan, cohort, index)
                 ecg = render(plan)[_TO_CANONICAL]
-                _write_record(folder / row["filename_hr"], ecg, 500)
-                _write_record(folder / row["filename_lr"], resample_poly(ecg, 1, 5, axis=1, padtype="line"), 100)
+                _write_record(folder / str(row["filename_hr"]), ecg, 500)
+                _write_record(folder / str(row["filename_lr"]), resample_poly(ecg, 1, 5, axis=1, padtype="line"), 100)
                 table.writerow(row)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def write_report(plan: Plan) -> list[str]:
     return _styled(rng, statements[:MAX_STATEMENTS])
 
 
-def _rhythm(rng: np.random.Generator, plan: Plan, say) -> tuple:
+def _rhythm(rng: np.random.Generator, plan: Plan, say: Callable[..., str]) -> tuple:
     """The first statement, and which other findings it already names."""
     findings = plan.findings
     key, words = findings.rhythm, {}
@@ -88,7 +89,7 @@ def _rhythm(rng: np.random.Generator, plan: Plan, say) -> tuple:
     elif key == "PACED" and plan.beats.pr_interval:
         key = "PACED_tracked"
     rhythm = say(key, **words)
-    merged = set()
+    merged: set[str] = set()
     if findings.rhythm in SINUS and "," not in rhythm:
         for code in ("PVC", "PAC", "AVB1"):
             if code in findings.labels and not merged and rng.random() < 0.90:

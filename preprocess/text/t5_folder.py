@@ -89,7 +89,7 @@ def _tokenizer_json(pieces: list[tuple[str, float]]) -> dict[str, Any]:
     vocab = [*pieces, *((token, 0.0) for token in reversed(extra))]
     ids = {token: index for index, (token, _) in enumerate(vocab)}
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    added = sorted(({"id": ids[token], "content": token, **flags} for token in special + extra), key=lambda t: t["id"])
+    added = [{"id": ids[token], "content": token, **flags} for token in sorted(special + extra, key=ids.__getitem__)]
     metaspace = {
         "type": "Metaspace",
         "replacement": "▁",

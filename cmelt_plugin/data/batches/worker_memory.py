@@ -18,4 +18,5 @@ def empty_batch(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     for length in shape:
         n_bytes *= length
     # As torch's own collate function does it; Tensor.share_memory_ would allocate and copy, too.
-    return tensor.set_(torch.UntypedStorage._new_shared(n_bytes), 0, tuple(shape))
+    # Its stub knows no call without strides.
+    return tensor.set_(torch.UntypedStorage._new_shared(n_bytes), 0, tuple(shape))  # type: ignore[call-overload]

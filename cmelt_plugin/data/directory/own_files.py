@@ -59,7 +59,7 @@ def target_of_temporary(name: str) -> str | None:
 
 def file_names(directory: str | os.PathLike) -> list[str]:
     """Names of the files of a folder that are not hidden, sorted; folders are left out, links to files are not."""
-    with os.scandir(directory) as entries:
+    with os.scandir(os.fspath(directory)) as entries:
         return sorted(e.name for e in entries if not e.name.startswith(".") and not e.is_dir())
 
 

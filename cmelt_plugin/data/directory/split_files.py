@@ -85,7 +85,7 @@ def read_places(path: Path, store: RecordStore, lines: int) -> tuple[np.ndarray,
     columns = [np.empty(lines, dtype=dtype) for dtype in types]
     start = 0
     try:
-        lines = pyarrow.csv.open_csv(
+        blocks = pyarrow.csv.open_csv(
             path,
             read_options=pyarrow.csv.ReadOptions(
                 skip_rows=1, column_names=["place", "n_samples"], block_size=BLOCK_BYTES, use_threads=False
@@ -95,7 +95,7 @@ def read_places(path: Path, store: RecordStore, lines: int) -> tuple[np.ndarray,
                 column_types={"place": pa.string(), "n_samples": pa.int32()}, null_values=[], strings_can_be_null=False
             ),
         )
-        for block in lines:
+        for block in blocks:
             pieces = pc.list_flatten(pc.split_pattern(block.column(0), ":"))
             if len(pieces) != 2 * len(block):
                 _explain(path, store)

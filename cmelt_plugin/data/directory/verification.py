@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,12 @@ def check_directory(directory: Path, progress: Any = None) -> Findings:
         progress: an open progress bar of bytes, such as tqdm's; None: silent.
     """
     result = Findings()
-    if result.attempt(directory, lambda: check_whole(directory) or True) is None:
+
+    def is_whole() -> bool:
+        check_whole(directory)
+        return True
+
+    if not result.attempt(directory, is_whole):
         return result
     listed = result.attempt(directory / CHECKSUMS_FILE, lambda: read_checksums(directory))
     stores = {os.path.realpath(directory): directory}
@@ -213,21 +219,21 @@ def _open_everything(directory: Path, result: Findings) -> None:
     if (directory / REPORTS_FILE).is_file():
         result.attempt(directory / REPORTS_FILE, lambda: read_reports(directory))
     for split in available_splits(directory):
-        manifest = result.attempt(directory / f"{split}.tsv", lambda split=split: Manifest.open(directory, split))
+        manifest = result.attempt(directory / f"{split}.tsv", partial(Manifest.open, directory, split))
         if manifest is None:
             continue
         result.attempt(directory / f"{split}.meta.parquet", manifest.meta)
         result.attempt(directory / f"{split}.meta.parquet", manifest.report_ids)
         result.attempt(directory / f"{split}.labels.npy", manifest.labels)
         if (directory / f"{split}.n3s.npy").is_file() or (directory / f"{split}.n3s.json").is_file():
-            result.attempt(directory / f"{split}.n3s.npy", lambda split=split: NegativeTable.load(directory, split))
-        if not result.attempt(directory / MANIFEST_FILE, lambda root=manifest.store_root: check_store_tie(directory, root)):
+            result.attempt(directory / f"{split}.n3s.npy", partial(NegativeTable.load, directory, split))
+        if not result.attempt(directory / MANIFEST_FILE, partial(check_store_tie, directory, manifest.store_root)):
             line = f"{manifest.store_root / STORE_FILE}: {directory} does not note which recordings it was made over"
             if line not in result.unchecked and directory / MANIFEST_FILE not in result.faulty:
                 result.unchecked.append(line)
     for kind, source in (("reports", REPORTS_FILE), ("prompts", PROMPTS_FILE)):
         for path in sorted(directory.glob(f"{kind}.*.npz")):
-            result.attempt(path, lambda path=path, source=source: _open_tokens(path, directory / source))
+            result.attempt(path, partial(_open_tokens, path, directory / source))
 
 
 def _open_tokens(path: Path, source: Path) -> None:

@@ -159,7 +159,8 @@ def _variable(file: MatFile, variable: str, name: str) -> np.ndarray:
     if value is None:
         raise Rejected("variable", f"{name}: no variable {variable}; it has {_listed(arrays)}")
     if not isinstance(value, np.ndarray):
-        kind = value.kind if isinstance(value, Unsupported) else {str: "text", dict: "a struct"}[type(value)]
+        words: dict[type, str] = {str: "text", dict: "a struct"}
+        kind = value.kind if isinstance(value, Unsupported) else words[type(value)]
         raise Rejected("unreadable", f"{name}: {variable} holds {kind}, not numbers")
     return value
 

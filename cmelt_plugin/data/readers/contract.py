@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import errno
 import functools
+import io
 import math
 import os
 import re
@@ -23,7 +24,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
-from typing import Any, BinaryIO, Callable, NamedTuple, TypeVar
+from typing import IO, Any, Callable, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -171,7 +172,7 @@ def takes_reading(function: Function) -> Function:
     return function
 
 
-def with_reading(read: Callable[[str], Recording], reading: Reading) -> Callable[[str], Recording]:
+def with_reading(read: Callable[..., Recording], reading: Reading) -> Callable[[str], Recording]:
     """``read`` with its ``reading`` filled in, where it has one; other readers read all of a recording."""
     return functools.partial(read, reading=reading) if getattr(read, "takes_reading", False) else read
 
@@ -190,7 +191,7 @@ def check_file(path: str | os.PathLike) -> os.stat_result:
     return status
 
 
-def open_file(path: str | os.PathLike) -> tuple[BinaryIO, int]:
+def open_file(path: str | os.PathLike) -> tuple[io.FileIO, int]:
     """Open a regular file for reading; returns it and its size in bytes.
 
     Raises:
@@ -216,7 +217,7 @@ def read_file(path: str | os.PathLike, largest: int) -> bytes:
         return handle.read(size + 1)[: largest + 1]
 
 
-def read_exactly(handle: BinaryIO, offset: int, count: int) -> bytes:
+def read_exactly(handle: IO[bytes], offset: int, count: int) -> bytes:
     """``count`` bytes from ``offset`` on.
 
     Raises:

@@ -14,7 +14,8 @@ def walk(root: str | os.PathLike) -> Iterator[tuple[str, list[os.DirEntry]]]:
     a circle end. Folders that may not be read are passed over, as ``os.walk`` does.
     """
     seen: set[tuple[int, int]] = set()
-    own, linked = [os.path.normpath(os.fspath(root))], []
+    own = [os.path.normpath(os.fspath(root))]
+    linked: list[str] = []
     while own or linked:
         folder = own.pop() if own else linked.pop(0)  # links last: by then the folders they lead to may be known
         try:

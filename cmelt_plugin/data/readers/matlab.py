@@ -100,11 +100,12 @@ class MatFile:
                 raise ValueError(f"an element of type {kind} where a matrix should be")
             if size > LARGEST_ARRAY:
                 raise Rejected("large", f"{file_name(self.path)}: {name} has {size:,} bytes")
-            data = _unpacked(data, size + 8)[8:]
+            return _read_5(_unpacked(data, size + 8)[8:], self.order, 0)[1]
         return _read_5(memoryview(data), self.order, 0)[1]
 
     def _list_4(self) -> list[Variable]:
-        variables, offset = [], 0
+        variables: list[Variable] = []
+        offset = 0
         while offset < self.size and len(variables) < MOST_VARIABLES:
             head = read_exactly(self.handle, offset, 20)
             kind, rows, columns, imaginary, letters = struct.unpack(f"{self.order}5i", head)
@@ -121,7 +122,8 @@ class MatFile:
         return variables
 
     def _list_5(self) -> list[Variable]:
-        variables, offset = [], 128
+        variables: list[Variable] = []
+        offset = 128
         while offset + 8 <= self.size and len(variables) < MOST_VARIABLES:
             kind, size = _tag(read_exactly(self.handle, offset, 8), 0, self.order)
             if offset + 8 + size > self.size:

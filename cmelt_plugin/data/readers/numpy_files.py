@@ -9,7 +9,7 @@ import math
 import os
 import re
 import zipfile
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def open_npy(path: str | os.PathLike) -> np.ndarray:
         raise ValueError(f"{size:,} bytes where the header announces {announced.begin + announced.size:,}")
     if announced.size == 0:
         return np.zeros(announced.shape, announced.dtype)
-    order = "F" if announced.fortran else "C"
+    order: Literal["F", "C"] = "F" if announced.fortran else "C"
     return np.memmap(path, announced.dtype, "r", announced.begin, announced.shape, order)
 
 

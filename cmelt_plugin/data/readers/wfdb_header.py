@@ -120,7 +120,7 @@ def parse_header(lines: list[str], name: str) -> Header:
     if len(rest) != count:
         raise Rejected("header", f"{name} announces {count} signals and describes {len(rest)}")
     signals = tuple([_signal(line, number, name) for number, line in enumerate(rest, start=1)])
-    notes = () if all([signal.unit for signal in signals]) else (NO_UNIT,)
+    notes: tuple[str, ...] = () if all([signal.unit for signal in signals]) else (NO_UNIT,)
     if samples is None:
         notes += (NO_LENGTH,)
     return Header(rate, samples, signals, (), notes)

@@ -163,6 +163,7 @@ def _verify(path: str, groups: Sequence[Group], windows: Sequence[Window], accep
     """
     notes: tuple[str, ...] = ()
     for group, window in zip(groups, windows):
+        assert window.sums is not None and window.first is not None
         sums, firsts = window.sums.tolist(), window.first.tolist()
         column = 0
         for signal in group.signals:

@@ -37,6 +37,8 @@ class MappedArray:
         ValueError: the file ends before the array does, or the array would hold Python objects.
     """
 
+    _version: tuple[int, int] | None  # size and time of the file as it was opened
+
     def __init__(self, path: str | os.PathLike, dtype: np.dtype, shape: tuple[int, ...], offset: int) -> None:
         self._location = (os.path.abspath(path), np.dtype(dtype), tuple(shape), offset)
         self._open()
@@ -147,6 +149,7 @@ def map_npz(path: str | os.PathLike, name: str) -> MappedArray | None:
         if member.compress_type != zipfile.ZIP_STORED:
             return None
         with archive.open(member):  # reads and checks what stands before the member's bytes
+            assert archive.fp is not None  # it is open
             begin = archive.fp.tell()
     with open(path, "rb") as handle:
         handle.seek(begin)

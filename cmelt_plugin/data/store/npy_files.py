@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Collection
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Header(NamedTuple):
         return size
 
 
-def read_header(handle: BinaryIO) -> Header:
+def read_header(handle: IO[bytes]) -> Header:
     """Read the header of format 1.0 to 3.0 at the handle's place.
 
     Raises:

@@ -11,7 +11,7 @@ import numpy as np
 try:
     import resource
 except ImportError:  # not a Unix system
-    resource = None
+    resource = None  # type: ignore[assignment]  # a module elsewhere
 
 FEWEST, MOST, UNKNOWN_LIMIT = 16, 4096, 1024
 QUIET_READS = 4

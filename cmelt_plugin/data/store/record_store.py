@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ class RecordStore:
         for shard, row in zip(shards, rows):
             yield by_number[shard].rows[row]
 
-    def check(self, shards: Sequence[int]) -> None:
+    def check(self, shards: Iterable[int]) -> None:
         """Raise DataError when one of these shards is missing or is not as long as it should be."""
         for shard in shards:
             self._check(int(shard))

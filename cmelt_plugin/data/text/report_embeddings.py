@@ -94,7 +94,12 @@ def load_report_embeddings(directory: str | os.PathLike, tokens: TokenTable, enc
     except ValueError as error:
         raise DataError(f"{path}: damaged ({error}); {again}") from None
     shape = None if vectors is None else list(vectors.array.shape)
-    if vectors is None or vectors.array.dtype != np.float32 or shape != info.get("shape") or shape[0] != len(tokens):
+    if (
+        vectors is None
+        or vectors.array.dtype != np.float32
+        or shape != info.get("shape")
+        or vectors.array.shape[0] != len(tokens)
+    ):
         raise DataError(f"{path}: holds {shape} where there are {len(tokens)} reports; {again}")
     if fingerprint(path) != info.get("vectors"):
         raise DataError(f"{path}: not the vectors that {path.with_suffix('.json').name} describes; {again}")

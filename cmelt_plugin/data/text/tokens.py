@@ -176,7 +176,7 @@ class TokenTable:
     def save(self, path: str | os.PathLike) -> None:
         """Write the table to ``path`` (``.npz``), atomically."""
         info = np.frombuffer(json.dumps(self.info, ensure_ascii=False).encode("utf-8"), dtype=np.uint8)
-        arrays = {"ids": self.ids, "offsets": self.offsets, "info": info}
+        arrays: dict[str, Any] = {"ids": self.ids, "offsets": self.offsets, "info": info}
         if self.class_index is not None:
             arrays["class_index"] = self.class_index
         if self.statements is not None:
@@ -214,7 +214,9 @@ class TokenTable:
             if not isinstance(info, dict):
                 raise ValueError("its description is not an object")
             spans = StatementTable.of_arrays(arrays)
-            table = cls(ids if mapped else arrays["ids"], arrays["offsets"], info, arrays.get("class_index"), spans)
+            table = cls(
+                ids if mapped and ids is not None else arrays["ids"], arrays["offsets"], info, arrays.get("class_index"), spans
+            )
         except FileNotFoundError:
             raise DataError(f"{path}: no such file; {rerun}") from None
         except DataError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,6 +68,7 @@ def record_batches(
     device = torch.device(device)
     on_gpu = device.type == "cuda"
     batches = RecordBatches(manifest, batch_size, digital=on_gpu, pinned=on_gpu and not workers)
+    source: Iterator[Any]
     if workers:
         source = iter(DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=on_gpu))
     else:

@@ -67,8 +67,9 @@ class EmbeddingCache:
         if path.is_file():
             return _read(path, info, n)
         columns = compute()
+        arrays: dict[str, Any] = {INFO: np.frombuffer(info.encode(), dtype=np.uint8), **columns}
         with atomic_path(path) as temporary:
-            np.savez(temporary, **{INFO: np.frombuffer(info.encode(), dtype=np.uint8)}, **columns)
+            np.savez(temporary, **arrays)
         return columns
 
 

@@ -181,7 +181,9 @@ def ratio_interval(above: np.ndarray, below: np.ndarray, group: np.ndarray, n: i
     return percentile_interval(np.divide(drawn[:, 0], drawn[:, 1], out=np.full(len(drawn), np.nan), where=drawn[:, 1] != 0))
 
 
-def _add_interval(intervals: dict, name: str, above: np.ndarray, below: np.ndarray, group: np.ndarray, n: int, seed: int):
+def _add_interval(
+    intervals: dict, name: str, above: np.ndarray, below: np.ndarray, group: np.ndarray, n: int, seed: int
+) -> None:
     pair = ratio_interval(above, below, group, n, seed) if n else None
     if pair is not None:
         intervals[name] = pair

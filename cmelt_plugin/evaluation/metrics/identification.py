@@ -57,7 +57,7 @@ def own_ranks(gallery: np.ndarray, probe: np.ndarray, chunk: int = 1024) -> np.n
     return ranks
 
 
-def gallery_and_probe(subjects: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def gallery_and_probe(subjects: Sequence[str] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Row of the first and of the second record of every subject with at least two, int64 ``[P]`` each.
 
     Subjects come in the order of their first records; an empty subject id stands for an unknown one, who takes no part.

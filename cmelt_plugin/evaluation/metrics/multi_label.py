@@ -7,7 +7,7 @@ of the means and named, never counted as 0 or 0.5. Thresholds are given, never c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -207,7 +207,7 @@ def decision_metrics(labels: np.ndarray, decisions: np.ndarray, decided: np.ndar
     return _mean(~wrong[known]), _mean(~wrong[some].any(axis=1))
 
 
-def check_shapes(labels: np.ndarray, scores: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def check_shapes(labels: np.ndarray, scores: np.ndarray, names: Sized) -> tuple[np.ndarray, np.ndarray]:
     """Labels and scores as float64 ``[N, C]``; ValueError where they do not fit or a score is not finite."""
     labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     if labels.ndim != 2 or labels.shape != scores.shape or labels.shape[1:] != (len(names),):

@@ -37,6 +37,7 @@ class Classifier(CosineSimilarity, nn.Module):
         signal: the ECGs the encoder was trained on.
     """
 
+    outputs: Tensor
     ecg_feature_extractor = ConvStack  # a host puts its own in this place
 
     def __init__(self, cfg: Any):
@@ -175,7 +176,16 @@ class Classifier(CosineSimilarity, nn.Module):
         for parameter in self.head.parameters():
             set_depth(parameter, 0)
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs):
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
         found = state_dict.get(f"{prefix}outputs")
         if found is not None and not torch.equal(found.cpu(), self.outputs.cpu()):
             error_msgs.append(

@@ -48,6 +48,7 @@ class CMELTSplitInputs(SplitInputs):
     ):
         super().__init__(pairs)
         self.options, self.n_ecg_tokens, self.negatives = options, n_ecg_tokens, negatives
+        assert pairs.tokens is not None
         info = pairs.tokens.info
         self.mask_words = WordMasker(options.mlm_probability, info["mask_id"], info["vocab_size"], info["special_ids"])
 
@@ -59,6 +60,7 @@ class CMELTSplitInputs(SplitInputs):
 
     def add(self, batch: dict[str, Any], records: Records) -> None:
         own, generators, n_rows = records.report_ids, records.generators, len(records.rows)
+        assert own is not None
         # Fixed-size draws come first, so that no record's numbers depend on its neighbours' texts.
         fixed = np.stack([generator.random(2 + len(LEADS)) for generator in generators])
         swap_key, negative_key, lead_keys = fixed[:, 0], fixed[:, 1], fixed[:, 2:]
@@ -96,6 +98,7 @@ class CMELTInputs(Inputs):
     """See :class:`CMELTSplitInputs`."""
 
     Options = CMELTInputOptions
+    options: CMELTInputOptions
     text_fillers = {**Inputs.text_fillers, "mlm_mask": False}
 
     def __init__(self, options: CMELTInputOptions, model: Any):
@@ -107,6 +110,7 @@ class CMELTInputs(Inputs):
     def open(self, pairs: Pairs) -> CMELTSplitInputs:
         manifest = pairs.manifest
         negatives: Union[NegativeTable, RandomNegatives]
+        assert pairs.report_ids is not None
         if self.options.negatives == "n3s":
             negatives = NegativeTable.load(manifest.directory, manifest.split)
         elif (pairs.report_ids == pairs.report_ids[:1]).all():

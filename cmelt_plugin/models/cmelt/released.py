@@ -161,10 +161,10 @@ def convert(weights: dict[str, Tensor], lead_order: Sequence[str] = LEADS) -> di
         if stem:
             prefix = stem.replace("mim_head.decoder.resblocks", "mem_head.decoder.layers") + ".self_attn"
             state.update({f"{prefix}.{part}_proj.{kind}": block for part, block in zip("qkv", tensor.chunk(3))})
-        elif our_name(name) is None:
+        elif (renamed := our_name(name)) is None:
             unknown.append(name)
         else:
-            state[our_name(name)] = tensor
+            state[renamed] = tensor
     if unknown:
         raise DataError(f"weights this plugin does not know: {', '.join(unknown)}")
     state["log_logit_scale"], state["logit_bias"] = torch.tensor(0.0), torch.tensor(0.0)

@@ -50,6 +50,7 @@ class MERLSplitInputs(SplitInputs):
         if self.vectors is None:
             super().add(batch, records)
         else:
+            assert records.report_ids is not None
             batch["net_input"]["text_features"] = torch.from_numpy(self.vectors.rows(records.report_ids))
 
 
@@ -57,6 +58,7 @@ class MERLInputs(Inputs):
     """See :class:`MERLSplitInputs`."""
 
     Options = MERLInputOptions
+    options: MERLInputOptions
 
     def __init__(self, options: MERLInputOptions, model: Any):
         """
@@ -83,6 +85,7 @@ class MERLInputs(Inputs):
         if self.encoder is None or not pairs.train:  # validation encodes reports for its retrieval anyway
             return MERLSplitInputs(pairs, self.options)
         directory, tokens = pairs.manifest.directory, pairs.tokens
+        assert tokens is not None
         self.encoder.check()
         try:
             vectors = load_report_embeddings(directory, tokens, self.encoder.fingerprint, pairs.max_text_tokens)

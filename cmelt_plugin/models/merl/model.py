@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ LARGEST_LOGIT_SCALE = 100.0  # Radford et al. 2021, §2.5
 class MERL(CosineSimilarity, nn.Module):
     """The whole pre-training model. Build it with :meth:`build_model`."""
 
+    log_logit_scale: Tensor
+    log_uma_scale: Tensor
     pools = ("mean",)
 
     def __init__(self, cfg: MERLConfig, text_encoder: TextEncoder, n_leads: int = len(LEADS)):
@@ -154,7 +156,7 @@ class MERL(CosineSimilarity, nn.Module):
 
     def embed_text_features(self, features: Tensor) -> Embedding:
         """:meth:`text_features` ``[B, W]`` → ``[B, E]`` float32, unit norm."""
-        return Embedding(unit(self.text_projection(features.to(self.text_projection[0].weight.dtype))))
+        return Embedding(unit(self.text_projection(features.to(cast(nn.Linear, self.text_projection[0]).weight.dtype))))
 
     def forward(
         self,

@@ -110,10 +110,10 @@ def convert(weights: dict[str, Tensor], lead_order: Sequence[str] = LEAD_ORDER) 
             _split(state, "ecg_tower.pool.attention", kind, tensor)
         elif block is not None and block[2].startswith("attn.fn.to_qkv."):
             _split(state, f"ecg_tower.encoder.layers.{block[1]}.self_attn", block[2].rpartition(".")[2], tensor)
-        elif our_name(name) is None:
+        elif (renamed := our_name(name)) is None:
             unknown.append(name)
         else:
-            state[our_name(name)] = tensor
+            state[renamed] = tensor
     if unknown:
         raise DataError(f"weights this plugin does not know: {', '.join(sorted(unknown))}")
     for name in FIRST_CONVOLUTIONS:

@@ -67,7 +67,7 @@ def resolved_sizes(cfg: Any) -> dict[str, int]:
     }
 
 
-def states(encoder: ResNet1d, ecg: Tensor, n_samples: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def states(encoder: nn.Module, ecg: Tensor, n_samples: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Features of a ResNet as states ``[B, N, D]``, and which are padding ``[B, N]`` (None: none is)."""
     features, n_steps = encoder(ecg, n_samples)
     if n_steps is None:
