@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.base import CosineSimilarity, Embedding, group_means
+from cmelt_plugin.models.base import COSINE, CosineSimilarity, Embedding, group_means
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.cmelt.fusion import Fusion
 from cmelt_plugin.models.cmelt.heads import ETMHead, MEMHead, MLMHead
@@ -44,7 +44,6 @@ logger = logging.getLogger(__name__)
 OBJECTIVES = ("mlm", "mem", "etm", "siglep")
 N_SAMPLES = 5000  # 10 s at 500 Hz
 ENCODER = "ecg_encoder."  # with which the names of its weights begin
-COSINE = "cosine"
 SCORES = (COSINE, "product")
 
 
@@ -57,9 +56,8 @@ class CMELT(CosineSimilarity, nn.Module):
 
     def __init__(self, cfg: CMELTConfig, text_encoder: TextEncoder, n_leads: int = len(LEADS)):
         super().__init__()
-        if cfg.score not in SCORES:
-            raise DataError(f"model.score must be one of {', '.join(SCORES)}, not {cfg.score!r}")
         self.cfg = cfg
+        self.choose_score(cfg.score)
         self.n_leads = n_leads
         self.ecg_encoder = self.build_encoder(cfg, self.ecg_feature_extractor, n_leads)
         self.text_encoder = text_encoder
@@ -168,6 +166,12 @@ class CMELT(CosineSimilarity, nn.Module):
     @property
     def logit_scale(self) -> Tensor:
         return self.log_logit_scale.float().exp()
+
+    def choose_score(self, score: str) -> None:
+        """Compare ECG and text by their cosine or by the product of raw embeddings, whatever training compares."""
+        if score not in SCORES:
+            raise DataError(f"model.score must be one of {', '.join(SCORES)}, not {score!r}")
+        self.cfg.score = score
 
     def layers(self) -> list[nn.Module]:
         """Transformer layers of the ECG encoder, from input to output."""
