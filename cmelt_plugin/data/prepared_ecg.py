@@ -90,7 +90,7 @@ def prepare_ecg(
         reading = Reading(Crop(contract.seconds, crop), accept_wrong_checksums)
         recordings, shape = (_read(path, reading) for path in paths), (len(paths),) if paths is signal else ()
         origins = [f"{os.fspath(path)}: " for path in paths]
-    ecg = torch.zeros(len(origins), len(contract.leads), contract.n_samples)
+    ecg = np.zeros((len(origins), len(contract.leads), contract.n_samples), dtype=np.float32)
     n_samples = torch.zeros(len(origins), dtype=torch.int64)
     doubts = []
     for number, (recording, origin) in enumerate(zip(recordings, origins)):
@@ -99,9 +99,9 @@ def prepare_ecg(
         except Rejected as error:
             raise DataError(f"{origin}{error}") from None
         n_samples[number] = real.shape[1]
-        ecg[number, :, : real.shape[1]] = torch.from_numpy(np.clip(real, -MAX_MV, MAX_MV))
+        np.clip(real, -MAX_MV, MAX_MV, out=ecg[number, :, : real.shape[1]], casting="same_kind")
         doubts.append(reasons)
-    return PreparedECG(ecg, n_samples, shape, tuple(doubts))
+    return PreparedECG(torch.from_numpy(ecg), n_samples, shape, tuple(doubts))
 
 
 def _paths(signal: Any) -> Sequence[str | os.PathLike] | None:
@@ -156,7 +156,8 @@ def _prepare(
         Rejected: it cannot be used.
     """
     calibrated = calibrate(recording, crop, MIN_SECONDS, required)
-    low, high = np.percentile(calibrated.ecg[calibrated.given], [5, 95])
+    signal = calibrated.ecg if calibrated.given.all() else calibrated.ecg[calibrated.given]
+    low, high = np.percentile(signal, [5, 95])
     with np.errstate(over="ignore"):
         spread = float(high - low)
     if spread > 2 * MAX_MV:

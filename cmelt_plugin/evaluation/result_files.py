@@ -1,6 +1,6 @@
 """What an evaluation leaves on disk: ``result.json`` and, for curves and intervals, ``scores.npz``.
 
-Every evaluation command writes one folder per result, and the report page reads any number of them. A result says what
+Every evaluation command writes one folder per result, and the results page reads any number of them. A result says what
 was evaluated (checkpoint, manifest, split, sizes), how (settings) and what came out, so that a table can be made from
 folders alone.
 """

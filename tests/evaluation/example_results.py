@@ -1,4 +1,4 @@
-"""Result folders that tests of tables and report pages share."""
+"""Result folders that tests of tables and pages share."""
 
 from __future__ import annotations
 

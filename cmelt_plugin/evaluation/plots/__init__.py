@@ -1,1 +1,1 @@
-"""Figures: plain functions from arrays to matplotlib figures, one kind a file."""
+"""Pictures: plain functions from arrays to matplotlib figures, one kind a file."""

@@ -30,7 +30,7 @@ def label_confusion(labels: np.ndarray, decisions: np.ndarray) -> np.ndarray:
 
 
 def confusion_figure(matrix: np.ndarray, names: Sequence[str], title: str, x_label: str = "the model says") -> Any:
-    """Matrix of :func:`label_confusion`; figures are written into the cells of small ones."""
+    """Matrix of :func:`label_confusion`; numbers are written into the cells of small ones."""
     n = len(names)
     if matrix.shape != (n, n):
         raise ValueError(f"matrix {matrix.shape} for {n} classes")

@@ -13,13 +13,13 @@ Curve = tuple[np.ndarray, np.ndarray]  # updates [n], values [n]
 
 
 def training_curve(training: Curve, validation: Curve | None, title: str, unit: str, bar: float | None = None) -> Any:
-    """One figure in training (every log interval) and on the validation split (every few epochs).
+    """One metric in training (every log interval) and on the validation split (every few epochs).
 
     Args:
         training, validation: updates and values.
         title: above the axes.
         unit: label of the vertical axis, unit included.
-        bar: horizontal line the figure should reach.
+        bar: horizontal line the metric should reach.
     """
     figure = new_figure(4.4, 2.9)
     axes = figure.add_subplot()
@@ -34,7 +34,7 @@ def training_curve(training: Curve, validation: Curve | None, title: str, unit: 
 
 
 def overlaid_curves(curves: dict[str, Curve], title: str, unit: str, logarithmic: bool = False) -> Any:
-    """Several figures of one kind in the same axes."""
+    """Several metrics of one kind in the same axes."""
     figure = new_figure(4.4, 2.9)
     axes = figure.add_subplot()
     styles: Sequence[str] = ("-", "--", "-.", ":")

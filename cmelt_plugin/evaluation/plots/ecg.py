@@ -127,7 +127,7 @@ def _legend(axes: Any, masked: bool, reconstructed: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    entries = [Line2D([], [], color=INK, linewidth=1, label="recorded")]
+    entries: list[Any] = [Line2D([], [], color=INK, linewidth=1, label="recorded")]
     if masked:
         entries.append(Patch(color=SHADE, alpha=0.5, label="hidden from the model"))
     if reconstructed:

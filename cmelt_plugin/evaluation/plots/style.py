@@ -16,7 +16,7 @@ PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, BLACK, YELLOW)
 
 LONGEST_NAME = 60  # characters
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "text.parse_math": False,  # names of classes and records may hold dollars
     "font.family": "sans-serif",
     "font.size": 10,

@@ -1,4 +1,4 @@
-"""Where the records of each class lie among the embeddings (paper Figure 3)."""
+"""Where the records of each class lie among the embeddings (C-MELT paper, Figure 3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from cmelt_plugin.evaluation.plots.style import PALETTE, new_figure, plain, plain_names
 
-MIN_RECORDS = 50  # paper Figure 3 leaves smaller classes out
+MIN_RECORDS = 50  # that figure leaves smaller classes out
 _MARKERS = "osD^v"
 
 
@@ -39,7 +39,7 @@ def project(
     max_records: int = 5000,
     seed: int = 0,
 ) -> Projection:
-    """t-SNE of the embeddings of records with exactly one label, as in paper Figure 3.
+    """t-SNE of the embeddings of records with exactly one label, as in that figure.
 
     Args:
         embeddings: ``[N, D]``.
@@ -70,7 +70,7 @@ def project(
     tsne = TSNE(n_components=2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed)
     points = tsne.fit_transform(np.asarray(embeddings, dtype=np.float32)[rows])
     left_out = {names[c]: int(counts[c]) for c in range(len(names)) if 0 < counts[c] < min_records}
-    return Projection(points, group, [names[c] for c in shown], left_out, len(present) - len(single))
+    return Projection(points, group, [names[int(c)] for c in shown], left_out, len(present) - len(single))
 
 
 def tsne_figure(projection: Projection, title: str) -> Any:

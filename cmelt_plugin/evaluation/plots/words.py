@@ -1,4 +1,4 @@
-"""What the reports of a manifest say most often (paper Figure 5, as bars, which can be read off)."""
+"""What the reports of a manifest say most often (C-MELT paper, Figure 5, as bars, which can be read off)."""
 
 from __future__ import annotations
 

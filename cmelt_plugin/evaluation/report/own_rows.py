@@ -110,10 +110,10 @@ def extend(table: Table, results: Sequence[StoredResult]) -> ExtendedTable:
                 cells = own.setdefault(row_name(result), {})
                 if index not in cells or result.split == "test" or cells[index].split != "test":
                     cells[index] = result
+    columns = range(len(table.columns))
     for method, measured in own.items():
-        columns = range(len(table.columns))
-        cells = [_cell(measured[index], table.metric) if index in measured else Cell(None) for index in columns]
-        rows.append(ExtendedRow(method, _with_means(table.columns, cells), True))
+        values = [_cell(measured[index], table.metric) if index in measured else Cell(None) for index in columns]
+        rows.append(ExtendedRow(method, _with_means(table.columns, values), True))
     return ExtendedTable(table, rows)
 
 

@@ -26,7 +26,7 @@ def with_curves(results: Sequence[StoredResult]) -> list[StoredResult]:
         if result.kind not in WITH_CLASSES:
             continue
         others = {key: value for key, value in result.settings.items() if key not in ("fraction", "n_train")}
-        key = (str(stored.folder),)
+        key: tuple[str, ...] = (str(stored.folder),)
         if result.kind == "linear_probe":
             key = (result.model, result.data_set, result.label_set, result.split, repr(sorted(others.items())))
         other = chosen.get(key)
@@ -54,7 +54,7 @@ def classes_section(stored: StoredResult) -> Section | None:
         text += f" Classes with fewer than {FEW_POSITIVES} positive records, whose areas say little: {', '.join(few)}."
     if result.excluded:
         text += f" Left out for want of positive or negative records: {', '.join(result.excluded)}."
-    blocks = [Paragraph(text), *(Paragraph(note) for note in result.notes)]
+    blocks: list[Block] = [Paragraph(text), *(Paragraph(note) for note in result.notes)]
     figures = [Picture(interval_figure(areas, intervals, positives, macro, "AUC per class"), "area per class, 95 % interval")]
     groups = np.array_split(np.array(best_first), max(-(-len(best_first) // MAX_CURVES), 1))
     for group in groups:
@@ -78,7 +78,7 @@ def confusion_blocks(result: Result, scores: Scores) -> list[Block]:
     known = np.flatnonzero(np.isfinite(thresholds))
     if len(known) < 2:
         return []
-    names = [scores.names[index] for index in known]
+    names = [scores.names[int(index)] for index in known]
     labels = scores.labels[:, known]
     decisions = scores.scores[:, known] >= thresholds[known]
     ours = confusion_figure(label_confusion(labels, decisions), names, "Confusion")

@@ -22,7 +22,7 @@ def words_section(manifest: Path) -> Section | None:
     n_records = int(counts.sum())
     order = np.argsort(-counts, kind="stable")[:TOP]
     whole = [(texts[index], int(counts[index])) for index in order]
-    words = sorted(word_counts(texts, counts).items(), key=lambda entry: (-entry[1], entry[0]))[:TOP]
+    words = sorted(word_counts(texts, counts.tolist()).items(), key=lambda entry: (-entry[1], entry[0]))[:TOP]
     pictures = [
         Picture(frequency_figure(words, n_records, f"The {len(words)} most frequent words"), "word frequencies"),
         Picture(frequency_figure(whole, n_records, f"The {len(whole)} most frequent reports"), "report frequencies"),

@@ -34,7 +34,7 @@ def tsne_section(stored: StoredResult, min_records: int = MIN_RECORDS) -> Sectio
         return Section(title, [Paragraph(f"Too few records for t-SNE: {error}.")])
     text = (
         f"t-SNE of the embeddings of {len(shown.points)} records with exactly one label, classes of at least {min_records} "
-        f"such records, as in the paper's Figure 3; {shown.several} records with no or several labels are left out"
+        f"such records, as in Figure 3 of the C-MELT paper; {shown.several} records with no or several labels are left out"
     )
     if shown.left_out:
         text += "; smaller classes: " + ", ".join(f"{name} ({count})" for name, count in shown.left_out.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cmelt_plugin.evaluation.report.blocks import Paragraph, Section, Table
+from cmelt_plugin.evaluation.report.blocks import Block, Paragraph, Section, Table
 from cmelt_plugin.evaluation.report.own_rows import ExtendedTable
 from cmelt_plugin.evaluation.tables import DASH
 
@@ -21,7 +21,7 @@ def table_section(extended: ExtendedTable) -> Section:
         for row, text in zip(extended.rows, extended.texts())
     ]
     head = ["method", *(table.columns[index].label for index in shown)]
-    blocks = [Table(head, rows, numeric=list(range(1, len(head))))]
+    blocks: list[Block] = [Table(head, rows, numeric=list(range(1, len(head))))]
     if extended.has_own:
         known = ", ".join(f"{column.label} {n}" for column, n in zip(table.columns, sizes) if n != DASH)
         text = f"▸ measured here; records evaluated: {known}. The other rows: {table.source}."
