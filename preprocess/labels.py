@@ -18,9 +18,9 @@ import numpy as np
 
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.directory.own_files import PROMPTS_FILE
+from cmelt_plugin.data.text.prompt_copies import copied_kind
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import kind_of
-from cmelt_plugin.prompts.copies import copied_kind
 from preprocess.data_sets.label_tables import attach_labels, check_prompts, print_class_counts, read_labels
 
 EXAMPLE = """example:

@@ -17,7 +17,8 @@ from cmelt_plugin.data.readers.record_paths import record_stem
 from cmelt_plugin.data.readers.wfdb_header import NO_UNIT
 from cmelt_plugin.data.readers.wfdb_records import WRONG_CHECKSUM, read_wfdb
 from cmelt_plugin.data.resampling import RATES
-from cmelt_plugin.data.signals import STORE_SIGNALS, SignalContract, at_contract_rate, calibrate
+from cmelt_plugin.data.signal_contract import STORE_SIGNALS, SignalContract
+from cmelt_plugin.data.signals import at_contract_rate, calibrate
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE, to_digital
 from cmelt_plugin.errors import DataError
 
@@ -89,7 +90,7 @@ def prepare_ecg(
         reading = Reading(Crop(contract.seconds, crop), accept_wrong_checksums)
         recordings, shape = (_read(path, reading) for path in paths), (len(paths),) if paths is signal else ()
         origins = [f"{os.fspath(path)}: " for path in paths]
-    ecg = torch.zeros(len(origins), len(contract.leads), contract.n_samples)
+    ecg = np.zeros((len(origins), len(contract.leads), contract.n_samples), dtype=np.float32)
     n_samples = torch.zeros(len(origins), dtype=torch.int64)
     doubts = []
     for number, (recording, origin) in enumerate(zip(recordings, origins)):
@@ -98,9 +99,9 @@ def prepare_ecg(
         except Rejected as error:
             raise DataError(f"{origin}{error}") from None
         n_samples[number] = real.shape[1]
-        ecg[number, :, : real.shape[1]] = torch.from_numpy(np.clip(real, -MAX_MV, MAX_MV))
+        np.clip(real, -MAX_MV, MAX_MV, out=ecg[number, :, : real.shape[1]], casting="same_kind")
         doubts.append(reasons)
-    return PreparedECG(ecg, n_samples, shape, tuple(doubts))
+    return PreparedECG(torch.from_numpy(ecg), n_samples, shape, tuple(doubts))
 
 
 def _paths(signal: Any) -> Sequence[str | os.PathLike] | None:
@@ -155,7 +156,8 @@ def _prepare(
         Rejected: it cannot be used.
     """
     calibrated = calibrate(recording, crop, MIN_SECONDS, required)
-    low, high = np.percentile(calibrated.ecg[calibrated.given], [5, 95])
+    signal = calibrated.ecg if calibrated.given.all() else calibrated.ecg[calibrated.given]
+    low, high = np.percentile(signal, [5, 95])
     with np.errstate(over="ignore"):
         spread = float(high - low)
     if spread > 2 * MAX_MV:

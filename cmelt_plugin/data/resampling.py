@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 
 import numpy as np
@@ -22,4 +23,13 @@ def resample(ecg: np.ndarray, rate: float, to: float = SAMPLE_RATE) -> np.ndarra
         return ecg
     from scipy.signal import resample_poly  # takes as long to import as torch does, and most recordings do not need it
 
-    return resample_poly(ecg, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+    coefficients = _low_pass(max(ratio.numerator, ratio.denominator)).astype(ecg.dtype)
+    return resample_poly(ecg, ratio.numerator, ratio.denominator, axis=-1, padtype="line", window=coefficients)
+
+
+@functools.lru_cache(maxsize=16)
+def _low_pass(factor: int) -> np.ndarray:
+    """The filter that ``resample_poly`` would design again for every recording, which takes longer than to apply it."""
+    from scipy.signal import firwin
+
+    return firwin(20 * factor + 1, 1 / factor, window=("kaiser", 5.0))

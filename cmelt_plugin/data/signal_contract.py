@@ -1,39 +1,36 @@
-"""What a model's encoder reads, in words: for model cards, and for whoever feeds it recordings of another kind."""
+"""Which signals a system takes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.store.record_store import N_SAMPLES, SAMPLE_RATE
 
 
-class SignalContract(NamedTuple):
-    """The ECGs a model was trained on.
+@dataclass(frozen=True)
+class SignalContract:
+    """The signals a system takes: mV, neither filtered nor normalised.
 
-    Every model of this package takes ``[B, 12, T]`` float32 mV at 500 Hz with the leads in the order of
-    :data:`cmelt_plugin.data.leads.LEADS`, as stores hold them and :func:`cmelt_plugin.data.signals.prepare_ecg` makes
-    them. What its encoder needs beyond that, such as ``normalisation``, it does itself, so that training, evaluation and
-    single recordings cannot differ in it.
+    What its encoder needs beyond that it does itself, so that training, evaluation and single recordings cannot differ in it.
 
     Attributes:
         sample_rate: Hz.
-        n_samples: of a whole recording; shorter ones are padded with zeros at the end.
-        leads: their order.
-        unit: of the numbers that are given.
-        filter: what was done to the recordings' spectrum; ``none``: nothing beyond resampling.
-        normalisation: what the model does to each record first; ``none``: nothing, voltages count.
+        n_samples: samples of a whole recording; longer ones are cut, shorter ones padded with zeros at the end.
+        leads: names out of :data:`cmelt_plugin.data.leads.LEADS`, in the order of the rows.
+        normalisation: what the model does to each recording first; ``none``: nothing, voltages count.
     """
 
     sample_rate: float = SAMPLE_RATE
     n_samples: int = N_SAMPLES
-    leads: Sequence[str] = LEADS
-    unit: str = "mV"
-    filter: str = "none"
-    normalisation: str = "none"
+    leads: tuple[str, ...] = LEADS
+    normalisation: str = field(default="none", compare=False)  # the model's own affair
 
     @property
     def seconds(self) -> float:
         """Length of a whole recording."""
         return self.n_samples / self.sample_rate
+
+
+STORE_SIGNALS = SignalContract()
+"""What the store holds: 12 leads, 500 Hz, 10 s."""

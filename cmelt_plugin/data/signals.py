@@ -7,7 +7,6 @@ Packing (:mod:`preprocess.packing.recording`) rounds the result to the store's i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,31 +14,7 @@ import numpy as np
 from cmelt_plugin.data.leads import LEADS, LeadError, lead_indices, lead_keep_mask
 from cmelt_plugin.data.readers.contract import MILLIVOLTS, Crop, Recording, Rejected
 from cmelt_plugin.data.resampling import RATES, resample
-from cmelt_plugin.data.store.record_store import N_SAMPLES, SAMPLE_RATE
-
-
-@dataclass(frozen=True)
-class SignalContract:
-    """The signals a system takes: mV, neither filtered nor normalised.
-
-    Attributes:
-        sample_rate: Hz.
-        n_samples: samples of a whole recording; longer ones are cut.
-        leads: names out of :data:`cmelt_plugin.data.leads.LEADS`, in the order of the rows.
-    """
-
-    sample_rate: float = SAMPLE_RATE
-    n_samples: int = N_SAMPLES
-    leads: tuple[str, ...] = LEADS
-
-    @property
-    def seconds(self) -> float:
-        """Length of a whole recording."""
-        return self.n_samples / self.sample_rate
-
-
-STORE_SIGNALS = SignalContract()
-"""What the store holds: 12 leads, 500 Hz, 10 s."""
+from cmelt_plugin.data.signal_contract import STORE_SIGNALS, SignalContract
 
 
 class CalibratedECG(NamedTuple):

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmelt_plugin.data.signal_contract import SignalContract
+from cmelt_plugin.errors import DataError
+
+COSINE = "cosine"
 
 
 class Embedding(NamedTuple):
@@ -139,3 +142,12 @@ class CosineSimilarity:
 
     def match_probability(self, similarity: Tensor) -> Tensor | None:
         return None
+
+    def choose_score(self, score: str) -> None:
+        """Compare by another score from now on, where a model knows several.
+
+        Raises:
+            DataError: it does not know this one.
+        """
+        if score != COSINE:
+            raise DataError(f"score must be {COSINE}, not {score!r}: this model compares ECG and text in no other way")

@@ -13,6 +13,7 @@ from torch import Tensor
 from cmelt_plugin import registry
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.building import own_settings
+from cmelt_plugin.models.opening import open_model
 from cmelt_plugin.serialization.checkpoint_files import load_state, open_state
 
 
@@ -44,9 +45,7 @@ def read_encoder(path: str) -> EncoderSource:
     state = _own_checkpoint(path) if os.path.isfile(path) else None
     if state is not None:
         return _source(path, state["cfg"]["model"], state["model"])
-    from cmelt_plugin.models.pretrained import load_pretrained
-
-    loaded = load_pretrained(path)
+    loaded, _ = open_model(path)
     return _source(path, loaded.cfg["model"], loaded.model.state_dict())
 
 

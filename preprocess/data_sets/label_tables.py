@@ -15,9 +15,9 @@ from cmelt_plugin.data.directory.own_files import LABELS_FILE, PROMPTS_FILE
 from cmelt_plugin.data.directory.replacing import replacing
 from cmelt_plugin.data.directory.split_meta import read_meta_column
 from cmelt_plugin.data.files import atomic_path, write_json
+from cmelt_plugin.data.text.prompt_copies import write_copy
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import load_prompts
-from cmelt_plugin.prompts.copies import write_copy
 from preprocess.data_sets.source import read_csv
 
 VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": np.nan}

@@ -15,7 +15,8 @@ import numpy as np
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.plausibility import Measures, Plausibility, Reason, changing, describe_reasons, examine, nothing_left
 from cmelt_plugin.data.readers.contract import Crop, Reading, Recording, Rejected
-from cmelt_plugin.data.signals import STORE_SIGNALS, at_contract_rate, calibrate
+from cmelt_plugin.data.signal_contract import STORE_SIGNALS
+from cmelt_plugin.data.signals import at_contract_rate, calibrate
 from cmelt_plugin.data.store.record_store import N_SAMPLES, SAMPLE_RATE, to_digital
 
 REJECT, ZERO = "reject", "zero"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pretrained_files import random_ecg, write_record
+from scipy.signal import resample_poly
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.prepared_ecg import prepare_ecg
 from cmelt_plugin.data.readers.contract import Recording, Rejected
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.resampling import resample
-from cmelt_plugin.data.signals import STORE_SIGNALS, SignalContract, at_contract_rate, calibrate
+from cmelt_plugin.data.signal_contract import STORE_SIGNALS, SignalContract
+from cmelt_plugin.data.signals import at_contract_rate, calibrate
 from preprocess.packing.recording import SignalOptions, to_row
 
 EIGHT_LEADS = ("II", "I", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -85,6 +89,17 @@ def test_leads_that_are_missing_are_zero_where_they_are_not_required() -> None:
 def test_many_recordings_are_resampled_as_one_is(rate) -> None:
     signal = random_ecg(3, rate)
     np.testing.assert_array_equal(resample(signal[None], rate)[0], resample(signal, rate))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("rate", [100, 257, 400, 1000])
+def test_the_filter_is_the_one_that_scipy_designs(rate, dtype) -> None:
+    signal = random_ecg(3, rate).astype(dtype)
+    ratio = Fraction(500, rate)
+    expected = resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+    resampled = resample(signal, rate)
+    assert resampled.dtype == dtype
+    np.testing.assert_array_equal(resampled, expected)
 
 
 def test_the_store_has_ten_seconds() -> None:

@@ -170,7 +170,7 @@ def test_identification(directory, tmp_path, capsys):
     assert (result.kind, result.n_subjects, result.n_records) == ("identification", 12, 24)
     low, high = result.intervals["top1_accuracy"]
     assert low <= expected.top1 <= high
-    assert "12 people, 24 records" in capsys.readouterr().out
+    assert "12 subjects, 24 records" in capsys.readouterr().out
     assert run(identify, tmp_path / "c.pt", directory, "--results", tmp_path / "half", "--bf16") == 0
     half = read_results([tmp_path / "half"])[0].result
     assert (result.settings["precision"], half.settings["precision"]) == ("float32", "bf16")

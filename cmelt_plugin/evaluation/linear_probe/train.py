@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from cmelt_plugin.data.batches.rng import epoch_order
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.classifier.head import initialise_head
+from cmelt_plugin.modules.linear_head import initialise_head
 
 SELECT = ("best_valid", "last")
 

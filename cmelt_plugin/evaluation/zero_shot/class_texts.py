@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from cmelt_plugin.data.directory.own_files import LABELS_FILE, PROMPTS_FILE
 from cmelt_plugin.data.files import read_object
+from cmelt_plugin.data.text.prompt_copies import UNKNOWN, copied_kind
 from cmelt_plugin.data.text.token_files import find_token_file
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.pretrained import Pretrained
 from cmelt_plugin.prompts import OWN, kind_of, label_sets, load_prompts
-from cmelt_plugin.prompts.copies import UNKNOWN, copied_kind
 
 
 class ClassTexts(NamedTuple):
@@ -21,7 +21,7 @@ class ClassTexts(NamedTuple):
     Attributes:
         texts: class → texts, in the order of the labels' columns.
         kind: ``name``, ``abbreviation``, ``description`` or ``all``; ``own`` for a user's; ``unknown`` where a copy of
-            ours does not say (:mod:`cmelt_plugin.prompts.copies`).
+            ours does not say (:mod:`cmelt_plugin.data.text.prompt_copies`).
         source: label set or file they come from.
     """
 

@@ -25,18 +25,19 @@ from torch import Tensor, nn
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.base import CosineSimilarity, Embedding, group_means
+from cmelt_plugin.models.base import COSINE, CosineSimilarity, Embedding, group_means
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.cmelt.fusion import Fusion
 from cmelt_plugin.models.cmelt.heads import ETMHead, MEMHead, MLMHead
 from cmelt_plugin.models.ecg_init import load_ecg_encoder
+from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
 from cmelt_plugin.modules.compiling import compile_in_training, repeated_layers
 from cmelt_plugin.modules.conv_layers import parse_conv_layers
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder, EncodedECG
 from cmelt_plugin.modules.feature_extractor import ConvStack
 from cmelt_plugin.modules.masking import masked_states
 from cmelt_plugin.modules.pooling import ECG_POOLS, Pooler
-from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
+from cmelt_plugin.modules.text_encoder import TextEncoder
 from cmelt_plugin.modules.transformer import init_bert_weights
 
 logger = logging.getLogger(__name__)
@@ -44,11 +45,10 @@ logger = logging.getLogger(__name__)
 OBJECTIVES = ("mlm", "mem", "etm", "siglep")
 N_SAMPLES = 5000  # 10 s at 500 Hz
 ENCODER = "ecg_encoder."  # with which the names of its weights begin
-COSINE = "cosine"
 SCORES = (COSINE, "product")
 
 
-class CMELT(CosineSimilarity, nn.Module):
+class CMELT(WithTextEncoder, CosineSimilarity, nn.Module):
     """The whole pre-training model. Build it with :meth:`build_model`."""
 
     ecg_feature_extractor = ConvStack  # a host puts its own in this place
@@ -57,9 +57,8 @@ class CMELT(CosineSimilarity, nn.Module):
 
     def __init__(self, cfg: CMELTConfig, text_encoder: TextEncoder, n_leads: int = len(LEADS)):
         super().__init__()
-        if cfg.score not in SCORES:
-            raise DataError(f"model.score must be one of {', '.join(SCORES)}, not {cfg.score!r}")
         self.cfg = cfg
+        self.choose_score(cfg.score)
         self.n_leads = n_leads
         self.ecg_encoder = self.build_encoder(cfg, self.ecg_feature_extractor, n_leads)
         self.text_encoder = text_encoder
@@ -105,21 +104,10 @@ class CMELT(CosineSimilarity, nn.Module):
             compile_in_training(self.ecg_encoder.feature_extractor, *layers)
 
     @classmethod
-    def prepare_config(cls, cfg: CMELTConfig) -> None:
-        """Fill in what a checkpoint must hold to be opened without the text encoder's folder."""
-        if cfg.text_encoder_config is None:
-            cfg.text_encoder_config = describe_text_encoder(cfg.text_encoder)
-
-    @classmethod
     def build_model(cls, cfg: CMELTConfig, task: Any = None) -> CMELT:
         """The host's way to a model; ``task.loading_checkpoint`` spares the weights a checkpoint overwrites."""
-        loading = bool(getattr(task, "loading_checkpoint", False))
-        if loading and not cfg.text_encoder_config:
-            raise ValueError("text_encoder_config is not set, so its text encoder is not described")
-        description = cfg.text_encoder_config or describe_text_encoder(cfg.text_encoder)
-        pretrained = cfg.text_encoder if cfg.text_encoder_pretrained and not loading else None
-        model = cls(cfg, TextEncoder(description, pretrained))
-        if cfg.ecg_encoder_init and not loading:
+        model = cls(cfg, text_encoder_of(cfg, task))
+        if cfg.ecg_encoder_init and not is_loading(task):
             load_ecg_encoder(model.ecg_encoder, cfg.ecg_encoder_init, partial=cfg.ecg_encoder_init_partial)
         return model
 
@@ -156,11 +144,6 @@ class CMELT(CosineSimilarity, nn.Module):
         return {name[len(ENCODER) :]: tensor for name, tensor in state.items() if name.startswith(ENCODER)}
 
     @property
-    def vocab_size(self) -> int:
-        """Tokens that the text encoder knows."""
-        return self.text_encoder.vocab_size
-
-    @property
     def n_ecg_tokens(self) -> int:
         """Tokens of a 10-second record."""
         return self.ecg_encoder.n_tokens(N_SAMPLES)
@@ -168,6 +151,12 @@ class CMELT(CosineSimilarity, nn.Module):
     @property
     def logit_scale(self) -> Tensor:
         return self.log_logit_scale.float().exp()
+
+    def choose_score(self, score: str) -> None:
+        """Compare ECG and text by their cosine or by the product of raw embeddings, whatever training compares."""
+        if score not in SCORES:
+            raise DataError(f"model.score must be one of {', '.join(SCORES)}, not {score!r}")
+        self.cfg.score = score
 
     def layers(self) -> list[nn.Module]:
         """Transformer layers of the ECG encoder, from input to output."""

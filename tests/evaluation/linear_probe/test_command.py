@@ -21,7 +21,9 @@ from cmelt_plugin.evaluation.low_data import subset_rows
 from cmelt_plugin.evaluation.metrics.multi_label import macro_auc
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.result_files import read_result, read_results
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models import pretrained as pretrained_module
+from cmelt_plugin.models.checkpoint import LoadedModel
+from cmelt_plugin.models.pretrained import Pretrained, load_pretrained
 
 SUPER = ["NORM", "MI", "STTC", "CD", "HYP"]
 CPSC = ["AFIB", "VPC", "NORM", "1AVB", "CRBBB", "STE", "PAC", "CLBBB", "STD"]
@@ -316,3 +318,23 @@ def test_the_module_runs_as_a_command(checkpoint, manifest, tmp_path):
     output = run([host_python("fairseq"), "-m", "cmelt_plugin.evaluation.linear_probe", *arguments], "fairseq", tmp_path)
     assert "1 results, tables in linear_probe.md" in output
     assert json.loads((tmp_path / "out" / "loud-100pct" / "result.json").read_text())["command"].startswith("python -m cmelt")
+
+
+class Amplitudes(torch.nn.Module):
+    """An encoder of ECGs alone: how large each lead is."""
+
+    pools = ("mean",)
+
+    def ecg_features(self, ecg, n_samples=None, pool=None):
+        return ecg.abs().mean(dim=2)
+
+
+def test_an_encoder_of_ecgs_alone_is_probed_with_its_own_pool(manifest, tmp_path, monkeypatch):
+    alone = Pretrained(LoadedModel(Amplitudes(), {}, {}), "ecg.pt", None)
+    monkeypatch.setattr(pretrained_module, "load_pretrained", lambda *arguments: alone)
+    assert main(options("ecg.pt", manifest, tmp_path / "out", "--seeds", "1", "--leads", "2")) == 0
+    result = read_result(tmp_path / "out" / "loud-100pct").result
+    assert result.settings["pool"] == "mean" and result.settings["leads"] == ["I", "II"]
+    assert result.per_class["LOUD"]["auc"] > 0.9
+    with pytest.raises(DataError, match="pool must be one of mean, not 'cls'"):
+        main(options("ecg.pt", manifest, tmp_path / "out", "--pool", "cls"))

@@ -12,6 +12,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import write_json
 from cmelt_plugin.data.store.record_store import RecordStore
+from cmelt_plugin.data.text.prompt_copies import write_copy
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding import encoder as encoder_module
 from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics
@@ -22,7 +23,6 @@ from cmelt_plugin.evaluation.zero_shot.class_texts import choose_class_texts
 from cmelt_plugin.evaluation.zero_shot.same_classes import same_classes
 from cmelt_plugin.models.pretrained import load_pretrained
 from cmelt_plugin.prompts import class_names, load_prompts
-from cmelt_plugin.prompts.copies import write_copy
 from preprocess import tokenizer as tokenizer_command
 
 

@@ -10,9 +10,9 @@ import pytest
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import fingerprint, read_json
 from cmelt_plugin.data.readers.contract import Recording
+from cmelt_plugin.data.text.prompt_copies import copied_kind
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import load_prompts
-from cmelt_plugin.prompts.copies import copied_kind
 from preprocess.data_sets.labelled import (
     LabelTable,
     add_labelled_arguments,
