@@ -21,7 +21,6 @@ HERE = Path(__file__).resolve().parent
 UPDATES, UPDATES_OF_RELEASE, UPDATES_OF_FINETUNING, UPDATES_RESUMED = 8, 4, 4, 10
 # The authors' way where it differs from pretrain.yaml; with batches of similar lengths.
 RELEASE = (
-    "+model.score=product",  # before there was a choice, embeddings of this kind were compared so
     "model.masked_tokens_in_positions=true",
     "model.mem_decoder_conv_pos=0",
     "model.mem_decoder_activation=quick_gelu",
