@@ -72,17 +72,17 @@ def test_a_resumed_training_is_bit_identical(host: str, system: str, data, text_
 
 @pytest.mark.parametrize("system", NAMES)
 def test_two_processes_train_one_model(system: str, data, text_encoder, tmp_path) -> None:
-    arguments = command("fairseq", system, data, text_encoder, tmp_path / "ck", "optimization.max_update=3", processes=2)
+    arguments = command("fairseq", system, data, text_encoder, tmp_path / "ck", "optimization.max_update=4", processes=2)
     by_update: dict[str, set[str]] = {}
     for line in logged(run(arguments, "fairseq", tmp_path), "train_inner"):
         by_update.setdefault(line["num_updates"], set()).add(line["loss"])
-    assert sorted(by_update) == ["1", "2", "3"] and all(len(values) == 1 for values in by_update.values())
+    assert sorted(by_update) == ["1", "2", "3", "4"] and all(len(values) == 1 for values in by_update.values())
 
 
 @pytest.mark.parametrize("option", ["bf16", "fp16"])
 @pytest.mark.parametrize("system", NAMES)
 def test_half_precision_of_the_host_trains_as_float32_does(system: str, option: str, data, text_encoder, tmp_path) -> None:
-    fixed = ["optimization.max_update=3", "dataset.disable_validation=true"]
+    fixed = ["optimization.max_update=4", "dataset.disable_validation=true"]
     half = [*fixed, f"common.{option}=true", "common.fp16_no_flatten_grads=true"]
     found, expected = (
         losses(run(command("fairseq", system, data, text_encoder, tmp_path / name, *options), "fairseq", tmp_path))
