@@ -169,9 +169,9 @@ def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokeniz
     from cmelt_plugin.serialization.checkpoint_files import load_checkpoint
 
     settings = model.cfg["model"]
-    named = registry.models()[settings["_name"]]
-    whole = isinstance(named, registry.System)
-    system = (named if whole else registry.system_of_encoder(settings.get("encoder"))).system_card()
+    own = registry.systems().get(settings["_name"])
+    whole = own is not None
+    system = (own or registry.system_of_encoder(settings.get("encoder"))).system_card()
     shown = [*system.settings, *(() if whole else HEAD_SETTINGS)]
     state: dict[str, Any] = {}
     if arguments.checkpoint is not None and arguments.checkpoint.is_file():
@@ -208,7 +208,7 @@ def _subjects(directory: Path) -> dict[str, int]:
     return counts
 
 
-def _results(folders: Sequence[Path]) -> list[tuple[str, ...]]:
+def _results(folders: Sequence[Path]) -> Sequence[Sequence[str]]:
     from cmelt_plugin.evaluation.result_files import read_results
 
     rows = []

@@ -43,10 +43,10 @@ class Model:
     model: str
     config: str
 
-    def model_class(self) -> type:
+    def model_class(self) -> Any:
         return imported(self.model)
 
-    def config_class(self) -> type:
+    def config_class(self) -> Any:
         return imported(self.config)
 
 

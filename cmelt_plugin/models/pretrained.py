@@ -146,7 +146,8 @@ class Pretrained(TextSide):
     def _run(self, prepared: PreparedECG, function: Callable[..., Tensor], batch_size: int) -> Tensor:
         parts = []
         for start in range(0, len(prepared.ecg), max(1, batch_size)):
-            part = PreparedECG(*(column[start : start + max(1, batch_size)] for column in prepared[:2]), ())
+            rows = slice(start, start + max(1, batch_size))
+            part = PreparedECG(prepared.ecg[rows], prepared.n_samples[rows], ())
             n_samples = part.padding
             values = function(part.ecg.to(self.device), None if n_samples is None else n_samples.to(self.device))
             parts.append(values.float().cpu())
@@ -191,7 +192,7 @@ def read_prompts(prompts: str | os.PathLike | Prompts) -> Prompts:
         return prompts
     from cmelt_plugin.prompts import load_prompts
 
-    return load_prompts(prompts)
+    return load_prompts(os.fspath(prompts))
 
 
 def _warned(prepared: PreparedECG) -> PreparedECG:

@@ -98,7 +98,7 @@ class TextSide(OpenedModel):
             DataError: no class, or a class without a text.
         """
         names = [str(name) for name in prompts]
-        lists = [[prompts[name]] if isinstance(prompts[name], str) else list(prompts[name]) for name in prompts]
+        lists = [[texts] if isinstance(texts, str) else list(texts) for texts in prompts.values()]
         empty = [name for name, texts in zip(names, lists) if not texts or not all(str(text).strip() for text in texts)]
         if not names or empty:
             raise DataError(f"class without a text: {', '.join(empty)}" if empty else "no class to compare with")

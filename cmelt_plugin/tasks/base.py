@@ -185,7 +185,9 @@ class ECGTask(host.Task):
             self.evaluation = self.new_evaluation(dataset, n_batches)
         return iterator
 
-    def train_step(self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any):
+    def train_step(
+        self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any
+    ) -> Any:
         """The host's step; a repeated batch, whose gradient the host throws away, is marked so."""
         sample = batch_in_mv(sample)
         if kwargs.get("ignore_grad"):
@@ -194,7 +196,7 @@ class ECGTask(host.Task):
             sample=sample, model=model, criterion=criterion, optimizer=optimizer, update_num=update_num, **kwargs
         )
 
-    def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any, *args: Any, **kwargs: Any):
+    def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any, *args: Any, **kwargs: Any) -> Any:
         """Loss of one batch; the last batch of a split carries the metrics of the whole split."""
         model.eval()
         sample = batch_in_mv(sample) if sample else {}

@@ -103,7 +103,7 @@ class ClassificationTask(FinetuningTask):
         )
         return ClassifierValidation(n_batches, host.data_parallel_group(), options, subject_ids(dataset.manifest))
 
-    def evaluated(self, evaluation: ClassifierValidation) -> None:
+    def evaluated(self, evaluation: Any) -> None:
         if evaluation.options.choose and evaluation.thresholds is not None:
             self.state.merge_state_dict({"thresholds": evaluation.thresholds.tolist()})
 

@@ -62,8 +62,8 @@ class PretrainingTask(ECGTask):
         super().__init__(cfg)
         if cfg.pad_text_to < 1:
             raise DataError(f"task.pad_text_to={cfg.pad_text_to}: must be at least 1 (1: no more padding than needed)")
-        self.system: Optional[registry.System] = None
-        self.inputs: Optional[Inputs] = None
+        self._system: Optional[registry.System] = None
+        self._inputs: Optional[Inputs] = None
         self.vocab_size: Optional[int] = None
         self.prompts: dict[ECGDataset, Any] = {}
 
@@ -79,15 +79,22 @@ class PretrainingTask(ECGTask):
         """Make batches for ``model`` from now on."""
         inputs_class = system.inputs_class()
         options = {option.name: getattr(self.cfg, option.name) for option in dataclasses.fields(inputs_class.Options)}
-        self.system, self.inputs = system, inputs_class(inputs_class.Options(**options), model)
+        self._system, self._inputs = system, inputs_class(inputs_class.Options(**options), model)
         self.vocab_size = model.vocab_size if system.reads_text else None
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the system's batches hold."""
+        if self._inputs is None:
+            raise RuntimeError("build_model comes first: the model says what its batches hold")
+        return self._inputs
 
     @property
     def reads_text(self) -> bool:
         """Whether the system has a text encoder."""
-        if self.system is None:
+        if self._system is None:
             raise RuntimeError("build_model comes first: the model says what its batches hold")
-        return self.system.reads_text
+        return self._system.reads_text
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> None:
         """Open one split. The hosts ask for the training set with ``combine=True`` and for no other one."""
@@ -116,7 +123,9 @@ class PretrainingTask(ECGTask):
         classes = "" if prompts is None else f", {len(names)} classes"
         logger.info("%s/%s: %d records%s", directory, split, len(dataset), classes)
 
-    def train_step(self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any):
+    def train_step(
+        self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any
+    ) -> Any:
         return super().train_step(
             sample=self.with_padded_texts(sample),
             model=model,

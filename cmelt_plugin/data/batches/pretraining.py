@@ -104,7 +104,7 @@ class PretrainingDataset(ECGDataset):
         items = np.stack([order[places], report[places]], axis=1)
         return [items[start : start + size] for start in range(0, len(items), size)]
 
-    def collater(self, samples: Sequence[Any], digital: bool = False) -> dict[str, Any]:
+    def collater(self, samples: Sequence[Any] | np.ndarray, digital: bool = False) -> dict[str, Any]:
         if len(samples) == 0:
             return {}
         items, options = np.asarray(samples, dtype=np.int64), self.options

@@ -175,13 +175,16 @@ class Classifier(CosineSimilarity, nn.Module):
         for parameter in self.head.parameters():
             set_depth(parameter, 0)
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs):
+    outputs: Tensor
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
+        *_, error_msgs = arguments
         found = state_dict.get(f"{prefix}outputs")
         if found is not None and not torch.equal(found.cpu(), self.outputs.cpu()):
             error_msgs.append(
                 "the checkpoint was trained on other classes, or on the same ones in another order, than the manifest names"
             )
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
 def _fill_in(cfg: Any, system: registry.System, found: Mapping[str, Any] | None) -> None:

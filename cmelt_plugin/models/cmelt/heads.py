@@ -41,6 +41,8 @@ class MEMHead(nn.Module):
             the neighbours of a hidden token, which say most about it, and the error stays that of the mean.
     """
 
+    positions: Tensor
+
     def __init__(
         self,
         dim: int,

@@ -48,7 +48,7 @@ class CMELTSplitInputs(SplitInputs):
     ):
         super().__init__(pairs)
         self.options, self.n_ecg_tokens, self.negatives = options, n_ecg_tokens, negatives
-        info = pairs.tokens.info
+        info = pairs.texts()[0].info
         self.mask_words = WordMasker(options.mlm_probability, info["mask_id"], info["vocab_size"], info["special_ids"])
 
     def texts_of_epoch(self, order: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -59,6 +59,7 @@ class CMELTSplitInputs(SplitInputs):
 
     def add(self, batch: dict[str, Any], records: Records) -> None:
         own, generators, n_rows = records.report_ids, records.generators, len(records.rows)
+        assert own is not None
         # Fixed-size draws come first, so that no record's numbers depend on its neighbours' texts.
         fixed = np.stack([generator.random(2 + len(LEADS)) for generator in generators])
         swap_key, negative_key, lead_keys = fixed[:, 0], fixed[:, 1], fixed[:, 2:]
@@ -105,14 +106,14 @@ class CMELTInputs(Inputs):
             raise DataError(f"task.negatives must be one of {', '.join(NEGATIVES)}, not {options.negatives!r}")
 
     def open(self, pairs: Pairs) -> CMELTSplitInputs:
-        manifest = pairs.manifest
+        manifest, (_, report_ids) = pairs.manifest, pairs.texts()
         negatives: Union[NegativeTable, RandomNegatives]
         if self.options.negatives == "n3s":
             negatives = NegativeTable.load(manifest.directory, manifest.split)
-        elif (pairs.report_ids == pairs.report_ids[:1]).all():
+        elif (report_ids == report_ids[:1]).all():
             raise DataError(f"{manifest.directory}/{manifest.split}.tsv: one report only, there is nothing to swap it for")
         else:
-            negatives = RandomNegatives(pairs.report_ids)
+            negatives = RandomNegatives(report_ids)
         return CMELTSplitInputs(pairs, self.options, self.n_ecg_tokens, negatives)
 
     def missing(self, manifest: Manifest) -> Optional[str]:
