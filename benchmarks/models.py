@@ -115,6 +115,7 @@ def synthetic_batch(model: CMELT, rows: int, length: int, device: str = "cpu", s
             "mlm_mask": torch.from_numpy(text.mask),
             "mem_noise": torch.from_numpy(rng.integers(0, 2**31, (rows, model.n_ecg_tokens))),
         },
+        "ntokens": int((~padding).sum()),
         "mlm_target": torch.from_numpy(text.target),
         "aligned": torch.from_numpy(aligned),
         "report_id": torch.from_numpy(report),

@@ -32,6 +32,7 @@ from benchmarks.outcome import Figure, Outcome
 from benchmarks.profiling import write_profile
 from benchmarks.timing import Race, figure_of, race
 from benchmarks.waits import WaitCounter
+from cmelt_plugin.modules.real_tokens import RealTokens
 
 TOLERANCE = 1e-4
 VARIANTS = {
@@ -129,7 +130,9 @@ def contestants(
 def add_results(outcome: Outcome, timed: Race, model: Any, sample: dict[str, Any], limit: Figure, options: Options) -> None:
     """Ratios and figures of one batch size."""
     rows, length = sample["net_input"]["text"].shape
-    n_real = None if options.on_gpu else int((~sample["net_input"]["text_padding_mask"]).sum())
+    padding_mask = sample["net_input"]["text_padding_mask"]
+    real = RealTokens.of(padding_mask, model.cfg.fusion_dim)
+    n_real = None if real is None else len(real.rows)
     flops = training_flops(model.cfg, rows, length, len(sample["mlm_target"]), n_real)
     at = f" at {rows}"
     main = "ours bf16" if options.on_gpu else "ours"

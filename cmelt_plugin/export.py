@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cmelt_plugin import registry
 from cmelt_plugin.data.files import atomic_path, read_json
 from cmelt_plugin.errors import DataError
 
@@ -38,18 +39,7 @@ TOKENIZER_FILES = (
     "merges.txt",
 )
 CARD_FILE = "README.md"
-CARD_SETTINGS = (
-    "conv_feature_layers",
-    "encoder_layers",
-    "encoder_embed_dim",
-    "encoder_attention_heads",
-    "fusion_layers",
-    "fusion_dim",
-    "text_pool",
-    "normalise_embeddings",
-    "learn_logit_scale",
-    "pool",
-)
+HEAD_SETTINGS = ("encoder", "pool")  # that cards of classifiers list beside the encoder's
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     )
     source = result.add_mutually_exclusive_group(required=True)
     source.add_argument("--checkpoint", type=Path, help="checkpoint of a training run, or an exported folder")
-    source.add_argument("--released", type=Path, metavar="WEIGHTS", help="weights the authors published (D-BETA)")
+    source.add_argument("--released", type=Path, metavar="WEIGHTS", help="weights that a system's authors published")
     result.add_argument("--dest", type=Path, required=True, help="folder to write")
     result.add_argument("--tokenizer", help="folder or name, where the model's own is not found")
     result.add_argument("--lead-order", help="with --released: leads of its training, standard or mimic-iv-ecg")
@@ -100,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with atomic_path(arguments.dest / CARD_FILE) as temporary:
         temporary.write_text(card, encoding="utf-8")
     cfg = {name: without_paths(model.cfg[name]) for name in ("model", "task") if isinstance(model.cfg.get(name), dict)}
-    cfg["model"].update({"ecg_encoder_init": None} if "ecg_encoder_init" in cfg["model"] else {})
+    cfg["model"].update(dict.fromkeys(_of_training_alone(cfg["model"])))
     extra: dict[str, Any] = {"class_names": model.class_names, "leads": list(model.leads)}
     if released:
         extra["leads_of_training"] = list(leads_of_training(source, arguments.lead_order))
@@ -121,6 +111,12 @@ def without_paths(values: dict[str, Any]) -> dict[str, Any]:
     return {name: plain(value) for name, value in values.items()}
 
 
+def _of_training_alone(settings: dict[str, Any]) -> list[str]:
+    """Settings of a model that say where its training began, and nothing of what it is."""
+    config = registry.models()[settings["_name"]].config_class()
+    return [name for name in getattr(config, "initial_weights", ()) if name in settings]
+
+
 def _check_destination(dest: Path, overwrite: bool) -> None:
     from cmelt_plugin.models.exported import is_exported
 
@@ -138,7 +134,7 @@ def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
     from cmelt_plugin.data.text.tokenizer import load_tokenizer, tokenizer_fingerprint
     from cmelt_plugin.models.exported import TOKENIZER_FOLDER
 
-    if model.is_classifier:
+    if not model.reads_text:
         return False
     try:
         tokenizer = model.tokenizer
@@ -169,26 +165,31 @@ def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
 
 def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokenizer: bool) -> str:
     from cmelt_plugin.models.card import CardFacts, render_card
-    from cmelt_plugin.models.run_facts import run_facts, training_figures
+    from cmelt_plugin.models.run_facts import run_facts, training_metrics
     from cmelt_plugin.serialization.checkpoint_files import load_checkpoint
 
     settings = model.cfg["model"]
+    own = registry.systems().get(settings["_name"])
+    whole = own is not None
+    system = (own or registry.system_of_encoder(settings.get("encoder"))).system_card()
+    shown = [*system.settings, *(() if whole else HEAD_SETTINGS)]
     state: dict[str, Any] = {}
     if arguments.checkpoint is not None and arguments.checkpoint.is_file():
         state = load_checkpoint(arguments.checkpoint, ("cfg", "extra_state", "optimizer_history"))
     facts = CardFacts(
         name=arguments.name or arguments.dest.resolve().name,
         licence=arguments.licence,
-        kind=str(settings.get("_name")),
+        system=system,
+        whole=whole,
         parameters={name: _parameters(part) for name, part in model.model.named_children() if _parameters(part)},
-        sizes={name: settings[name] for name in CARD_SETTINGS if settings.get(name) is not None},
+        sizes={name: settings[name] for name in shown if settings.get(name) is not None},
         leads=model.leads,
         classes=model.class_names,
         thresholds=model.thresholds,
-        text_encoder="" if model.is_classifier else str(without_paths(settings).get("text_encoder") or ""),
+        text_encoder="" if not model.reads_text else str(without_paths(settings).get("text_encoder") or ""),
         tokenizer=has_tokenizer,
         training=run_facts(state),
-        figures=training_figures(state),
+        metrics=training_metrics(state),
         data=None if arguments.manifest is None else read_json(arguments.manifest / "manifest.json"),
         subjects={} if arguments.manifest is None else _subjects(arguments.manifest),
         results=[] if arguments.results is None else _results(arguments.results),
@@ -207,17 +208,17 @@ def _subjects(directory: Path) -> dict[str, int]:
     return counts
 
 
-def _results(folders: Sequence[Path]) -> list[tuple[str, ...]]:
+def _results(folders: Sequence[Path]) -> Sequence[Sequence[str]]:
     from cmelt_plugin.evaluation.result_files import read_results
 
     rows: list[tuple[str, ...]] = []
     for stored in read_results(folders):
         result = stored.result
-        figures = []
+        metrics = []
         for name, value in result.metrics.items():
             interval = result.intervals.get(name)
-            figures.append(f"{name} {value:.4f}" + (f" ({interval[0]:.4f}–{interval[1]:.4f})" if interval else ""))
-        rows.append((result.kind, result.data_set, result.split, f"{result.n_records:,}", ", ".join(figures)))
+            metrics.append(f"{name} {value:.4f}" + (f" ({interval[0]:.4f}–{interval[1]:.4f})" if interval else ""))
+        rows.append((result.kind, result.data_set, result.split, f"{result.n_records:,}", ", ".join(metrics)))
     return rows
 
 

@@ -60,6 +60,7 @@ class System(Model):
             ECG and report. The default adds nothing.
         released: module that opens weights its authors published; None: there are none.
         reads_text: whether it has a text encoder; False: ECGs alone.
+        card: ``module:name`` of a :class:`cmelt_plugin.models.card.SystemCard`, what model cards say of it.
         is_default: meant where a classifier does not say whose encoder it has, as those of before there were several.
     """
 
@@ -67,10 +68,15 @@ class System(Model):
     inputs: str = "cmelt_plugin.data.batches.inputs:Inputs"
     released: str | None = None
     reads_text: bool = True
+    card: str = "cmelt_plugin.models.card:UNDESCRIBED"
     is_default: bool = False
 
     def inputs_class(self) -> Any:
         return imported(self.inputs)
+
+    def system_card(self) -> Any:
+        card = imported(self.card)
+        return card if card.name else card._replace(name=self.name, tags=(self.name,))
 
 
 _models: dict[str, Model] = {}

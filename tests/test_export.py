@@ -123,7 +123,7 @@ def test_published_weights_become_an_ordinary_model(tmp_path, capsys, monkeypatc
     def offline(name):
         raise DataError(f"tokenizer {name!r} cannot be loaded")
 
-    monkeypatch.setattr("cmelt_plugin.models.pretrained.load_tokenizer", offline)
+    monkeypatch.setattr("cmelt_plugin.models.text_side.load_tokenizer", offline)
     write_release(tmp_path / "release")
     options = ("--lead-order", "mimic-iv-ecg", "--name", "D-BETA")
     assert export(tmp_path, *options, source=("--released", "release/weights.safetensors")) == 0

@@ -24,15 +24,18 @@ class First:
 
 def test_fields_of_all_are_fields_of_one() -> None:
     config = with_options(
-        Shared, [*options_of(First), Option("rate", "float", 0.5, "the same"), Option("k", int, 3, "")], "C", "m"
+        Shared,
+        [*options_of(First), Option("rate", "float", 0.5, "the same"), Option("k", int, 3, "")],
+        "C",
+        "cmelt_plugin.joined_config",
     )
     made = config(rate=0.25)
     assert (made.data, made.views, made.rate, made.k) == ("here", 2, 0.25, 3)
     assert config.__dataclass_fields__["views"].metadata["help"] == "how many"
-    assert (config.__name__, config.__module__, config.__doc__) == ("C", "m", "What all have.")
+    assert (config.__name__, config.__module__, config.__doc__) == ("C", "cmelt_plugin.joined_config", "What all have.")
 
 
 @pytest.mark.parametrize("other", [Option("views", "int", 3, ""), Option("views", "float", 2, "")])
 def test_one_name_means_one_thing(other: Option) -> None:
     with pytest.raises(ValueError, match="C: two systems mean different things by the option views"):
-        with_options(Shared, [*options_of(First), other], "C", "m")
+        with_options(Shared, [*options_of(First), other], "C", "cmelt_plugin.joined_config")

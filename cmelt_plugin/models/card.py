@@ -5,10 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-PAPER = "Pham, Saeed, Ma: C-MELT: Contrastive Enhanced Masked Auto-Encoders for ECG-Language Pre-Training"
-RELEASE = "Pham, Saeed, Ma: Boosting Masked ECG-Text Auto-Encoders as Discriminative Learners (D-BETA), arXiv 2410.02131"
+
+class SystemCard(NamedTuple):
+    """What a system says of itself in the cards of its models and of classifiers on its encoder.
+
+    Attributes:
+        name: of the system.
+        what: what it is, after the name.
+        tags: for model hubs.
+        settings: those of its configuration that the card lists.
+        paper: reference.
+        release: reference of published weights.
+        release_note: what to know of published weights.
+    """
+
+    name: str
+    what: str
+    tags: Sequence[str]
+    settings: Sequence[str]
+    paper: str
+    release: str = ""
+    release_note: str = ""
+
+
+UNDESCRIBED = SystemCard("", "a pre-trained model of ECGs", (), (), "No reference is recorded with this system")
 
 
 @dataclass
@@ -18,7 +40,8 @@ class CardFacts:
     Attributes:
         name: title of the card.
         licence: licence of the weights, as model hubs abbreviate it.
-        kind: registered name of the model, ``cmelt`` or ``cmelt_classifier``.
+        system: the system it is, or whose encoder a classifier has.
+        whole: the system's own model; False: a classifier on its encoder.
         parameters: number of parameters by part.
         sizes: setting → value of the model's configuration, for the table.
         classes: classes of a classifier.
@@ -27,16 +50,17 @@ class CardFacts:
         text_encoder: name of the text encoder; "" where there is none.
         tokenizer: whether the folder holds the tokenizer.
         training: fact → value of the run (updates, epochs, …).
-        figures: figure → mean over the last epoch of training.
+        metrics: metric → mean over the last epoch of training.
         data: manifest.json of the manifest directory, or None.
         subjects: split → number of subjects.
-        results: rows (what, data set, split, records, figures) of evaluations.
+        results: rows (what, data set, split, records, metrics) of evaluations.
         released: converted from the authors' weights.
     """
 
     name: str
     licence: str
-    kind: str
+    system: SystemCard
+    whole: bool
     parameters: Mapping[str, int]
     sizes: Mapping[str, Any]
     leads: Sequence[str]
@@ -45,7 +69,7 @@ class CardFacts:
     text_encoder: str = ""
     tokenizer: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
-    figures: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     data: Mapping[str, Any] | None = None
     subjects: Mapping[str, int] = field(default_factory=dict)
     results: Sequence[Sequence[str]] = ()
@@ -77,13 +101,14 @@ def render_card(facts: CardFacts) -> str:
         _table(("part", "parameters"), [(name, f"{count:,}") for name, count in facts.parameters.items()]),
         _table(("setting", "value"), list(facts.sizes.items())),
         "## Licence and reference\n",
-        f"Weights: {facts.licence}. Software: MIT.\n\n{RELEASE if facts.released else PAPER}.\n",
+        f"Weights: {facts.licence}. Software: MIT.\n\n{facts.system.release if facts.released else facts.system.paper}.\n",
     ]
     return "\n".join(parts)
 
 
 def _front_matter(facts: CardFacts) -> str:
-    tags = ["ecg", "electrocardiogram", "c-melt", "fine-tuned" if facts.classes else "contrastive-learning"]
+    name, *rest = facts.system.tags
+    tags = ["ecg", "electrocardiogram", name, *(["fine-tuned"] if facts.classes else rest)]
     values: dict[str, Any] = {"library_name": "cmelt-plugin", "license": facts.licence, "tags": tags}
     if not facts.classes:
         values["pipeline_tag"] = "feature-extraction"
@@ -95,11 +120,12 @@ def _front_matter(facts: CardFacts) -> str:
 def _what(facts: CardFacts) -> str:
     total = sum(facts.parameters.values())
     if facts.classes:
-        text = f"A 12-lead ECG classifier of {len(facts.classes)} classes: the ECG encoder of C-MELT and one linear layer"
-    elif facts.kind == "cmelt":
-        text = "C-MELT: an ECG encoder and a text encoder in one space, pre-trained on recordings and their reports"
+        encoder = f"the ECG encoder of {facts.system.name} and one linear layer"
+        text = f"A 12-lead ECG classifier of {len(facts.classes)} classes: {encoder}"
+    elif facts.whole:
+        text = f"{facts.system.name}: {facts.system.what}"
     else:
-        text = "The ECG encoder of C-MELT, fine-tuned"
+        text = f"The ECG encoder of {facts.system.name}, fine-tuned"
     origin = " Converted from the weights its authors published." if facts.released else ""
     return f"{text} ({total / 1e6:,.1f} million parameters).{origin}\n"
 
@@ -138,10 +164,7 @@ def _limits(facts: CardFacts) -> str:
     else:
         items.append("Zero-shot scores rank recordings and classes; they are not probabilities of a diagnosis.")
     if facts.released:
-        items.append(
-            "The authors' code takes channels by position, and MIMIC-IV-ECG stores aVF before aVL: `leads_of_training` in "
-            "config.json is the order these weights were taken to expect."
-        )
+        items.append(facts.system.release_note)
     return "\n".join(f"- {item}" for item in items) + "\n"
 
 
@@ -152,17 +175,17 @@ def _classes(facts: CardFacts) -> str:
 
 
 def _training(facts: CardFacts) -> str:
-    if not facts.training and not facts.figures:
+    if not facts.training and not facts.metrics:
         return "Not recorded with the weights.\n"
     text = _table(("", "value"), list(facts.training.items())) if facts.training else ""
-    if facts.figures:
+    if facts.metrics:
         text += "\nMeans over the last epoch of training, as far as it went:\n\n"
-        text += _table(("figure", "value"), [(name, f"{value:.4g}") for name, value in facts.figures.items()])
+        text += _table(("metric", "value"), [(name, f"{value:.4g}") for name, value in facts.metrics.items()])
     return text
 
 
 def _results(facts: CardFacts) -> str:
-    head = ("evaluation", "data set", "split", "records", "figures")
+    head = ("evaluation", "data set", "split", "records", "metrics")
     return "## Results\n\n" + _table(head, facts.results)
 
 

@@ -31,7 +31,7 @@ class OpenedModel:
     @property
     def is_classifier(self) -> bool:
         """Whether the model is a fine-tuned ECG encoder with outputs of its own."""
-        return getattr(self.model.cfg, "num_classes", None) is not None
+        return getattr(getattr(self.model, "cfg", None), "num_classes", None) is not None
 
     @property
     def reads_text(self) -> bool:

@@ -192,7 +192,7 @@ def read_prompts(prompts: str | os.PathLike | Prompts) -> Prompts:
         return prompts
     from cmelt_plugin.prompts import load_prompts
 
-    return load_prompts(prompts)
+    return load_prompts(os.fspath(prompts))
 
 
 def _warned(prepared: PreparedECG) -> PreparedECG:

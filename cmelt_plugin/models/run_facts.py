@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-MEASURED = ("loss", "accuracy", "logit_scale")  # beginnings and ends of the names of figures worth telling
+MEASURED = ("loss", "accuracy", "logit_scale")  # beginnings and ends of the names of metrics worth telling
 
 
 def run_facts(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,15 +31,15 @@ def run_facts(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def training_figures(state: Mapping[str, Any]) -> dict[str, float]:
-    """Means over the last epoch of training: figure → value, from the host's meters in the checkpoint."""
+def training_metrics(state: Mapping[str, Any]) -> dict[str, float]:
+    """Means over the last epoch of training: metric → value, from the host's meters in the checkpoint."""
     meters = dict(dict(state.get("extra_state") or {}).get("metrics") or {}).get("train") or []
-    figures = {}
+    metrics = {}
     for _, name, kind, values in meters:
         count = float(values.get("count") or 0)
         if kind == "AverageMeter" and count and str(name).startswith(MEASURED) | str(name).endswith(MEASURED):
-            figures[str(name)] = float(values["sum"]) / count
-    return figures
+            metrics[str(name)] = float(values["sum"]) / count
+    return metrics
 
 
 def _single(value: Any) -> Any:

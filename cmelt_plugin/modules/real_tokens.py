@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-LEAST_PADDING = 0.1
-"""Share of padding from which choosing the tokens costs less than computing all of them."""
+LEAST_PADDING, LEAST_WIDTH = 0.1, 256
+"""Share of padding and width of layers from which choosing the tokens costs less than computing all of them."""
 
 
 class RealTokens:
@@ -35,12 +35,13 @@ class RealTokens:
         self.rows = torch.from_numpy(np.flatnonzero(~padding_mask.numpy()))
 
     @classmethod
-    def of(cls, padding_mask: Tensor | None) -> RealTokens | None:
-        """From ``[B, L]`` bool, True = padding.
+    def of(cls, padding_mask: Tensor | None, width: int) -> RealTokens | None:
+        """From ``[B, L]`` bool, True = padding, and the width of the layers.
 
-        None where it would not pay: little padding; a GPU, whose answer how many tokens are real the CPU would wait for.
+        None where it would not pay: little padding; narrow layers; a GPU, whose answer how many tokens are real the CPU would
+        wait for.
         """
-        if padding_mask is None or padding_mask.device.type != "cpu":
+        if padding_mask is None or padding_mask.device.type != "cpu" or width < LEAST_WIDTH:
             return None
         real = cls(padding_mask)
         return real if len(real.rows) <= (1 - LEAST_PADDING) * padding_mask.numel() else None
@@ -99,9 +100,11 @@ class RealTokenLinears:
 
     Args:
         module: whose ``nn.Linear`` are given another class; names and weights stay.
+        width: of its states.
     """
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Module, width: int):
+        self.width = width
         self.real: RealTokens | None = None
         self._last: tuple[Tensor, Tensor] | None = None
         for layer in module.modules():
@@ -112,7 +115,7 @@ class RealTokenLinears:
     @contextmanager
     def padded(self, padding_mask: Tensor | None) -> Iterator[None]:
         """Within it, inputs of shape ``[B, L, …]`` are padded as ``padding_mask [B, L]`` says."""
-        self.real = RealTokens.of(padding_mask)
+        self.real = RealTokens.of(padding_mask, self.width)
         try:
             yield
         finally:

@@ -104,7 +104,7 @@ class TextEncoder(nn.Module):
         self.dim = int(getattr(config, "d_model", None) or config.hidden_size)
         self.vocab_size = int(config.vocab_size)
         self.free_layers: int | None = None
-        self._linears = RealTokenLinears(self.model)
+        self._linears = RealTokenLinears(self.model, self.dim)
 
     def forward(self, text: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """``text [B, L]`` int64 ids, ``padding_mask [B, L]`` True = padding → ``[B, L, D]``, at padding of no meaning."""

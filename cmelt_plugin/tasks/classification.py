@@ -19,7 +19,6 @@ from cmelt_plugin.evaluation.finetuned.validation import ClassifierEvaluationOpt
 from cmelt_plugin.evaluation.low_data import subset_rows
 from cmelt_plugin.evaluation.metrics.cinc2021 import load_cinc_weights
 from cmelt_plugin.evaluation.metrics.classifier import CincScoring
-from cmelt_plugin.evaluation.validation import ValidationPass
 from cmelt_plugin.tasks.finetuning import FinetuningConfig, FinetuningTask
 
 logger = logging.getLogger(__name__)
@@ -104,8 +103,7 @@ class ClassificationTask(FinetuningTask):
         )
         return ClassifierValidation(n_batches, host.data_parallel_group(), options, subject_ids(dataset.manifest))
 
-    def evaluated(self, evaluation: ValidationPass) -> None:
-        assert isinstance(evaluation, ClassifierValidation)  # of new_evaluation
+    def evaluated(self, evaluation: Any) -> None:
         if evaluation.options.choose and evaluation.thresholds is not None:
             self.state.merge_state_dict({"thresholds": evaluation.thresholds.tolist()})
 

@@ -62,8 +62,8 @@ class PretrainingTask(ECGTask):
         super().__init__(cfg)
         if cfg.pad_text_to < 1:
             raise DataError(f"task.pad_text_to={cfg.pad_text_to}: must be at least 1 (1: no more padding than needed)")
-        self.system: Optional[registry.System] = None
-        self.inputs: Optional[Inputs] = None
+        self._system: Optional[registry.System] = None
+        self._inputs: Optional[Inputs] = None
         self.vocab_size: Optional[int] = None
         self.prompts: dict[ECGDataset, Any] = {}
 
@@ -79,15 +79,22 @@ class PretrainingTask(ECGTask):
         """Make batches for ``model`` from now on."""
         inputs_class = system.inputs_class()
         options = {option.name: getattr(self.cfg, option.name) for option in dataclasses.fields(inputs_class.Options)}
-        self.system, self.inputs = system, inputs_class(inputs_class.Options(**options), model)
+        self._system, self._inputs = system, inputs_class(inputs_class.Options(**options), model)
         self.vocab_size = model.vocab_size if system.reads_text else None
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the system's batches hold."""
+        if self._inputs is None:
+            raise RuntimeError("build_model comes first: the model says what its batches hold")
+        return self._inputs
 
     @property
     def reads_text(self) -> bool:
         """Whether the system has a text encoder."""
-        if self.system is None:
+        if self._system is None:
             raise RuntimeError("build_model comes first: the model says what its batches hold")
-        return self.system.reads_text
+        return self._system.reads_text
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> None:
         """Open one split. The hosts ask for the training set with ``combine=True`` and for no other one."""
@@ -108,7 +115,6 @@ class PretrainingTask(ECGTask):
                 f"labels.json, {PROMPTS_FILE}): nothing to train or evaluate on"
             )
         else:
-            assert self.inputs is not None  # reads_text asked
             options = PretrainingOptions(self.cfg.seed, training, self.cfg.max_text_tokens, self.cfg.group_by_length)
             tokens = self._tokens(directory, "reports") if self.reads_text else None
             dataset = PretrainingDataset(manifest, self.inputs, tokens, options, labels)
@@ -131,7 +137,6 @@ class PretrainingTask(ECGTask):
 
     def with_padded_texts(self, sample: dict[str, Any]) -> dict[str, Any]:
         """A batch whose texts ``[B, L]`` have a length that ``task.pad_text_to`` divides, or ``task.max_text_tokens``."""
-        assert self.inputs is not None
         inputs, multiple = sample["net_input"], self.cfg.pad_text_to
         fillers = {name: filler for name, filler in self.inputs.text_fillers.items() if inputs.get(name) is not None}
         if multiple == 1 or not fillers:
@@ -174,7 +179,6 @@ class PretrainingTask(ECGTask):
             return "no reports"
         if not token_files(directory, "reports", self.cfg.tokenizer):
             return "no token ids of reports"
-        assert self.inputs is not None
         return self.inputs.missing(manifest)
 
     def _tokens(self, directory: Path, kind: str) -> TokenTable:

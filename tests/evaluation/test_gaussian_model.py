@@ -10,6 +10,7 @@ from torch import nn
 
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import write_json
+from cmelt_plugin.data.signal_contract import STORE_SIGNALS
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation import retrieve
@@ -29,6 +30,8 @@ OWNERS = [*range(9), *range(9)]
 
 class Gaussians(nn.Module):
     """Diagonal Gaussians; the closed-form sampled distance of PCME++ in place of a cosine."""
+
+    signal = STORE_SIGNALS
 
     def __init__(self):
         super().__init__()

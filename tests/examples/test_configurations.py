@@ -4,13 +4,19 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hosts import HOSTS, REPOSITORY, host_python, run
 
+from cmelt_plugin import registry
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig
 from cmelt_plugin.models.cmelt.released import our_settings
+from cmelt_plugin.models.merl.config import MERLConfig
+from cmelt_plugin.models.merl.criterion import MERLCriterionConfig
+from cmelt_plugin.models.merl.released import our_settings as merl_settings
 from cmelt_plugin.tasks.pretraining import PretrainingConfig
+from tests.systems.cases import CASES
 
 FOLDER = REPOSITORY / "examples" / "pretrain"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -21,17 +27,20 @@ def load(name):
     return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def test_the_four_configurations_are_there():
-    assert NAMES == ["cmelt_base", "cmelt_paper", "cmelt_release", "cmelt_tiny"]
+def test_every_system_has_its_configurations():
+    kinds = ("base", "paper", "release", "tiny")
+    assert NAMES == sorted(f"{system}_{kind}" for system in registry.systems() for kind in kinds)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    ("section", "dataclass"), [("task", PretrainingConfig), ("model", CMELTConfig), ("criterion", CMELTCriterionConfig)]
-)
-def test_every_key_is_known(name, section, dataclass):
-    known = {field.name for field in dataclasses.fields(dataclass)}
-    assert set(load(name)[section]) - {"_name"} <= known
+def test_every_key_is_known(name):
+    values, case = load(name), next(case for case in CASES.values() if case.system == name.rpartition("_")[0])
+    system = registry.systems()[case.system]
+    assert values["model"]["_name"] == system.name and values["criterion"]["_name"] in system.criterions
+    sections = {"model": system.config_class(), "criterion": registry.imported(case.criterion), "task": PretrainingConfig}
+    for section, dataclass in sections.items():
+        known = {field.name for field in dataclasses.fields(dataclass)}
+        assert set(values[section]) - {"_name"} <= known, section
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -42,15 +51,15 @@ def test_no_key_that_only_one_host_has(name):
 
 
 @pytest.mark.parametrize("host", HOSTS)
-@pytest.mark.parametrize("name", ["cmelt_base", "cmelt_paper", "cmelt_release"])
+@pytest.mark.parametrize("name", ["cmelt_base", "cmelt_paper", "cmelt_release", "merl_release"])
 def test_the_host_composes_it(host, name, tmp_path: Path):
     python = host_python(host)
     arguments = ["-m", "fairseq_cli.hydra_train", "--config-dir", str(FOLDER), "--config-name", name, "--cfg", "job"]
     printed = run([python, *arguments, "task.data=here"], host, tmp_path)
     composed = yaml.safe_load(printed[printed.index("_name: null") :])
     assert composed["task"]["data"] == "here"
-    assert composed["optimization"]["max_update"] == 300000
-    assert composed["lr_scheduler"]["phase_ratio"] == [0.1, 0.4, 0.5]
+    assert composed["optimization"]["max_update"] == load(name)["optimization"]["max_update"]
+    assert composed["lr_scheduler"]["phase_ratio"] == load(name)["lr_scheduler"]["phase_ratio"]
 
 
 def whole(name):
@@ -81,6 +90,37 @@ def test_the_release_to_the_letter():
     }
     for section in ("task", "optimization", "optimizer", "lr_scheduler", "dataset"):
         assert values[section] == paper[section]
+
+
+def test_merls_release_is_what_its_published_weights_are_opened_with():
+    """Figures of its code; the paper's differ in batch, learning rate, weight decay and length."""
+    values, paper = load("merl_release"), load("merl_paper")
+    model = {**dataclasses.asdict(MERLConfig()), **values["model"]}
+    for name, value in {"normalisation": "min_max", "text_pool": "pooler", "learn_logit_scale": False}.items():
+        assert model[name] == value == merl_settings(_merl_shapes())[name]
+    assert (model["text_free_layers"], model["view_dropout"], model["sync_batch_norm"]) == (0, 0.1, False)
+    criterion = {**dataclasses.asdict(MERLCriterionConfig()), **values["criterion"]}
+    assert (criterion["duplicates"], criterion["directions"]) == ("negative", "sum")
+    assert (values["task"]["lead_mask_probability"], values["task"]["max_text_tokens"]) == (0.0, 256)
+    assert (values["dataset"]["batch_size"], values["optimization"]["lr"]) == (128, [0.001])
+    assert float(values["optimizer"]["weight_decay"]) == 1e-8 and values["optimizer"]["adam_betas"] == "(0.9, 0.999)"
+    assert {section for section in values if values[section] != paper[section]} == {
+        "checkpoint",  # its folder
+        "dataset",
+        "optimization",
+        "optimizer",
+    }
+    assert paper["model"] == values["model"] and paper["criterion"] == values["criterion"]
+
+
+def _merl_shapes():
+    shapes = {"proj_t.0.weight": (256, 768), "proj_t.2.weight": (256, 256), "ecg_encoder.conv1.weight": (64, 12, 7)}
+    shapes["ecg_encoder.layer1.0.conv1.weight"] = (64, 64, 3)
+    text = {"word_embeddings": (30522, 768), "position_embeddings": (512, 768), "token_type_embeddings": (2, 768)}
+    shapes.update({f"lm_model.embeddings.{name}.weight": shape for name, shape in text.items()})
+    shapes["lm_model.encoder.layer.0.intermediate.dense.weight"] = (3072, 768)
+    shapes["lm_model.encoder.layer.0.attention.self.query.weight"] = (768, 768)
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
 def test_masked_ecg_modelling_can_start_where_the_configuration_is_ours():

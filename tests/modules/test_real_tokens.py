@@ -16,7 +16,8 @@ FULL = torch.zeros_like(PADDING)
 
 
 @pytest.fixture(autouse=True)
-def seed() -> None:
+def narrow_layers_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real_tokens, "LEAST_WIDTH", DIM)
     torch.manual_seed(0)
 
 
@@ -40,13 +41,14 @@ def test_gradients_of_packing_and_unpacking() -> None:
 
 
 def test_little_padding_and_none_are_left_alone() -> None:
-    assert RealTokens.of(None) is None and RealTokens.of(FULL) is None
+    assert RealTokens.of(None, DIM) is None and RealTokens.of(FULL, DIM) is None
     few = torch.zeros(4, 10, dtype=torch.bool)
     few[0, 8:] = True
-    assert RealTokens.of(few) is None
+    assert RealTokens.of(few, DIM) is None
     few[1:3, 9] = True
-    assert RealTokens.of(few).rows.tolist() == (~few).flatten().nonzero().squeeze(1).tolist()
-    assert RealTokens.of(few.to("meta")) is None  # as on a GPU
+    assert RealTokens.of(few, DIM).rows.tolist() == (~few).flatten().nonzero().squeeze(1).tolist()
+    assert RealTokens.of(few.to("meta"), DIM) is None  # as on a GPU
+    assert RealTokens.of(few, DIM - 1) is None
 
 
 def test_a_function_sees_real_tokens_alone_once_for_all() -> None:
@@ -98,7 +100,7 @@ def test_linear_layers_of_a_foreign_module_compute_real_tokens_alone(monkeypatch
     shapes = []
     linear = nn.functional.linear
     monkeypatch.setattr(nn.functional, "linear", lambda x, *rest: shapes.append(x.shape) or linear(x, *rest))
-    batch = RealTokenLinears(module)
+    batch = RealTokenLinears(module, DIM)
 
     def run(*inputs: torch.Tensor) -> torch.Tensor:
         with batch.padded(PADDING):
@@ -116,7 +118,7 @@ def test_linear_layers_of_a_foreign_module_compute_real_tokens_alone(monkeypatch
 
 def test_two_tensors_one_after_the_other_are_packed_each(monkeypatch: pytest.MonkeyPatch) -> None:
     module = Foreign()
-    batch = RealTokenLinears(module)
+    batch = RealTokenLinears(module, DIM)
     packed = []
     monkeypatch.setattr(real_tokens.RealTokens, "pack", lambda self, x: packed.append(x) or x[~PADDING])
     with batch.padded(PADDING):

@@ -26,6 +26,7 @@ RELEASE = (
     "model.mem_decoder_activation=quick_gelu",
     "model.text_pool=first",
     "model.normalise_embeddings=false",
+    "+model.score=product",
     "model.learn_logit_scale=false",
     "criterion.mem_target=masked_input",
     "criterion.duplicates=negative",

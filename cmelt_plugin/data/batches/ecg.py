@@ -77,7 +77,7 @@ class ECGDataset(host.Dataset):
         padded = (n_samples < ecg.shape[-1]).any()
         return ecg, torch.from_numpy(n_samples.astype(np.int64)) if padded else None
 
-    def collater(self, samples: Sequence[int] | np.ndarray, digital: bool = False) -> dict[str, Any]:
+    def collater(self, samples: Sequence[Any] | np.ndarray, digital: bool = False) -> dict[str, Any]:
         """Row numbers → mini-batch: ``id [B]``, ``net_input`` (``ecg``, ``n_samples``), counts, ``labels`` where there are any.
 
         With ``digital``, as the tasks want it, the ECGs are int16 as stored, half the bytes on the way to a GPU;

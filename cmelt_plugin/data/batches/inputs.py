@@ -40,6 +40,12 @@ class Pairs(NamedTuple):
     max_text_tokens: int
     train: bool
 
+    def texts(self) -> tuple[TokenTable, np.ndarray]:
+        """:attr:`tokens` and :attr:`report_ids` of a system that reads texts."""
+        if self.tokens is None or self.report_ids is None:
+            raise RuntimeError("the system was registered with reads_text=False")
+        return self.tokens, self.report_ids
+
 
 class Records(NamedTuple):
     """The records of a mini-batch.
@@ -78,8 +84,7 @@ class SplitInputs:
         Returns:
             int32 ``[n]``, in the same order.
         """
-        assert self.pairs.report_ids is not None
-        return self.pairs.report_ids[order].astype(np.int32)
+        return self.pairs.texts()[1][order].astype(np.int32)
 
     def add(self, batch: dict[str, Any], records: Records) -> None:
         """Add to a mini-batch, which has the ECGs, what else the model and the criterion read.
@@ -93,8 +98,7 @@ class SplitInputs:
 
     def padded_texts(self, report_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ids int64 ``[B, L]`` and padding bool ``[B, L]`` (True = padding) of reports."""
-        assert self.pairs.tokens is not None
-        return padded_texts(self.pairs.tokens, report_ids, self.pairs.max_text_tokens)
+        return padded_texts(self.pairs.texts()[0], report_ids, self.pairs.max_text_tokens)
 
     @staticmethod
     def add_texts(batch: dict[str, Any], ids: np.ndarray, padding: np.ndarray) -> None:
@@ -115,7 +119,7 @@ class Inputs:
     text_fillers: ClassVar[Mapping[str, Any]] = {"text": 0, "text_padding_mask": True}
     """Inputs ``[B, L]`` of the model that are as long as the texts, and what they are filled up with."""
 
-    def __init__(self, options: InputOptions, model: Any):
+    def __init__(self, options: Any, model: Any):
         self.options = options
 
     def open(self, pairs: Pairs) -> SplitInputs:

@@ -92,7 +92,7 @@ class LabelledECGDataset(ECGDataset):
             mask[:, options.keep] = random_lead_mask(uniforms, options.lead_mask_probability)
         return mask if mask.any() else None
 
-    def collater(self, samples: Sequence[int] | np.ndarray, digital: bool = False) -> dict[str, Any]:
+    def collater(self, samples: Sequence[Any] | np.ndarray, digital: bool = False) -> dict[str, Any]:
         batch = super().collater(samples, digital)
         if not batch:
             return batch

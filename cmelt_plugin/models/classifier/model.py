@@ -37,7 +37,6 @@ class Classifier(CosineSimilarity, nn.Module):
         signal: the ECGs the encoder was trained on.
     """
 
-    outputs: Tensor
     ecg_feature_extractor = ConvStack  # a host puts its own in this place
 
     def __init__(self, cfg: Any):
@@ -176,22 +175,16 @@ class Classifier(CosineSimilarity, nn.Module):
         for parameter in self.head.parameters():
             set_depth(parameter, 0)
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
+    outputs: Tensor
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
+        *_, error_msgs = arguments
         found = state_dict.get(f"{prefix}outputs")
         if found is not None and not torch.equal(found.cpu(), self.outputs.cpu()):
             error_msgs.append(
                 "the checkpoint was trained on other classes, or on the same ones in another order, than the manifest names"
             )
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
 def _fill_in(cfg: Any, system: registry.System, found: Mapping[str, Any] | None) -> None:

@@ -14,6 +14,7 @@ register_system(
         "cmelt_siglep": "cmelt_plugin.models.cmelt.criterion:SiglepCriterion",
     },
     inputs="cmelt_plugin.models.cmelt.inputs:CMELTInputs",
+    card="cmelt_plugin.models.cmelt.card:CARD",
     is_default=True,
     released="cmelt_plugin.models.cmelt.released",
 )

@@ -15,6 +15,7 @@ class CMELTConfig:
         "encoder_attention_heads",
         "encoder_ffn_embed_dim",
     )
+    initial_weights: ClassVar[tuple[str, ...]] = ("ecg_encoder_init",)
     encoder_training: ClassVar[dict[str, Optional[float]]] = {
         "dropout": None,
         "attention_dropout": None,

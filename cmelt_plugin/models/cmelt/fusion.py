@@ -68,7 +68,7 @@ class Fusion(nn.Module):
         ecg_padding_mask: Tensor | None = None,
     ) -> Fused:
         """``text [B, L, Dt]``, ``ecg [B, K, De]``, masks True = padding → :class:`Fused`, at padding of no meaning."""
-        real = RealTokens.of(text_padding_mask)
+        real = RealTokens.of(text_padding_mask, self.text_proj.out_features)
         text = on_real_tokens(text, real, self.text_proj)[0] + self.modality_type.weight[TEXT]
         ecg = self.ecg_proj(ecg) + self.modality_type.weight[ECG]
         ecg_for_mem = ecg

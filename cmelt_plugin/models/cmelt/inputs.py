@@ -48,8 +48,7 @@ class CMELTSplitInputs(SplitInputs):
     ):
         super().__init__(pairs)
         self.options, self.n_ecg_tokens, self.negatives = options, n_ecg_tokens, negatives
-        assert pairs.tokens is not None
-        info = pairs.tokens.info
+        info = pairs.texts()[0].info
         self.mask_words = WordMasker(options.mlm_probability, info["mask_id"], info["vocab_size"], info["special_ids"])
 
     def texts_of_epoch(self, order: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -98,7 +97,6 @@ class CMELTInputs(Inputs):
     """See :class:`CMELTSplitInputs`."""
 
     Options = CMELTInputOptions
-    options: CMELTInputOptions
     text_fillers = {**Inputs.text_fillers, "mlm_mask": False}
 
     def __init__(self, options: CMELTInputOptions, model: Any):
@@ -108,15 +106,14 @@ class CMELTInputs(Inputs):
             raise DataError(f"task.negatives must be one of {', '.join(NEGATIVES)}, not {options.negatives!r}")
 
     def open(self, pairs: Pairs) -> CMELTSplitInputs:
-        manifest = pairs.manifest
+        manifest, (_, report_ids) = pairs.manifest, pairs.texts()
         negatives: Union[NegativeTable, RandomNegatives]
-        assert pairs.report_ids is not None
         if self.options.negatives == "n3s":
             negatives = NegativeTable.load(manifest.directory, manifest.split)
-        elif (pairs.report_ids == pairs.report_ids[:1]).all():
+        elif (report_ids == report_ids[:1]).all():
             raise DataError(f"{manifest.directory}/{manifest.split}.tsv: one report only, there is nothing to swap it for")
         else:
-            negatives = RandomNegatives(pairs.report_ids)
+            negatives = RandomNegatives(report_ids)
         return CMELTSplitInputs(pairs, self.options, self.n_ecg_tokens, negatives)
 
     def missing(self, manifest: Manifest) -> Optional[str]:

@@ -30,13 +30,14 @@ from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.cmelt.fusion import Fusion
 from cmelt_plugin.models.cmelt.heads import ETMHead, MEMHead, MLMHead
 from cmelt_plugin.models.ecg_init import load_ecg_encoder
+from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
 from cmelt_plugin.modules.compiling import compile_in_training, repeated_layers
 from cmelt_plugin.modules.conv_layers import parse_conv_layers
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder, EncodedECG
 from cmelt_plugin.modules.feature_extractor import ConvStack
 from cmelt_plugin.modules.masking import masked_states
 from cmelt_plugin.modules.pooling import ECG_POOLS, Pooler
-from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
+from cmelt_plugin.modules.text_encoder import TextEncoder
 from cmelt_plugin.modules.transformer import init_bert_weights
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ ENCODER = "ecg_encoder."  # with which the names of its weights begin
 SCORES = (COSINE, "product")
 
 
-class CMELT(CosineSimilarity, nn.Module):
+class CMELT(WithTextEncoder, CosineSimilarity, nn.Module):
     """The whole pre-training model. Build it with :meth:`build_model`."""
 
     ecg_feature_extractor = ConvStack  # a host puts its own in this place
@@ -103,21 +104,10 @@ class CMELT(CosineSimilarity, nn.Module):
             compile_in_training(self.ecg_encoder.feature_extractor, *layers)
 
     @classmethod
-    def prepare_config(cls, cfg: CMELTConfig) -> None:
-        """Fill in what a checkpoint must hold to be opened without the text encoder's folder."""
-        if cfg.text_encoder_config is None:
-            cfg.text_encoder_config = describe_text_encoder(cfg.text_encoder)
-
-    @classmethod
     def build_model(cls, cfg: CMELTConfig, task: Any = None) -> CMELT:
         """The host's way to a model; ``task.loading_checkpoint`` spares the weights a checkpoint overwrites."""
-        loading = bool(getattr(task, "loading_checkpoint", False))
-        if loading and not cfg.text_encoder_config:
-            raise ValueError("text_encoder_config is not set, so its text encoder is not described")
-        description = cfg.text_encoder_config or describe_text_encoder(cfg.text_encoder)
-        pretrained = cfg.text_encoder if cfg.text_encoder_pretrained and not loading else None
-        model = cls(cfg, TextEncoder(description, pretrained))
-        if cfg.ecg_encoder_init and not loading:
+        model = cls(cfg, text_encoder_of(cfg, task))
+        if cfg.ecg_encoder_init and not is_loading(task):
             load_ecg_encoder(model.ecg_encoder, cfg.ecg_encoder_init, partial=cfg.ecg_encoder_init_partial)
         return model
 
@@ -152,11 +142,6 @@ class CMELT(CosineSimilarity, nn.Module):
     def encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Of the weights of a whole model those of the ECG encoder, under its names."""
         return {name[len(ENCODER) :]: tensor for name, tensor in state.items() if name.startswith(ENCODER)}
-
-    @property
-    def vocab_size(self) -> int:
-        """Tokens that the text encoder knows."""
-        return self.text_encoder.vocab_size
 
     @property
     def n_ecg_tokens(self) -> int:

@@ -8,5 +8,6 @@ register_system(
     config="cmelt_plugin.models.merl.config:MERLConfig",
     criterions={"merl": "cmelt_plugin.models.merl.criterion:MERLCriterion"},
     inputs="cmelt_plugin.models.merl.inputs:MERLInputs",
+    card="cmelt_plugin.models.merl.card:CARD",
     released="cmelt_plugin.models.merl.released",
 )

@@ -84,8 +84,7 @@ class MERLInputs(Inputs):
         """
         if self.encoder is None or not pairs.train:  # validation encodes reports for its retrieval anyway
             return MERLSplitInputs(pairs, self.options)
-        directory, tokens = pairs.manifest.directory, pairs.tokens
-        assert tokens is not None
+        directory, (tokens, _) = pairs.manifest.directory, pairs.texts()
         self.encoder.check()
         try:
             vectors = load_report_embeddings(directory, tokens, self.encoder.fingerprint, pairs.max_text_tokens)

@@ -25,16 +25,17 @@ from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
 from cmelt_plugin.models.merl.config import MERLConfig
 from cmelt_plugin.models.merl.towers import ECGEncoder, build_tower, layers_of, pooled, resolved_sizes
+from cmelt_plugin.models.text_tower import WithTextEncoder, text_encoder_of
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
 from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
 from cmelt_plugin.modules.normalisation import normalise_ecg
-from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
+from cmelt_plugin.modules.text_encoder import TextEncoder
 
 OBJECTIVES = ("cma", "uma")
 LARGEST_LOGIT_SCALE = 100.0  # Radford et al. 2021, §2.5
 
 
-class MERL(CosineSimilarity, nn.Module):
+class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
     """The whole pre-training model. Build it with :meth:`build_model`."""
 
     log_logit_scale: Tensor
@@ -72,20 +73,9 @@ class MERL(CosineSimilarity, nn.Module):
         return None
 
     @classmethod
-    def prepare_config(cls, cfg: MERLConfig) -> None:
-        """Fill in what a checkpoint must hold to be opened without the text encoder's folder."""
-        if cfg.text_encoder_config is None:
-            cfg.text_encoder_config = describe_text_encoder(cfg.text_encoder)
-
-    @classmethod
     def build_model(cls, cfg: MERLConfig, task: Any = None) -> MERL:
         """The host's way to a model; ``task.loading_checkpoint`` spares the weights a checkpoint overwrites."""
-        loading = bool(getattr(task, "loading_checkpoint", False))
-        if loading and not cfg.text_encoder_config:
-            raise ValueError("text_encoder_config is not set, so its text encoder is not described")
-        description = cfg.text_encoder_config or describe_text_encoder(cfg.text_encoder)
-        pretrained = cfg.text_encoder if cfg.text_encoder_pretrained and not loading else None
-        return cls(cfg, TextEncoder(description, pretrained, pooler=cfg.text_pool == "pooler"))
+        return cls(cfg, text_encoder_of(cfg, task, pooler=cfg.text_pool == "pooler"))
 
     @classmethod
     def build_encoder(cls, cfg: Any, conv_stack: Any = None, n_leads: int = len(LEADS)) -> ECGEncoder:
@@ -107,11 +97,6 @@ class MERL(CosineSimilarity, nn.Module):
     def signal(self) -> SignalContract:
         """The ECGs it was trained on, and what it does to them."""
         return SignalContract(normalisation=self.cfg.normalisation)
-
-    @property
-    def vocab_size(self) -> int:
-        """Tokens that the text encoder knows."""
-        return self.text_encoder.vocab_size
 
     @property
     def logit_scale(self) -> Tensor:

@@ -38,7 +38,7 @@ def test_both_sides_read_the_others_previous_layer(fusion: Fusion, states) -> No
         x_text = text_layer(old_text, old_ecg, TEXT_PADDING, ECG_PADDING)
         x_ecg = ecg_layer(old_ecg, old_text, ECG_PADDING, TEXT_PADDING)
     fused = fusion(text, ecg, TEXT_PADDING, ECG_PADDING)
-    torch.testing.assert_close(fused.text[~TEXT_PADDING], x_text[~TEXT_PADDING])
+    torch.testing.assert_close(fused.text, x_text)
     torch.testing.assert_close(fused.ecg, x_ecg)
     for layer, expected in enumerate(before):
         fusion.mem_layer = layer

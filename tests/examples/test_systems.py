@@ -1,0 +1,71 @@
+"""The command that compares systems: what it runs, and the table it makes of result folders."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from hosts import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "examples" / "ablation"))
+import systems as comparison  # noqa: E402
+
+from cmelt_plugin import registry  # noqa: E402
+from cmelt_plugin.data.files import write_json  # noqa: E402
+from cmelt_plugin.errors import DataError  # noqa: E402
+from cmelt_plugin.evaluation.result_files import Result, write_result  # noqa: E402
+
+
+def arguments(dest: Path, *more: str):
+    parsed = comparison.parser().parse_args(["--dest", str(dest), "--manifest", str(dest / "m"), "--updates", "7", *more])
+    parsed.dest, parsed.manifest = parsed.dest.resolve(), parsed.manifest.resolve()
+    return parsed
+
+
+def test_every_system_is_trained_and_evaluated_alike(tmp_path) -> None:
+    given = arguments(tmp_path, "--supervised", "merl")
+    plans = {name: comparison.commands(name, 2, given) for name in registry.systems()}
+    for name, steps in plans.items():
+        words = [" ".join(step.words) for step in steps]
+        assert f"--config-name {name}_tiny" in words[0] and "common.seed=2" in words[0] and words[0].endswith("max_update=7")
+        common = ["pretrain", "zero_shot", "retrieval", "linear_probe", "untrained", "untrained_probe"]
+        assert [step.name for step in steps] == common + (["supervised", "classify"] if name == "merl" else [])
+        assert all("checkpoint_last.pt" in line for line in words[1:4]) and "optimization.lr=[0.0]" in words[4]
+        # Nothing of a test set decides which checkpoint is evaluated.
+        assert all("dataset.disable_validation=true" in words[index] for index in (0, 4))
+
+
+def test_the_table_has_means_over_seeds_and_the_chance(tmp_path) -> None:
+    given = arguments(tmp_path, "--seeds", "2")
+
+    def result(folder: Path, kind: str, metrics: dict[str, float], **settings: float) -> None:
+        write_result(folder, Result(kind, "m", "c", "d", "", "test", 4, 4, settings=settings, metrics=metrics))
+
+    for seed, auc in ((1, 0.6), (2, 0.8)):
+        folder = tmp_path / "merl" / f"seed{seed}"
+        result(folder / "results" / "zero_shot" / "x", "zero_shot", {"macro_auc": auc})
+        recalls = {
+            "ecg_to_text_r10": 0.5,
+            "ecg_to_text_r10_chance": 0.25,
+            "text_to_ecg_r10": 0.4,
+            "text_to_ecg_r10_chance": 0.2,
+        }
+        result(folder / "results" / "retrieval" / "x", "retrieval", recalls)
+        for kind in ("linear_probe", "untrained_probe"):
+            for fraction in comparison.FRACTIONS:
+                result(folder / "results" / kind / f"{fraction}", "linear_probe", {"macro_auc": auc - 0.1}, fraction=fraction)
+        write_json(folder / "logs" / "pretrain.done.json", {"seconds": 10 * seed})
+    lines = comparison.tabulate(["merl"], given).splitlines()
+    assert lines[2] == "| merl | 7 | 15 | 70.0 ± 14.1 | 50.0 ± 0.0 | 40.0 ± 0.0 | 60.0 ± 14.1 | 60.0 ± 14.1 | 60.0 ± 14.1 |"
+    assert lines[3].startswith("| merl, random weights | 0 | – | – | – | – | 60.0 ± 14.1 |")
+    assert lines[-1] == "Chance of R@10: 25.0 % ECG → text, 20.0 % text → ECG."
+    assert (tmp_path / "table.md").read_text(encoding="utf-8").splitlines() == lines
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path) -> None:
+    with pytest.raises(DataError, match="no configuration other_tiny.yaml; there is cmelt, merl"):
+        comparison.main(["--dest", str(tmp_path), "--systems", "other"])
+    (tmp_path / "m").mkdir()
+    with pytest.raises(DataError, match="no reports.parquet"):
+        comparison.main(["--dest", str(tmp_path), "--manifest", str(tmp_path / "m")])
