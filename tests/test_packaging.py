@@ -23,7 +23,7 @@ PACKAGES = ("cmelt_plugin", "preprocess", "hydra_plugins")
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "examples", *PACKAGES)
 
 # Distributions whose import name differs from their own.
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "faiss": "faiss-cpu"}
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "faiss": "faiss-cpu", "distributed": "dask"}
 # What the hosts bring: fairseq is the host itself; hydra and omegaconf must be the versions it asks for.
 FROM_HOST = {"fairseq", "fairseq_cli", "fairseq_signals", "hydra", "omegaconf"}
 # Brought by a declared dependency that cannot do without it: transformers.
@@ -83,7 +83,7 @@ def test_wheel_holds_every_module_and_data_file(wheel: zipfile.ZipFile) -> None:
         path.relative_to(REPOSITORY).as_posix()
         for package in PACKAGES
         for path in (REPOSITORY / package).rglob("*")
-        if path.suffix in (".py", ".json") and "__pycache__" not in path.parts
+        if path.suffix in (".py", ".json", ".html", ".css") and "__pycache__" not in path.parts
     }
     assert {"cmelt_plugin/__init__.py", "hydra_plugins/cmelt_plugin/__init__.py", "preprocess/__init__.py"} <= expected
     shipped = {name for name in wheel.namelist() if name.startswith(tuple(f"{package}/" for package in PACKAGES))}

@@ -12,6 +12,7 @@ from scipy.io import loadmat
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import fingerprint, read_json
 from cmelt_plugin.data.store.record_store import RecordStore
+from cmelt_plugin.data.text.prompt_copies import copied_kind
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
 from preprocess import csn
@@ -99,7 +100,8 @@ def test_all_records_by_the_codes_in_their_headers(twin, tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"  {SB}: in {sum(SB in given for given in codes.values())} headers" in out
     assert "codes as in ConditionNames_SNOMED-CT.csv" in read_json(tmp_path / "manifest.json")["notes"][0]
-    assert read_json(tmp_path / "labels.json") == {"label_set": "csn", "names": NAMES}
+    labels = read_json(tmp_path / "labels.json")
+    assert (labels["label_set"], labels["names"], copied_kind(tmp_path)) == ("csn", NAMES, "description")
     assert set(read_json(tmp_path / "prompts.json")) == set(NAMES)
 
 

@@ -12,6 +12,7 @@ from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.store.record_store import RecordStore
+from cmelt_plugin.data.text.prompt_copies import copied_kind
 from cmelt_plugin.data.text.reports import normalise_report, read_reports
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
@@ -148,7 +149,8 @@ def test_each_task_end_to_end(twin, tmp_path, capsys, task):
             expected[ecg_id] = "train" if fold <= 8 else {9: "valid", 10: "test"}[fold], classes
     assert found == expected and 0 < len(found)
     labels = read_json(tmp_path / "m" / "labels.json")
-    assert labels == {"label_set": f"ptb-xl-{task}", "names": class_names(f"ptb-xl-{task}")}
+    assert (labels["label_set"], labels["names"]) == (f"ptb-xl-{task}", class_names(f"ptb-xl-{task}"))
+    assert copied_kind(tmp_path / "m") == "description"
     assert list(read_json(tmp_path / "m" / "prompts.json")) == labels["names"]
     summary = read_json(tmp_path / "m" / "manifest.json")
     assert summary["counts"] == {"in": len(found), "out": len(found), "rejected": {}}

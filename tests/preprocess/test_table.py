@@ -12,6 +12,7 @@ from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.store.record_store import RecordStore
+from cmelt_plugin.data.text.prompt_copies import copied_kind
 from cmelt_plugin.data.text.reports import read_reports
 from cmelt_plugin.errors import DataError
 from preprocess import table
@@ -310,7 +311,9 @@ def test_a_label_set_of_ours(root):
     options = ["--label-column", "dx", "--label-set", "ptb-xl-super"]
     run(root, {"path": wfdb_files(root), "dx": ["MI"] * 3 + ["NORM;CD"] * 3}, *options)
     names = ["HYP", "NORM", "MI", "CD", "STTC"]
-    assert read_json(root.parent / "m" / "labels.json") == {"label_set": "ptb-xl-super", "names": names}
+    labels = read_json(root.parent / "m" / "labels.json")
+    assert (labels["label_set"], labels["names"]) == ("ptb-xl-super", names)
+    assert copied_kind(root.parent / "m") == "description"
     assert list(read_json(root.parent / "m" / "prompts.json")) == names
     assert by_id(root.parent / "m")["r5"][2] == [0, 1, 0, 1, 0]
 
