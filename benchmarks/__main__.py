@@ -25,6 +25,7 @@ from benchmarks.options import Options
 from benchmarks.outcome import Report, read_report
 from benchmarks.table import README, render, write_into
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.option_types import command_parser
 
 ALL = "all"
 EXAMPLE = """examples:
@@ -36,12 +37,7 @@ EXAMPLE = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m benchmarks",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    result = command_parser("benchmarks", __doc__, EXAMPLE)
     result.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(registry.NAMES)}, or {ALL}")
     result.add_argument("--list", action="store_true", help="name the benchmarks and say what each measures")
     result.add_argument("--device", default="cpu", help="of models and searches, e.g. cuda (cpu)")

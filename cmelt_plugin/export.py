@@ -21,6 +21,7 @@ from typing import Any
 from cmelt_plugin import registry
 from cmelt_plugin.data.files import atomic_path, read_json
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.option_types import command_parser
 
 EPILOG = """examples:
   python -m cmelt_plugin.export --checkpoint checkpoints/base/checkpoint_best.pt --manifest manifests/mimic-iv-ecg --dest base
@@ -44,12 +45,7 @@ HEAD_SETTINGS = ("encoder", "pool")  # that cards of classifiers list beside the
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m cmelt_plugin.export",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    result = command_parser("cmelt_plugin.export", __doc__, EPILOG)
     source = result.add_mutually_exclusive_group(required=True)
     source.add_argument("--checkpoint", type=Path, help="checkpoint of a training run, or an exported folder")
     source.add_argument("--released", type=Path, metavar="WEIGHTS", help="weights that a system's authors published")

@@ -1,4 +1,4 @@
-"""Numbers on the command line: types for argparse, which refuses others in one line and names the option."""
+"""Command lines: the parser of a command, and types for numbers: argparse refuses others in one line and names the option."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import argparse
 import math
 
 LARGEST = 2**31 - 1  # what every library behind the commands takes for a size or a seed
+
+
+def command_parser(module: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
+    """The parser of ``python -m module``, whose help shows both texts line by line as they stand in its file."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def natural(text: str) -> int:

@@ -36,6 +36,7 @@ from cmelt_plugin.data.readers.record_paths import find_records
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError, printable
 from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.option_types import command_parser
 
 EPILOG = """examples:
   python -m cmelt_plugin.predict --checkpoint finetuned.pt 00001_hr.hea
@@ -143,12 +144,7 @@ class Predictor:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m cmelt_plugin.predict",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    result = command_parser("cmelt_plugin.predict", __doc__, EPILOG)
     names = "WFDB record, pattern, folder, or @FILE with one path a line; names that begin with - or @: ./NAME"
     result.add_argument("records", nargs="+", metavar="RECORD", help=names)
     result.add_argument("--checkpoint", required=True, help="checkpoint, exported folder, or the authors' weights")

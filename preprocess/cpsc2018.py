@@ -32,6 +32,7 @@ from preprocess.data_sets import snomed
 from preprocess.data_sets.challenge_mat import (
     Patient,
     find_records,
+    patient_records,
     read_cpsc_mat,
     read_cpsc_mat_5s,
     read_cpsc_patient,
@@ -41,7 +42,7 @@ from preprocess.data_sets.challenge_mat import (
 from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
 from preprocess.data_sets.published_splits import print_label_differences, read_published_splits
 from preprocess.data_sets.snomed import code_labels
-from preprocess.data_sets.source import read_csv, records_table
+from preprocess.data_sets.source import read_csv
 from preprocess.packing.flat_leads import note_flat_leads
 
 LABEL_SET = "cpsc2018"
@@ -149,14 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     notes.append("subjects: unknown, every recording counts as one")
     if args.legacy_5s:
         notes.append("only the first 5 s of every recording (--legacy-5s)")
-    records = records_table(
-        record_id=ids,
-        path=[path for _, path in listed],
-        subject_id=ids,
-        sex=[patient.sex for patient in patients],
-        age=[patient.age for patient in patients],
-        split=split,
-    )
+    records = patient_records(listed, patients, split)
     code = pack_labelled(
         records,
         LabelTable(LABEL_SET, names, ids, labels),

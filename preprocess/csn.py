@@ -29,7 +29,7 @@ from tqdm import tqdm
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
 from preprocess.data_sets import snomed
-from preprocess.data_sets.challenge_mat import Patient, find_records, read_header_patient
+from preprocess.data_sets.challenge_mat import Patient, find_records, patient_records, read_header_patient
 from preprocess.data_sets.csn_labels import (
     CONDITIONS_FILE,
     exact_labels,
@@ -39,7 +39,7 @@ from preprocess.data_sets.csn_labels import (
 from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
 from preprocess.data_sets.published_splits import PublishedSplits, print_label_differences, read_published_splits
 from preprocess.data_sets.snomed import code_labels
-from preprocess.data_sets.source import Texts, records_table
+from preprocess.data_sets.source import Texts
 from preprocess.packing.flat_leads import note_flat_leads
 
 LABEL_SET = "csn"
@@ -91,14 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         labels, notes = coded, [note]
     else:
         labels, notes = _published_labels(published, args, names, coded)
-    records = records_table(
-        record_id=ids,
-        path=paths,
-        subject_id=ids,
-        sex=[patient.sex for patient in patients],
-        age=[patient.age for patient in patients],
-        split=split,
-    )
+    records = patient_records(listed, patients, split)
     code = pack_labelled(
         records,
         LabelTable(LABEL_SET, names, ids, labels),

@@ -42,7 +42,6 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from cmelt_plugin import option_types
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.readers.contract import Rejected
@@ -66,7 +65,7 @@ from preprocess.data_sets.physionet2021_records import (
 from preprocess.data_sets.source import records_table
 from preprocess.data_sets.splits import split_of
 from preprocess.packing.implausible import read_list
-from preprocess.packing.pack import options_from, pack
+from preprocess.packing.pack import add_split_arguments, options_from, pack
 from preprocess.packing.recording import REJECT, SignalOptions, to_row
 from preprocess.packing.reuse import reuse_store
 
@@ -219,15 +218,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--split-by", choices=("subject", "segment"), default="subject", help="dx: what is divided (default subject)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="seed of the split (default 1)")
-    parser.add_argument(
-        "--split",
-        type=option_types.non_negative_number,
-        nargs=3,
-        default=SHARES,
-        metavar=("TRAIN", "VALID", "TEST"),
-        help="shares (default 0.8 0.1 0.1); id: the third is left unused, the test set being PTB-XL's subjects",
-    )
+    shares = "shares (default 0.8 0.1 0.1); id: the third is left unused, the test set being PTB-XL's subjects"
+    add_split_arguments(parser, SHARES, "split", shares)
     return parser
 
 

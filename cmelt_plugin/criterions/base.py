@@ -1,8 +1,10 @@
-"""What all criterions share: how logged values are averaged over batches and ranks."""
+"""What all criterions share: checked settings, and how logged values are averaged over batches and ranks."""
 
-from typing import Any, Optional
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Optional
 
 from cmelt_plugin import host
+from cmelt_plugin.errors import DataError
 
 METRIC = "metric/"
 """Prefix of values that hold for a whole validation split, not for one batch."""
@@ -18,9 +20,19 @@ class LoggingCriterion(host.Criterion):
     ``loss`` and ``loss_…`` are sums over ``sample_size`` rows; ``NAME/sum`` and ``NAME/count`` make up the average NAME.
     """
 
+    choices: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Setting → its values, where these are words."""
+
     def __init__(self, cfg: Any, task: Any):
+        """
+        Raises:
+            DataError: a setting has a value that is none of :attr:`choices`.
+        """
         super().__init__(task)
         self.cfg = cfg
+        for name, choices in self.choices.items():
+            if getattr(cfg, name) not in choices:
+                raise DataError(f"criterion.{name} must be one of {', '.join(choices)}, not {getattr(cfg, name)!r}")
 
     @staticmethod
     def reduce_metrics(logging_outputs: list[dict[str, Any]], prefix: Optional[str] = None) -> None:

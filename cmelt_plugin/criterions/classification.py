@@ -13,7 +13,6 @@ from torch import Tensor
 
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import COUNT, SUM, LoggingCriterion
-from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses.classification import (
     Loss,
     balanced_class_weights,
@@ -22,8 +21,6 @@ from cmelt_plugin.losses.classification import (
     multi_class_loss,
     multi_label_loss,
 )
-
-CLASS_WEIGHTS = ("none", "balanced")
 
 
 class ClassifierCriterion(LoggingCriterion):
@@ -70,10 +67,10 @@ class ClassificationCriterionConfig(host.Dataclass):
 class ClassificationCriterion(ClassifierCriterion):
     """Binary cross-entropy per class, or cross-entropy (``task.problem=multi_class``)."""
 
+    choices = {"class_weights": ("none", "balanced")}
+
     def __init__(self, cfg: ClassificationCriterionConfig, task: Any):
         super().__init__(cfg, task)
-        if cfg.class_weights not in CLASS_WEIGHTS:
-            raise DataError(f"criterion.class_weights must be one of {', '.join(CLASS_WEIGHTS)}, not {cfg.class_weights!r}")
         self.multi_class = task.multi_class
         self.weights: Optional[Tensor] = None
 

@@ -26,7 +26,7 @@ from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
 from cmelt_plugin.evaluation.metrics.cinc2021 import load_cinc_weights
 from cmelt_plugin.evaluation.metrics.classifier import CincScoring, ClassifierEvaluation, evaluate_classifier, probabilities
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
-from cmelt_plugin.evaluation.options import add_classifier_options, typed_command
+from cmelt_plugin.evaluation.options import classifier_parser, typed_command
 from cmelt_plugin.evaluation.result_files import Result, Scores, write_result
 
 EXAMPLE = """example:
@@ -37,13 +37,7 @@ EXAMPLE = """example:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m cmelt_plugin.evaluation.classify",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_classifier_options(result)
+    result = classifier_parser("cmelt_plugin.evaluation.classify", __doc__, EXAMPLE)
     result.add_argument("--valid", default="valid", help="split for thresholds, or none: those of the checkpoint (valid)")
     result.add_argument("--cinc-weights", help="weights.csv of the CinC Challenge 2021 (default: those used in training)")
     result.add_argument(

@@ -22,7 +22,7 @@ from cmelt_plugin.evaluation.finetuned.checkpoint import load_finetuned
 from cmelt_plugin.evaluation.labelled_split import data_set_name
 from cmelt_plugin.evaluation.metrics.classifier import ratio_interval
 from cmelt_plugin.evaluation.metrics.identification import gallery_and_probe, identify
-from cmelt_plugin.evaluation.options import add_classifier_options, typed_command
+from cmelt_plugin.evaluation.options import classifier_parser, typed_command
 from cmelt_plugin.evaluation.result_files import Result, write_result
 
 EXAMPLE = """example:
@@ -33,14 +33,7 @@ EXAMPLE = """example:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m cmelt_plugin.evaluation.identify",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_classifier_options(result)
-    return result
+    return classifier_parser("cmelt_plugin.evaluation.identify", __doc__, EXAMPLE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""A labelled split as the evaluation commands see it."""
+"""A labelled split as the evaluation commands see it, and the result of one on it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.options import CommandFacts
+from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.evaluation.zero_shot.class_texts import read_label_set
 
 
@@ -68,6 +70,22 @@ def open_labelled(directory: str | Path, split: str) -> LabelledSplit:
         columns[0],
         columns[1],
         [str(note) for note in notes if "label" in str(note)] if isinstance(notes, list) else [],
+    )
+
+
+def result_on(split: LabelledSplit, kind: str, facts: CommandFacts, **values: Any) -> Result:
+    """The result of a command on a whole split; ``values``: all other fields of :class:`Result`."""
+    return Result(
+        kind=kind,
+        model=facts.model,
+        checkpoint=facts.checkpoint,
+        data_set=split.data_set,
+        label_set=split.label_set,
+        split=split.manifest.split,
+        n_records=len(split.record_id),
+        n_subjects=split.n_subjects,
+        command=facts.command,
+        **values,
     )
 
 

@@ -59,12 +59,14 @@ def add_options(
         parser.add_argument(f"--{name}", **{**OPTIONS[name], **(changes or {}).get(name, {})})
 
 
-def add_classifier_options(parser: argparse.ArgumentParser) -> None:
-    """Add :data:`CLASSIFIER` for one manifest directory, whose results may be printed alone."""
+def classifier_parser(module: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
+    """A command with the options :data:`CLASSIFIER`: one manifest directory, and results that may be printed alone."""
+    parser = option_types.command_parser(module, description, epilog)
     checkpoint = {"help": "checkpoint of fairseq-hydra-train, or exported folder"}
     manifest = {"nargs": None, "help": "manifest directory"}
     results = {"required": False, "help": "folder for result.json and scores.npz (default: only print)"}
     add_options(parser, CLASSIFIER, {"checkpoint": checkpoint, "manifest": manifest, "results": results})
+    return parser
 
 
 class CommandFacts(NamedTuple):

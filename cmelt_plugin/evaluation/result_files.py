@@ -111,20 +111,26 @@ class StoredResult(NamedTuple):
         Raises:
             DataError: the file is damaged.
         """
-        path = self.folder / SCORES_FILE
+        arrays = self.arrays(SCORES_FILE, Scores._fields, "run the evaluation again")
+        if arrays is None:
+            return None
+        record_id, subject_id, names, labels, scores = arrays
+        return Scores(record_id.tolist(), subject_id.tolist(), names.tolist(), labels, scores)
+
+    def arrays(self, file: str, names: Sequence[str], remedy: str) -> list[np.ndarray] | None:
+        """Arrays of an ``.npz`` file beside the result; None where there is no such file.
+
+        Raises:
+            DataError: the file is damaged; ``remedy`` says what to do.
+        """
+        path = self.folder / file
         if not path.is_file():
             return None
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return Scores(
-                    arrays["record_id"].tolist(),
-                    arrays["subject_id"].tolist(),
-                    arrays["names"].tolist(),
-                    arrays["labels"],
-                    arrays["scores"],
-                )
+                return [arrays[name] for name in names]
         except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
-            raise DataError(f"{path}: unreadable ({error}); run the evaluation again") from None
+            raise DataError(f"{path}: unreadable ({error}); {remedy}") from None
 
 
 def write_result(folder: str | os.PathLike, result: Result, scores: Scores | None = None) -> Path:

@@ -30,6 +30,7 @@ from cmelt_plugin.evaluation.metrics.retrieval import (
 from cmelt_plugin.evaluation.options import TEXT_MODEL, add_options, load_text_model, typed_command
 from cmelt_plugin.evaluation.result_files import Result, write_result
 from cmelt_plugin.evaluation.tables import DASH, TextTable, percent, write_texts
+from cmelt_plugin.option_types import command_parser
 
 EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.retrieve --checkpoint checkpoints/mine/checkpoint_best.pt \\
@@ -58,12 +59,7 @@ def retrieval_table(named: Sequence[tuple[str, Sequence[Direction], Result]]) ->
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m cmelt_plugin.evaluation.retrieve",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    result = command_parser("cmelt_plugin.evaluation.retrieve", __doc__, EXAMPLE)
     add_options(result, TEXT_MODEL)
     return result
 

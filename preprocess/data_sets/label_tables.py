@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import pandas as pd
@@ -43,12 +43,26 @@ def read_labels(path: Path, id_column: str) -> tuple[pd.Index, np.ndarray, list[
         raise DataError(f"{path}: {id_column} {ids[ids.duplicated()][0]} occurs more than once")
     values = np.empty(table.shape, dtype=np.float32)
     for column, name in enumerate(table):
-        known = table[name].isin(VALUES)
-        if not known.all():
-            row = int((~known).to_numpy().argmax())
-            raise DataError(f"{path}, record {ids[row]}, column {name}: {table[name].iloc[row]!r} is not 0, 1 or empty")
-        values[:, column] = table[name].map(VALUES).to_numpy(dtype=np.float32)
+        values[:, column] = class_column(table[name], table[name], lambda row: f"{path}, record {ids[row]}")
     return ids, values, table.columns.tolist()
+
+
+def class_column(cells: pd.Series, written: pd.Series, place: Callable[[int], str]) -> np.ndarray:
+    """A class's labels float32 [n] from n cells of 0, 1 or nothing (NaN).
+
+    Args:
+        cells: text.
+        written: the cells as the file has them, under the class's name, for messages.
+        place: says where a row is, for messages.
+
+    Raises:
+        DataError: a cell is something else.
+    """
+    known = cells.isin(VALUES)
+    if not known.all():
+        row = int((~known).to_numpy().argmax())
+        raise DataError(f"{place(row)}, column {written.name}: {written.iloc[row]!r} is not 0, 1 or empty")
+    return cells.map(VALUES).to_numpy(dtype=np.float32)
 
 
 def check_prompts(source: str | Path, names: Sequence[str]) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cmelt_plugin.errors import DataError
-from preprocess.data_sets.label_tables import VALUES
+from preprocess.data_sets.label_tables import class_column
 from preprocess.data_sets.source import read_csv
 
 SPLIT_OF_FILE = {"train": "train", "val": "valid", "test": "test"}
@@ -70,12 +70,7 @@ def read_published_splits(
 def _values(table: pd.DataFrame, classes: Sequence[str], path: Path, id_column: str) -> np.ndarray:
     values = np.empty((len(table), len(classes)), dtype=np.float32)
     for column, name in enumerate(classes):
-        cells = table[name]
-        known = cells.isin(VALUES)
-        if not known.all():
-            row = int((~known).to_numpy().argmax())
-            raise DataError(f"{path}, {table[id_column].iloc[row]}, column {name}: {cells.iloc[row]!r} is not 0, 1 or empty")
-        values[:, column] = cells.map(VALUES).to_numpy(dtype=np.float32)
+        values[:, column] = class_column(table[name], table[name], lambda row: f"{path}, {table[id_column].iloc[row]}")
     return values
 
 

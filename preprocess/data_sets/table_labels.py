@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cmelt_plugin.errors import DataError
-from preprocess.data_sets.label_tables import VALUES
+from preprocess.data_sets.label_tables import class_column
 
 
 def split_names(cells: Sequence[str], separator: str) -> list[list[str]]:
@@ -62,11 +62,7 @@ def labels_of_columns(table: pd.DataFrame, names: Sequence[str], ids: Sequence[s
     values = np.empty((len(table), len(names)), dtype=np.float32)
     for number, name in enumerate(names):
         cells = table[name].str.lower().replace({"true": "1", "false": "0"})
-        known = cells.isin(VALUES)
-        if not known.all():
-            row = int((~known).to_numpy().argmax())
-            raise DataError(f"{path}, record {ids[row]}, column {name}: {table[name].iloc[row]!r} is not 0, 1 or empty")
-        values[:, number] = cells.map(VALUES).to_numpy(dtype=np.float32)
+        values[:, number] = class_column(cells, table[name], lambda row: f"{path}, record {ids[row]}")
     return values
 
 

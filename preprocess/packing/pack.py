@@ -71,15 +71,20 @@ def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
     parser.add_argument("--accept-wrong-checksums", action="store_true", help="accept WFDB records that fail their checksums")
     parser.add_argument("--overwrite", action="store_true", help="replace what --dest holds")
     if splits:
-        parser.add_argument("--seed", type=int, default=1, help="seed of the split by subject (default 1)")
-        parser.add_argument(
-            "--split",
-            type=option_types.non_negative_number,
-            nargs=3,
-            default=DEFAULT_FRACTIONS,
-            metavar=("TRAIN", "VALID", "TEST"),
-            help="shares of subjects (default: %(default)s)",
-        )
+        add_split_arguments(parser, DEFAULT_FRACTIONS, "split by subject", "shares of subjects (default: %(default)s)")
+
+
+def add_split_arguments(parser: argparse.ArgumentParser, shares: Sequence[float], seeded: str, help_: str) -> None:
+    """Add ``--seed``, of what ``seeded`` says, and ``--split`` with the defaults ``shares``."""
+    parser.add_argument("--seed", type=int, default=1, help=f"seed of the {seeded} (default 1)")
+    parser.add_argument(
+        "--split",
+        type=option_types.non_negative_number,
+        nargs=3,
+        default=shares,
+        metavar=("TRAIN", "VALID", "TEST"),
+        help=help_,
+    )
 
 
 def options_from(args: argparse.Namespace) -> PackingOptions:

@@ -16,7 +16,7 @@ import numpy as np
 from cmelt_plugin.data.directory.checksums import check_listed
 from cmelt_plugin.data.directory.replacing import replacing
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
-from cmelt_plugin.data.store.memory_maps import MappedArray, blocks, map_npy
+from cmelt_plugin.data.store.memory_maps import MappedArray, PickledWithoutArray, blocks, map_npy
 from cmelt_plugin.data.store.npy_files import read_npy
 from cmelt_plugin.data.text.report_fingerprints import known_fingerprints
 from cmelt_plugin.data.text.reports import count_reports
@@ -88,7 +88,7 @@ class RandomNegatives:
         return drawn
 
 
-class NegativeTable:
+class NegativeTable(PickledWithoutArray):
     """Negatives of every report.
 
     Attributes:
@@ -96,6 +96,8 @@ class NegativeTable:
             split hold -1.
         info: the description (embedder, strategy, metric, fingerprints, diagnostics).
     """
+
+    large_array = "neighbours"
 
     def __init__(self, neighbours: np.ndarray | MappedArray, info: dict[str, Any]) -> None:
         """Check the array.
@@ -120,14 +122,6 @@ class NegativeTable:
         self.neighbours = neighbours
         self.info = dict(info)
         self._mapped = mapped
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "neighbours": self.neighbours if self._mapped is None else None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if self._mapped is not None:
-            self.neighbours = self._mapped.array
 
     def __len__(self) -> int:
         return len(self.neighbours)

@@ -8,7 +8,7 @@ import weakref
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -111,6 +111,23 @@ class MappedArray:
         """Let the system take back the pages read so far; they come back from the file when needed."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
+
+
+class PickledWithoutArray:
+    """Base of a table whose one large array may lie in a file: it is pickled without it then, and maps it where it arrives."""
+
+    large_array: ClassVar[str]
+    """Name of the attribute."""
+    _mapped: MappedArray | None
+    """What maps it; None where it is held in memory."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ if self._mapped is None else {**self.__dict__, self.large_array: None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._mapped is not None:
+            setattr(self, self.large_array, self._mapped.array)
 
 
 def blocks(array: np.ndarray, file: MappedArray | None = None) -> Iterator[tuple[int, np.ndarray]]:

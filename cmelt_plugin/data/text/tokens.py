@@ -19,7 +19,7 @@ from cmelt_plugin.data.directory.checksums import check_listed
 from cmelt_plugin.data.directory.own_files import LABELS_FILE, REPORTS_FILE
 from cmelt_plugin.data.directory.replacing import replacing
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_object
-from cmelt_plugin.data.store.memory_maps import MappedArray, blocks, check_npz, map_npz
+from cmelt_plugin.data.store.memory_maps import MappedArray, PickledWithoutArray, blocks, check_npz, map_npz
 from cmelt_plugin.data.store.npy_files import read_npz
 from cmelt_plugin.data.text.report_fingerprints import known_fingerprints
 from cmelt_plugin.data.text.reports import Reports, read_reports
@@ -42,7 +42,7 @@ REQUIRED = (
 )
 
 
-class TokenTable:
+class TokenTable(PickledWithoutArray):
     """Token ids of ``n`` texts, stored flat.
 
     Attributes:
@@ -56,6 +56,8 @@ class TokenTable:
         class_index: int32 ``[n]``, the class each text describes (prompts only), else None.
         statements: where the statements of each report lie (reports only), else None.
     """
+
+    large_array = "ids"
 
     def __init__(
         self,
@@ -106,14 +108,6 @@ class TokenTable:
             limit = np.iinfo(np.int32).max if names is None else len(names)
             if self.class_index.min() < 0 or self.class_index.max() >= limit:
                 raise DataError("token table: class indices of classes that do not exist")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "ids": self.ids if self._mapped is None else None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if self._mapped is not None:
-            self.ids = self._mapped.array
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -35,6 +35,7 @@ from cmelt_plugin.evaluation.options import OPTIONS, CommandFacts, add_options, 
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.evaluation.shift import shift_classes
 from cmelt_plugin.evaluation.tables import DASH, comma_separated, markdown, write_texts
+from cmelt_plugin.option_types import command_parser
 
 OPTION_NAMES = [name for name in OPTIONS if name != "tokenizer"]
 EXAMPLE = """examples:
@@ -47,12 +48,7 @@ EXAMPLE = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m cmelt_plugin.evaluation.linear_probe",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    result = command_parser("cmelt_plugin.evaluation.linear_probe", __doc__, EXAMPLE)
     manifest = {"required": False, "default": [], "help": "labelled manifest directories to train on"}
     seed = {"help": "the first seed, and bootstrap seed (0)"}
     add_options(result, OPTION_NAMES, {"manifest": manifest, "seed": seed})

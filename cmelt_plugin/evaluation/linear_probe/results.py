@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cmelt_plugin.evaluation.labelled_split import LabelledSplit
-from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_samples, percentile_interval
+from cmelt_plugin.evaluation.labelled_split import LabelledSplit, result_on
+from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_samples, percentile_intervals
 from cmelt_plugin.evaluation.metrics.multi_label import ClassificationMetrics, classification_metrics
 from cmelt_plugin.evaluation.options import CommandFacts
 from cmelt_plugin.evaluation.result_files import Result, Scores
@@ -56,15 +56,10 @@ def probe_result(
         all_notes.append(f"Means over {len(every)} seeds; kept scores, thresholds and curves are the first seed's.")
     if probed.thresholds and first.undecided:
         all_notes.append(f"No threshold, for want of positive validation records: {', '.join(first.undecided)}.")
-    result = Result(
-        kind=kind,
-        model=facts.model,
-        checkpoint=facts.checkpoint,
-        data_set=test.data_set,
-        label_set=test.label_set,
-        split=test.manifest.split,
-        n_records=len(probed.labels),
-        n_subjects=test.n_subjects,
+    result = result_on(
+        test,
+        kind,
+        facts,
         settings={**facts.settings, **settings, "seeds": len(every), "bootstrap": facts.bootstrap},
         metrics={name: float(np.mean(values)) for name, values in metrics.items()},
         intervals=_intervals(probed, test.subject_id, facts) if facts.bootstrap else {},
@@ -72,7 +67,6 @@ def probe_result(
         per_class={name: _class_means(name, every) for name in probed.names},
         excluded=first.excluded,
         notes=all_notes,
-        command=facts.command,
     )
     return result, Scores(test.record_id, test.subject_id, list(probed.names), probed.labels, probed.scores[0])
 
@@ -101,8 +95,7 @@ def _intervals(probed: ProbeScores, subjects: Sequence[str], facts: CommandFacts
             probed.labels, scores, probed.names, subjects, facts.bootstrap, facts.seed, probed.threshold(index)
         )
         totals = {name: totals.get(name, 0) + values for name, values in samples.items()}
-    intervals = {name: percentile_interval(total / len(probed.scores)) for name, total in totals.items()}
-    return {name: interval for name, interval in intervals.items() if interval is not None}
+    return percentile_intervals({name: total / len(probed.scores) for name, total in totals.items()})
 
 
 def _class_means(name: str, every: Sequence[ClassificationMetrics]) -> dict[str, float]:

@@ -45,9 +45,7 @@ def bootstrap_intervals(
     Raises:
         ValueError: shapes differ, there is no record, or a score is not finite.
     """
-    samples = bootstrap_samples(labels, scores, names, subjects, n, seed, thresholds)
-    intervals = {name: percentile_interval(sample) for name, sample in samples.items()}
-    return {name: interval for name, interval in intervals.items() if interval is not None}
+    return percentile_intervals(bootstrap_samples(labels, scores, names, subjects, n, seed, thresholds))
 
 
 def bootstrap_samples(
@@ -134,6 +132,12 @@ def draw_counts(n_groups: int, n: int, rng: np.random.Generator) -> np.ndarray:
     """How often each subject is drawn when as many are drawn as there are: int64 ``[n, n_groups]``."""
     drawn = rng.integers(n_groups, size=(n, n_groups)) + np.arange(n)[:, None] * n_groups
     return np.bincount(drawn.ravel(), minlength=n * n_groups).reshape(n, n_groups)
+
+
+def percentile_intervals(samples: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+    """:func:`percentile_interval` of each metric; one that no sample defines is missing."""
+    intervals = {name: percentile_interval(values) for name, values in samples.items()}
+    return {name: interval for name, interval in intervals.items() if interval is not None}
 
 
 def percentile_interval(samples: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cmelt_plugin.evaluation.plots.style import BLUE, GREY, PALETTE, new_figure, plain, plain_names
+from cmelt_plugin.evaluation.plots.class_curves import known_labels, new_curves
+from cmelt_plugin.evaluation.plots.style import BLUE, GREY, PALETTE, new_figure, plain_names
 
 
 def roc_points(target: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -34,15 +35,10 @@ def roc_figure(labels: np.ndarray, scores: np.ndarray, names: Sequence[str], auc
         aucs: class → area; at most eight, the number of colours.
         title: above the axes.
     """
-    if len(aucs) > len(PALETTE):
-        raise ValueError(f"{len(aucs)} curves, at most {len(PALETTE)} can be told apart")
-    figure = new_figure(4.4, 5.3)
-    axes = figure.add_subplot()
+    figure, axes = new_curves(len(aucs), title)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     for index, (name, auc) in enumerate(aucs.items()):
-        column = list(names).index(name)
-        known = ~np.isnan(np.asarray(labels, dtype=float)[:, column])
-        false_rate, true_rate = roc_points(labels[known, column] > 0.5, scores[known, column])
+        false_rate, true_rate = roc_points(*known_labels(labels, scores, names, name))
         axes.plot(
             false_rate,
             true_rate,
@@ -51,12 +47,8 @@ def roc_figure(labels: np.ndarray, scores: np.ndarray, names: Sequence[str], auc
             linewidth=1.5,
             label=f"{plain_names([name])[0]} {auc:.2f}",
         )
-    axes.set_aspect("equal")
-    axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.01, 1.01)
     axes.set_xlabel("false positive rate (1 − specificity)")
     axes.set_ylabel("true positive rate (sensitivity)")
-    axes.set_title(plain(title), loc="left")
     figure.legend(loc="outside lower center", title="class, AUC", ncols=3, columnspacing=1.2, handlelength=1.8)
     return figure
 

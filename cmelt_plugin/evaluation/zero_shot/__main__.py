@@ -49,6 +49,7 @@ from cmelt_plugin.evaluation.zero_shot.tables import (
 )
 from cmelt_plugin.models.pretrained import Pretrained
 from cmelt_plugin.models.scoring import similarities
+from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.prompts import KINDS
 
 EXAMPLE = """example:
@@ -75,12 +76,7 @@ class PlannedSet(NamedTuple):
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m cmelt_plugin.evaluation.zero_shot",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    result = command_parser("cmelt_plugin.evaluation.zero_shot", __doc__, EXAMPLE)
     add_options(result, TEXT_MODEL)
     result.add_argument("--prompts", help="class texts: a JSON file, or one of our label sets")
     kinds = result.add_mutually_exclusive_group()

@@ -10,7 +10,7 @@ import numpy as np
 
 from cmelt_plugin.data.files import atomic_path, write_json
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.labelled_split import LabelledSplit
+from cmelt_plugin.evaluation.labelled_split import LabelledSplit, result_on
 from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_intervals
 from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
@@ -167,15 +167,10 @@ def _evaluate(
         all_notes.append(f"Thresholds of F1 and accuracy were chosen on {thresholds.source}.")
         if every.undecided:
             all_notes.append(f"No threshold, for want of positive validation records: {', '.join(every.undecided)}.")
-    result = Result(
-        kind=kind,
-        model=facts.model,
-        checkpoint=facts.checkpoint,
-        data_set=test.data_set,
-        label_set=test.label_set,
-        split=test.manifest.split,
-        n_records=len(labels),
-        n_subjects=test.n_subjects,
+    result = result_on(
+        test,
+        kind,
+        facts,
         settings={
             **settings,
             "manifest": str(test.manifest.directory),
@@ -188,6 +183,5 @@ def _evaluate(
         per_class={name: {k: v for k, v in entry._asdict().items()} for name, entry in every.per_class.items()},
         excluded=every.excluded,
         notes=all_notes,
-        command=facts.command,
     )
     return Evaluation(result, Scores(test.record_id, test.subject_id, list(names), labels, scores))

@@ -12,7 +12,6 @@ import torch
 
 from cmelt_plugin import host
 from cmelt_plugin.criterions.pretraining import Batch, LossTerm, PretrainingCriterion, Terms
-from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses import etm_loss, mem_loss, mlm_loss, siglep_loss_in_rows
 from cmelt_plugin.losses.mlm import IGNORED
 from cmelt_plugin.losses.pairs import DUPLICATES
@@ -82,18 +81,9 @@ class CompositeCriterion(PretrainingCriterion):
     The hosts keep the names of these classes in checkpoints and compare them when a training goes on.
     """
 
+    choices = CHOICES
     only: Optional[str] = None
     """The one objective of a criterion that has one."""
-
-    def __init__(self, cfg: CMELTCriterionConfig, task: Any):
-        """
-        Raises:
-            DataError: a setting has a value that is none of :data:`CHOICES`.
-        """
-        super().__init__(cfg, task)
-        for name, choices in CHOICES.items():
-            if getattr(cfg, name) not in choices:
-                raise DataError(f"criterion.{name} must be one of {', '.join(choices)}, not {getattr(cfg, name)!r}")
 
     def terms(self) -> Terms:
         functions = {"mlm": self.mlm, "mem": self.mem, "etm": self.etm, "siglep": self.siglep}

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from cmelt_plugin import host
 from cmelt_plugin.criterions.pretraining import Batch, LossTerm, PretrainingCriterion, Terms
-from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses.clip import REDUCTIONS, clip_loss
 from cmelt_plugin.losses.pairs import DUPLICATES, pair_labels
 
@@ -40,15 +39,7 @@ class MERLCriterionConfig(host.Dataclass):
 class MERLCriterion(PretrainingCriterion):
     """CMA + UMA."""
 
-    def __init__(self, cfg: MERLCriterionConfig, task: Any):
-        """
-        Raises:
-            DataError: a setting has a value that is none of :data:`CHOICES`.
-        """
-        super().__init__(cfg, task)
-        for name, choices in CHOICES.items():
-            if getattr(cfg, name) not in choices:
-                raise DataError(f"criterion.{name} must be one of {', '.join(choices)}, not {getattr(cfg, name)!r}")
+    choices = CHOICES
 
     def terms(self) -> Terms:
         return {"cma": (self.cfg.cma_weight, self.cma), "uma": (self.cfg.uma_weight, self.uma)}

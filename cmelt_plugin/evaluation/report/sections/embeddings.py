@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-
-import numpy as np
-
-from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.plots.tsne import MIN_RECORDS, project, tsne_figure
 from cmelt_plugin.evaluation.report.blocks import Paragraph, Picture, Section
 from cmelt_plugin.evaluation.report.descriptions import heading
@@ -19,17 +14,13 @@ def tsne_section(stored: StoredResult, min_records: int = MIN_RECORDS) -> Sectio
     Raises:
         DataError: the file is damaged.
     """
-    path = stored.folder / EMBEDDINGS_FILE
-    if not path.is_file():
+    arrays = stored.arrays(EMBEDDINGS_FILE, ("ecg", "labels", "names"), "run the evaluation again with --keep-embeddings")
+    if arrays is None:
         return None
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            ecg, labels, names = arrays["ecg"], arrays["labels"], arrays["names"].tolist()
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path}: unreadable ({error}); run the evaluation again with --keep-embeddings") from None
+    ecg, labels, names = arrays
     title = f"Embeddings: {heading(stored.result)}"
     try:
-        shown = project(ecg, labels, names, min_records)
+        shown = project(ecg, labels, names.tolist(), min_records)
     except ValueError as error:
         return Section(title, [Paragraph(f"Too few records for t-SNE: {error}.")])
     text = (
