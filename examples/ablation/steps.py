@@ -63,7 +63,7 @@ def run_commands(steps: Sequence[Command], folder: Path, threads: int) -> int:
         with open(log, "a", encoding="utf-8") as handle:
             code = subprocess.run(step.words, stdout=handle, stderr=subprocess.STDOUT, env=environment).returncode
         if code != 0:
-            tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
+            tail = "\n".join(line[:300] for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
             raise DataError(f"{shlex.join(step.words)}\nfailed with exit code {code}; the end of {log}:\n{tail}")
         write_json(stamp, {"command": step.words, "seconds": time.monotonic() - start})
         done += 1
