@@ -1,0 +1,10 @@
+"""MELP: ECG and report aligned as wholes, by sentences and by words (Wang, Xu, Yu 2025, arXiv 2506.21803)."""
+
+from cmelt_plugin.registry import register_system
+
+register_system(
+    "melp",
+    model="cmelt_plugin.models.melp.model:MELP",
+    config="cmelt_plugin.models.melp.config:MELPConfig",
+    card="cmelt_plugin.models.melp.card:CARD",
+)
