@@ -7,4 +7,5 @@ register_system(
     model="cmelt_plugin.models.melp.model:MELP",
     config="cmelt_plugin.models.melp.config:MELPConfig",
     card="cmelt_plugin.models.melp.card:CARD",
+    released="cmelt_plugin.models.melp.released",
 )
