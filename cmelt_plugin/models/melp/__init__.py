@@ -14,4 +14,5 @@ register_system(
     },
     inputs="cmelt_plugin.models.melp.inputs:MELPInputs",
     card="cmelt_plugin.models.melp.card:CARD",
+    released="cmelt_plugin.models.melp.released",
 )

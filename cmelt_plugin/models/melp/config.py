@@ -139,6 +139,10 @@ class MELPConfig:
     ecg_encoder_init_partial: bool = field(
         default=False, metadata={"help": "accept an ecg_encoder_init that leaves weights unset (they are listed)"}
     )
+    ecg_only: bool = field(
+        default=False,
+        metadata={"help": "the ECG side alone, without texts: the encoder its authors published; it cannot be pre-trained"},
+    )
     checkpoint_activations: bool = field(
         default=False,
         metadata={

@@ -17,23 +17,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.data.text.tokenizer import load_tokenizer
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import config_of
-from cmelt_plugin.models.base import CosineSimilarity, Embedding
+from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.ecg_init import load_ecg_encoder
 from cmelt_plugin.models.melp.captioner import CachedCaptioner, WholeCaptioner
 from cmelt_plugin.models.melp.config import MELPConfig
+from cmelt_plugin.models.melp.ecg_side import MELPEncoder
 from cmelt_plugin.models.melp.text_layout import TextLayout, TextSequence, text_tokens
-from cmelt_plugin.models.melp.towers import ECG_POOLS, ECGStates, ECGTower
 from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
 from cmelt_plugin.modules.attentional_pooler import AttentionalPooler
 from cmelt_plugin.modules.causal_text_encoder import CausalTextEncoder
@@ -41,13 +40,10 @@ from cmelt_plugin.modules.compiling import compile_in_training
 from cmelt_plugin.modules.contrast import inverse_temperature, unit
 from cmelt_plugin.modules.decoding import beam_search, greedy
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder
-from cmelt_plugin.modules.feature_extractor import ConvStack
-from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
 from cmelt_plugin.modules.multimodal_decoder import MultimodalDecoder
 from cmelt_plugin.modules.transformer import init_bert_weights
 
 OBJECTIVES = ("clip", "caption", "local")
-TOWER = "ecg_tower."  # with which the names of the ECG tower's weights begin
 MAX_WRITTEN_TOKENS = 128
 
 
@@ -63,21 +59,15 @@ class ReadText(NamedTuple):
     states: Tensor
 
 
-class MELP(WithTextEncoder, CosineSimilarity, nn.Module):
+class MELP(WithTextEncoder, MELPEncoder):
     """The whole pre-training model. Build it with :meth:`build_model`."""
 
-    ecg_feature_extractor = ConvStack  # a host puts its own in this place
     text_encoder: CausalTextEncoder
-    pools = ECG_POOLS
 
     def __init__(self, cfg: MELPConfig, text_encoder: CausalTextEncoder, n_leads: int = len(LEADS)):
-        super().__init__()
-        self.cfg = cfg
-        self.n_leads = n_leads
+        super().__init__(cfg, n_leads)
         width = text_encoder.dim
         self.layout = TextLayout(text_tokens(cfg, text_encoder.model.config), not text_encoder.is_t5, cfg.text_layout)
-        self.ecg_tower = self.build_encoder(cfg, self.ecg_feature_extractor, n_leads)
-        self.ecg_projection = nn.Linear(cfg.embed_dim, cfg.embed_dim, bias=False)
         self.caption_pool = AttentionalPooler(cfg.n_caption_queries, width, self.ecg_tower.dim, cfg.pool_heads)
         self.text_encoder = text_encoder
         self.text_projection = nn.Sequential(
@@ -92,22 +82,13 @@ class MELP(WithTextEncoder, CosineSimilarity, nn.Module):
             cfg.decoder_dropout,
             recompute=cfg.checkpoint_activations,
         )
-        for projection in (self.ecg_projection, self.text_projection, self.sentence_projection):
+        for projection in (self.text_projection, self.sentence_projection):
             projection.apply(init_bert_weights)
         self.log_logit_scale = nn.Parameter(torch.tensor(math.log(cfg.logit_scale_init)))
         beat_scale = torch.tensor(math.log(cfg.beat_scale_init))
         self.log_beat_scale = nn.Parameter(beat_scale, requires_grad=cfg.learn_beat_scale)
-        if cfg.sync_batch_norm:
-            for module in self.ecg_tower.modules():
-                if isinstance(module, LengthBatchNorm):
-                    module.group = self.data_parallel_group
         if cfg.compile:
             self._compile()
-
-    @staticmethod
-    def data_parallel_group() -> Any | None:
-        """The ranks whose statistics are shared; a host puts its own in this place."""
-        return None
 
     @classmethod
     def prepare_config(cls, cfg: Any) -> None:
@@ -123,8 +104,16 @@ class MELP(WithTextEncoder, CosineSimilarity, nn.Module):
             cfg.begin_token, cfg.end_token, cfg.summary_token = text_tokens(cfg, config, tokenizer)
 
     @classmethod
-    def build_model(cls, cfg: MELPConfig, task: Any = None) -> MELP:
-        """The host's way to a model; ``task.loading_checkpoint`` spares the weights a checkpoint overwrites."""
+    def build_model(cls, cfg: MELPConfig, task: Any = None) -> MELPEncoder:
+        """The host's way to a model; ``task.loading_checkpoint`` spares the weights a checkpoint overwrites.
+
+        Raises:
+            DataError: settings that no model can be built of, or files of weights that cannot be read.
+        """
+        if cfg.ecg_only:
+            if not is_loading(task):
+                raise DataError("model.ecg_only=true is for published weights, which have no texts; it cannot be pre-trained")
+            return MELPEncoder(cfg)
         free_layers = None if cfg.text_free_layers < 0 else cfg.text_free_layers
         options = {"free_layers": free_layers, "free_embeddings": cfg.text_free_embeddings}
         model = cls(cfg, text_encoder_of(cfg, task, CausalTextEncoder, **options))
@@ -134,46 +123,10 @@ class MELP(WithTextEncoder, CosineSimilarity, nn.Module):
             load_ecg_encoder(model.ecg_tower.encoder, cfg.ecg_encoder_init, partial=cfg.ecg_encoder_init_partial)
         return model
 
-    @classmethod
-    def build_encoder(cls, cfg: Any, conv_stack: Any = ConvStack, n_leads: int = len(LEADS)) -> ECGTower:
-        """The ECG tower alone, with random weights; arguments as :class:`ECGTower`."""
-        return ECGTower(cfg, conv_stack, n_leads)
-
-    @staticmethod
-    def encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of the weights of a whole model those of :meth:`build_encoder`, under its names."""
-        return {name[len(TOWER) :]: tensor for name, tensor in state.items() if name.startswith(TOWER)}
-
-    @property
-    def signal(self) -> SignalContract:
-        """The ECGs it was trained on, and what it does to them."""
-        return self.ecg_tower.signal
-
     @property
     def logit_scale(self) -> Tensor:
         """Inverse temperature of the CLIP loss."""
         return inverse_temperature(self.log_logit_scale)
-
-    @property
-    def samples_per_token(self) -> int:
-        """Samples from one step in time to the next, of those that :meth:`beat_attention` speaks of."""
-        return self.ecg_tower.samples_per_token
-
-    def layers(self) -> list[nn.Module]:
-        """Layers of the ECG tower, first to last."""
-        return self.ecg_tower.layers()
-
-    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None) -> Tensor:
-        """What linear probes are trained on: ``ecg [B, 12, T]`` mV → ``[B, width]`` float32, see :meth:`ECGTower.features`.
-
-        Raises:
-            ValueError: another ``pool`` than those of :attr:`pools`.
-        """
-        return self.ecg_tower.features(ecg, n_samples, pool or self.pools[0]).float()
-
-    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
-        """``ecg [B, 12, T]`` mV, no lead masked → ``[B, E]`` float32, unit norm: the direction of the mean beat."""
-        return Embedding(unit(self._beats(self.ecg_tower(ecg, n_samples)).mean(1)))
 
     def embed_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Embedding:
         """``text [B, L]`` ids as tokenizers give them → ``[B, E]`` float32, unit norm."""
@@ -235,7 +188,7 @@ class MELP(WithTextEncoder, CosineSimilarity, nn.Module):
         read = self._read(text, text_padding_mask, text_states)
         out: dict[str, Any] = {}
         if "clip" in objectives or "local" in objectives:
-            beats = self._beats(states)
+            beats = self.beats(states)
         if "clip" in objectives:
             out["ecg_embedding"] = unit(beats.mean(1))
             out["text_embedding"] = self._text_embedding(read)
@@ -254,19 +207,6 @@ class MELP(WithTextEncoder, CosineSimilarity, nn.Module):
             out["caption_logits"] = self.decoder(read.states[:, :-2].to(context.dtype), context)
             out["caption_labels"] = self.layout.labels(read.sequence)
         return out
-
-    @torch.no_grad()
-    def beat_attention(self, ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
-        """Where in time each query of the contrast pooler looks: ``[B, Q, T']`` float32, mean over heads, sums of one.
-
-        Step t begins at sample t · :attr:`samples_per_token`. A sentence that attends to the queries by ``alpha [Q]`` looks in
-        time by Σ over q of ``alpha[q] · weights[q, t]``.
-
-        Args:
-            ecg: ``[B, 12, T]`` float32, mV.
-            n_samples: ``[B]`` real samples per record; None: none is padded. Padding has weight 0.
-        """
-        return self.ecg_tower.contrast_pool.weights(*self.ecg_tower(ecg, n_samples))
 
     @torch.no_grad()
     def generate(
@@ -315,9 +255,6 @@ class MELP(WithTextEncoder, CosineSimilarity, nn.Module):
         rows = torch.arange(len(read.states), device=read.states.device)
         weight: Tensor = self.text_projection[0].weight  # type: ignore[assignment]
         return unit(self.text_projection(read.states[rows, read.sequence.summary].to(weight.dtype)))
-
-    def _beats(self, states: ECGStates) -> Tensor:
-        return self.ecg_projection(self.ecg_tower.contrast_pool(*states)).float()
 
     def _compile(self) -> None:
         encoder = self.ecg_tower.encoder
