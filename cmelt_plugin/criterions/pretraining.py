@@ -104,6 +104,8 @@ class PretrainingCriterion(LoggingCriterion):
 
     only: ClassVar[Optional[str]] = None
     """The one term of a criterion that has one."""
+    batch_statistics: ClassVar[bool] = False
+    """Whether the model may have statistics of batches, which records of a repeated batch must not enter."""
 
     def terms(self) -> Terms:
         """Name → weight and function of every term of the loss."""
@@ -122,7 +124,10 @@ class PretrainingCriterion(LoggingCriterion):
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """Loss summed over rows, number of rows, values to log."""
         terms = {name: term for name, term in self.terms().items() if term[0] != 0}
-        output = model(**sample["net_input"], **self.model_options(sample, tuple(terms)))
+        inputs = sample["net_input"]
+        if self.batch_statistics and sample.get("ignore_grad"):
+            inputs = {**inputs, "n_samples": torch.zeros_like(sample["id"])}
+        output = model(**inputs, **self.model_options(sample, tuple(terms)))
         # A rank that ran out of batches repeats one whose gradient is thrown away; its rows count nowhere.
         rows = 0 if sample.get("ignore_grad") else sample["id"].numel()
         group = host.data_parallel_group() if self.training else None

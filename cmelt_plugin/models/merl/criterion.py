@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cmelt_plugin import host
@@ -40,19 +39,13 @@ class MERLCriterion(PretrainingCriterion):
     """CMA + UMA."""
 
     choices = CHOICES
+    batch_statistics = True
 
     def terms(self) -> Terms:
         return self.weighted(cma=self.cma, uma=self.uma)
 
     def model_options(self, sample: dict[str, Any], terms: Sequence[str]) -> dict[str, Any]:
         return {"objectives": terms}
-
-    def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
-        """As the base; the records of a repeated batch, whose gradient is thrown away, enter no batch statistics."""
-        if sample.get("ignore_grad"):
-            none = torch.zeros_like(sample["id"])
-            sample = {**sample, "net_input": {**sample["net_input"], "n_samples": none}}
-        return super().forward(model, sample, reduce)
 
     def cma(self, batch: Batch) -> LossTerm:
         """ECG against report, both ways, among the pairs of all ranks; ``logit_scale``, the inverse temperature."""
