@@ -62,7 +62,6 @@ class MELPCriterion(PretrainingCriterion):
     """CLIP + captioning + local loss. The hosts keep the names of these classes in checkpoints."""
 
     choices = CHOICES
-    batch_statistics = True  # those of a ResNet
 
     def __init__(self, cfg: MELPCriterionConfig, task: Any):
         super().__init__(cfg, task)

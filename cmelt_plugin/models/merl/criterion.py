@@ -39,7 +39,6 @@ class MERLCriterion(PretrainingCriterion):
     """CMA + UMA."""
 
     choices = CHOICES
-    batch_statistics = True
 
     def terms(self) -> Terms:
         return self.weighted(cma=self.cma, uma=self.uma)
