@@ -87,7 +87,7 @@ CASES = {
         losses=("mlm", "mem", "etm", "siglep"),
         inputs={"negatives": "n3s", "mlm_probability": 0.4},
     ),
-    "melp": Case(model=_MELP_MODEL, **_MELP),
+    "melp": Case(model={**_MELP_MODEL, "text_free_layers": 1}, **_MELP),
     "melp-resnet18": Case(model={**_MELP_MODEL, "ecg_tower": "resnet18", "resnet_width": 4}, **_MELP),
     "merl-resnet18": Case(model={**_MERL_MODEL, "ecg_encoder": "resnet18", "ecg_width": 4}, **_MERL),
     "merl-vit": Case(

@@ -107,6 +107,8 @@ class ECGTower(nn.Module):
         if isinstance(self.encoder, ResNet1d):
             assert self.conv is not None
             states, padding = self.encoder.states(ecg, n_samples)
+            if padding is not None:
+                padding[:, 0] = False  # a record of no samples counts nowhere, but has something to attend to
             return ECGStates(self.conv(states.transpose(1, 2)).transpose(1, 2), padding)
         encoded = self.encoder(ecg, n_samples)
         return ECGStates(encoded.states, encoded.padding_mask)
