@@ -41,7 +41,6 @@ from cmelt_plugin.modules.contrast import inverse_temperature, unit
 from cmelt_plugin.modules.decoding import beam_search, greedy
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder
 from cmelt_plugin.modules.multimodal_decoder import MultimodalDecoder
-from cmelt_plugin.modules.transformer import init_bert_weights
 
 OBJECTIVES = ("clip", "caption", "local")
 MAX_WRITTEN_TOKENS = 128
@@ -82,8 +81,6 @@ class MELP(WithTextEncoder, MELPEncoder):
             cfg.decoder_dropout,
             recompute=cfg.checkpoint_activations,
         )
-        for projection in (self.text_projection, self.sentence_projection):
-            projection.apply(init_bert_weights)
         self.log_logit_scale = nn.Parameter(torch.tensor(math.log(cfg.logit_scale_init)))
         beat_scale = torch.tensor(math.log(cfg.beat_scale_init))
         self.log_beat_scale = nn.Parameter(beat_scale, requires_grad=cfg.learn_beat_scale)
