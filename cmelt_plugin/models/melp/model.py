@@ -93,11 +93,8 @@ class MELP(WithTextEncoder, MELPEncoder):
         stand at the ends of a text."""
         super().prepare_config(cfg)
         if None in (cfg.begin_token, cfg.end_token, cfg.summary_token):
-            try:
-                tokenizer = load_tokenizer(cfg.text_encoder)
-            except DataError:  # the encoder's own configuration may name them
-                tokenizer = None
             config = config_of(json.loads(cfg.text_encoder_config), "text_encoder_config")
+            tokenizer = _tokenizer_of(cfg.text_encoder, config.vocab_size)
             cfg.begin_token, cfg.end_token, cfg.summary_token = text_tokens(cfg, config, tokenizer)
 
     @classmethod
@@ -259,3 +256,15 @@ class MELP(WithTextEncoder, MELPEncoder):
         ecg_layers = encoder.layers() if isinstance(encoder, ECGEncoder) else encoder.blocks()
         text_layers = self.text_encoder.causal_layers[self.text_encoder.n_frozen :]
         compile_in_training(*convolutions, *ecg_layers, *text_layers, *self.decoder.self_layers, *self.decoder.cross_layers)
+
+
+def _tokenizer_of(text_encoder: str, vocab_size: int) -> Any | None:
+    """The tokenizer beside a text encoder; None where there is none.
+
+    Of a folder that holds none transformers 5 makes one that knows a handful of words.
+    """
+    try:
+        tokenizer = load_tokenizer(text_encoder)
+    except DataError:
+        return None
+    return tokenizer if vocab_size < 2 * len(tokenizer) <= 2 * vocab_size else None
