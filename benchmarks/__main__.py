@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 
 from benchmarks import registry
-from benchmarks.comparison import compare
-from benchmarks.machine import describe_machine, one_line
-from benchmarks.options import Options
-from benchmarks.outcome import Report, read_report
-from benchmarks.table import README, render, write_into
+from benchmarks.harness.comparison import compare
+from benchmarks.harness.machine import describe_machine, one_line
+from benchmarks.harness.options import Options
+from benchmarks.harness.outcome import Report, read_report
+from benchmarks.harness.table import README, render, write_into
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.option_types import command_parser
 

@@ -6,8 +6,8 @@ import importlib
 import time
 from typing import Callable
 
-from benchmarks.options import Options
-from benchmarks.outcome import Outcome
+from benchmarks.harness.options import Options
+from benchmarks.harness.outcome import Outcome
 
 NAMES = (
     "record_reading",
@@ -31,12 +31,12 @@ class NotMeasured(Exception):
 
 def load(name: str) -> Callable[[Options], Outcome]:
     """The ``run`` of one benchmark."""
-    return importlib.import_module(f"benchmarks.{name}").run
+    return importlib.import_module(f"benchmarks.cases.{name}").run
 
 
 def title(name: str) -> str:
     """First line of a benchmark's docstring."""
-    return (importlib.import_module(f"benchmarks.{name}").__doc__ or "").strip().splitlines()[0]
+    return (importlib.import_module(f"benchmarks.cases.{name}").__doc__ or "").strip().splitlines()[0]
 
 
 def measure(name: str, options: Options) -> Outcome:

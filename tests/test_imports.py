@@ -33,11 +33,11 @@ FLOORS = (
 UPWARDS: dict[tuple[str, str], str] = {}
 # (module outside, module of a system): why it is so still.
 SYSTEMS: dict[tuple[str, str], str] = {
-    ("benchmarks.models", "cmelt_plugin.models.cmelt.config"): "measures C-MELT alone",
-    ("benchmarks.models", "cmelt_plugin.models.cmelt.criterion"): "measures C-MELT alone",
-    ("benchmarks.material", "cmelt_plugin.models.cmelt.inputs"): "measures C-MELT alone",
-    ("benchmarks.models", "cmelt_plugin.models.cmelt.model"): "measures C-MELT alone",
-    ("benchmarks.text_padding", "cmelt_plugin.models.cmelt.config"): "measures C-MELT alone",
+    ("benchmarks.harness.models", "cmelt_plugin.models.cmelt.config"): "measures C-MELT alone",
+    ("benchmarks.harness.models", "cmelt_plugin.models.cmelt.criterion"): "measures C-MELT alone",
+    ("benchmarks.harness.material", "cmelt_plugin.models.cmelt.inputs"): "measures C-MELT alone",
+    ("benchmarks.harness.models", "cmelt_plugin.models.cmelt.model"): "measures C-MELT alone",
+    ("benchmarks.cases.text_padding", "cmelt_plugin.models.cmelt.config"): "measures C-MELT alone",
 }
 # What a host trains or what stands between a host and the rest.
 HOSTED = (

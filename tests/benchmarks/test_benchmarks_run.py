@@ -12,9 +12,9 @@ from benchmark_results import report
 
 from benchmarks import __main__ as command
 from benchmarks import registry
-from benchmarks.bars import BARS
-from benchmarks.options import Options
-from benchmarks.outcome import Outcome, read_report
+from benchmarks.harness.bars import BARS
+from benchmarks.harness.options import Options
+from benchmarks.harness.outcome import Outcome, read_report
 from cmelt_plugin.errors import DataError
 
 CONTESTANTS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks import models
+from benchmarks.harness import models
 from cmelt_plugin.modules import real_tokens
 
 UPDATES = 8

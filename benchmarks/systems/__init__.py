@@ -1,0 +1,1 @@
+"""What benchmarks need of single systems, a folder each."""
