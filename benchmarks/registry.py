@@ -6,6 +6,7 @@ import importlib
 import time
 from typing import Callable
 
+from benchmarks import systems
 from benchmarks.harness.options import Options
 from benchmarks.harness.outcome import Outcome
 
@@ -23,15 +24,19 @@ NAMES = (
     "evaluation",
     "end_to_end",
 )
-
-
-class NotMeasured(Exception):
-    """A benchmark cannot run here; the message says why."""
+OF_A_MODEL = ("collation", "text_padding", "startup", "step", "activation_memory", "evaluation", "end_to_end")
+"""Those that measure the system of ``--model``; the others need none."""
 
 
 def load(name: str) -> Callable[[Options], Outcome]:
     """The ``run`` of one benchmark."""
     return importlib.import_module(f"benchmarks.cases.{name}").run
+
+
+def label(name: str, options: Options) -> str:
+    """What results call a benchmark: those of another system than the default one say which."""
+    usual = options.model in (None, systems.default()) or name not in OF_A_MODEL
+    return name if usual else f"{name} --model {options.model}"
 
 
 def title(name: str) -> str:

@@ -19,12 +19,12 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+from benchmarks import systems
 from benchmarks.cases.step import TOLERANCE, check_losses
-from benchmarks.harness import models
+from benchmarks.harness import training
 from benchmarks.harness.options import Options
 from benchmarks.harness.outcome import HIGHER, LOWER, Figure, Outcome
 from benchmarks.harness.timing import figure_of
-from benchmarks.systems.cmelt.naive import NaiveCMELT
 from cmelt_plugin.modules import transformer
 
 ROWS = (2, 4)
@@ -88,20 +88,20 @@ def kept_bytes(
 def run(options: Options) -> Outcome:
     """See the module's docstring."""
     torch.manual_seed(0)
-    model = models.build_model(tiny=options.quick, device=options.device)
-    criterion = models.build_criterion()
-    saving = models.twin(model, **{models.CHECKPOINTING: True})
-    naive = NaiveCMELT(model).losses
+    system = systems.find(options.model)
+    model = system.build_model(tiny=options.quick, device=options.device)
+    criterion, naive = system.build_criterion(), system.naive(model)
+    saving = training.twin(model, **{training.CHECKPOINTING: True})
     ways: dict[str, tuple[Callable[[Any], dict[str, Tensor]], bool]] = {
         "naive fp32": (naive, False),
         "naive bf16": (naive, True),
-        "ours fp32": (lambda sample: models.our_losses(model, criterion, sample), False),
-        "ours bf16": (lambda sample: models.our_losses(model, criterion, sample), True),
-        "ours bf16, checkpointing": (lambda sample: models.our_losses(saving, criterion, sample), True),
+        "ours fp32": (lambda sample: training.our_losses(model, criterion, sample), False),
+        "ours bf16": (lambda sample: training.our_losses(model, criterion, sample), True),
+        "ours bf16, checkpointing": (lambda sample: training.our_losses(saving, criterion, sample), True),
     }
     length = 12 if options.quick else 48
-    samples = [models.synthetic_batch(model, rows, length, options.device) for rows in ROWS]
-    check_losses(model, criterion, samples[0])
+    samples = [system.synthetic_batch(model, rows, length, options.device) for rows in ROWS]
+    *terms, _ = check_losses(system, model, criterion, samples[0])
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     a_pair, at_batch = {}, {}
     for name, (losses, bf16) in ways.items():
@@ -118,6 +118,6 @@ def run(options: Options) -> Outcome:
     figures += [figure_of(f"{name}, by arithmetic at {BATCH}", at_batch[name] / 1e9, "GB", LOWER) for name in ways]
     share = 100 * at_batch["ours bf16"] / at_batch["naive fp32"]
     figures.append(figure_of(f"ours bf16 / naive fp32, by arithmetic at {BATCH}", share, "%", LOWER))
-    checks = [f"four losses equal to {TOLERANCE:g} without dropout"]
+    checks = [f"losses equal to {TOLERANCE:g} without dropout: {', '.join(terms)}"]
     settings = {"quick": options.quick, "length": length, "device": options.device}
     return Outcome(ratios, figures, checks, [], settings)

@@ -1,8 +1,8 @@
 """Training from the disk to the update through ``fairseq-hydra-train``, on a synthetic manifest; how long the device waits.
 
-On a GPU: ``examples/pretrain/cmelt_base.yaml`` in bf16 (``common.bf16``), 128 pairs, a text encoder of Flan-T5-base's size with
-random weights, data loaded by all but two cores; 300 updates after a warm-up, extrapolated to the paper's 300,000. On a CPU a
-dry run of ``cmelt_tiny.yaml``.
+On a GPU: ``examples/pretrain/SYSTEM_base.yaml`` in bf16 (``common.bf16``), 128 pairs, a text encoder of Flan-T5-base's size
+with random weights, data loaded by all but two cores; 300 updates after a warm-up, extrapolated to the paper's 300,000. On a
+CPU a dry run of ``SYSTEM_tiny.yaml``.
 
 ``waiting`` is the time the trainer is blocked on the next batch. ``GPU idle`` is the time the GPU had nothing to do while the
 next batch was awaited, on its own time line; ``GPU busy`` the share of time in which it ran at least one kernel or copy. All
@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import systems
 from benchmarks.cases.training_run import PROFILED
 from benchmarks.harness import material
 from benchmarks.harness.machine import REPOSITORY, usable_cores
@@ -28,12 +29,6 @@ from benchmarks.harness.outcome import HIGHER, LOWER, Outcome
 from benchmarks.harness.timing import figure_of
 
 PAPER_UPDATES = 300_000
-# Smaller than cmelt_tiny, for --quick.
-QUICK_MODEL = (
-    "model.conv_feature_layers='[(8, 10, 5), (8, 4, 4), (16, 2, 2)]'",
-    *("model.encoder_embed_dim=32", "model.encoder_layers=1", "model.encoder_ffn_embed_dim=32", "model.conv_pos_groups=4"),
-    *("model.fusion_dim=32", "model.fusion_ffn_dim=32", "model.mem_decoder_dim=16"),
-)
 
 
 def run(options: Options) -> Outcome:
@@ -53,13 +48,13 @@ def run(options: Options) -> Outcome:
         arguments = training_arguments(options, data, text.folder, folder, batch, updates)
         for _ in range(options.rounds or (2 if options.on_gpu else 1)):
             runs.append(train(arguments, folder / "clock.json", warmup, timed, options))
-    outcome = summarise(runs, batch, options.on_gpu)
+    outcome = summarise(runs, batch, options.on_gpu, systems.find(options.model).title)
     outcome.settings = {"batch": batch, "records": records, "device": options.device, "quick": options.quick}
     return outcome
 
 
-def summarise(runs: list[dict[str, Any]], batch: int, on_gpu: bool) -> Outcome:
-    """Figures from what the clocks of some trainings say."""
+def summarise(runs: list[dict[str, Any]], batch: int, on_gpu: bool, title: str) -> Outcome:
+    """Figures from what the clocks of some trainings say; ``title`` is the system's."""
     rate = [answer["updates"] / answer["seconds"] for answer in runs]
     waiting = [100 * answer["waiting"] / answer["seconds"] for answer in runs]
     outcome = Outcome(
@@ -79,14 +74,15 @@ def summarise(runs: list[dict[str, Any]], batch: int, on_gpu: bool) -> Outcome:
         if busy:
             outcome.figures.append(figure_of("GPU busy", busy, "%", HIGHER))
     else:
-        outcome.notes.append("a dry run of a tiny model: it shows that the measurement works, not how fast C-MELT trains")
+        outcome.notes.append(f"a dry run of a tiny model: it shows that the measurement works, not how fast {title} trains")
     return outcome
 
 
 def training_arguments(options: Options, data: Path, text_encoder: Path, folder: Path, batch: int, updates: int) -> list[str]:
     """Hydra arguments of the training."""
     workers = 0 if options.quick else max(1, min(12, usable_cores() - 2)) if options.on_gpu else 1
-    name = "cmelt_base" if options.on_gpu else "cmelt_tiny"
+    system = systems.find(options.model)
+    name = f"{system.name}_base" if options.on_gpu else f"{system.name}_tiny"
     from cmelt_plugin import host
 
     # fairseq looks for a GPU unless told not to; fairseq-signals has no such keys and takes what is there.
@@ -103,7 +99,7 @@ def training_arguments(options: Options, data: Path, text_encoder: Path, folder:
         f"common.log_interval={max(2, updates // 4)}",
         f"hydra.run.dir={folder}",
         *precision,
-        *(QUICK_MODEL if options.quick else ()),
+        *(system.quick_overrides if options.quick else ()),
     ]
 
 

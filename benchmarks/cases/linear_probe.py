@@ -17,10 +17,9 @@ import numpy as np
 import torch
 
 from benchmarks.harness.options import Options
-from benchmarks.harness.outcome import LOWER, Outcome
+from benchmarks.harness.outcome import LOWER, NotMeasured, Outcome
 from benchmarks.harness.timing import figure_of, race
 from benchmarks.naive.probe import train as train_alone
-from benchmarks.registry import NotMeasured
 
 FRACTIONS = (0.01, 0.1, 1.0)
 SEEDS = 5

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import systems
 from benchmarks.harness import material
 from benchmarks.harness.memory import read_memory, reset_peak, run_fresh, unshared
 from benchmarks.harness.options import Options
@@ -44,7 +45,7 @@ def run(options: Options) -> Outcome:
         else:  # gigabytes of arrays, which this process need not keep
             run_fresh(__name__, {"task": "write", "folder": str(folder), "n_records": n_records, "n_reports": n_reports})
         for _ in range(rounds):
-            ours.append(run_fresh(__name__, {"task": "ours", "folder": str(folder)}, threads=1))
+            ours.append(run_fresh(__name__, {"task": "ours", "folder": str(folder), "model": options.model}, threads=1))
             naive.append(run_fresh(__name__, {"task": "naive", "folder": str(folder)}, threads=1))
     for answer in (*ours, *naive):
         if answer["records"] != n_records:
@@ -80,12 +81,12 @@ def run(options: Options) -> Outcome:
     )
 
 
-def fresh(task: str, folder: str, **sizes: int) -> dict[str, Any]:
+def fresh(task: str, folder: str, model: str | None = None, **sizes: int) -> dict[str, Any]:
     """One task in a process of its own."""
     if task == "write":
         write_large_manifest(Path(folder), **sizes)
         return {}
-    return load_ours(Path(folder)) if task == "ours" else load_naive(Path(folder))
+    return load_ours(Path(folder), model) if task == "ours" else load_naive(Path(folder))
 
 
 def load_naive(folder: Path) -> dict[str, Any]:
@@ -99,17 +100,18 @@ def load_naive(folder: Path) -> dict[str, Any]:
     return {"seconds": seconds, "records": len(names), "resident": read_memory().resident - before.resident}
 
 
-def load_ours(folder: Path) -> dict[str, Any]:
+def load_ours(folder: Path, model: str | None) -> dict[str, Any]:
     """Seconds and megabytes of the data set, and of a data-loader worker after its first batch."""
     import torch
 
     from cmelt_plugin.data.text.tokens import TokenTable
 
+    system = systems.find(model)
     _warm_libraries()
     before = read_memory()
     start = time.perf_counter()
     tokens = TokenTable.load(folder / f"reports.{material.TAG}.npz", folder / "reports.parquet")
-    dataset = material.paired_dataset(folder, "train", tokens)
+    dataset = system.dataset(folder, "train", tokens)
     seconds = time.perf_counter() - start
     after = read_memory()
     start = time.perf_counter()

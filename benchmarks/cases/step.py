@@ -1,18 +1,14 @@
 """One training step at the paper's sizes: forward, backward, optimiser; ours against the naive way through the same weights.
 
-Naive (:mod:`benchmarks.systems.cmelt.naive`) is what the authors' release does: kept ECG tokens through the encoder, as ours;
-attention matrices of text encoder and fusion written out, T5's GELU in six operations, vocabulary logits at every word, every
-logged number read from the device by itself, padded words computed like others, float32. The release has no training loop;
-its optimiser here is the host's Adam with a loop over parameters. Before timing, dropout is switched off and both must give
-the same four losses, to 1e-4.
+Naive is what the authors' release does (``benchmarks/systems/SYSTEM/naive.py`` says what that is), in float32; its optimiser is
+the host's Adam with a loop over parameters. Before timing, dropout is switched off and both must give the same losses, to 1e-4.
 
 On a CPU: 8 pairs, 48 tokens, float32. On a GPU: 128 and 512 pairs, bf16 autocast, against naive in float32 and in bf16
 autocast; --compile adds our model through torch.compile. --full adds variants of the naive way in which one thing each is done
 our way. Weights and optimiser states are shared by all contestants, so that ``peak`` differs by what each needs for itself.
 
-Physical limit: the operations the mathematics needs (:mod:`benchmarks.systems.cmelt.flops`) at the measured speed of large
-matrix products, ``FLOPs utilisation``. The optimiser is bound by memory instead: it reads and writes 321 million weights and
-their moments.
+Physical limit: the operations the mathematics needs, where the system has them counted, at the measured speed of large matrix
+products, ``FLOPs utilisation``. The optimiser is bound by memory instead: it reads and writes all weights and their moments.
 ``waits for the device`` counts operations that stop the host until a GPU has answered.
 """
 
@@ -22,28 +18,24 @@ from typing import Any, Callable
 
 import torch
 
-from benchmarks.harness import models
+from benchmarks import systems
+from benchmarks.harness import training
 from benchmarks.harness.limits import matmul_rate
 from benchmarks.harness.memory import read_memory, reset_peak
 from benchmarks.harness.options import Options
 from benchmarks.harness.outcome import Figure, Outcome
 from benchmarks.harness.profiling import write_profile
+from benchmarks.harness.system import BenchmarkedSystem
 from benchmarks.harness.timing import Race, figure_of, race
 from benchmarks.harness.waits import WaitCounter
-from benchmarks.naive.attention import Mode
-from benchmarks.systems.cmelt.flops import training_flops
-from benchmarks.systems.cmelt.naive import NaiveCMELT
-from cmelt_plugin.modules.real_tokens import RealTokens
 
 TOLERANCE = 1e-4
-VARIANTS = {
-    "masked vocabulary": Mode(full_vocabulary=False),
-    "fused attention": Mode(eager=False),
-}
 
 
-def check_losses(model: Any, criterion: Any, sample: dict[str, Any], tolerance: float = TOLERANCE) -> dict[str, float]:
-    """Assert that both ways give the same losses without dropout; return ours.
+def check_losses(
+    system: BenchmarkedSystem, model: Any, criterion: Any, sample: dict[str, Any], tolerance: float = TOLERANCE
+) -> dict[str, float]:
+    """Assert that both ways give the same losses without dropout; return ours, ``loss`` last.
 
     Raises:
         AssertionError: a loss differs by more than ``tolerance``.
@@ -51,12 +43,12 @@ def check_losses(model: Any, criterion: Any, sample: dict[str, Any], tolerance: 
     model.eval()
     try:
         with torch.no_grad():
-            ours = {name: float(value) for name, value in models.our_losses(model, criterion, sample).items()}
-            for mode in (Mode(), *VARIANTS.values()):
-                naive = NaiveCMELT(model, mode._replace(dropout=False)).losses(sample)
+            ours = {name: float(value) for name, value in training.our_losses(model, criterion, sample).items()}
+            for variant in (None, *system.variants):
+                naive = system.naive(model, variant, dropout=False)(sample)
                 for name, value in ours.items():
                     if abs(float(naive[name]) - value) > tolerance:
-                        raise AssertionError(f"loss {name}: ours {value:.6f}, naive {float(naive[name]):.6f} ({mode})")
+                        raise AssertionError(f"loss {name}: ours {value:.6f}, naive {float(naive[name]):.6f} ({variant})")
     finally:
         model.train()
     return ours
@@ -65,76 +57,78 @@ def check_losses(model: Any, criterion: Any, sample: dict[str, Any], tolerance: 
 def run(options: Options) -> Outcome:
     """See the module's docstring."""
     torch.manual_seed(0)
-    model = models.build_model(tiny=options.quick, device=options.device)
-    criterion = models.build_criterion()
-    settings = models.optimiser_settings()
-    optimisers = {"ours": models.build_optimiser(model.parameters(), settings)}
+    system = systems.find(options.model)
+    model = system.build_model(tiny=options.quick, device=options.device)
+    criterion = system.build_criterion()
+    settings = training.optimiser_settings(system.configuration)
+    optimisers = {"ours": training.build_optimiser(model.parameters(), settings)}
     optimisers["naive"] = optimisers["ours"]
     if settings["_name"] != "adam":
-        optimisers["naive"] = models.build_optimiser(model.parameters(), {**settings, "_name": "adam"})
-    small = models.synthetic_batch(model, 4, 12 if options.quick else 48, options.device)
-    losses = check_losses(model, criterion, small)
+        optimisers["naive"] = training.build_optimiser(model.parameters(), {**settings, "_name": "adam"})
+    length = 12 if options.quick else 48
+    *terms, loss = check_losses(system, model, criterion, system.synthetic_batch(model, 4, length, options.device)).items()
+    names = ", ".join(name for name, _ in terms)
     outcome = Outcome(
-        checks=[f"four losses equal to {TOLERANCE:g} without dropout (loss {losses['loss']:.4f} per pair)"],
-        settings={"quick": options.quick, "length": 12 if options.quick else 48, "device": options.device},
+        checks=[f"losses equal to {TOLERANCE:g} without dropout: {names} (loss {loss[1]:.4f} per pair)"],
+        settings={"quick": options.quick, "length": length, "device": options.device},
     )
     dtype = torch.bfloat16 if options.on_gpu else torch.float32
     size = 8192 if options.on_gpu else 256 if options.quick else 2048
     limit = matmul_rate(options.device, dtype, size)
     for rows in (4,) if options.quick else (128, 512) if options.on_gpu else (8,):
-        sample = models.synthetic_batch(model, rows, outcome.settings["length"], options.device)
-        steps = contestants(model, criterion, sample, optimisers, options)
+        sample = system.synthetic_batch(model, rows, length, options.device)
+        steps = contestants(system, model, criterion, sample, optimisers, options)
         for name in ("naive", "ours"):
             waits = WaitCounter.count(steps[f"{name} bf16" if options.on_gpu else name])
             outcome.figures.append(figure_of(f"waits for the device, {name} at {rows}", waits, "a step", "lower"))
         timed = race(steps, options.choose_rounds(20 if options.on_gpu else 3), options.device, 3 if options.on_gpu else 1)
         limit = max(limit, matmul_rate(options.device, dtype, size), key=lambda figure: figure.value)
-        add_results(outcome, timed, model, sample, limit, options)
+        add_results(outcome, timed, rows, system.flops_of(model, sample), limit, options)
         if not options.on_gpu:
             outcome.figures += cpu_peaks(steps, rows)
     outcome.figures.insert(0, limit)
     if options.profile is not None:
         compared = ("naive bf16", "ours bf16") if options.on_gpu else ("naive", "ours")
-        write_profile(options.profile, {name: steps[name] for name in compared}, model, options)
+        write_profile(options.profile, {name: steps[name] for name in compared}, model, system.parts, options)
         outcome.notes.append(f"profile of both steps in {options.profile.name}")
     return outcome
 
 
 def contestants(
-    model: Any, criterion: Any, sample: dict[str, Any], optimisers: dict[str, Any], options: Options
+    system: BenchmarkedSystem,
+    model: Any,
+    criterion: Any,
+    sample: dict[str, Any],
+    optimisers: dict[str, Any],
+    options: Options,
 ) -> dict[str, Callable[[], None]]:
     """Name → training step. Without a GPU names say no precision, all is float32."""
 
     def ours(module: Any, bf16: bool) -> Callable[[], None]:
-        loss = lambda: models.our_losses(module, criterion, sample)["loss"]  # noqa: E731
-        return models.training_step(loss, optimisers["ours"], options.device, bf16)
+        loss = lambda: training.our_losses(module, criterion, sample)["loss"]  # noqa: E731
+        return training.training_step(loss, optimisers["ours"], options.device, bf16)
 
-    def naive(mode: Mode, bf16: bool) -> Callable[[], None]:
-        way = NaiveCMELT(model, mode)
-        return models.training_step(lambda: way.losses(sample)["loss"], optimisers["naive"], options.device, bf16)
+    def naive(variant: str | None, bf16: bool) -> Callable[[], None]:
+        way = system.naive(model, variant)
+        return training.training_step(lambda: way(sample)["loss"], optimisers["naive"], options.device, bf16)
 
     gpu = options.on_gpu
     suffix = " bf16" if gpu else ""
-    steps = {"naive bf16": naive(Mode(), True), "naive fp32": naive(Mode(), False)} if gpu else {"naive": naive(Mode(), False)}
+    steps = {"naive bf16": naive(None, True), "naive fp32": naive(None, False)} if gpu else {"naive": naive(None, False)}
     steps[f"ours{suffix}"] = ours(model, gpu)
     if gpu:
         steps["ours fp32"] = ours(model, False)
-    if hasattr(model.cfg, models.CHECKPOINTING):
-        steps[f"ours{suffix}, checkpointing"] = ours(models.twin(model, **{models.CHECKPOINTING: True}), gpu)
+    if hasattr(model.cfg, training.CHECKPOINTING):
+        steps[f"ours{suffix}, checkpointing"] = ours(training.twin(model, **{training.CHECKPOINTING: True}), gpu)
     if options.compile:
-        steps[f"ours{suffix}, compiled"] = ours(models.compiled_twin(model, "eager" if options.quick else "inductor"), gpu)
+        steps[f"ours{suffix}, compiled"] = ours(training.compiled_twin(model, "eager" if options.quick else "inductor"), gpu)
     if options.full or options.quick:
-        steps.update({f"naive{suffix}, {name}": naive(mode, gpu) for name, mode in VARIANTS.items()})
+        steps.update({f"naive{suffix}, {variant}": naive(variant, gpu) for variant in system.variants})
     return steps
 
 
-def add_results(outcome: Outcome, timed: Race, model: Any, sample: dict[str, Any], limit: Figure, options: Options) -> None:
-    """Ratios and figures of one batch size."""
-    rows, length = sample["net_input"]["text"].shape
-    padding_mask = sample["net_input"]["text_padding_mask"]
-    real = RealTokens.of(padding_mask, model.cfg.fusion_dim)
-    n_real = None if real is None else len(real.rows)
-    flops = training_flops(model.cfg, rows, length, len(sample["mlm_target"]), n_real)
+def add_results(outcome: Outcome, timed: Race, rows: int, flops: float | None, limit: Figure, options: Options) -> None:
+    """Ratios and figures of one batch size; ``flops``: what the mathematics of a step needs, where that is known."""
     at = f" at {rows}"
     main = "ours bf16" if options.on_gpu else "ours"
     for name in timed.seconds:
@@ -145,7 +139,7 @@ def add_results(outcome: Outcome, timed: Race, model: Any, sample: dict[str, Any
     for name in timed.seconds:
         outcome.figures += timed.rate(name, rows, "pairs/s", f"{name}{at}")
         outcome.figures += timed.time(name, f"{name}{at}, step")
-        if name.startswith("ours") and "fp32" not in name:
+        if flops is not None and name.startswith("ours") and "fp32" not in name:
             share = 100 * flops / timed.seconds[name] / 1e12 / limit.value
             outcome.figures.append(figure_of(f"FLOPs utilisation, {name}{at}", share, "%", "higher"))
     for name, peak in timed.peak_bytes.items():

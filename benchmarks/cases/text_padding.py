@@ -4,7 +4,7 @@ Both are made by the data set and its collater over one epoch of 128 pairs a bat
 tokens those of a small tokenizer trained on them; Flan-T5's own makes two to three times as many. With the folder named by
 CMELT_REAL_DATA (``ptb-xl/`` in it) real PTB-XL reports too, 16 pairs a batch where there are only 500. Negatives are random.
 
-Operations are those of a training step at the paper's sizes (:mod:`benchmarks.systems.cmelt.flops`). ``longest of 8 ranks`` is
+Operations are those of a training step at the paper's sizes. ``longest of 8 ranks`` is
 the text length of the slowest of eight processes, which the others wait for; ``padded to 8`` is what ``task.pad_text_to=8``
 makes of the batches, each length of which ``model.compile`` compiles for itself. What grouping costs stands beside it:
 ``foreign texts that read as the ECG's own`` are pairs the contrastive loss leaves out or, as in the paper,
@@ -15,7 +15,6 @@ Physical limit: no padding at all; ``operations a pair: random / no padding`` is
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from benchmarks.harness import material, models
+from benchmarks import systems
+from benchmarks.harness import material
 from benchmarks.harness.options import Options
 from benchmarks.harness.outcome import HIGHER, LOWER, Figure, Outcome
+from benchmarks.harness.system import BenchmarkedSystem
 from benchmarks.harness.timing import figure_of
-from benchmarks.systems.cmelt.flops import training_flops
 from cmelt_plugin.data.batches.pretraining import PretrainingDataset
 from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
 from cmelt_plugin.data.text.reports import normalise_report
-from cmelt_plugin.models.cmelt.config import CMELTConfig
 
 RANKS = 8
 STORED = 4
@@ -58,7 +57,7 @@ def ptb_xl_reports() -> list[str]:
     return read_database(root)["report"].fillna("").tolist() if (root / DATABASE).is_file() else []
 
 
-def open_reports(folder: Path, reports: list[str]) -> PretrainingDataset:
+def open_reports(system: BenchmarkedSystem, folder: Path, reports: list[str]) -> PretrainingDataset:
     """A data set of records with these reports, normalised; empty ones are left out."""
     texts: dict[str, int] = {}
     normalised = [text for text in map(normalise_report, reports) if text]
@@ -69,7 +68,7 @@ def open_reports(folder: Path, reports: list[str]) -> PretrainingDataset:
     n_samples = np.full(n, ROW_SHAPE[1])
     write_split(folder, "train", RecordStore(folder).files, shard, row, n_samples, material.meta_table(ids, report_ids, ids))
     tokenizer = material.make_tokenizer(folder / "tokenizer", list(texts))
-    dataset = material.paired_dataset(folder, "train", material.tokenise(tokenizer.folder, list(texts)), n3s=False)
+    dataset = system.dataset(folder, "train", material.tokenise(tokenizer.folder, list(texts)), prepared=False)
     dataset.read_ecg = lambda rows, digital=False: (torch.zeros(len(rows)), None)  # type: ignore[method-assign]
     return dataset
 
@@ -95,14 +94,15 @@ class Epoch:
 
     @staticmethod
     def _look(batch: dict[str, Any], size: int) -> tuple[Any, ...]:
-        if int((~batch["aligned"]).sum()) != size // 2:
+        if "aligned" in batch and int((~batch["aligned"]).sum()) != size // 2:
             raise AssertionError("half of a batch must be swapped")
-        inputs, own, text = batch["net_input"], batch["report_id"], batch["text_report_id"]
+        inputs, own = batch["net_input"], batch["report_id"]
+        text, masked = batch.get("text_report_id", own), len(batch.get("mlm_target", ()))
         same = own[:, None] == text[None, :]
         same.fill_diagonal_(False)
         copies = int(text.unique(return_counts=True)[1].max())
         share = float(same.sum()) / (size * (size - 1))
-        return inputs["text"].shape[1], batch["ntokens"], int(inputs["mlm_mask"].sum()), share, copies, batch["id"].numpy()
+        return inputs["text"].shape[1], batch["ntokens"], masked, share, copies, batch["id"].numpy()
 
     def padding(self, multiple: int = 1) -> float:
         """Share of padding among the text tokens, of batches padded to multiples of ``multiple``."""
@@ -112,10 +112,11 @@ class Epoch:
         """Padded length of each batch in units of ``of`` tokens, rounded up."""
         return -(-self.length // of)
 
-    def operations(self, cfg: Any, padded: bool = True) -> float:
+    def operations(self, system: BenchmarkedSystem, cfg: Any, padded: bool = True) -> float:
         """Of a training step at the sizes of ``cfg``, per pair; without padding at the mean length of each batch."""
         lengths = self.length if padded else np.round(self.tokens / self.size).astype(int)
-        flops = [training_flops(cfg, self.size, int(length), int(masked)) for length, masked in zip(lengths, self.masked)]
+        batches = zip(lengths, self.masked)
+        flops = [system.training_flops(cfg, self.size, int(length), int(masked)) for length, masked in batches]
         return float(np.mean(flops)) / self.size
 
     def slowest_rank(self) -> float:
@@ -123,11 +124,16 @@ class Epoch:
         return float(np.maximum.reduceat(self.length, np.arange(0, len(self.length), RANKS)).mean())
 
 
-def compare(name: str, dataset: PretrainingDataset, size: int, cfg: Any) -> tuple[list[Figure], list[Figure]]:
+def compare(name: str, dataset: PretrainingDataset, size: int, system: BenchmarkedSystem) -> tuple[list[Figure], list[Figure]]:
     """Ratios and figures of one set of reports."""
+    cfg = system.build_config()
     random, grouped = (Epoch(dataset, size, grouped) for grouped in (False, True))
     padded = random.length.sum() / grouped.length.sum()
-    operations = [random.operations(cfg), grouped.operations(cfg), random.operations(cfg, padded=False)]
+    operations = [
+        random.operations(system, cfg),
+        grouped.operations(system, cfg),
+        random.operations(system, cfg, padded=False),
+    ]
     ratios = [
         figure_of(f"{name}, text tokens with padding: random / grouped", padded, "x", HIGHER),
         figure_of(f"{name}, operations a pair: random / grouped", operations[0] / operations[1], "x", HIGHER),
@@ -152,7 +158,7 @@ def run(options: Options) -> Outcome:
     """See the module's docstring."""
     n_records, size = (600, 16) if options.quick else (16_384, 128)
     sets = {"synthetic": (synthetic_reports(n_records), size), "PTB-XL": (ptb_xl_reports(), 16)}
-    cfg = CMELTConfig(text_encoder_config=json.dumps(models.PAPER_TEXT))
+    system = systems.find(options.model)
     outcome = Outcome(
         checks=["every record is in one batch, half of each batch is swapped"], settings={"records": n_records, "batch": size}
     )
@@ -161,7 +167,7 @@ def run(options: Options) -> Outcome:
             outcome.notes.append(f"{name}: not measured, CMELT_REAL_DATA names no folder with ptb-xl/")
             continue
         with options.temporary() as folder:
-            ratios, figures = compare(name, open_reports(folder, reports), rows, cfg)
+            ratios, figures = compare(name, open_reports(system, folder, reports), rows, system)
         outcome.ratios += ratios
         outcome.figures += figures
     return outcome

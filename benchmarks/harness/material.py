@@ -7,15 +7,12 @@ an electrocardiograph prints them, and large stores repeat a few recordings.
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from cmelt_plugin.data.batches.negatives import NegativeTable
-from cmelt_plugin.data.batches.pretraining import PretrainingDataset, PretrainingOptions
-from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.directory.split_meta import META_SCHEMA
 from cmelt_plugin.data.files import fingerprint
@@ -24,12 +21,10 @@ from cmelt_plugin.data.store.shard_writer import write_records
 from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.huggingface import import_transformers
-from cmelt_plugin.models.cmelt.inputs import CMELTInputOptions, CMELTInputs
 
 DISTINCT = 256
 """Different recordings in a store; further rows repeat them."""
 TAG = "bench"
-N_ECG_TOKENS = 312  # of 10 s at 500 Hz
 
 _RHYTHMS = (
     *("sinus rhythm", "sinus bradycardia", "sinus tachycardia", "atrial fibrillation", "atrial flutter with 2:1 block"),
@@ -179,26 +174,6 @@ def meta_table(record_id: Any, report_id: np.ndarray, subject_id: Any) -> pa.Tab
     rate = np.full(n, 500, dtype=np.float32)
     columns = [record_id, subject_id, report_id.astype(np.int32), empty, unknown, empty, empty, rate]
     return pa.table(columns, schema=META_SCHEMA)
-
-
-def paired_dataset(
-    folder: Path, split: str, tokens: TokenTable, negatives: NegativeTable | None = None, n3s: bool = True
-) -> PretrainingDataset:
-    """A split as C-MELT trains on it.
-
-    Args:
-        folder: manifest directory.
-        split: its split.
-        tokens: token ids of its reports.
-        negatives: in place of those of the directory.
-        n3s: False: random negatives, which need no table.
-    """
-    options = CMELTInputOptions(negatives="n3s" if n3s and negatives is None else "random")
-    inputs = CMELTInputs(options, SimpleNamespace(n_ecg_tokens=N_ECG_TOKENS))
-    dataset = PretrainingDataset(Manifest.open(folder, split), inputs, tokens, PretrainingOptions())
-    if negatives is not None:
-        dataset.inputs.negatives = negatives
-    return dataset
 
 
 def write_manifest(

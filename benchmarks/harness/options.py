@@ -1,4 +1,4 @@
-"""What every benchmark is told."""
+"""Settings that every benchmark is run with."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class Options:
         rounds: instead of each benchmark's own number.
         compile: also models through ``torch.compile``.
         profile: file for a profile of a naive and of our training step; None: none is made.
-        folder: where large temporary files go; None: the system's choice.
+        folder: where large temporary files go; None: the machine's choice.
+        model: registered name of the system that benchmarks of a model measure; None: the default one, or where few systems
+            have what is measured the first of these.
     """
 
     device: str = "cpu"
@@ -32,6 +34,7 @@ class Options:
     compile: bool = False
     profile: Path | None = None
     folder: Path | None = None
+    model: str | None = None
 
     @property
     def on_gpu(self) -> bool:

@@ -16,6 +16,10 @@ FORMAT = 1
 HIGHER, LOWER = "higher", "lower"
 
 
+class NotMeasured(Exception):
+    """A benchmark cannot run here; the message says why."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """One measured value.
@@ -85,7 +89,7 @@ class Report:
         date: ISO 8601.
         machine: see :func:`benchmarks.harness.machine.describe_machine`.
         options: ``device``, ``quick``, ``full`` and the like.
-        outcomes: benchmark → outcome.
+        outcomes: benchmark → outcome; of another system than the default one ``NAME --model SYSTEM``.
         failures: benchmark → why it has none.
     """
 

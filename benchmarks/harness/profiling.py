@@ -6,7 +6,7 @@ that operations spend in themselves, so that they add up to the step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
@@ -18,7 +18,6 @@ from cmelt_plugin.data.files import atomic_path
 
 MARK = "part/"
 FORWARD, BACKWARD, OPTIMISER = "forward", "backward", "optimiser"
-MODULES = ("ecg_encoder", "text_encoder", "fusion", "mlm_head", "mem_head")
 STEPS = 3
 # The first kind of which an operation's name holds one of the words. Names of operations and of GPU kernels.
 KINDS = {
@@ -59,17 +58,20 @@ def part(name: str) -> Any:
     return torch.profiler.record_function(MARK + name)
 
 
-def write_profile(path: Path, steps: Mapping[str, Callable[[], None]], model: Any, options: Options) -> None:
+def write_profile(
+    path: Path, steps: Mapping[str, Callable[[], None]], model: Any, modules: Sequence[str], options: Options
+) -> None:
     """Profile a few steps of each way and write the tables, in Markdown.
 
     Args:
         path: file to write.
         steps: name → one training step.
-        model: whose modules are shown as parts where a step calls them.
+        model: some of whose modules are shown as parts where a step calls them.
+        modules: their names.
         options: the device among them.
     """
-    with named_parts(model):
-        profiles = {name: profile(step, options) for name, step in steps.items()}
+    with named_parts(model, modules):
+        profiles = {name: profile(step, options, modules) for name, step in steps.items()}
     text = [
         "| part of the step | " + " | ".join(f"{name}, ms | share" for name in profiles) + " |",
         "|---|" + "---|---|" * len(profiles),
@@ -85,8 +87,8 @@ def write_profile(path: Path, steps: Mapping[str, Callable[[], None]], model: An
         temporary.write_text("\n".join(text), encoding="utf-8")
 
 
-def profile(step: Callable[[], None], options: Options) -> Profile:
-    """Profile a few steps after one that warms up."""
+def profile(step: Callable[[], None], options: Options, modules: Sequence[str] = ()) -> Profile:
+    """Profile a few steps after one that warms up; ``modules`` are parts of the forward pass."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     if options.on_gpu:
         activities.append(torch.profiler.ProfilerActivity.CUDA)
@@ -112,7 +114,7 @@ def profile(step: Callable[[], None], options: Options) -> Profile:
         else:
             kinds[kind_of(entry.key)] += itself
     table = averages.table(sort_by=f"self_{processor}_time_total", row_limit=40)
-    return Profile(sum(kinds.values()), split_forward(parts), kinds, table)
+    return Profile(sum(kinds.values()), split_forward(parts, modules), kinds, table)
 
 
 def kind_of(operation: str) -> str:
@@ -120,9 +122,9 @@ def kind_of(operation: str) -> str:
     return next((kind for kind, words in KINDS.items() if any(word in operation for word in words)), OTHER)
 
 
-def split_forward(parts: Mapping[str, float]) -> dict[str, float]:
+def split_forward(parts: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
     """Parts in the order of a step; what the forward pass spends outside the modules is its rest."""
-    modules = {f"{FORWARD}, {name}": parts[name] for name in MODULES if name in parts}
+    modules = {f"{FORWARD}, {name}": parts[name] for name in names if name in parts}
     rest = parts.get(FORWARD, 0.0) - sum(modules.values())
     ends = {name: parts[name] for name in (BACKWARD, OPTIMISER) if name in parts}
     return {**modules, f"{FORWARD}, the rest": rest, **ends}
@@ -145,10 +147,10 @@ def share(time: float, total: float) -> str:
 
 
 @contextmanager
-def named_parts(model: Any) -> Iterator[None]:
-    """Mark the forward pass of the model's modules as parts."""
+def named_parts(model: Any, modules: Sequence[str]) -> Iterator[None]:
+    """Mark the forward pass of some of the model's modules as parts."""
     handles, ranges = [], {}
-    for name in MODULES:
+    for name in modules:
         module = getattr(model, name, None)
         if module is None:
             continue

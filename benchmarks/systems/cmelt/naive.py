@@ -1,5 +1,9 @@
 """The four losses of C-MELT computed the way of the authors' release, from the parameters of a model of ours.
 
+Kept ECG tokens go through the encoder, as in ours; attention matrices of text encoder and fusion are written out, T5's GELU is
+six operations, vocabulary logits are computed at every word, every logged number is read from the device by itself, and padded
+words are computed like others. The release has no training loop.
+
 The parameters are shared, by name, so that both ways can be timed on the same weights and must give the same loss. What is
 computed is ours where the release computes something else (the target of masked ECG modelling, one logit of matching, padding
 that is not attended to); how it is computed is the release's, which costs the same there.
@@ -18,7 +22,7 @@ from benchmarks.harness.profiling import part
 from benchmarks.naive.attention import Mode, Weights
 from benchmarks.naive.ecg_encoder import encode_ecg
 from benchmarks.naive.text_encoder import encode_text
-from benchmarks.systems.cmelt.naive_heads import fuse, pool, reconstruct, vocabulary_logits
+from benchmarks.systems.cmelt.heads import fuse, pool, reconstruct, vocabulary_logits
 from cmelt_plugin.modules.conv_layers import parse_conv_layers
 
 IGNORE = -100

@@ -1,7 +1,8 @@
 import torch
 
 from benchmarks.cases.activation_memory import kept_bytes
-from benchmarks.harness import models
+from benchmarks.harness import training
+from benchmarks.systems.cmelt.system import SYSTEM
 
 
 def test_each_tensor_that_the_backward_pass_needs_is_counted_once_and_weights_are_not() -> None:
@@ -20,8 +21,8 @@ def test_each_tensor_that_the_backward_pass_needs_is_counted_once_and_weights_ar
 
 
 def test_checkpointed_layers_keep_what_they_are_given() -> None:
-    model = models.build_model(tiny=True)
-    saving = models.twin(model, checkpoint_activations=True)
+    model = SYSTEM.build_model(tiny=True)
+    saving = training.twin(model, checkpoint_activations=True)
     states = torch.randn(2, 5, 32, requires_grad=True)
     one_state = 4 * 2 * 5 * 32
 

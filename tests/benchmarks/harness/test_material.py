@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from benchmarks.cases.collation import K, Pair, check
 from benchmarks.cases.n3s import farthest_torch, wrong_rows
 from benchmarks.cases.startup import write_large_manifest
 from benchmarks.harness import material
 from benchmarks.naive.manifest import read_lines
 from benchmarks.naive.records import read_mat_files, write_mat_files
+from benchmarks.systems.cmelt.system import SYSTEM
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.data.text.tokens import TokenTable
@@ -43,7 +42,7 @@ def test_a_manifest_trains(tmp_path) -> None:
     text = material.write_manifest(tmp_path, n_records=6, n_reports=5, splits=("train", "valid"), k=3, stored=4)
     tokens = TokenTable.load(tmp_path / f"reports.{material.TAG}.npz", tmp_path / "reports.parquet")
     assert tokens.info["vocab_size"] == text.vocab_size
-    dataset = material.paired_dataset(tmp_path, "valid", tokens)
+    dataset = SYSTEM.dataset(tmp_path, "valid", tokens)
     batch = dataset.collater(list(range(6)))
     assert batch["net_input"]["ecg"].shape == (6, 12, 5000)
     assert int(batch["aligned"].sum()) == 3
@@ -59,39 +58,6 @@ def test_the_large_manifest_opens_although_its_shards_take_no_room(tmp_path) -> 
     assert sum(path.stat().st_blocks for path in shards) * 512 < 10_000_000
     names, sizes = read_lines(tmp_path / "train.tsv")
     assert names[4096] == "./records-00001.npy:0" and len(names) == 5000 and set(sizes) == {5000}
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory) -> Pair:
-    return Pair(tmp_path_factory.mktemp("pair"), n_records=24, n_reports=150, encoder="tiny")
-
-
-def test_both_collators_draw_from_the_farthest_reports(pair: Pair) -> None:
-    assert check(pair, np.arange(16))
-    gallery = pair.naive.index.reconstruct_n(0, 150)
-    own = pair.naive.embed(pair.naive.texts[2])[0]
-    farthest = set(np.argsort(gallery @ own)[:K].tolist())
-    assert len(farthest & set(pair.naive.farthest(2).tolist())) >= K - 1
-
-
-def test_the_check_of_collation_notices_other_negatives(pair: Pair, monkeypatch) -> None:
-    nearest = np.argsort(-pair.naive.index.reconstruct_n(0, 150) @ pair.naive.embed(pair.naive.texts[0])[0])[:K]
-    monkeypatch.setattr(pair.naive, "farthest", lambda report: nearest)
-    with pytest.raises(AssertionError, match="other negatives"):
-        check(pair, np.arange(16))
-
-
-def test_naive_word_mask_chooses_a_quarter_and_keeps_the_rest(pair: Pair) -> None:
-    import torch
-
-    ids = torch.arange(10, 50).repeat(3, 1)
-    real = torch.ones_like(ids, dtype=torch.bool)
-    real[1, 20:] = False
-    masked, chosen, target = pair.naive.mask_words(ids, real, np.random.default_rng(0))
-    assert chosen.sum(dim=1).tolist() == [10, 5, 10]
-    assert not (chosen & ~real).any()
-    assert torch.equal(masked[~chosen], ids[~chosen]) and torch.equal(target, ids[chosen])
-    assert (masked[chosen] == pair.naive.mask_id).any()
 
 
 def test_exact_search_in_torch_is_right_and_wrong_rows_are_noticed() -> None:

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from torch.autograd import DeviceType
 
 from benchmarks.cases.training_run import Clock
-from benchmarks.harness import models
+from benchmarks.harness import training
 from benchmarks.harness.limits import covered, kernel_seconds, matmul_rate
 from benchmarks.harness.machine import describe_machine, one_line
 from benchmarks.harness.memory import read_memory, run_fresh
 from benchmarks.harness.waits import WaitCounter
 from benchmarks.registry import NAMES
+from benchmarks.systems.cmelt.system import SYSTEM
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, which Linux has")
 
@@ -125,7 +126,7 @@ def test_a_training_too_short_to_measure_is_an_error() -> None:
 
 def test_optimiser_is_the_one_of_the_training_configuration() -> None:
     parameter = torch.nn.Parameter(torch.ones(3))
-    optimiser = models.build_optimiser([parameter], models.optimiser_settings())
+    optimiser = training.build_optimiser([parameter], training.optimiser_settings(SYSTEM.configuration))
     parameter.grad = torch.ones(3)
     optimiser.step()
     # Adam's first step is the learning rate, 5e-5, whatever the gradient; decay takes 5e-5 · 0.01 more.

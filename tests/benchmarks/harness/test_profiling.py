@@ -1,9 +1,10 @@
 import torch
 
-from benchmarks.harness import models
+from benchmarks.harness import training
 from benchmarks.harness.options import Options
 from benchmarks.harness.profiling import BETWEEN, KINDS, OTHER, kind_of, profile, split_forward, write_profile
 from benchmarks.systems.cmelt.naive import NaiveCMELT
+from benchmarks.systems.cmelt.system import SYSTEM
 
 
 def test_operations_are_of_the_kind_their_name_says() -> None:
@@ -24,7 +25,7 @@ def test_operations_are_of_the_kind_their_name_says() -> None:
 
 def test_what_the_forward_pass_does_outside_the_modules_is_its_rest() -> None:
     parts = {"optimiser": 3.0, "forward": 10.0, "fusion": 2.0, "ecg_encoder": 5.0, "backward": 20.0}
-    assert split_forward(parts) == {
+    assert split_forward(parts, ["ecg_encoder", "fusion"]) == {
         "forward, ecg_encoder": 5.0,
         "forward, fusion": 2.0,
         "forward, the rest": 3.0,
@@ -37,7 +38,7 @@ def test_kinds_add_up_and_parts_lie_within_the_step() -> None:
     weights = torch.nn.Linear(64, 64)
     inputs = torch.randn(32, 64)
     optimiser = torch.optim.SGD(weights.parameters(), lr=0.1)
-    step = models.training_step(lambda: weights(inputs).square().sum(), optimiser, "cpu", False)
+    step = training.training_step(lambda: weights(inputs).square().sum(), optimiser, "cpu", False)
     found = profile(step, Options(quick=True))
     assert set(found.kinds) == {*KINDS, OTHER, BETWEEN}
     assert found.kinds["matrix products"] > 0 and abs(sum(found.kinds.values()) - found.total) < 1e-9
@@ -46,15 +47,15 @@ def test_kinds_add_up_and_parts_lie_within_the_step() -> None:
 
 
 def test_both_ways_are_shown_side_by_side_with_the_same_modules(tmp_path) -> None:
-    model = models.build_model(tiny=True)
-    sample = models.synthetic_batch(model, 2, 6)
-    criterion = models.build_criterion()
-    optimiser = models.build_optimiser(model.parameters(), models.optimiser_settings())
-    ways = {"naive": NaiveCMELT(model).losses, "ours": lambda batch: models.our_losses(model, criterion, batch)}
+    model = SYSTEM.build_model(tiny=True)
+    sample = SYSTEM.synthetic_batch(model, 2, 6)
+    criterion = SYSTEM.build_criterion()
+    optimiser = training.build_optimiser(model.parameters(), training.optimiser_settings(SYSTEM.configuration))
+    ways = {"naive": NaiveCMELT(model).losses, "ours": lambda batch: training.our_losses(model, criterion, batch)}
     steps = {
-        name: models.training_step(lambda way=way: way(sample)["loss"], optimiser, "cpu", False) for name, way in ways.items()
+        name: training.training_step(lambda way=way: way(sample)["loss"], optimiser, "cpu", False) for name, way in ways.items()
     }
-    write_profile(tmp_path / "profile.md", steps, model, Options(quick=True))
+    write_profile(tmp_path / "profile.md", steps, model, SYSTEM.parts, Options(quick=True))
     text = (tmp_path / "profile.md").read_text().splitlines()
     assert text[0] == "| part of the step | naive, ms | share | ours, ms | share |"
     rows = [line.split(" | ")[0].strip("| *") for line in text[2:11]]

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.harness import models
 from benchmarks.naive.attention import Mode
 from benchmarks.systems.cmelt.flops import forward_flops, training_flops
 from benchmarks.systems.cmelt.naive import NaiveCMELT
-from cmelt_plugin.models.cmelt.config import CMELTConfig
+from benchmarks.systems.cmelt.system import SYSTEM
 
 WITHOUT_WASTE = Mode(dropout=False, full_vocabulary=False)
 
 
 @pytest.mark.parametrize(("rows", "length", "groups"), [(3, 11, 1), (5, 40, 1), (3, 11, 4)])
 def test_counts_are_those_of_pytorch_to_one_percent(rows: int, length: int, groups: int) -> None:
-    model = models.build_model(tiny=True, conv_pos_groups=groups)
-    sample = models.synthetic_batch(model, rows, length)
+    model = SYSTEM.build_model(tiny=True, conv_pos_groups=groups)
+    sample = SYSTEM.synthetic_batch(model, rows, length)
     masked = len(sample["mlm_target"])
     forward, _ = forward_flops(model.cfg, rows, length, masked)
     # The counter does not know the fused attention of a CPU.
@@ -35,7 +32,7 @@ def test_counts_are_those_of_pytorch_to_one_percent(rows: int, length: int, grou
 
 
 def test_counts_at_the_sizes_of_the_paper_by_hand() -> None:
-    cfg = CMELTConfig(text_encoder_config=json.dumps(models.PAPER_TEXT))
+    cfg = SYSTEM.build_config()
     forward, first = forward_flops(cfg, 1, 48, 8)
     assert first == 2 * 2500 * 256 * 12 * 2
     # In billions: feature extractor 0.7, positions 2.9, 8 layers over 79 tokens 9.1, text 8.2, fusion 14.8, MEM 5.2, MLM 0.4.

@@ -7,13 +7,14 @@ import json
 import pytest
 import torch
 
-from benchmarks.cases.step import TOLERANCE, VARIANTS, check_losses
-from benchmarks.harness import models
+from benchmarks.cases.step import TOLERANCE, check_losses
+from benchmarks.harness import training
 from benchmarks.harness.waits import WaitCounter
 from benchmarks.naive import ecg_encoder
 from benchmarks.naive.attention import Mode, attend, hide
 from benchmarks.naive.text_encoder import gelu, position_buckets
 from benchmarks.systems.cmelt.naive import NaiveCMELT
+from benchmarks.systems.cmelt.system import MODES, SYSTEM
 
 LOSSES = {"mlm", "mem", "etm", "siglep", "loss"}
 
@@ -21,19 +22,19 @@ LOSSES = {"mlm", "mem", "etm", "siglep", "loss"}
 @pytest.fixture(scope="module")
 def tiny():
     """A tiny model with weights large enough for every part to matter, the criterion, and a batch."""
-    model = models.build_model(tiny=True, seed=1)
+    model = SYSTEM.build_model(tiny=True, seed=1)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-    return model.eval(), models.build_criterion(), models.synthetic_batch(model, 6, 20, seed=3)
+    return model.eval(), SYSTEM.build_criterion(), SYSTEM.synthetic_batch(model, 6, 20, seed=3)
 
 
-@pytest.mark.parametrize("mode", [Mode(), *VARIANTS.values(), Mode(True, False, False)], ids=str)
+@pytest.mark.parametrize("mode", [Mode(), *MODES.values(), Mode(True, False, False)], ids=str)
 def test_losses_equal_ours(tiny, mode: Mode) -> None:
     model, criterion, sample = tiny
-    ours = models.our_losses(model, criterion, sample)
+    ours = training.our_losses(model, criterion, sample)
     naive = NaiveCMELT(model, mode._replace(dropout=False)).losses(sample)
     assert set(naive) == set(ours) == LOSSES
     for name, value in ours.items():
@@ -42,14 +43,14 @@ def test_losses_equal_ours(tiny, mode: Mode) -> None:
 
 @pytest.mark.parametrize("changes", [{"normalise_embeddings": False, "text_pool": "first"}, {"mem_layer": -1}])
 def test_losses_equal_ours_in_other_configurations(changes) -> None:
-    model = models.build_model(tiny=True, **changes)
-    assert set(check_losses(model, models.build_criterion(), models.synthetic_batch(model, 4, 9))) == LOSSES
+    model = SYSTEM.build_model(tiny=True, **changes)
+    assert set(check_losses(SYSTEM, model, SYSTEM.build_criterion(), SYSTEM.synthetic_batch(model, 4, 9))) == LOSSES
 
 
 def test_gradients_equal_ours(tiny) -> None:
     model, criterion, sample = tiny
     gradients = []
-    for loss in (models.our_losses(model, criterion, sample), NaiveCMELT(model, Mode(dropout=False)).losses(sample)):
+    for loss in (training.our_losses(model, criterion, sample), NaiveCMELT(model, Mode(dropout=False)).losses(sample)):
         model.zero_grad()
         loss["loss"].backward()
         gradients.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
@@ -63,7 +64,7 @@ def test_the_check_notices_another_loss(tiny, monkeypatch) -> None:
     correct = NaiveCMELT._siglep
     monkeypatch.setattr(NaiveCMELT, "_siglep", lambda *arguments: correct(*arguments) + 2e-4)
     with pytest.raises(AssertionError, match="loss siglep"):
-        check_losses(model, criterion, sample)
+        check_losses(SYSTEM, model, criterion, sample)
 
 
 def test_dropout_acts_in_the_naive_model_as_in_ours(tiny) -> None:
@@ -74,7 +75,7 @@ def test_dropout_acts_in_the_naive_model_as_in_ours(tiny) -> None:
 
 
 def test_other_text_encoders_are_refused(tiny) -> None:
-    model = models.build_model(tiny=True)
+    model = SYSTEM.build_model(tiny=True)
     model.cfg.text_encoder_config = json.dumps({"model_type": "bert"})
     with pytest.raises(ValueError, match="T5"):
         NaiveCMELT(model)
@@ -101,8 +102,8 @@ def test_position_buckets_by_hand() -> None:
 
 
 def test_a_twin_holds_the_same_parameters() -> None:
-    model = models.build_model(tiny=True)
-    other = models.twin(model, mem_ratio=0.5)
+    model = SYSTEM.build_model(tiny=True)
+    other = training.twin(model, mem_ratio=0.5)
     own = dict(model.named_parameters())
     assert all(parameter is own[name] for name, parameter in other.named_parameters())
     assert other.cfg.mem_ratio == 0.5 and model.cfg.mem_ratio == 0.75
