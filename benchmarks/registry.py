@@ -23,8 +23,9 @@ NAMES = (
     "linear_probe",
     "evaluation",
     "end_to_end",
+    "cached_reports",
 )
-OF_A_MODEL = ("collation", "text_padding", "startup", "step", "activation_memory", "evaluation", "end_to_end")
+OF_A_MODEL = ("collation", "text_padding", "startup", "step", "activation_memory", "evaluation", "end_to_end", "cached_reports")
 """Those that measure the system of ``--model``; the others need none."""
 
 

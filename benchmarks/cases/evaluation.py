@@ -144,11 +144,7 @@ def made_up_prompts(vocab_size: int) -> TokenTable:
     """Class texts of 6 to 24 random tokens."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(6, 25, N_CLASSES * TEXTS_PER_CLASS)
-    ids = rng.integers(3, vocab_size - 100, lengths.sum())
-    info = {"format": 1, "tokenizer": "", "fingerprint": "", "source_fingerprint": "", "vocab_size": vocab_size}
-    info.update(pad_id=0, mask_id=vocab_size - 1, special_ids=[0, 1], max_tokens=256)
-    classes = np.repeat(np.arange(N_CLASSES), TEXTS_PER_CLASS)
-    return TokenTable(ids, np.concatenate([[0], np.cumsum(lengths)]), info, classes)
+    return material.random_tokens(lengths, vocab_size, rng, class_index=np.repeat(np.arange(N_CLASSES), TEXTS_PER_CLASS))
 
 
 def classes_of(model: Any, prompts: TokenTable, device: str) -> Embedding:

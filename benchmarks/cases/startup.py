@@ -31,6 +31,8 @@ from benchmarks.harness.outcome import LOWER, Outcome
 from benchmarks.harness.timing import figure_of
 
 ROWS_PER_SHARD = 4096
+VOCAB_SIZE = 32_128
+"""Of Flan-T5."""
 
 
 def run(options: Options) -> Outcome:
@@ -192,23 +194,13 @@ def write_large_manifest(folder: Path, n_records: int, n_reports: int) -> None:
     texts = material.report_texts(min(n_reports, 2000))
     numbered = pa.array([f"{texts[i % len(texts)]} {i}" for i in range(n_reports)])
     write_reports(folder, numbered, np.ones(n_reports, dtype=np.int64))
-    _random_tokens(rng, n_reports, folder / "reports.parquet").save(folder / f"reports.{material.TAG}.npz")
+    lengths = rng.integers(10, 51, n_reports)
+    tokens = material.random_tokens(lengths, VOCAB_SIZE, rng, folder / "reports.parquet")
+    tokens.save(folder / f"reports.{material.TAG}.npz")
     step = rng.integers(1, n_reports, (n_reports, 64), dtype=np.int32)
     neighbours = (np.arange(n_reports, dtype=np.int32)[:, None] + step) % n_reports
     NegativeTable(neighbours, {}).save(folder, "train")
     accept(folder, ["*"])  # checksums.json, as packing leaves it
-
-
-def _random_tokens(rng: np.random.Generator, n: int, source: Path) -> Any:
-    """Token ids of ``n`` texts of 10 to 50 tokens, with the vocabulary of Flan-T5."""
-    from cmelt_plugin.data.files import fingerprint
-    from cmelt_plugin.data.text.tokens import TokenTable
-
-    lengths = rng.integers(10, 51, n)
-    ids = rng.integers(3, 32_000, lengths.sum(), dtype=np.int32)
-    info = {"format": 1, "tokenizer": material.TAG, "fingerprint": "", "source_fingerprint": fingerprint(source)}
-    info.update(vocab_size=32_128, pad_id=0, mask_id=32_099, special_ids=[0, 1, 2], max_tokens=256)
-    return TokenTable(ids, np.concatenate([[0], np.cumsum(lengths)]), info)
 
 
 def _write_sparse_store(folder: Path, n_records: int) -> list[str]:

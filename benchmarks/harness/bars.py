@@ -87,6 +87,10 @@ BARS = (
         *("linear probe", "17,084 × 768, 200 epochs, 15 probes", "linear_probe"),
         *(("3 fractions × 5 seeds × 200 epochs",), AT_MOST, 180, "s"),
     ),
+    Bar(
+        *("cached reports", "step over encoding 256 tokens", "cached_reports"),
+        *(("256 tokens: cached / encoded",), AT_LEAST, 3, "x"),
+    ),
     Bar("evaluation", "ECG encoder passes a record", "evaluation", ("encoder passes a record",), AT_MOST, 1, "x"),
     Bar("evaluation", "text encoder passes a class text", "evaluation", ("encoder passes a class text",), AT_MOST, 1, "x"),
     *_step(128),

@@ -127,6 +127,28 @@ def tokenise(folder: Path, texts: list[str], source: Path | None = None) -> Toke
     return TokenTable(np.concatenate([np.asarray(row) for row in rows]), offsets, info)
 
 
+def random_tokens(
+    lengths: np.ndarray,
+    vocab_size: int,
+    rng: np.random.Generator,
+    source: Path | None = None,
+    class_index: np.ndarray | None = None,
+) -> TokenTable:
+    """Texts of random tokens, the last 100 of the vocabulary left out.
+
+    Args:
+        lengths: tokens of each, int ``[n]``.
+        vocab_size: of the encoder that is to read them.
+        rng: of the tokens.
+        source: the file whose texts they stand for.
+        class_index: class of each text, int ``[n]``; None: they are reports.
+    """
+    ids = rng.integers(3, vocab_size - 100, lengths.sum(), dtype=np.int32)
+    info = {"format": 1, "tokenizer": TAG, "fingerprint": "", "source_fingerprint": fingerprint(source) if source else ""}
+    info.update(vocab_size=vocab_size, pad_id=0, mask_id=vocab_size - 1, special_ids=[0, 1, 2], max_tokens=256)
+    return TokenTable(ids, np.concatenate([[0], np.cumsum(lengths)]), info, class_index)
+
+
 def repeat_tokens(tokens: TokenTable, n: int) -> TokenTable:
     """The texts of a table again and again until there are ``n``."""
     order = np.arange(n) % len(tokens)

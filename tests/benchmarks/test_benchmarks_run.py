@@ -31,6 +31,7 @@ CONTESTANTS = {
     "linear_probe": {"ours / one by one"},
     "evaluation": {"ours / bare encoder", "ours / texts every batch"},
     "end_to_end": set(),
+    "cached_reports": {f"{length} tokens: cached / encoded" for length in (32, 64, 256)},
 }
 
 
