@@ -30,6 +30,7 @@ from cmelt_plugin.evaluation.metrics.retrieval import (
 from cmelt_plugin.evaluation.options import TEXT_MODEL, add_options, load_text_model, typed_command
 from cmelt_plugin.evaluation.result_files import Result, write_result
 from cmelt_plugin.evaluation.tables import DASH, TextTable, percent, write_texts
+from cmelt_plugin.models.scoring import score_settings
 from cmelt_plugin.option_types import command_parser
 
 EXAMPLE = """example:
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings={
                 "manifest": str(manifest.directory),
                 "precision": precision_name(args.bf16),
+                **score_settings(pretrained.model),
                 "bootstrap": args.bootstrap,
                 "seed": args.seed,
             },

@@ -237,6 +237,7 @@ def test_it_is_evaluated_by_every_command(name: str, checkpoints, directory, tmp
         results = read_results([tmp_path / kind])
         assert results and all(0 <= stored.result.metrics[metric] <= 1 for stored in results)
         assert {stored.result.n_records for stored in results} == {12}
+        assert {stored.result.settings.get("score") for stored in results} == {None if kind == "probe" else "cosine"}
 
 
 @pytest.mark.parametrize("name", READING)

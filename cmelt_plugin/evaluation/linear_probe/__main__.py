@@ -37,7 +37,7 @@ from cmelt_plugin.evaluation.shift import shift_classes
 from cmelt_plugin.evaluation.tables import DASH, comma_separated, markdown, write_texts
 from cmelt_plugin.option_types import command_parser
 
-OPTION_NAMES = [name for name in OPTIONS if name != "tokenizer"]
+OPTION_NAMES = [name for name in OPTIONS if name not in ("tokenizer", "score")]
 EXAMPLE = """examples:
   python -m cmelt_plugin.evaluation.linear_probe --checkpoint checkpoints/mine/checkpoint_best.pt \\
       --manifest manifests/ptb-xl-super --fraction 0.01 0.1 1.0 --seeds 5 --results results/probe

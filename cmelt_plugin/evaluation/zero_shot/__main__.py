@@ -48,7 +48,7 @@ from cmelt_plugin.evaluation.zero_shot.tables import (
     summary_table,
 )
 from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.models.scoring import similarities
+from cmelt_plugin.models.scoring import score_settings, similarities
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.prompts import KINDS
 
@@ -100,7 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise DataError("--shift: none of the manifests has one of the label sets of Table 11: ptb-xl-super, cpsc2018, csn")
     pretrained = load_text_model(args)
     encoder = SplitEncoder(pretrained.model, args.cache, args.batch_size, device=args.device, bf16=args.bf16)
-    facts = command_facts(args, command, {"precision": precision_name(args.bf16)})
+    settings = {"precision": precision_name(args.bf16), **score_settings(pretrained.model)}
+    facts = command_facts(args, command, settings)
 
     named: list[tuple[str, Result]] = []
     shifted: list[Result] = []
