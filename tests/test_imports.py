@@ -14,7 +14,7 @@ from cmelt_plugin import registry
 FLOORS = (
     ("cmelt_plugin.errors", "cmelt_plugin.version", "cmelt_plugin.joined_config"),
     ("cmelt_plugin.registry",),
-    ("cmelt_plugin.cli", "cmelt_plugin.option_types"),
+    ("cmelt_plugin.cli", "cmelt_plugin.option_types", "cmelt_plugin.tables"),
     ("cmelt_plugin.serialization",),
     ("cmelt_plugin.host",),
     ("cmelt_plugin.huggingface",),

@@ -15,6 +15,7 @@ import torch
 
 from benchmarks.harness.options import Options
 from cmelt_plugin.data.files import atomic_path
+from cmelt_plugin.tables import markdown
 
 MARK = "part/"
 FORWARD, BACKWARD, OPTIMISER = "forward", "backward", "optimiser"
@@ -73,14 +74,8 @@ def write_profile(
     with named_parts(model, modules):
         profiles = {name: profile(step, options, modules) for name, step in steps.items()}
     text = [
-        "| part of the step | " + " | ".join(f"{name}, ms | share" for name in profiles) + " |",
-        "|---|" + "---|---|" * len(profiles),
-        *lines(profiles, lambda found: found.parts),
-        "",
-        "| kind of operation | " + " | ".join(f"{name}, ms | share" for name in profiles) + " |",
-        "|---|" + "---|---|" * len(profiles),
-        *lines(profiles, lambda found: found.kinds),
-        "",
+        table_of("part of the step", profiles, lambda found: found.parts),
+        table_of("kind of operation", profiles, lambda found: found.kinds),
         *(f"Longest operations, {name}\n\n{found.table}" for name, found in profiles.items()),
     ]
     with atomic_path(path) as temporary:
@@ -130,15 +125,15 @@ def split_forward(parts: Mapping[str, float], names: Sequence[str]) -> dict[str,
     return {**modules, f"{FORWARD}, the rest": rest, **ends}
 
 
-def lines(profiles: Mapping[str, Profile], rows_of: Callable[[Profile], dict[str, float]]) -> list[str]:
-    """A row of a Markdown table per part or kind, and the whole step last."""
-    names = list(dict.fromkeys(name for found in profiles.values() for name in rows_of(found)))
-    table = []
-    for name in names:
+def table_of(what: str, profiles: Mapping[str, Profile], rows_of: Callable[[Profile], dict[str, float]]) -> str:
+    """A Markdown table with a row per part or kind, and the whole step last."""
+    head = [what, *(cell for name in profiles for cell in (f"{name}, ms", "share"))]
+    rows = []
+    for name in dict.fromkeys(name for found in profiles.values() for name in rows_of(found)):
         times = [(rows_of(found).get(name, 0.0), found.total) for found in profiles.values()]
-        table.append(f"| {name} | " + " | ".join(f"{time:,.0f} | {share(time, total)}" for time, total in times) + " |")
-    whole = " | ".join(f"{found.total:,.0f} | 100 %" for found in profiles.values())
-    return [*table, f"| **whole step** | {whole} |"]
+        rows.append([name, *(cell for time, total in times for cell in (f"{time:,.0f}", share(time, total)))])
+    whole = [cell for found in profiles.values() for cell in (f"{found.total:,.0f}", "100 %")]
+    return markdown(head, [*rows, ["**whole step**", *whole]], numeric=False)
 
 
 def share(time: float, total: float) -> str:

@@ -11,7 +11,7 @@ from benchmarks.harness.machine import one_line
 from benchmarks.harness.outcome import Figure, Outcome, Report
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.tables import markdown
+from cmelt_plugin.tables import markdown
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

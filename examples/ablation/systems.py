@@ -25,7 +25,7 @@ from cmelt_plugin.data.directory.own_files import LABELS_FILE, REPORTS_FILE
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.result_files import Result, read_results
-from cmelt_plugin.evaluation.tables import markdown
+from cmelt_plugin.tables import markdown
 
 CONFIGURATIONS = REPOSITORY / "examples" / "pretrain"
 FRACTIONS = (0.01, 0.1, 1.0)

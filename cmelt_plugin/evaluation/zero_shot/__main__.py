@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cmelt_plugin.data.directory.manifest import available_splits
+from cmelt_plugin.data.files import write_texts
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.precision import precision_name
@@ -31,7 +32,6 @@ from cmelt_plugin.evaluation.options import (
     typed_command,
 )
 from cmelt_plugin.evaluation.result_files import Result
-from cmelt_plugin.evaluation.tables import TextTable, write_texts
 from cmelt_plugin.evaluation.zero_shot.class_texts import ClassTexts, choose_class_texts, embed_class_texts
 from cmelt_plugin.evaluation.zero_shot.evaluate import (
     evaluate,
@@ -51,6 +51,7 @@ from cmelt_plugin.models.pretrained import Pretrained
 from cmelt_plugin.models.scoring import score_settings, similarities
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.prompts import KINDS
+from cmelt_plugin.tables import TextTable
 
 EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.zero_shot --checkpoint checkpoints/mine/checkpoint_best.pt \\

@@ -4,7 +4,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmelt_plugin.evaluation.tables import comma_separated, latex, latex_text, markdown
+from cmelt_plugin.tables import comma_separated, latex, latex_text, markdown
 
 CELLS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=8)
 

@@ -1,4 +1,4 @@
-"""Tables of texts as Markdown, CSV and LaTeX: the only writer of tables in result folders, benchmarks and ablations."""
+"""Tables of texts as Markdown, CSV and LaTeX: the only writer of tables, of results, cards, benchmarks and ablations."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import csv
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.errors import printable
 
 DASH = "–"
@@ -52,14 +50,6 @@ class TextTable(NamedTuple):
 def percent(value: float | None, digits: int = 2) -> str:
     """0.7616 → "76.16"; a dash for what is not defined."""
     return DASH if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}"
-
-
-def write_texts(folder: Path, texts: Mapping[str, str]) -> list[Path]:
-    """Write files of UTF-8 text, name → content, each whole or not at all; return their paths."""
-    for name, text in texts.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    return [folder / name for name in texts]
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: bool = True) -> str:
