@@ -64,6 +64,20 @@ def test_no_module_imports_itself_by_a_detour(graph) -> None:
     assert circles(graph) == []
 
 
+def test_folders_of_commands_know_each_other_in_one_direction(graph) -> None:
+    """``preprocess`` and ``benchmarks`` have no floors of their own; their folders make no circles either."""
+
+    def folder(module: str) -> str:
+        parts = module.split(".")
+        return ".".join(parts[:2]) if parts[0] in ("preprocess", "benchmarks") else parts[0]
+
+    folders: dict[str, set[str]] = {folder(module): set() for module in graph}
+    for module, targets in graph.items():
+        folders[folder(module)] |= {folder(target) for target in targets} - {folder(module)}
+    assert folders["preprocess.data_sets"] & set(folders) >= {"preprocess.packing"}
+    assert circles({name: frozenset(targets) for name, targets in folders.items()}) == []
+
+
 def test_every_package_has_a_floor(graph) -> None:
     lost = [module for module in graph if home(module)[1] == "cmelt_plugin" and module != "cmelt_plugin"]
     assert lost == [], "name its floor in FLOORS"
