@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from cmelt_plugin.modules import real_tokens
 from cmelt_plugin.modules.multimodal_decoder import MultimodalDecoder
 
 
@@ -37,9 +38,21 @@ def test_token_by_token_it_writes_the_same() -> None:
     made, x, context = decoder(), torch.randn(2, 7, 16), torch.randn(2, 5, 16)
     expected, caches = made(x, context), made.empty_caches()
     for place in range(7):
-        found = made(x[:, place : place + 1], context, caches)
+        found = made(x[:, place : place + 1], context, caches=caches)
         torch.testing.assert_close(found[:, 0], expected[:, place], rtol=1e-5, atol=1e-5)
         context = torch.full_like(context, float("nan"))  # it is read once
+
+
+def test_what_nobody_reads_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, context, padding = torch.randn(2, 7, 16), torch.randn(2, 5, 16), torch.arange(7) >= torch.tensor([7, 3])[:, None]
+    made, gradients = decoder(), []
+    for least_width in (256, 1):
+        monkeypatch.setattr(real_tokens, "LEAST_WIDTH", least_width)
+        out = made(x, context, padding)
+        gradients.append((out[~padding].detach(), *torch.autograd.grad(out[~padding].square().sum(), list(made.parameters()))))
+        assert out[padding].any() == (least_width == 256)
+    for one, other in zip(*gradients):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
 
 
 def test_recomputed_activations_change_no_gradient() -> None:

@@ -32,7 +32,7 @@ from cmelt_plugin.models.ecg_init import load_ecg_encoder
 from cmelt_plugin.models.melp.captioner import CachedCaptioner, WholeCaptioner
 from cmelt_plugin.models.melp.config import MELPConfig
 from cmelt_plugin.models.melp.ecg_side import MELPEncoder
-from cmelt_plugin.models.melp.text_layout import TextLayout, TextSequence, text_tokens
+from cmelt_plugin.models.melp.text_layout import NO_LABEL, TextLayout, TextSequence, text_tokens
 from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
 from cmelt_plugin.modules.attentional_pooler import AttentionalPooler
 from cmelt_plugin.modules.causal_text_encoder import CausalTextEncoder
@@ -198,8 +198,9 @@ class MELP(WithTextEncoder, MELPEncoder):
             out["beat_scale"] = inverse_temperature(self.log_beat_scale)
         if "caption" in objectives:
             context = self.caption_pool(*states)
-            out["caption_logits"] = self.decoder(read.states[:, :-2].to(context.dtype), context)
-            out["caption_labels"] = self.layout.labels(read.sequence)
+            labels = self.layout.labels(read.sequence)
+            out["caption_logits"] = self.decoder(read.states[:, :-2].to(context.dtype), context, labels == NO_LABEL)
+            out["caption_labels"] = labels
         return out
 
     @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from cmelt_plugin.models.classifier.config import ClassifierConfig
 from cmelt_plugin.models.classifier.model import Classifier
 from cmelt_plugin.models.melp.config import MELPConfig
 from cmelt_plugin.models.melp.model import MELP
+from cmelt_plugin.modules import compiling
 
 
 @pytest.fixture(params=sorted(TEXT_ENCODERS))
@@ -265,8 +267,8 @@ def test_the_configuration_is_filled_in_from_the_tokenizer(tmp_path: Path) -> No
 def writer(request) -> tuple[str, MELP]:
     """Trained until it knows the four reports of a batch."""
     model = tiny_melp(request.param, text_free_layers=-1).eval()
-    sample, optimizer = batch(request.param), torch.optim.Adam(model.parameters(), lr=5e-3)
-    for _ in range(30):
+    sample, optimizer = batch(request.param), torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(60):
         out = model(**sample, objectives=("caption",))
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(out["caption_logits"].flatten(0, 1), out["caption_labels"].flatten()).backward()
@@ -347,3 +349,33 @@ def test_a_step_waits_for_nothing(text: str, padded: bool) -> None:
         sample["n_samples"] = torch.tensor([800, 800, 350, 350])
     total(model(**sample)).backward()
     assert WaitCounter.count(lambda: total(model(**sample)).backward()) == 0
+
+
+@pytest.mark.parametrize(("text", "tower"), [("bert", "wav2vec"), ("t5", "resnet18")])
+def test_compiled_layers_compute_the_same(text: str, tower: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(compiling, "BACKEND", backend)
+    still = {"dropout": 0.0, "attention_dropout": 0.0, "text_encoder_config": without_dropout(text)}
+    gradients = []
+    for compiled in (False, True):
+        model = tiny_melp(text, ecg_tower=tower, compile=compiled, **still).train()
+        total(model(**batch(text))).backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+        assert bool(graphs) == compiled
+    assert len(graphs) >= 4  # layers of the ECG encoder, of the text tower, and both kinds of the captioner
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        scale = gradient.abs().max().clamp(min=1)
+        torch.testing.assert_close(gradients[1][name] / scale, gradient / scale, rtol=1e-4, atol=1e-5, msg=name)
+    torch._dynamo.reset()
+
+
+def without_dropout(text: str) -> str:
+    rates = ("dropout_rate", "hidden_dropout_prob", "attention_probs_dropout_prob")
+    return json.dumps({**json.loads(TEXT_ENCODERS[text]["text_encoder_config"]), **dict.fromkeys(rates, 0.0)})
