@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import write_manifest
 
-from benchmarks.waits import WaitCounter
+from benchmarks.harness.waits import WaitCounter
 from cmelt_plugin.losses import beats
 from cmelt_plugin.models.melp.criterion import MELPCriterion, MELPCriterionConfig
 from tests.systems.cases import CASES, hosted_model, split_of
