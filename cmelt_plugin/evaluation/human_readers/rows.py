@@ -11,7 +11,7 @@ import numpy as np
 
 from cmelt_plugin.data.code_test_annotations import CLASSES, DATA_SET, GOLD, LABEL_SET, read_annotations, record_ids
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_intervals
+from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_samples, percentile_intervals
 from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics, decide
 from cmelt_plugin.evaluation.result_files import Result, StoredResult
 
@@ -169,7 +169,8 @@ def evaluate(row: Row, seed: int = 0, resamples: int = RESAMPLES) -> Result:
         for name in ("f1", "sensitivity", "specificity"):
             values = [metrics[name] for metrics in result.per_class.values()]
             result.metrics[f"macro_{name}"] = float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
-    result.intervals = bootstrap_intervals(row.labels, row.scores, CLASSES, row.record_id, resamples, seed, thresholds)
+    samples = bootstrap_samples(row.labels, row.scores, CLASSES, row.record_id, resamples, seed, thresholds)
+    result.intervals = percentile_intervals(samples)
     return result
 
 
