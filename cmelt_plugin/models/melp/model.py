@@ -2,13 +2,12 @@
 
 ::
 
-    ecg  → ECG encoder ─┬─ contrast pooler → beats ──────────────┬─ local loss, beats against sentences
-                        │                    └ mean → e ─┐       │
-                        └─ caption pooler → caption tokens ─┐    │
-                                                         │  │    │
-    text → text tower ──┬─ state of the summary → t ─────┴──│────│─ CLIP loss
-           (causal)     ├─ states of the tokens → captioner ┴ next words: caption loss
-                        └─ means over sentences ─────────────────┘
+    ecg  → ECG tower ──┬─ contrast pooler → beats ──┬────────────── local loss
+                       │                            └─ mean → e ─── CLIP loss
+                       └─ caption pooler → context ──────────────── caption loss
+    text → text tower ─┬─ means of sentences' states ────────────── local loss
+           (causal)    ├─ state of the summary → t ──────────────── CLIP loss
+                       └─ states of tokens → captioner(context) ─── caption loss
 
 The model returns a dictionary; the criterions read it by name and the model knows none of them.
 """
@@ -18,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -248,8 +247,8 @@ class MELP(WithTextEncoder, MELPEncoder):
 
     def _text_embedding(self, read: ReadText) -> Tensor:
         rows = torch.arange(len(read.states), device=read.states.device)
-        weight: Tensor = self.text_projection[0].weight  # type: ignore[assignment]
-        return unit(self.text_projection(read.states[rows, read.sequence.summary].to(weight.dtype)))
+        dtype = cast(nn.Linear, self.text_projection[0]).weight.dtype
+        return unit(self.text_projection(read.states[rows, read.sequence.summary].to(dtype)))
 
     def _compile(self) -> None:
         encoder = self.ecg_tower.encoder

@@ -79,7 +79,7 @@ class TextLayout:
             if ids.shape[1] >= RELEASED_LENGTH:
                 raise DataError(
                     f"texts of {text.shape[1]} tokens; model.text_layout=released has places for "
-                    f"{RELEASED_LENGTH - 1 - self.shift}: set task.max_text_tokens so"
+                    f"{RELEASED_LENGTH - 1 - self.shift}: set task.max_text_tokens so, and task.pad_text_to=1"
                 )
             ids = F.pad(ids, (0, RELEASED_LENGTH - ids.shape[1]))
             summary = torch.full_like(n_text, RELEASED_LENGTH - 1)

@@ -15,6 +15,8 @@ from torch import Tensor
 from cmelt_plugin import export, load_pretrained
 from cmelt_plugin.data.leads import MIMIC_IV_ECG_LEADS, lead_indices
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.classifier.config import ClassifierConfig
+from cmelt_plugin.models.classifier.model import Classifier
 from cmelt_plugin.models.melp.config import MELPConfig
 from cmelt_plugin.models.melp.model import MELP
 from cmelt_plugin.models.melp.released import CAPTION_POOL, UNUSED, convert, our_settings
@@ -119,7 +121,7 @@ def test_sizes_of_the_published_encoder_need_no_configuration() -> None:
 
 
 def test_the_encoder_alone_opens_serves_and_is_exported(tmp_path: Path) -> None:
-    """As published on a hub: no text encoder, under the names of the whole checkpoint."""
+    """As published on a hub: no text encoder, under the names of the whole checkpoint; a classifier is put on it, too."""
     (tmp_path / "in").mkdir()
     save_file(release_weights(encoder_alone=True), tmp_path / "in" / "model.safetensors")
     (tmp_path / "in" / "config.json").write_text('{"ecg_heads": 4, "attn_pooler_heads": 4, "n_queries_contrast": 6}')
@@ -129,6 +131,9 @@ def test_the_encoder_alone_opens_serves_and_is_exported(tmp_path: Path) -> None:
     assert opened.ecg_features(signal).shape[-1] == 16 and opened.ecg_features(signal, pool="mean").shape[-1] == 32
     with pytest.raises(DataError, match="reads no texts"):
         opened.encode_text(["sinus rhythm"])
+    classes = {"num_classes": 2, "class_names": ["a", "b"]}
+    tuned = Classifier.build_model(ClassifierConfig(pretrained=str(tmp_path / "in"), **classes)).eval()
+    assert torch.equal(tuned.ecg_features(torch.from_numpy(signal)[None])[0], opened.ecg_features(signal))
     assert export.main(["--released", str(tmp_path / "in"), "--dest", str(tmp_path / "out")]) == 0
     assert torch.equal(load_pretrained(tmp_path / "out").encode_ecg(signal), opened.encode_ecg(signal))
     with pytest.raises(DataError, match="cannot be pre-trained"):
