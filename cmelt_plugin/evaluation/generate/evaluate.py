@@ -13,13 +13,13 @@ from cmelt_plugin.evaluation.embedding.pairs import with_reports
 from cmelt_plugin.evaluation.embedding.precision import precision_name
 from cmelt_plugin.evaluation.finding_texts import FindingTexts, open_finding_texts
 from cmelt_plugin.evaluation.generate.baselines import TRAIN, baseline_reports
-from cmelt_plugin.evaluation.generate.tables import key
 from cmelt_plugin.evaluation.generate.writing import write_reports
 from cmelt_plugin.evaluation.labelled_split import count_subjects, data_set_name
 from cmelt_plugin.evaluation.metrics.bootstrap import metrics_of_sums, subject_groups
 from cmelt_plugin.evaluation.metrics.clinical_facts import FactMetrics, read_facts
 from cmelt_plugin.evaluation.metrics.text_overlap import TextOverlap
 from cmelt_plugin.evaluation.result_files import Result
+from cmelt_plugin.evaluation.side_by_side import key
 from cmelt_plugin.models.pretrained import Pretrained
 
 OF_FINDINGS = ("precision", "recall", "f1")
@@ -114,7 +114,7 @@ def compare(
     bootstrap: int,
     seed: int,
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Metrics and intervals of several systems on the same N records, by :func:`~.tables.key`.
+    """Metrics and intervals of several systems on the same N records, by :func:`~cmelt_plugin.evaluation.side_by_side.key`.
 
     Args:
         reports: system → N reports; "" is the model.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cmelt_plugin.evaluation.generate.baselines import BASELINES
 from cmelt_plugin.evaluation.result_files import Result
+from cmelt_plugin.evaluation.side_by_side import interval_cell, key
 from cmelt_plugin.evaluation.tables import DASH, TextTable, percent
 
 COLUMNS = {
@@ -19,18 +20,6 @@ COLUMNS = {
     "denied_f1": "denied: F1",
     "exact": "same as the reference",
 }
-
-
-def key(metric: str, system: str = "") -> str:
-    """Name of a metric in a result: of the model ("") as it is, of a baseline with its name after a bar."""
-    return f"{metric}|{system}" if system else metric
-
-
-def interval_cell(result: Result, name: str) -> str:
-    """A metric in percent with its interval."""
-    text = percent(result.metrics.get(name))
-    low_high = result.intervals.get(name)
-    return text if low_high is None or text == DASH else f"{text} [{', '.join(map(percent, low_high))}]"
 
 
 def generation_table(named: Sequence[tuple[str, Result]]) -> TextTable:
