@@ -10,7 +10,7 @@ In training nothing here makes the CPU wait for a GPU: logged values stay tensor
 """
 
 from collections.abc import Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, ClassVar, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from torch import Tensor
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import COUNT, SUM, LoggingCriterion
 from cmelt_plugin.losses.gather import filled_up, gather_rows, row_counts, sum_over_ranks
+from cmelt_plugin.losses.pairs import pair_labels
+from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
 
 
 class Batch(NamedTuple):
@@ -60,6 +62,28 @@ class Batch(NamedTuple):
             columns = tuple(filled_up(column, self.largest_batch) for column in columns)
         return [gather_rows(column, counts, self.group) for column in columns], sum(counts[:rank])
 
+    def gather_pairs(self, key: Tensor, duplicates: str, *columns: Tensor) -> tuple[list[Tensor], Tensor]:
+        """:meth:`gather` of the two sides of pairs, and what this rank's pairs are beside those of all ranks.
+
+        Args:
+            key: int64 ``[B]``; pairs of equal keys are duplicates of each other.
+            duplicates: what those are, see :func:`cmelt_plugin.losses.pairs.pair_labels`.
+            columns: ``[B, …]``.
+
+        Returns:
+            The columns with M rows; and labels ``[B, M]``, 0 = left out, as rows are that count nowhere.
+        """
+        counted = torch.full_like(key, 1 if self.rows else 0)
+        (*gathered, all_keys, all_counted), offset = self.gather(*columns, key, counted)
+        own_column = torch.arange(len(key), device=key.device) + offset
+        labels = pair_labels(key, all_keys, own_column, torch.ones_like(key, dtype=torch.bool), duplicates)
+        return gathered, labels.masked_fill(all_counted[None, :] == 0, 0.0)
+
+
+def of_batch(value: Tensor) -> tuple[Tensor, Tensor]:
+    """A value to log that belongs to a batch as a whole: its (sum, count)."""
+    return value, torch.ones((), device=value.device)
+
 
 class LossTerm(NamedTuple):
     """One loss.
@@ -79,9 +103,18 @@ Terms = dict[str, tuple[float, Callable[[Batch], LossTerm]]]
 class PretrainingCriterion(LoggingCriterion):
     """The weighted sum of :meth:`terms`; those of weight 0 are not computed."""
 
+    only: ClassVar[Optional[str]] = None
+    """The one term of a criterion that has one."""
+
     def terms(self) -> Terms:
         """Name → weight and function of every term of the loss."""
         raise NotImplementedError
+
+    def weighted(self, **functions: Callable[[Batch], LossTerm]) -> Terms:
+        """The functions with the weights ``NAME_weight`` of the configuration; the :attr:`only` one with 1."""
+        if self.only is not None:
+            return {self.only: (1.0, functions[self.only])}
+        return {name: (getattr(self.cfg, f"{name}_weight"), function) for name, function in functions.items()}
 
     def model_options(self, sample: dict[str, Any], terms: Sequence[str]) -> dict[str, Any]:
         """What the model is told beside ``net_input``, e.g. which of its outputs the named terms read."""
@@ -90,6 +123,10 @@ class PretrainingCriterion(LoggingCriterion):
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """Loss summed over rows, number of rows, values to log."""
         terms = {name: term for name, term in self.terms().items() if term[0] != 0}
+        if sample.get("ignore_grad") and any(isinstance(module, LengthBatchNorm) for module in model.modules()):
+            # Its records enter no batch statistics.
+            none = torch.zeros_like(sample["id"])
+            sample = {**sample, "net_input": {**sample["net_input"], "n_samples": none}}
         output = model(**sample["net_input"], **self.model_options(sample, tuple(terms)))
         # A rank that ran out of batches repeats one whose gradient is thrown away; its rows count nowhere.
         rows = 0 if sample.get("ignore_grad") else sample["id"].numel()

@@ -28,10 +28,15 @@ def info_nce(queries: Tensor, keys: Tensor, labels: Tensor, scale: Tensor | floa
     wide = torch.promote_types(queries.dtype, torch.float32)
     with torch.autocast(queries.device.type, enabled=False):
         cosine = F.normalize(queries.to(wide), dim=-1) @ F.normalize(keys.to(wide), dim=-1).T
-        logits = (scale * cosine).masked_fill(labels == 0, torch.finfo(wide).min)
-        positive = labels > 0
-        log_share = logits.log_softmax(dim=1).masked_fill(~positive, 0.0).sum(dim=1)
-        return -(log_share / positive.sum(dim=1).clamp(min=1)).sum()
+        return softmax_loss(scale * cosine, labels)
+
+
+def softmax_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Σ over queries of −log softmax of ``logits [B, M]`` at their positive; ``labels [B, M]`` as in :func:`info_nce`."""
+    logits = logits.masked_fill(labels == 0, torch.finfo(logits.dtype).min)
+    positive = labels > 0
+    log_share = logits.log_softmax(dim=1).masked_fill(~positive, 0.0).sum(dim=1)
+    return -(log_share / positive.sum(dim=1).clamp(min=1)).sum()
 
 
 def clip_loss(

@@ -30,7 +30,7 @@ from cmelt_plugin.serialization.weight_checks import check_finite
 logger = logging.getLogger(__name__)
 
 LEAD_ORDERS = {"standard": LEADS, "mimic-iv-ecg": MIMIC_IV_ECG_LEADS}
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 CONFIG_FILE = "config.json"
 
 

@@ -32,13 +32,14 @@ def is_loading(task: Any) -> bool:
     return bool(getattr(task, "loading_checkpoint", False))
 
 
-def text_encoder_of(cfg: Any, task: Any = None, pooler: bool = False) -> TextEncoder:
+def text_encoder_of(cfg: Any, task: Any = None, kind: Any = TextEncoder, **options: Any) -> Any:
     """The text encoder of a configuration; with random weights where a checkpoint will overwrite them.
 
     Args:
         cfg: of the system.
         task: see :func:`is_loading`.
-        pooler: as :class:`TextEncoder`.
+        kind: :class:`TextEncoder` or a subclass.
+        options: further arguments of ``kind``.
 
     Raises:
         ValueError: a checkpoint's configuration does not describe it.
@@ -49,4 +50,4 @@ def text_encoder_of(cfg: Any, task: Any = None, pooler: bool = False) -> TextEnc
         raise ValueError("text_encoder_config is not set, so its text encoder is not described")
     description = cfg.text_encoder_config or describe_text_encoder(cfg.text_encoder)
     pretrained = cfg.text_encoder if cfg.text_encoder_pretrained and not loading else None
-    return TextEncoder(description, pretrained, pooler=pooler)
+    return kind(description, pretrained, **options)

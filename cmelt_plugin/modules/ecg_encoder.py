@@ -18,10 +18,10 @@ from cmelt_plugin.modules.transformer import Encoder
 
 
 class EncodedECG(NamedTuple):
-    """Token states, CLS first.
+    """Token states, CLS first where the encoder has one.
 
     Attributes:
-        states: ``[B, 1 + K, D]``; K = places of visible tokens when masked, else all N.
+        states: ``[B, 1 + K, D]``; K = places of visible tokens when masked, else all N; ``[B, K, D]`` without CLS.
         padding_mask: ``[B, 1 + K]`` bool, True = padding or, in a short record, a place without a visible token; None when
             no record is padded.
         mask: the token mask, or None.
@@ -47,7 +47,10 @@ class ECGEncoder(nn.Module):
             which lets a visible token tell of the signal hidden around it. Without it two numbers a channel remain, the
             statistics of group normalisation over the whole record, and what windows of convolutions that overlap share.
         recompute: keep no activations inside transformer layers (:func:`cmelt_plugin.modules.transformer.run_layer`).
+        class_token: a learned token before all others; False: none, as in wav2vec 2.0.
     """
+
+    class_embedding: nn.Parameter | None
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class ECGEncoder(nn.Module):
         feature_grad_mult: float = 1.0,
         masked_tokens_in_positions: bool = True,
         recompute: bool = False,
+        class_token: bool = True,
     ):
         super().__init__()
         self.conv_layers = list(conv_layers)
@@ -76,7 +80,7 @@ class ECGEncoder(nn.Module):
         self.post_extract_proj = nn.Linear(channels, dim)
         self.dropout_input = nn.Dropout(dropout)
         self.conv_pos = ConvPositionalEncoding(dim, conv_pos, conv_pos_groups)
-        self.class_embedding = nn.Parameter(torch.empty(dim).uniform_())
+        self.class_embedding = nn.Parameter(torch.empty(dim).uniform_()) if class_token else None
         self.encoder = Encoder(layers, dim, heads, ffn_dim, dropout, attention_dropout, recompute=recompute)
 
     @property
@@ -143,7 +147,10 @@ class ECGEncoder(nn.Module):
         return x + self.conv_pos(x), padding
 
     def features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str = ECG_POOLS[0]) -> Tensor:
-        """``ecg [B, leads, T]`` mV → pooled states ``[B, D]``, nothing masked; ``pool`` is one of :data:`ECG_POOLS`."""
+        """``ecg [B, leads, T]`` mV → pooled states ``[B, D]``, nothing masked, of an encoder with a class token.
+
+        ``pool`` is one of :data:`ECG_POOLS`.
+        """
         encoded = self(ecg, n_samples)
         return pool_ecg_states(encoded.states, encoded.padding_mask, pool)
 
@@ -170,8 +177,9 @@ class ECGEncoder(nn.Module):
             visible_padding = mask.unused
             seen = x if self.masked_tokens_in_positions else x.masked_fill(mask.dropped.unsqueeze(-1), 0.0)
             x = gather_tokens(x + self.conv_pos(seen), mask.keep_ids)
-        cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
-        x = torch.cat([cls, x], dim=1)
-        if visible_padding is not None:
-            visible_padding = torch.cat([visible_padding.new_zeros(len(x), 1), visible_padding], dim=1)
+        if self.class_embedding is not None:
+            cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+            x = torch.cat([cls, x], dim=1)
+            if visible_padding is not None:
+                visible_padding = torch.cat([visible_padding.new_zeros(len(x), 1), visible_padding], dim=1)
         return EncodedECG(self.encoder(x, visible_padding), visible_padding, mask, padding)

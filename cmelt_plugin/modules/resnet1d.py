@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 
 import torch
@@ -78,6 +79,11 @@ class ResNet1d(nn.Module):
         """All blocks, first to last."""
         return [block for name in self.stages for block in getattr(self, name)]
 
+    @property
+    def samples_per_token(self) -> int:
+        """Stride of a step in samples."""
+        return math.prod([2, *(block.stride for block in self.blocks())])
+
     def n_tokens(self, n_samples: int) -> int:
         """Steps that ``n_samples`` samples become."""
         for stride in (2, *(block.stride for block in self.blocks())):
@@ -106,6 +112,14 @@ class ResNet1d(nn.Module):
                 n_steps = conv_steps(n_steps + 2, 3, block.stride)
             x = self._run(block, x, n_steps)
         return x, n_steps
+
+    def states(self, ecg: Tensor, n_samples: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Features as states ``[B, N, C]``, and which are padding ``[B, N]`` (None: none is); arguments as :meth:`forward`."""
+        features, n_steps = self(ecg, n_samples)
+        if n_steps is None:
+            return features.transpose(1, 2), None
+        padding = torch.arange(features.shape[-1], device=ecg.device) >= n_steps[:, None]
+        return features.transpose(1, 2), padding
 
     def _run(self, block: BasicBlock1d, x: Tensor, n_steps: Tensor | None) -> Tensor:
         if not (self.recompute and torch.is_grad_enabled()):

@@ -35,18 +35,55 @@ def init_bert_weights(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-class Attention(nn.Module):
-    """Multi-head attention of ``x`` over ``context`` (over itself when none is given)."""
+class KeysAndValues:
+    """What one attention has read so far, so that a later token is compared with it and nothing is read twice.
 
-    def __init__(self, dim: int, heads: int, dropout: float = 0.0):
+    Of an attention over a context the keys and values of the whole context are kept and no token is added.
+
+    Attributes:
+        pair: keys and values ``[B, H, S, D/H]`` of the S tokens read; None: none is.
+    """
+
+    def __init__(self) -> None:
+        self.pair: tuple[Tensor, Tensor] | None = None
+
+    def add(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values with those ``[B, H, L, D/H]`` of L further tokens behind them."""
+        if self.pair is not None:
+            key, value = torch.cat([self.pair[0], key], dim=2), torch.cat([self.pair[1], value], dim=2)
+        self.pair = key, value
+        return self.pair
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with the sequences ``rows [R]``, any of the B in any order and number."""
+        if self.pair is not None:
+            self.pair = self.pair[0].index_select(0, rows), self.pair[1].index_select(0, rows)
+
+
+def by_heads(states: Tensor, heads: int) -> Tensor:
+    """``[B, L, D]`` → ``[B, H, L, D/H]``."""
+    return states.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of ``x`` over ``context`` (over itself when none is given).
+
+    Args:
+        dim: width of the queries and of the result.
+        heads: attention heads.
+        dropout: on attention weights.
+        context_dim: width of the context; None: ``dim``.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0, context_dim: int | None = None):
         super().__init__()
         if heads < 1 or dim % heads:
             raise ValueError(f"width {dim} is not divisible by {heads} attention heads")
         self.heads = heads
         self.dropout = dropout
         self.q_proj = nn.Linear(dim, dim)
-        self.k_proj = nn.Linear(dim, dim)
-        self.v_proj = nn.Linear(dim, dim)
+        self.k_proj = nn.Linear(context_dim or dim, dim)
+        self.v_proj = nn.Linear(context_dim or dim, dim)
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(
@@ -56,30 +93,79 @@ class Attention(nn.Module):
         padding_mask: Tensor | None = None,
         real: RealTokens | None = None,
         real_context: RealTokens | None = None,
+        causal: bool = False,
+        cache: KeysAndValues | None = None,
     ) -> Tensor:
         """
         Args:
-            x: ``[B, L, D]`` queries.
-            context: ``[B, S, D]`` keys and values.
+            x: ``[B, L, D]`` queries; of one row they are those of every row of the context.
+            context: ``[B, S, C]`` keys and values.
             padding_mask: ``[B, S]`` bool, True = padding, never attended to. None: nothing is padding.
             real, real_context: tokens of ``x`` and ``context`` that are to be computed; None: all.
+            causal: a token attends to itself and those before it; without padding mask.
+            cache: what was read before. Of a causal attention ``x`` then goes on behind it, one token at a time; of an
+                attention over a context that context is read once.
 
         Returns:
             ``[B, L, D]``.
         """
         if context is None:
             states = on_real_tokens(x, real, self.q_proj, self.k_proj, self.v_proj)
+            query, key, value = (by_heads(part, self.heads) for part in states)
+            if cache is not None:
+                key, value = cache.add(key, value)
         else:
-            states = on_real_tokens(x, real, self.q_proj) + on_real_tokens(context, real_context, self.k_proj, self.v_proj)
-        # [B, H, length, D/H]
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in states)
+            query = by_heads(on_real_tokens(x, real, self.q_proj)[0], self.heads)
+            if cache is not None and cache.pair is not None:
+                key, value = cache.pair
+            else:
+                states = on_real_tokens(context, real_context, self.k_proj, self.v_proj)
+                key, value = (by_heads(part, self.heads) for part in states)
+                if cache is not None:
+                    cache.add(key, value)
+            query = query.expand(len(key), -1, -1, -1)
         attend = None if padding_mask is None else ~padding_mask[:, None, None, :]
         dropout = self.dropout if self.training else 0.0
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=attend, dropout_p=dropout)
+        causal = causal and query.shape[2] > 1
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=attend, dropout_p=dropout, is_causal=causal)
         return on_real_tokens(out.transpose(1, 2).flatten(-2), real, self.out_proj)[0]
 
+    def weights(self, x: Tensor, context: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Shares ``[B, L, S]`` with which each of L queries attends to the context, mean over heads; they sum to one.
 
-class EncoderLayer(nn.Module):
+        Args:
+            x, context, padding_mask: as :meth:`forward`.
+        """
+        query, key = by_heads(self.q_proj(x), self.heads), by_heads(self.k_proj(context), self.heads)
+        logits = (query @ key.transpose(-1, -2)).float() / query.shape[-1] ** 0.5
+        if padding_mask is not None:
+            logits = logits.masked_fill(padding_mask[:, None, None, :], float("-inf"))
+        return logits.softmax(-1).mean(1)
+
+
+class FeedForwardLayer(nn.Module):
+    """Base of layers that end in a feed-forward network: attention comes first, then :meth:`_end_with_feed_forward`."""
+
+    activation: str
+
+    def _end_with_feed_forward(self, dim: int, ffn_dim: int, dropout: float, norm_epsilon: float, activation: str) -> None:
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
+        self.activation = activation
+        self.fc1 = nn.Linear(dim, ffn_dim)
+        self.fc2 = nn.Linear(ffn_dim, dim)
+        self.final_layer_norm = nn.LayerNorm(dim, norm_epsilon)
+        self.dropout = nn.Dropout(dropout)
+
+    def feed_forward(self, x: Tensor, real: RealTokens | None = None) -> Tensor:
+        """``[B, L, D]`` → ``[B, L, D]``; ``real``: tokens that are to be computed, None: all."""
+        return self.dropout(on_real_tokens(x, real, self._dense)[0])
+
+    def _dense(self, x: Tensor) -> Tensor:
+        return self.fc2(ACTIVATIONS[self.activation](self.fc1(x)))
+
+
+class EncoderLayer(FeedForwardLayer):
     """Self-attention and feed-forward, post-norm (as in wav2vec 2.0's ``base``) or pre-norm."""
 
     def __init__(
@@ -95,29 +181,20 @@ class EncoderLayer(nn.Module):
     ):
         super().__init__()
         self.norm_first = norm_first
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
-        self.activation = activation
         self.self_attn = Attention(dim, heads, attention_dropout)
         self.self_attn_layer_norm = nn.LayerNorm(dim, norm_epsilon)
-        self.fc1 = nn.Linear(dim, ffn_dim)
-        self.fc2 = nn.Linear(ffn_dim, dim)
-        self.final_layer_norm = nn.LayerNorm(dim, norm_epsilon)
-        self.dropout = nn.Dropout(dropout)
+        self._end_with_feed_forward(dim, ffn_dim, dropout, norm_epsilon, activation)
 
-    def feed_forward(self, x: Tensor, real: RealTokens | None = None) -> Tensor:
-        """``[B, L, D]`` → ``[B, L, D]``; ``real``: tokens that are to be computed, None: all."""
-        return self.dropout(on_real_tokens(x, real, self._dense)[0])
-
-    def _dense(self, x: Tensor) -> Tensor:
-        return self.fc2(ACTIVATIONS[self.activation](self.fc1(x)))
-
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """``[B, L, D]`` → ``[B, L, D]``; ``padding_mask [B, L]``: True = padding."""
+    def forward(
+        self, x: Tensor, padding_mask: Tensor | None = None, causal: bool = False, cache: KeysAndValues | None = None
+    ) -> Tensor:
+        """``[B, L, D]`` → ``[B, L, D]``; ``padding_mask [B, L]``: True = padding; ``causal``, ``cache``: of attention."""
         if self.norm_first:
-            x = x + self.dropout(self.self_attn(self.self_attn_layer_norm(x), padding_mask=padding_mask))
+            states = self.self_attn_layer_norm(x)
+            x = x + self.dropout(self.self_attn(states, padding_mask=padding_mask, causal=causal, cache=cache))
             return x + self.feed_forward(self.final_layer_norm(x))
-        x = self.self_attn_layer_norm(x + self.dropout(self.self_attn(x, padding_mask=padding_mask)))
+        x = x + self.dropout(self.self_attn(x, padding_mask=padding_mask, causal=causal, cache=cache))
+        x = self.self_attn_layer_norm(x)
         return self.final_layer_norm(x + self.feed_forward(x))
 
 
@@ -151,7 +228,7 @@ class CrossModalLayer(EncoderLayer):
         return self.final_layer_norm(x + self.feed_forward(x, real))
 
 
-def run_layer(layer: nn.Module, *inputs: Tensor | RealTokens | None, recompute: bool = False) -> Tensor:
+def run_layer(layer: nn.Module, *inputs: Tensor | RealTokens | bool | None, recompute: bool = False) -> Tensor:
     """``layer(*inputs)``; with ``recompute`` nothing inside it is kept for the backward pass, which runs it once more.
 
     The second run draws the same dropout.

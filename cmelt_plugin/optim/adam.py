@@ -1,7 +1,7 @@
-"""``cmelt_adam``: the host's Adam in few kernels, with layer-wise learning-rate decay.
+"""``cmelt_adam``: the host's Adam in few kernels, with layer-wise learning rates, and if wanted weight decay of matrices alone.
 
-The decay is that of ELECTRA (Clark et al. 2020) and BEiT (Bao et al. 2022). Formula and state are the host's. The hosts
-compare the names of optimisers when they resume, so a run that began with ``adam`` goes on with ``optimizer._name=adam``.
+The layer-wise decay is that of ELECTRA (Clark et al. 2020) and BEiT (Bao et al. 2022). Formula and state are the host's. The
+hosts compare the names of optimisers when they resume, so a run that began with ``adam`` goes on with ``optimizer._name=adam``.
 """
 
 from dataclasses import dataclass, field
@@ -28,11 +28,18 @@ class LayerwiseAdamConfig(host.AdamConfig):
             "at a time; true = also on a CPU (torch >= 2.4), equal to rounding; false = the host's own loop"
         },
     )
+    decay_vectors: bool = field(
+        default=True,
+        metadata={
+            "help": "weight decay of all parameters, as the hosts do; False: not of biases, norms and learned temperatures, "
+            "which are those of fewer than two dimensions"
+        },
+    )
 
 
 @host.register_optimizer("cmelt_adam", dataclass=LayerwiseAdamConfig)
 class LayerwiseAdam(host.Adam):
-    """One parameter group per depth; the scheduler's learning rate is multiplied by ``layer_decay ** depth``.
+    """One parameter group per depth, or two; the scheduler's learning rate is multiplied by ``layer_decay ** depth``.
 
     Depths are noted on the parameters by the model (:func:`cmelt_plugin.optim.depths.set_depth`).
     """
@@ -42,6 +49,8 @@ class LayerwiseAdam(host.Adam):
         self.scales = [1.0]
         if cfg.layer_decay != 1.0:
             params, self.scales = group_by_depth(params, cfg.layer_decay)
+        if not getattr(cfg, "decay_vectors", True):  # configurations of older runs do not have it
+            params, self.scales = without_decay_of_vectors(params, self.scales)
         super().__init__(cfg, params)
         wanted = getattr(cfg, "fused", None)
         wanted = "auto" if wanted is None else wanted  # configurations of older runs do not have it
@@ -79,3 +88,30 @@ def group_by_depth(params: Any, layer_decay: float) -> tuple[list[dict[str, Any]
         )
     groups = [{"params": [p for p, own in zip(params, depths) if own == depth]} for depth in sorted(set(depths))]
     return groups, [layer_decay**depth for depth in sorted(set(depths))]
+
+
+def without_decay_of_vectors(params: list[Any], scales: list[float]) -> tuple[list[dict[str, Any]], list[float]]:
+    """Groups of which those of parameters with fewer than two dimensions have no weight decay.
+
+    Args:
+        params: parameters, or groups of them.
+        scales: factor on the learning rate of each group.
+
+    Raises:
+        DataError: no parameter has two dimensions.
+    """
+    groups = params if params and isinstance(params[0], dict) else [{"params": params}]
+    split: list[dict[str, Any]] = []
+    split_scales: list[float] = []
+    for group, scale in zip(groups, scales):
+        matrices, vectors = ([p for p in group["params"] if (p.ndim > 1) == wide] for wide in (True, False))
+        parts = [{**group, "params": matrices}, {**group, "params": vectors, "weight_decay": 0.0}]
+        kept = [part for part in parts if part["params"]]
+        split += kept
+        split_scales += [scale] * len(kept)
+    if all("weight_decay" in group for group in split):
+        raise DataError(
+            "optimizer.decay_vectors=false: the host shows all parameters as one vector, none of which would decay; with "
+            "common.fp16=true or common.bf16=true set common.fp16_no_flatten_grads=true"
+        )
+    return split, split_scales

@@ -184,6 +184,7 @@ class PretrainingTask(ECGTask):
     def _tokens(self, directory: Path, kind: str) -> TokenTable:
         """Token ids of ``kind``; refused when they come from another tokenizer than the checkpoint's."""
         known = self.state.state_dict.get("tokenizer_fingerprint")
-        tokens = open_token_file(directory, kind, self.cfg.tokenizer, known, self.vocab_size)
+        statements = self.inputs.reads_statements
+        tokens = open_token_file(directory, kind, self.cfg.tokenizer, known, self.vocab_size, statements)
         self.state.merge_state_dict({"tokenizer_fingerprint": tokens.info["fingerprint"]})
         return tokens

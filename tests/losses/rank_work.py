@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn import functional as F
 
-from cmelt_plugin.losses import clip_loss, pair_labels, siglep_loss
+from cmelt_plugin.losses import beat_similarity, clip_loss, gloria_similarity, local_loss, pair_labels, siglep_loss
 from cmelt_plugin.losses.gather import gather_rows, row_counts, sum_over_ranks
 
 
@@ -64,3 +67,21 @@ def clip_over_ranks(
     loss = clip_loss(first, second, all_first, all_second, labels, scale)
     loss.backward()
     return loss.detach(), first.grad, second.grad, scale.grad
+
+
+def local_over_ranks(
+    form: str, beats: Tensor, sentences: Tensor, padding: Tensor, report: Tensor, duplicates: str, scale: Tensor, most: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """This rank's part of the local loss over all pairs, and its gradients; ``most`` sentences has a report of any rank."""
+    beats, sentences, scale = (value.clone().requires_grad_() for value in (beats, sentences, scale))
+    group = dist.group.WORLD
+    counts = row_counts(len(beats), beats.device, group)
+    more = most - sentences.shape[1]
+    rows = (beats, F.pad(sentences, (0, 0, 0, more)), F.pad(padding.long(), (0, more), value=1), report)
+    all_beats, all_sentences, all_padding, all_report = (gather_rows(value, counts, group) for value in rows)
+    own = torch.arange(len(beats)) + sum(counts[: dist.get_rank()])
+    labels = pair_labels(report, all_report, own, torch.ones(len(beats), dtype=torch.bool), duplicates)
+    similarity = gloria_similarity if form == "gloria" else functools.partial(beat_similarity, beat_scale=scale)
+    loss = local_loss(similarity, beats, sentences, padding, all_beats, all_sentences, all_padding != 0, labels)
+    (loss + 0 * scale).backward()
+    return loss.detach(), beats.grad, sentences.grad, scale.grad

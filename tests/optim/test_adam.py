@@ -130,6 +130,31 @@ def test_layer_decay_holds_for_every_kernel() -> None:
         torch.testing.assert_close(params[1].detach() / params[0].detach(), torch.full((2,), 0.5))
 
 
+@pytest.mark.parametrize("fused", ["false", "auto"])
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_biases_norms_and_temperatures_need_not_decay(fused: str, layer_decay: float) -> None:
+    """D-M15: MELP's release lets all of them decay by 0.2. The rest of the step, and a resumed one, stay as they are."""
+    weights = []
+    for options in ({"weight_decay": 0.0}, {"decay_vectors": False}, {}):
+        params = parameters()
+        for depth, parameter in enumerate(params):
+            set_depth(parameter, depth % 2)
+        adam = optimiser(params, fused, layer_decay=layer_decay, **options)
+        train(params, adam, range(2))
+        assert adam.get_lr() == pytest.approx(6e-3)
+        again = optimiser(params, fused, layer_decay=layer_decay, **options)
+        again.load_state_dict(copy.deepcopy(adam.state_dict()))
+        weights.append(train(params, again, range(2, 4)))
+    for none, vectors_without, all_of_them in zip(*weights):
+        expected, other = (none, all_of_them) if none.ndim < 2 else (all_of_them, none)
+        assert torch.equal(vectors_without, expected) and not torch.equal(expected, other)
+
+
+def test_a_flat_copy_of_all_parameters_is_no_vector_that_may_be_spared() -> None:
+    with pytest.raises(DataError, match="common.fp16_no_flatten_grads=true"):
+        optimiser([torch.nn.Parameter(torch.zeros(4))], "auto", decay_vectors=False)
+
+
 @pytest.mark.parametrize("value", [False, "False", "false"])
 def test_the_hosts_own_loop_can_be_asked_for(value) -> None:
     assert not isinstance(optimiser(parameters(), value).optimizer, MultiTensorAdam)

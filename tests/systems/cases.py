@@ -58,6 +58,27 @@ _MERL_MODEL = {
     "projection_dim": 24,
     "view_dropout": 0.0,
 }
+_MELP: dict[str, Any] = {
+    "system": "melp",
+    "criterion": "cmelt_plugin.models.melp.criterion:MELPCriterionConfig",
+    "losses": ("clip", "caption", "local"),
+    "inputs": {"lead_mask_probability": 0.25},
+}
+_ENCODER = {name: value for name, value in TINY_MODEL.items() if name.startswith(("conv_", "encoder_"))}
+_MELP_MODEL = {
+    **_ENCODER,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "text_encoder_pretrained": False,
+    "text_free_layers": -1,
+    "embed_dim": 16,
+    "projection_dim": 24,
+    "n_queries": 5,
+    "n_caption_queries": 7,
+    "pool_heads": 4,
+    "decoder_layers": 2,
+    "decoder_heads": 4,
+}
 CASES = {
     "cmelt": Case(
         system="cmelt",
@@ -66,6 +87,8 @@ CASES = {
         losses=("mlm", "mem", "etm", "siglep"),
         inputs={"negatives": "n3s", "mlm_probability": 0.4},
     ),
+    "melp": Case(model={**_MELP_MODEL, "text_free_layers": 1}, **_MELP),
+    "melp-resnet18": Case(model={**_MELP_MODEL, "ecg_tower": "resnet18", "resnet_width": 4}, **_MELP),
     "merl-resnet18": Case(model={**_MERL_MODEL, "ecg_encoder": "resnet18", "ecg_width": 4}, **_MERL),
     "merl-vit": Case(
         model={**_MERL_MODEL, "ecg_encoder": "vit_tiny", "ecg_width": 16, "ecg_layers": 2, "ecg_heads": 2}, **_MERL

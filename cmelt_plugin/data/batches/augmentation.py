@@ -1,10 +1,13 @@
 """Augmentations of ECGs as functions of random numbers."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import torch
 
-from cmelt_plugin.data.batches.inputs import InputOptions
+from cmelt_plugin.data.batches.inputs import InputOptions, Records
+from cmelt_plugin.data.leads import LEADS
 
 
 @dataclass
@@ -30,3 +33,10 @@ def random_lead_mask(uniforms: np.ndarray, probability: float) -> np.ndarray:
     all_masked = mask.all(axis=1)
     mask[all_masked, uniforms[all_masked].argmax(axis=1)] = False
     return mask
+
+
+def add_lead_mask(batch: dict[str, Any], records: Records, probability: float) -> None:
+    """Add ``lead_mask`` (bool ``[B, 12]``, True = to be zeroed) to a batch's ``net_input``; with a probability of 0 nothing."""
+    if probability > 0:
+        keys = np.stack([generator.random(len(LEADS)) for generator in records.generators])
+        batch["net_input"]["lead_mask"] = torch.from_numpy(random_lead_mask(keys, probability))

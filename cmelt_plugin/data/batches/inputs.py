@@ -118,6 +118,8 @@ class Inputs:
     Split: ClassVar[type[SplitInputs]] = SplitInputs
     text_fillers: ClassVar[Mapping[str, Any]] = {"text": 0, "text_padding_mask": True}
     """Inputs ``[B, L]`` of the model that are as long as the texts, and what they are filled up with."""
+    reads_statements: ClassVar[bool] = False
+    """Whether batches say where a report's statements lie; token files must then be of its statements as they are now."""
 
     def __init__(self, options: Any, model: Any):
         self.options = options

@@ -46,6 +46,17 @@ class StatementTable:
         """For a file of token ids."""
         return {"statement_offsets": self.offsets, "statement_spans": self.spans}
 
+    def most(self, lengths: np.ndarray, max_tokens: int) -> int:
+        """How many statements a text has at most, after :func:`~cmelt_plugin.data.text.padding.cut`; at least 1.
+
+        Args:
+            lengths: int ``[n]``, tokens of each text.
+            max_tokens: longer texts are cut.
+        """
+        text = np.repeat(np.arange(len(lengths)), np.diff(self.offsets))
+        spans = _cut(self.spans, lengths[text][:, None], max_tokens)
+        return max(1, int(np.bincount(text[spans[:, 0] < spans[:, 1]]).max(initial=1)))
+
     def check(self, lengths: np.ndarray) -> None:
         """Compare with the tokens of each text, int ``[n]``.
 
@@ -109,9 +120,13 @@ def cut_spans(spans: np.ndarray, length: int, max_tokens: int) -> np.ndarray:
     Returns:
         int32 ``[S', 2]``: of the S statements those that keep a token; never fewer than one.
     """
-    if length > max_tokens:
-        cut = np.minimum(spans, max_tokens - 1)
-        cut[spans == length] = max_tokens  # the text's last token, where it is no special one, goes with its statement
-        spans = cut
+    spans = _cut(spans, length, max_tokens)
     kept = spans[spans[:, 0] < spans[:, 1]]
     return kept if len(kept) else _whole(1, 0, min(length, max_tokens))
+
+
+def _cut(spans: np.ndarray, length: int | np.ndarray, max_tokens: int) -> np.ndarray:
+    """``spans [S, 2]`` in texts of ``length`` tokens, a number or ``[S, 1]``, that are cut to ``max_tokens``."""
+    cut = np.minimum(spans, max_tokens - 1)
+    cut[spans == length] = max_tokens  # the text's last token, where it is no special one, goes with its statement
+    return np.where(length > max_tokens, cut, spans)

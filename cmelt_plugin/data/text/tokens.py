@@ -143,6 +143,10 @@ class TokenTable(PickledWithoutArray):
             spans = self.statements[index]
         return cut_spans(spans, length, length if max_tokens is None else max_tokens)
 
+    def most_spans(self, max_tokens: int) -> int:
+        """The largest S that :meth:`spans` gives for any text."""
+        return 1 if self.statements is None else self.statements.most(self.lengths(), max_tokens)
+
     def _added_tokens(self) -> tuple[int, int]:
         """How many tokens the tokenizer adds before and after every text: special ones that all texts begin or end with."""
         if self._ends is None:

@@ -6,12 +6,12 @@ Training one objective leaves the other heads without gradients: with several pr
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 import torch
 
 from cmelt_plugin import host
-from cmelt_plugin.criterions.pretraining import Batch, LossTerm, PretrainingCriterion, Terms
+from cmelt_plugin.criterions.pretraining import Batch, LossTerm, PretrainingCriterion, Terms, of_batch
 from cmelt_plugin.losses import etm_loss, mem_loss, mlm_loss, siglep_loss_in_rows
 from cmelt_plugin.losses.mlm import IGNORED
 from cmelt_plugin.losses.pairs import DUPLICATES
@@ -82,14 +82,9 @@ class CompositeCriterion(PretrainingCriterion):
     """
 
     choices = CHOICES
-    only: Optional[str] = None
-    """The one objective of a criterion that has one."""
 
     def terms(self) -> Terms:
-        functions = {"mlm": self.mlm, "mem": self.mem, "etm": self.etm, "siglep": self.siglep}
-        if self.only is not None:
-            return {self.only: (1.0, functions[self.only])}
-        return {name: (getattr(self.cfg, f"{name}_weight"), function) for name, function in functions.items()}
+        return self.weighted(mlm=self.mlm, mem=self.mem, etm=self.etm, siglep=self.siglep)
 
     def model_options(self, sample: dict[str, Any], terms: Sequence[str]) -> dict[str, Any]:
         options: dict[str, Any] = {"objectives": terms}
@@ -161,8 +156,7 @@ class CompositeCriterion(PretrainingCriterion):
         )
         if self.cfg.siglep_reduction == "mean":
             loss = loss / batch.rows_of_all_ranks.clamp(min=1)
-        one = torch.ones((), device=ecg.device)
-        return LossTerm(loss, {"logit_scale": (output["logit_scale"], one)})
+        return LossTerm(loss, {"logit_scale": of_batch(output["logit_scale"])})
 
 
 @host.register_criterion("cmelt_mlm", dataclass=CMELTCriterionConfig)

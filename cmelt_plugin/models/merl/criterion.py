@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cmelt_plugin import host
-from cmelt_plugin.criterions.pretraining import Batch, LossTerm, PretrainingCriterion, Terms
+from cmelt_plugin.criterions.pretraining import Batch, LossTerm, PretrainingCriterion, Terms, of_batch
 from cmelt_plugin.losses.clip import REDUCTIONS, clip_loss
-from cmelt_plugin.losses.pairs import DUPLICATES, pair_labels
+from cmelt_plugin.losses.pairs import DUPLICATES
 
 CHOICES = {"duplicates": DUPLICATES, "directions": REDUCTIONS}
 
@@ -42,17 +41,10 @@ class MERLCriterion(PretrainingCriterion):
     choices = CHOICES
 
     def terms(self) -> Terms:
-        return {"cma": (self.cfg.cma_weight, self.cma), "uma": (self.cfg.uma_weight, self.uma)}
+        return self.weighted(cma=self.cma, uma=self.uma)
 
     def model_options(self, sample: dict[str, Any], terms: Sequence[str]) -> dict[str, Any]:
         return {"objectives": terms}
-
-    def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
-        """As the base; the records of a repeated batch, whose gradient is thrown away, enter no batch statistics."""
-        if sample.get("ignore_grad"):
-            none = torch.zeros_like(sample["id"])
-            sample = {**sample, "net_input": {**sample["net_input"], "n_samples": none}}
-        return super().forward(model, sample, reduce)
 
     def cma(self, batch: Batch) -> LossTerm:
         """ECG against report, both ways, among the pairs of all ranks; ``logit_scale``, the inverse temperature."""
@@ -61,25 +53,16 @@ class MERLCriterion(PretrainingCriterion):
         loss = self._contrast(
             batch, output["ecg_embedding"], output["text_embedding"], report, output["logit_scale"], self.cfg.duplicates
         )
-        return LossTerm(loss, {"logit_scale": _logged(output["logit_scale"])})
+        return LossTerm(loss, {"logit_scale": of_batch(output["logit_scale"])})
 
     def uma(self, batch: Batch) -> LossTerm:
         """One view of an ECG against the other, both ways; every other record is a negative, whatever its report says."""
         output = batch.output
         record = batch.sample["id"]
         loss = self._contrast(batch, output["view1"], output["view2"], record, output["uma_scale"], "negative")
-        return LossTerm(loss, {"uma_scale": _logged(output["uma_scale"])})
+        return LossTerm(loss, {"uma_scale": of_batch(output["uma_scale"])})
 
     def _contrast(self, batch: Batch, first: Tensor, second: Tensor, key: Tensor, scale: Tensor, duplicates: str) -> Tensor:
         """Rows of equal ``key [B]`` are duplicates of each other."""
-        counted = torch.full_like(key, 1 if batch.rows else 0)
-        (all_first, all_second, all_keys, all_counted), offset = batch.gather(first, second, key, counted)
-        own_column = torch.arange(len(key), device=key.device) + offset
-        aligned = torch.ones_like(key, dtype=torch.bool)
-        labels = pair_labels(key, all_keys, own_column, aligned, duplicates)
-        labels = labels.masked_fill(all_counted[None, :] == 0, 0.0)
+        (all_first, all_second), labels = batch.gather_pairs(key, duplicates, first, second)
         return clip_loss(first, second, all_first, all_second, labels, scale, self.cfg.directions)
-
-
-def _logged(value: Tensor) -> tuple[Tensor, Tensor]:
-    return value, torch.ones((), device=value.device)

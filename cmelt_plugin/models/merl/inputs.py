@@ -3,12 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-import numpy as np
 import torch
 
-from cmelt_plugin.data.batches.augmentation import LeadMaskingOptions, random_lead_mask
+from cmelt_plugin.data.batches.augmentation import LeadMaskingOptions, add_lead_mask
 from cmelt_plugin.data.batches.inputs import Inputs, Pairs, Records, SplitInputs
-from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.text.report_embeddings import ReportEmbeddings, load_report_embeddings
 from cmelt_plugin.errors import DataError
 
@@ -43,10 +41,8 @@ class MERLSplitInputs(SplitInputs):
         self.options, self.vectors = options, vectors
 
     def add(self, batch: dict[str, Any], records: Records) -> None:
-        if self.pairs.train and self.options.lead_mask_probability > 0:
-            keys = np.stack([generator.random(len(LEADS)) for generator in records.generators])
-            mask = random_lead_mask(keys, self.options.lead_mask_probability)
-            batch["net_input"]["lead_mask"] = torch.from_numpy(mask)
+        if self.pairs.train:
+            add_lead_mask(batch, records, self.options.lead_mask_probability)
         if self.vectors is None:
             super().add(batch, records)
         else:

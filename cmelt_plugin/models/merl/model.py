@@ -18,7 +18,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.signal_contract import SignalContract
@@ -27,12 +26,12 @@ from cmelt_plugin.models.merl.config import MERLConfig
 from cmelt_plugin.models.merl.towers import ECGEncoder, build_tower, layers_of, pooled, resolved_sizes
 from cmelt_plugin.models.text_tower import WithTextEncoder, text_encoder_of
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
+from cmelt_plugin.modules.contrast import inverse_temperature, unit
 from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
 from cmelt_plugin.modules.normalisation import normalise_ecg
 from cmelt_plugin.modules.text_encoder import TextEncoder
 
 OBJECTIVES = ("cma", "uma")
-LARGEST_LOGIT_SCALE = 100.0  # Radford et al. 2021, §2.5
 
 
 class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
@@ -101,7 +100,7 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
     @property
     def logit_scale(self) -> Tensor:
         """Inverse temperature of the cross-modal loss."""
-        return self._scale(self.log_logit_scale)
+        return inverse_temperature(self.log_logit_scale)
 
     @property
     def text_is_frozen(self) -> bool:
@@ -181,29 +180,8 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
             out["logit_scale"] = self.logit_scale
         if "uma" in objectives:
             out["view1"], out["view2"] = (self.view_dropout(view(tower.view_input)) for view in self.views)
-            out["uma_scale"] = self._scale(self.log_uma_scale)
+            out["uma_scale"] = inverse_temperature(self.log_uma_scale)
         return out
 
     def _normalised(self, ecg: Tensor, n_samples: Tensor | None) -> Tensor:
         return normalise_ecg(ecg, n_samples, self.cfg.normalisation)
-
-    @staticmethod
-    def _scale(log_scale: Tensor) -> Tensor:
-        return bounded(log_scale.float(), math.log(LARGEST_LOGIT_SCALE)).exp()
-
-
-def bounded(x: Tensor, largest: float) -> Tensor:
-    """``min(x, largest)``; from the bound on gradients pass that lead back below it, and no others.
-
-    A plain minimum gives none there, so that a parameter which has once gone beyond it would stay.
-    """
-    y = x - (x - largest).clamp(min=0).detach()
-    if y.requires_grad:
-        outside = x.detach() >= largest
-        y.register_hook(lambda gradient: gradient.masked_fill(outside & (gradient < 0), 0.0))
-    return y
-
-
-def unit(x: Tensor) -> Tensor:
-    """``[B, E]`` in float32, of norm 1."""
-    return F.normalize(x.float(), dim=-1)

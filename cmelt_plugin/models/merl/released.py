@@ -20,9 +20,9 @@ from torch import Tensor
 
 from cmelt_plugin.data.leads import MIMIC_IV_ECG_LEADS, lead_indices
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.foreign_weights import HEAD_WIDTH, bert_settings, split_attention
 
 LEAD_ORDER = MIMIC_IV_ECG_LEADS
-HEAD_WIDTH = 64  # of every released ViT, and of BERT
 MAX_TEXT_TOKENS = 256
 SIGN = "proj_t.0.weight"  # with lm_model.…, names no other model has
 
@@ -107,9 +107,9 @@ def convert(weights: dict[str, Tensor], lead_order: Sequence[str] = LEAD_ORDER) 
         pool, _, kind = name.partition("att_pool_head.mhsa.in_proj_")
         block = _VIT_BLOCK.fullmatch(name)
         if kind and not pool:
-            _split(state, "ecg_tower.pool.attention", kind, tensor)
+            split_attention(state, "ecg_tower.pool.attention", kind, tensor)
         elif block is not None and block[2].startswith("attn.fn.to_qkv."):
-            _split(state, f"ecg_tower.encoder.layers.{block[1]}.self_attn", block[2].rpartition(".")[2], tensor)
+            split_attention(state, f"ecg_tower.encoder.layers.{block[1]}.self_attn", block[2].rpartition(".")[2], tensor)
         elif (renamed := our_name(name)) is None:
             unknown.append(name)
         else:
@@ -120,12 +120,6 @@ def convert(weights: dict[str, Tensor], lead_order: Sequence[str] = LEAD_ORDER) 
         if name in state:
             state[name] = state[name][:, lead_indices(lead_order)].contiguous()
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-
-
-def _split(state: dict[str, Tensor], attention: str, kind: str, stacked: Tensor) -> None:
-    """Query, key and value of one matrix or bias, each under our name."""
-    for part, block in zip("qkv", stacked.chunk(3)):
-        state[f"{attention}.{part}_proj.{kind}"] = block.clone()
 
 
 def recognises(names: Collection[str]) -> bool:
@@ -151,7 +145,7 @@ def our_settings(weights: Mapping[str, Any], config: dict[str, Any] | None = Non
         values = {
             "projection_dim": shapes["proj_t.0.weight"][0],
             "embed_dim": shapes["proj_t.2.weight"][0],
-            "text_encoder_config": json.dumps(_bert(shapes, text_heads), sort_keys=True),
+            "text_encoder_config": json.dumps(bert_settings(shapes, "lm_model.", text_heads), sort_keys=True),
         }
         if _is_resnet(shapes):
             values.update(ecg_encoder="resnet18", ecg_width=shapes["ecg_encoder.conv1.weight"][0])
@@ -168,18 +162,4 @@ def our_settings(weights: Mapping[str, Any], config: dict[str, Any] | None = Non
         "text_pool": "pooler",
         "normalisation": "min_max",
         "learn_logit_scale": False,
-    }
-
-
-def _bert(shapes: dict[str, tuple[int, ...]], heads: int | None) -> dict[str, Any]:
-    vocabulary, width = shapes["lm_model.embeddings.word_embeddings.weight"]
-    return {
-        "model_type": "bert",
-        "vocab_size": vocabulary,
-        "hidden_size": width,
-        "num_hidden_layers": sum(name.endswith(".attention.self.query.weight") for name in shapes),
-        "num_attention_heads": heads or width // HEAD_WIDTH,
-        "intermediate_size": shapes["lm_model.encoder.layer.0.intermediate.dense.weight"][0],
-        "max_position_embeddings": shapes["lm_model.embeddings.position_embeddings.weight"][0],
-        "type_vocab_size": shapes["lm_model.embeddings.token_type_embeddings.weight"][0],
     }

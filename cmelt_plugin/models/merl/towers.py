@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from cmelt_plugin.data.signal_contract import SignalContract
@@ -67,18 +66,9 @@ def resolved_sizes(cfg: Any) -> dict[str, int]:
     }
 
 
-def states(encoder: nn.Module, ecg: Tensor, n_samples: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Features of a ResNet as states ``[B, N, D]``, and which are padding ``[B, N]`` (None: none is)."""
-    features, n_steps = encoder(ecg, n_samples)
-    if n_steps is None:
-        return features.transpose(1, 2), None
-    padding = torch.arange(features.shape[-1], device=ecg.device) >= n_steps[:, None]
-    return features.transpose(1, 2), padding
-
-
 def pooled(encoder: ResNet1d | ViT1d, ecg: Tensor, n_samples: Tensor | None) -> Tensor:
     """What probes and classifiers read, ``[B, D]``: a ResNet's mean over real steps, or the ViT's own pooled feature."""
-    return masked_mean(*states(encoder, ecg, n_samples)) if isinstance(encoder, ResNet1d) else encoder(ecg, n_samples)
+    return masked_mean(*encoder.states(ecg, n_samples)) if isinstance(encoder, ResNet1d) else encoder(ecg, n_samples)
 
 
 class ECGEncoder(nn.Module):
@@ -109,14 +99,16 @@ class ResNetTower(nn.Module):
 
     def __init__(self, cfg: MERLConfig, n_leads: int):
         super().__init__()
-        self.encoder = build_encoder(cfg, n_leads)
+        encoder = build_encoder(cfg, n_leads)
+        assert isinstance(encoder, ResNet1d)
+        self.encoder = encoder
         self.conv = nn.Conv1d(self.encoder.dim, cfg.embed_dim, 1)
         n_steps = self.encoder.n_tokens(N_SAMPLES)
         self.pool = AttentionPool(cfg.embed_dim, cfg.embed_dim, n_steps, cfg.attention_pool_heads)
         self.view_dim = cfg.embed_dim
 
     def forward(self, ecg: Tensor, n_samples: Tensor | None = None) -> ECGTowerOutput:
-        found, padding = states(self.encoder, ecg, n_samples)
+        found, padding = self.encoder.states(ecg, n_samples)
         found = self.conv(found.transpose(1, 2)).transpose(1, 2)
         return ECGTowerOutput(self.pool(found, padding), masked_mean(found, padding))
 

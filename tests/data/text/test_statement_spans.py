@@ -89,6 +89,21 @@ def test_cutting(spans, length, limit, kept) -> None:
     assert cut_spans(np.array(spans, dtype=np.int32), length, limit).tolist() == kept
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    texts=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5), min_size=1, max_size=5),
+    ends=st.integers(0, 1),
+    limit=st.integers(1, 16),
+)
+def test_most_statements_of_any_text_after_cutting(texts, ends: int, limit: int) -> None:
+    """``texts``: tokens of each statement of each text; ``ends``: tokens behind them that belong to none."""
+    edges = [np.cumsum([0, *lengths]) for lengths in texts]
+    rows = [np.stack([edge[:-1], edge[1:]], axis=1) for edge in edges]
+    lengths = np.array([edge[-1] + ends for edge in edges])
+    expected = max(len(cut_spans(row.astype(np.int32), length, limit)) for row, length in zip(rows, lengths.tolist()))
+    assert StatementTable.of_rows(rows).most(lengths, limit) == expected
+
+
 def test_table_gives_the_rows_back() -> None:
     rows = [np.array([[0, 1], [1, 1]]), np.array([[0, 2]])]
     table = StatementTable.of_arrays(StatementTable.of_rows(rows).arrays())

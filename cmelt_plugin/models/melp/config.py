@@ -1,0 +1,159 @@
+"""Configuration of the MELP model; sizes are those of the authors' release, other defaults are ours (each says so)."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Optional
+
+
+@dataclass
+class MELPConfig:
+    encoder_sizes: ClassVar[tuple[str, ...]] = (
+        "ecg_tower",
+        "conv_feature_layers",
+        "conv_pos",
+        "conv_pos_groups",
+        "encoder_embed_dim",
+        "encoder_layers",
+        "encoder_attention_heads",
+        "encoder_ffn_embed_dim",
+        "resnet_width",
+        "normalisation",
+        "embed_dim",
+        "n_queries",
+        "pool_heads",
+    )
+    initial_weights: ClassVar[tuple[str, ...]] = ("ecg_encoder_init",)
+    encoder_training: ClassVar[dict[str, Optional[float]]] = {
+        "dropout": None,
+        "attention_dropout": None,
+        "feature_grad_mult": 1.0,
+    }
+
+    ecg_tower: str = field(
+        default="wav2vec",
+        metadata={"help": "ECG encoder: wav2vec (convolutions and a transformer; paper) or resnet18 (as MERL's)"},
+    )
+    conv_feature_layers: str = field(
+        default="[(256, 2, 2)] * 4",
+        metadata={"help": "ECG feature extractor as [(channels, kernel, stride), …], optionally times a number"},
+    )
+    conv_pos: int = field(default=128, metadata={"help": "kernel of the convolutional position embedding, in tokens"})
+    conv_pos_groups: int = field(default=16, metadata={"help": "groups of the convolutional position embedding"})
+    encoder_embed_dim: int = field(default=768, metadata={"help": "width of the ECG encoder"})
+    encoder_layers: int = field(default=8, metadata={"help": "transformer layers of the ECG encoder"})
+    encoder_attention_heads: int = field(default=12, metadata={"help": "attention heads of the ECG encoder"})
+    encoder_ffn_embed_dim: int = field(default=3072, metadata={"help": "feed-forward width of the ECG encoder"})
+    resnet_width: int = field(
+        default=64, metadata={"help": "channels of the first stage of resnet18; the last has 8 times more"}
+    )
+    dropout: float = field(default=0.1, metadata={"help": "dropout of the ECG encoder"})
+    attention_dropout: float = field(default=0.1, metadata={"help": "dropout on attention weights of the ECG encoder"})
+    feature_grad_mult: float = field(
+        default=0.1, metadata={"help": "factor on the gradient of the ECG feature extractor (release: 0.1); 0 freezes it"}
+    )
+    normalisation: str = field(
+        default="none",
+        metadata={
+            "help": "none: the ECG is read in mV; min_max: each record is scaled to 0..1 over all leads (release), "
+            "which loses the voltages"
+        },
+    )
+    sync_batch_norm: bool = field(
+        default=True,
+        metadata={"help": "resnet18: batch statistics over the records of all GPUs, so that several train as one would"},
+    )
+    embed_dim: int = field(default=256, metadata={"help": "width of the embeddings and of the beats (release: 256)"})
+    n_queries: int = field(
+        default=14,
+        metadata={
+            "help": "learned queries of the contrast pooler, which the paper calls beats (published encoder: 14; paper: 10)"
+        },
+    )
+    pool_heads: int = field(default=8, metadata={"help": "attention heads of both poolers (release: 8)"})
+    n_caption_queries: int = field(
+        default=128, metadata={"help": "learned queries of the caption pooler, which the captioner reads (release: 128)"}
+    )
+    projection_dim: int = field(default=256, metadata={"help": "hidden width of the text's projection (release: 256)"})
+    text_encoder: str = field(
+        default="ncbi/MedCPT-Query-Encoder",
+        metadata={
+            "help": "Hugging Face name or local folder of the text encoder, a BERT or T5 (release: MedCPT-Query-Encoder, "
+            "trained further on texts of cardiology)"
+        },
+    )
+    text_encoder_config: Optional[str] = field(
+        default=None,
+        metadata={"help": "JSON of the text encoder's configuration; filled in at the start and kept in the checkpoint"},
+    )
+    text_encoder_pretrained: bool = field(default=True, metadata={"help": "start from the text encoder's pre-trained weights"})
+    text_free_layers: int = field(
+        default=6,
+        metadata={
+            "help": "last layers of the text encoder that train (release: 6 of 12); -1: all of it trains. What is frozen runs "
+            "without dropout"
+        },
+    )
+    text_free_embeddings: bool = field(
+        default=False,
+        metadata={
+            "help": "the token embeddings train although the layers above them are frozen (release), which moves the states of "
+            "the frozen layers, too; False: these never change and can be kept"
+        },
+    )
+    text_layout: str = field(
+        default="dynamic",
+        metadata={
+            "help": "dynamic: texts are as long as they need to be, the token that sums up follows the last word; released: "
+            "128 tokens, of which it is the last (for published weights; set task.max_text_tokens=127)"
+        },
+    )
+    begin_token: Optional[int] = field(
+        default=None,
+        metadata={"help": "id of the token before the first word; filled in from the tokenizer (BERT: [CLS]; T5: </s>)"},
+    )
+    end_token: Optional[int] = field(
+        default=None, metadata={"help": "id of the token behind the last word; filled in from the tokenizer ([SEP]; </s>)"}
+    )
+    summary_token: Optional[int] = field(
+        default=None,
+        metadata={"help": "id of the token whose state stands for the text; filled in from the tokenizer ([CLS]; </s>)"},
+    )
+    decoder_layers: int = field(
+        default=6, metadata={"help": "layers of the captioner, each of self-attention and cross-attention (release: 6)"}
+    )
+    decoder_heads: int = field(default=8, metadata={"help": "attention heads of the captioner (release: 8)"})
+    decoder_dropout: float = field(default=0.0, metadata={"help": "dropout of the captioner (release: none)"})
+    logit_scale_init: float = field(
+        default=1 / 0.07, metadata={"help": "inverse temperature of ECG against report at the start (release: 1/0.07)"}
+    )
+    beat_scale_init: float = field(
+        default=10.0, metadata={"help": "inverse temperature of a sentence's attention over beats at the start (ours)"}
+    )
+    learn_beat_scale: bool = field(
+        default=True,
+        metadata={"help": "learn that temperature; False where the local loss does not read it (its form gloria)"},
+    )
+    ecg_encoder_init: Optional[str] = field(
+        default=None,
+        metadata={"help": "checkpoint of a wav2vec 2.0 / CMSC ECG model (fairseq-signals) to start the ECG encoder from"},
+    )
+    ecg_encoder_init_partial: bool = field(
+        default=False, metadata={"help": "accept an ecg_encoder_init that leaves weights unset (they are listed)"}
+    )
+    ecg_only: bool = field(
+        default=False,
+        metadata={"help": "the ECG side alone, without texts: the encoder its authors published; it cannot be pre-trained"},
+    )
+    checkpoint_activations: bool = field(
+        default=False,
+        metadata={
+            "help": "keep no activations inside the layers of ECG encoder and captioner and compute them again in the backward "
+            "pass: less memory, slower"
+        },
+    )
+    compile: bool = field(
+        default=False,
+        metadata={
+            "help": "torch.compile for the layers of encoders and captioner in training; set task.pad_text_to=8 with it, for "
+            "every text length is compiled anew"
+        },
+    )

@@ -1,0 +1,102 @@
+"""MELP's ECG side: what its authors published on a hub alone, and what the whole model is built on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.signal_contract import SignalContract
+from cmelt_plugin.models.base import CosineSimilarity, Embedding
+from cmelt_plugin.models.melp.towers import ECG_POOLS, ECGStates, ECGTower
+from cmelt_plugin.modules.contrast import unit
+from cmelt_plugin.modules.feature_extractor import ConvStack
+from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
+from cmelt_plugin.modules.transformer import init_bert_weights
+
+TOWER = "ecg_tower."  # with which the names of the ECG tower's weights begin
+
+
+class MELPEncoder(CosineSimilarity, nn.Module):
+    """ECG tower and the projection of its beats into the space of embeddings; no texts.
+
+    Args:
+        cfg: a ``MELPConfig``.
+        n_leads: rows of an ECG.
+    """
+
+    ecg_feature_extractor = ConvStack  # a host puts its own in this place
+    pools = ECG_POOLS
+
+    def __init__(self, cfg: Any, n_leads: int = len(LEADS)):
+        super().__init__()
+        self.cfg = cfg
+        self.n_leads = n_leads
+        self.ecg_tower = self.build_encoder(cfg, self.ecg_feature_extractor, n_leads)
+        self.ecg_projection = nn.Linear(cfg.embed_dim, cfg.embed_dim, bias=False)
+        self.ecg_projection.apply(init_bert_weights)
+        if cfg.sync_batch_norm:
+            for module in self.ecg_tower.modules():
+                if isinstance(module, LengthBatchNorm):
+                    module.group = self.data_parallel_group
+
+    @staticmethod
+    def data_parallel_group() -> Any | None:
+        """The ranks whose statistics are shared; a host puts its own in this place."""
+        return None
+
+    @classmethod
+    def build_encoder(cls, cfg: Any, conv_stack: Any = ConvStack, n_leads: int = len(LEADS)) -> ECGTower:
+        """The ECG tower alone, with random weights; arguments as :class:`ECGTower`."""
+        return ECGTower(cfg, conv_stack, n_leads)
+
+    @staticmethod
+    def encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of the weights of a whole model those of :meth:`build_encoder`, under its names."""
+        return {name[len(TOWER) :]: tensor for name, tensor in state.items() if name.startswith(TOWER)}
+
+    @property
+    def signal(self) -> SignalContract:
+        """The ECGs it was trained on, and what it does to them."""
+        return self.ecg_tower.signal
+
+    @property
+    def samples_per_token(self) -> int:
+        """Samples from one step in time to the next, of those that :meth:`beat_attention` speaks of."""
+        return self.ecg_tower.samples_per_token
+
+    def layers(self) -> list[nn.Module]:
+        """Layers of the ECG tower, first to last."""
+        return self.ecg_tower.layers()
+
+    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None) -> Tensor:
+        """What linear probes are trained on: ``ecg [B, 12, T]`` mV → ``[B, width]`` float32, see :meth:`ECGTower.features`.
+
+        Raises:
+            ValueError: another ``pool`` than those of :attr:`pools`.
+        """
+        return self.ecg_tower.features(ecg, n_samples, pool or self.pools[0]).float()
+
+    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
+        """``ecg [B, 12, T]`` mV, no lead masked → ``[B, E]`` float32, unit norm: the direction of the mean beat."""
+        return Embedding(unit(self.beats(self.ecg_tower(ecg, n_samples)).mean(1)))
+
+    def beats(self, states: ECGStates) -> Tensor:
+        """What the contrast pooler's Q queries read of states: ``[B, Q, E]`` float32, of any norm."""
+        return self.ecg_projection(self.ecg_tower.contrast_pool(*states)).float()
+
+    @torch.no_grad()
+    def beat_attention(self, ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
+        """Where in time each query of the contrast pooler looks: ``[B, Q, T']`` float32, mean over heads, sums of one.
+
+        Step t begins at sample t · :attr:`samples_per_token`. A sentence that attends to the queries by ``alpha [Q]`` looks in
+        time by Σ over q of ``alpha[q] · weights[q, t]``.
+
+        Args:
+            ecg: ``[B, 12, T]`` float32, mV.
+            n_samples: ``[B]`` real samples per record; None: none is padded. Padding has weight 0.
+        """
+        return self.ecg_tower.contrast_pool.weights(*self.ecg_tower(ecg, n_samples))

@@ -1,0 +1,131 @@
+"""What MELP's batches hold: where the sentences of reports lie, and masked leads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import token_table, write_manifest
+
+from cmelt_plugin import registry
+from cmelt_plugin.data.batches.pretraining import PretrainingDataset, PretrainingOptions
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.text.reports import read_reports, write_reports
+from cmelt_plugin.data.text.statement_spans import StatementTable
+from cmelt_plugin.data.text.tokens import TokenTable
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.melp.inputs import MELPInputs
+from cmelt_plugin.tasks.pretraining import PretrainingConfig, PretrainingTask
+
+LENGTHS = [[2], [2, 1], [3, 1, 2], [1], [1, 1, 1, 1], [4]]
+"""Words of each sentence of each report; word w of report r is token 3 + r + 10 w."""
+
+
+def words(report: int) -> list[list[int]]:
+    places = np.cumsum([0, *LENGTHS[report]])
+    return [[3 + report + 10 * (word % 5) for word in range(*span)] for span in zip(places[:-1], places[1:])]
+
+
+def write_sentences(directory: Path) -> None:
+    """Reports of several sentences in place of those that are there, and their token ids."""
+    statements = [[" ".join(f"w{word}" for word in sentence) for sentence in words(report)] for report in range(len(LENGTHS))]
+    write_reports(directory, [" ".join(parts) for parts in statements], np.full(len(LENGTHS), 4), statements)
+    edges = [np.cumsum([0, *lengths]) for lengths in LENGTHS]
+    spans = StatementTable.of_rows([np.stack([edge[:-1], edge[1:]], axis=1) for edge in edges])
+    table = token_table([sum(words(r), []) for r in range(len(LENGTHS))], directory / "reports.parquet", statements=spans)
+    table.info.update(format=2, statements_fingerprint=read_reports(directory).statements_fingerprint)
+    table.save(directory / "reports.tiny.npz")
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory) -> Path:
+    folder = write_manifest(tmp_path_factory.mktemp("melp") / "m", n_records=12, n_reports=len(LENGTHS))
+    write_sentences(folder)
+    return folder
+
+
+def split_of(directory: Path, split: str = "train", max_text_tokens: int = 256, **options: Any) -> PretrainingDataset:
+    tokens = TokenTable.load(directory / "reports.tiny.npz", directory / "reports.parquet", statements=True)
+    settings = PretrainingOptions(train=split == "train", max_text_tokens=max_text_tokens)
+    inputs = MELPInputs(MELPInputs.Options(**options), SimpleNamespace())
+    return PretrainingDataset(Manifest.open(directory, split), inputs, tokens, settings)
+
+
+def task_of(directory: Path, **options: Any) -> PretrainingTask:
+    """The task as it is when it has built a MELP."""
+    task = PretrainingTask(PretrainingConfig(data=str(directory), **{"seed": 1, **options}))
+    system = registry.System("melp", model="", config="", inputs="cmelt_plugin.models.melp.inputs:MELPInputs")
+    task.use(system, SimpleNamespace(vocab_size=60))
+    task.state.merge_state_dict({"tokenizer_fingerprint": None})
+    return task
+
+
+def shown(inputs: dict[str, torch.Tensor]) -> list[list[list[int]]]:
+    """Token ids of every sentence of every report of a batch."""
+    spans, padding = inputs["sentence_spans"], inputs["sentence_padding_mask"]
+    return [
+        [inputs["text"][row, start:stop].tolist() for (start, stop), out in zip(spans[row].tolist(), padding[row]) if not out]
+        for row in range(len(spans))
+    ]
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_sentences_are_those_of_every_ecgs_own_report(directory, split: str) -> None:
+    batch = split_of(directory, split, lead_mask_probability=0.0).collater([4, 0, 5, 8, 1])
+    inputs = batch["net_input"]
+    names = {"ecg", "n_samples", "text", "text_padding_mask", "sentence_spans", "sentence_padding_mask"}
+    assert set(inputs) == names and batch["report_id"].tolist() == [4, 0, 5, 2, 1]
+    assert inputs["sentence_spans"].dtype == torch.int64 and inputs["sentence_spans"].shape == (5, 4, 2)
+    assert shown(inputs) == [words(report) for report in (4, 0, 5, 2, 1)]
+    assert not inputs["sentence_spans"][inputs["sentence_padding_mask"]].any()
+    assert batch["max_sentences"] == 4
+
+
+def test_a_report_that_is_cut_keeps_a_sentence_and_moves_no_other(directory) -> None:
+    """D-M5: the release drops such reports from its list, so that others stand beside the wrong ECGs."""
+    cut = split_of(directory, max_text_tokens=2, lead_mask_probability=0.0)
+    batch = cut.collater([2, 3, 4])
+    assert shown(batch["net_input"]) == [[words(2)[0][:1]], words(3), [words(4)[0]]]
+    assert batch["max_sentences"] == 1
+    assert shown(cut.collater([3])["net_input"]) == [words(3)]
+    nothing = split_of(directory, max_text_tokens=1).collater([0, 4])["net_input"]  # an end token alone
+    assert not nothing["sentence_padding_mask"].any() and nothing["sentence_spans"].tolist() == [[[0, 1]], [[0, 1]]]
+
+
+def test_a_report_without_a_full_stop_has_its_sentences(directory) -> None:
+    """D-M5: sentences are the report's statements; no punctuation mark is looked for."""
+    texts = read_reports(directory).texts.to_pylist()
+    assert not any("." in text for text in texts)
+    inputs = split_of(directory).collater(list(range(6)))["net_input"]
+    assert (~inputs["sentence_padding_mask"]).sum(1).tolist() == [len(lengths) for lengths in LENGTHS]
+
+
+def test_leads_are_masked_in_training_alone_and_one_stays(directory) -> None:
+    """D-M19: the release masks all twelve once in 4096 records."""
+    mask = split_of(directory, lead_mask_probability=0.5).collater(list(range(12)))["net_input"]["lead_mask"]
+    assert mask.shape == (12, 12) and 0.3 < mask.float().mean() < 0.7
+    everything = split_of(directory, lead_mask_probability=1.0).collater(list(range(12)))["net_input"]["lead_mask"]
+    assert ((~everything).sum(dim=1) == 1).all()
+    assert "lead_mask" not in split_of(directory, "valid", lead_mask_probability=1.0).collater([0, 1])["net_input"]
+
+
+def test_the_task_asks_for_the_statements_of_the_reports_as_they_are(directory, tmp_path) -> None:
+    task_of(directory).load_dataset("valid")
+    stale = write_manifest(tmp_path / "m", n_records=12, n_reports=len(LENGTHS))
+    write_sentences(stale)
+    reports = read_reports(stale)
+    write_reports(stale, reports.texts.to_pylist(), np.full(len(LENGTHS), 4), [[text] for text in reports.texts.to_pylist()])
+    with pytest.raises(DataError, match=r"reports\.tiny\.npz: does not hold the statements of reports\.parquet"):
+        task_of(stale).load_dataset("valid")
+
+
+def test_longer_padding_moves_no_sentence(directory) -> None:
+    task = task_of(directory, pad_text_to=8)
+    task.load_dataset("train", combine=True)
+    batch = task.dataset("train").collater([2, 3])
+    padded = task.with_padded_texts(batch)["net_input"]
+    assert padded["text"].shape == (2, 8) and shown(padded) == shown(batch["net_input"]) == [words(2), words(3)]
