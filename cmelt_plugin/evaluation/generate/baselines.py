@@ -19,6 +19,7 @@ BASELINES = {
     "random": "report of a random recording",
 }
 """Each a report of :data:`TRAIN`."""
+GALLERY_ROWS = 1 << 16  # recordings compared at once: training splits may be large
 
 
 def baseline_reports(encoder: SplitEncoder, manifest: Manifest, rows: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -54,6 +55,12 @@ def most_frequent(pairs: PairedSplit) -> int:
 
 
 def nearest_records(encoder: SplitEncoder, queries: Embedding, gallery: Embedding) -> np.ndarray:
-    """Row of the gallery that the model holds for most similar to each query, int64 ``[N]``."""
-    rows = similarity_rows(encoder.model, queries, gallery, encoder.device)
-    return torch.cat([scores.argmax(dim=1).cpu() for scores in rows]).numpy()
+    """Row of the gallery that the model holds for most similar to each query, the first of equal ones: int64 ``[N]``."""
+    best, nearest = torch.full((queries.rows,), -torch.inf), torch.zeros(queries.rows, dtype=torch.int64)
+    for start in range(0, gallery.rows, GALLERY_ROWS):
+        part = gallery.select(slice(start, start + GALLERY_ROWS))
+        found = [scores.max(dim=1) for scores in similarity_rows(encoder.model, queries, part, encoder.device)]
+        values, index = (torch.cat([pair[field].cpu() for pair in found]) for field in (0, 1))
+        nearest = torch.where(values > best, index + start, nearest)
+        best = torch.maximum(best, values)
+    return nearest.numpy()
