@@ -18,8 +18,9 @@ beats' own products ``[A, Q, Q]``::
 
     ⟨c_l, s_l⟩ = Σ_q α_lq D_ql        |c_l|² = Σ_q α_lq (K α_l)_q
 
-so that a few tensors ``[A, Q, B, S]`` are kept for the backward pass, and two matrix products make them. For 64 ECGs against
+so that a few tensors ``[A, Q, S · B]`` are kept for the backward pass, and two matrix products make them. For 64 ECGs against
 256 reports of up to 16 sentences, with 14 beats, each is 14 MiB in float32; one of A × B × S × E with E = 256 would be 256 MiB.
+Reports come last because softmaxes over a last dimension as short as Q or S are slow on a CPU, where padding is left out, too.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ SENTENCE_FACTOR, LOGIT_FACTOR = 5.0, 10.0
 """Factors inside and outside of the logarithm that joins the sentences."""
 _SHORTEST = 1e-8  # of a vector, where its length is divided by
 
+PACKING_DEVICES = ("cpu",)
+"""Where the real sentences alone are computed; elsewhere the CPU would wait to be told how many there are."""
+
 Similarity = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Beats ``[A, Q, E]``, sentences ``[B, S, E]`` and their padding ``[B, S]`` → logits ``[A, B]``."""
 
@@ -55,11 +59,11 @@ def gloria_similarity(beats: Tensor, sentences: Tensor, sentence_padding_mask: T
         ``[A, B]`` in float32 (or wider), also for half precision and under autocast.
     """
     with torch.autocast(beats.device.type, enabled=False):
-        beats, sentences = _wide(beats), _wide(sentences)
-        products = _products(beats, sentences)
-        weights = _gloria_weights(products, sentence_padding_mask)
-        cosine = _cosine(beats, products, weights) / sentences.norm(dim=-1).clamp(min=_SHORTEST)
-        return LOGIT_FACTOR * _log_sum(cosine, sentence_padding_mask)
+        columns = _Columns(sentence_padding_mask)
+        beats, vectors = _wide(beats), columns.of(_wide(sentences))
+        products = _products(beats, vectors)
+        cosine = _cosine(beats, products, _gloria_weights(products, columns))
+        return LOGIT_FACTOR * _log_sum(cosine / vectors.norm(dim=-1).clamp(min=_SHORTEST), columns)
 
 
 def beat_similarity(beats: Tensor, sentences: Tensor, sentence_padding_mask: Tensor, beat_scale: Tensor | float) -> Tensor:
@@ -69,11 +73,12 @@ def beat_similarity(beats: Tensor, sentences: Tensor, sentence_padding_mask: Ten
         beat_scale: τ, the inverse temperature of the softmax over beats.
     """
     with torch.autocast(beats.device.type, enabled=False):
-        beats, sentences = (F.normalize(_wide(vectors), dim=-1) for vectors in (beats, sentences))
-        products = _products(beats, sentences)
+        columns = _Columns(sentence_padding_mask)
+        beats, vectors = _unit(beats), _unit(columns.of(sentences))
+        products = _products(beats, vectors)
         cosine = _cosine(beats, products, _beat_weights(products, beat_scale))
         n_sentences = (~sentence_padding_mask).sum(dim=1)
-        return LOGIT_FACTOR * (_log_sum(cosine, sentence_padding_mask) - n_sentences.to(cosine.dtype).log())
+        return LOGIT_FACTOR * (_log_sum(cosine, columns) - n_sentences.to(cosine.dtype).log())
 
 
 def sentence_attention(
@@ -97,13 +102,10 @@ def sentence_attention(
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
     with torch.autocast(beats.device.type, enabled=False):
-        beats, sentences = _wide(beats), _wide(sentences)
-        if form == "gloria":
-            weights = _gloria_weights(beats @ sentences.transpose(1, 2), sentence_padding_mask[:, None, :])
-        else:
-            unit = (F.normalize(vectors, dim=-1) for vectors in (beats, sentences))
-            weights = _beat_weights(next(unit) @ next(unit).transpose(1, 2), beat_scale)
-        return weights.transpose(1, 2).masked_fill(sentence_padding_mask[..., None], 0.0)
+        columns, scaled = _Columns(sentence_padding_mask), _unit if form == "beat" else _wide
+        products = columns.take(torch.einsum("bqe,bse->qsb", scaled(beats), scaled(sentences)))[None]
+        weights = _beat_weights(products, beat_scale) if form == "beat" else _gloria_weights(products, columns)
+        return columns.lay_out(weights[0], 0.0).permute(2, 1, 0)
 
 
 def local_loss(
@@ -134,20 +136,54 @@ def local_loss(
     return (softmax_loss(rows, labels) + softmax_loss(columns.T, labels)) / 2
 
 
+class _Columns:
+    """Sentences of all reports as N columns, or laid out by report.
+
+    Args:
+        padding: ``[B, S]`` bool, True = padding.
+    """
+
+    def __init__(self, padding: Tensor):
+        self.padding = padding.T
+        packing = padding.device.type in PACKING_DEVICES
+        self.real = (~self.padding).flatten().nonzero()[:, 0] if packing else None
+
+    def of(self, sentences: Tensor) -> Tensor:
+        """``[B, S, E]`` → ``[N, E]``."""
+        rows = sentences.transpose(0, 1).flatten(0, 1)
+        return rows if self.real is None else rows.index_select(0, self.real)
+
+    def take(self, values: Tensor) -> Tensor:
+        """``[…, S, B]`` → ``[…, N]``."""
+        values = values.flatten(-2)
+        return values if self.real is None else values.index_select(-1, self.real)
+
+    def lay_out(self, values: Tensor, filler: float) -> Tensor:
+        """``[…, N]`` → ``[…, S, B]``, with ``filler`` at padding."""
+        shape = (*values.shape[:-1], *self.padding.shape)
+        if self.real is None:
+            return values.view(shape).masked_fill(self.padding, filler)
+        empty = values.new_full((*values.shape[:-1], self.padding.numel()), filler)
+        return empty.index_copy(-1, self.real, values).view(shape)
+
+
 def _wide(vectors: Tensor) -> Tensor:
     return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
 
 
-def _products(beats: Tensor, sentences: Tensor) -> Tensor:
-    """⟨v_q, s_l⟩ of every ECG and every report, ``[A, Q, B, S]``."""
-    products = beats.flatten(0, 1) @ sentences.flatten(0, 1).T
-    return products.view(*beats.shape[:2], *sentences.shape[:2])
+def _unit(vectors: Tensor) -> Tensor:
+    return F.normalize(_wide(vectors), dim=-1)
 
 
-def _gloria_weights(products: Tensor, padding: Tensor) -> Tensor:
-    """``[A, Q, …, S]`` → the same shape, adding up to 1 over Q; ``padding`` as wide as the last dimensions."""
-    share = products.masked_fill(padding, torch.finfo(products.dtype).min).softmax(dim=-1)
-    return (BEAT_FACTOR * share).softmax(dim=1)
+def _products(beats: Tensor, vectors: Tensor) -> Tensor:
+    """⟨v_q, s_l⟩ of every ECG and N sentences, ``[A, Q, N]``."""
+    return (beats.flatten(0, 1) @ vectors.T).view(*beats.shape[:2], -1)
+
+
+def _gloria_weights(products: Tensor, columns: _Columns) -> Tensor:
+    """``[A, Q, N]`` → the same shape, adding up to 1 over Q."""
+    share = columns.lay_out(products, torch.finfo(products.dtype).min).softmax(dim=-2)
+    return (BEAT_FACTOR * columns.take(share)).softmax(dim=1)
 
 
 def _beat_weights(products: Tensor, beat_scale: Tensor | float) -> Tensor:
@@ -155,12 +191,12 @@ def _beat_weights(products: Tensor, beat_scale: Tensor | float) -> Tensor:
 
 
 def _cosine(beats: Tensor, products: Tensor, weights: Tensor) -> Tensor:
-    """⟨c_l, s_l⟩ / |c_l|, ``[A, B, S]``: the cosine, if the sentences are of unit length."""
+    """⟨c_l, s_l⟩ / |c_l|, ``[A, N]``: the cosine, if the sentences are of unit length."""
     own = beats @ beats.transpose(1, 2)
-    length = (weights * (own @ weights.flatten(2)).view_as(weights)).sum(dim=1).clamp(min=_SHORTEST**2).sqrt()
+    length = (weights * (own @ weights)).sum(dim=1).clamp(min=_SHORTEST**2).sqrt()
     return (weights * products).sum(dim=1) / length
 
 
-def _log_sum(cosine: Tensor, padding: Tensor) -> Tensor:
-    """log Σ over real sentences of exp(5 x): ``[A, B, S]`` → ``[A, B]``."""
-    return (SENTENCE_FACTOR * cosine).masked_fill(padding, float("-inf")).logsumexp(dim=-1)
+def _log_sum(cosine: Tensor, columns: _Columns) -> Tensor:
+    """log Σ over real sentences of exp(5 x): ``[A, N]`` → ``[A, B]``."""
+    return columns.lay_out(SENTENCE_FACTOR * cosine, float("-inf")).logsumexp(dim=1)

@@ -77,7 +77,7 @@ def load_released(path: str | os.PathLike, lead_order: str | Sequence[str] | Non
     file = weights_file(Path(path))
     found = _release_of(file)
     if found is None:
-        raise DataError(f"{file}: not the published weights of {' or '.join(_releases())}")
+        raise DataError(f"{file}: not the published weights of {' or '.join(sorted(_releases()))}")
     if lead_order is None and found.release.LEAD_ORDER is None:
         logger.warning(
             "%s: taken to expect leads as %s. Weights trained on MIMIC-IV-ECG in its stored order (aVF before aVL) need "
@@ -131,7 +131,7 @@ def leads_of_training(path: str | os.PathLike, lead_order: str | Sequence[str] |
     file = weights_file(Path(path))
     found = _release_of(file)
     if found is None:
-        raise DataError(f"{file}: not the published weights of {' or '.join(_releases())}")
+        raise DataError(f"{file}: not the published weights of {' or '.join(sorted(_releases()))}")
     return _order(found.release, lead_order)
 
 

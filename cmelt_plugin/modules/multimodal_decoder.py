@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from cmelt_plugin.modules.real_tokens import RealTokens, on_real_tokens
 from cmelt_plugin.modules.transformer import (
     Attention,
     EncoderLayer,
@@ -27,12 +28,18 @@ class CrossAttentionLayer(FeedForwardLayer):
         self.context_layer_norm = nn.LayerNorm(dim)
         self._end_with_feed_forward(dim, ffn_dim, dropout, 1e-5, "gelu")
 
-    def forward(self, x: Tensor, context: Tensor, cache: KeysAndValues | None = None) -> Tensor:
-        """``x [B, N, D]``, ``context [B, S, D]`` → ``[B, N, D]``; ``cache``: keeps what the first call reads of the context."""
+    def forward(self, x: Tensor, context: Tensor, real: RealTokens | None = None, cache: KeysAndValues | None = None) -> Tensor:
+        """``x [B, N, D]``, ``context [B, S, D]`` → ``[B, N, D]``.
+
+        Args:
+            x, context: see above.
+            real: tokens of ``x`` that are to be computed; None: all.
+            cache: keeps what the first call reads of the context.
+        """
         if cache is None or cache.pair is None:
             context = self.context_layer_norm(context)
-        x = x + self.dropout(self.cross_attn(self.cross_attn_layer_norm(x), context, cache=cache))
-        return x + self.feed_forward(self.final_layer_norm(x))
+        x = x + self.dropout(self.cross_attn(self.cross_attn_layer_norm(x), context, real=real, cache=cache))
+        return x + self.feed_forward(self.final_layer_norm(x), real)
 
 
 class LayerCache(NamedTuple):
@@ -71,20 +78,30 @@ class MultimodalDecoder(nn.Module):
         """One for each pair of layers, for decoding token by token."""
         return [LayerCache(KeysAndValues(), KeysAndValues()) for _ in self.self_layers]
 
-    def forward(self, x: Tensor, context: Tensor, caches: Sequence[LayerCache] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor,
+        padding_mask: Tensor | None = None,
+        caches: Sequence[LayerCache] | None = None,
+    ) -> Tensor:
         """
         Args:
-            x: ``[B, N, D]`` states of tokens; padding at the end needs no mask, for nothing before it sees it.
+            x: ``[B, N, D]`` states of tokens.
             context: ``[B, S, D]``, all of it real.
+            padding_mask: ``[B, N]`` bool, True = a token at the end whose logits nobody reads: no token before it sees it, and
+                it need not be computed.
             caches: from :meth:`empty_caches`; then ``x`` is one token behind those that were read with them.
 
         Returns:
             Logits ``[B, N, V]`` of the token that follows each.
         """
+        real = None if caches is not None else RealTokens.of(padding_mask, x.shape[-1])
         for index, (own, cross) in enumerate(zip(self.self_layers, self.cross_layers)):
             if caches is None:
-                x = run_layer(own, x, None, True, recompute=self.recompute)
-                x = run_layer(cross, x, context, recompute=self.recompute)
+                x = run_layer(own, x, None, real, True, recompute=self.recompute)
+                x = run_layer(cross, x, context, real, recompute=self.recompute)
             else:
-                x = cross(own(x, causal=True, cache=caches[index].tokens), context, caches[index].context)
-        return self.vocabulary(self.layer_norm(x))
+                x = own(x, causal=True, cache=caches[index].tokens)
+                x = cross(x, context, cache=caches[index].context)
+        return on_real_tokens(self.layer_norm(x), real, self.vocabulary)[0]

@@ -186,16 +186,20 @@ class EncoderLayer(FeedForwardLayer):
         self._end_with_feed_forward(dim, ffn_dim, dropout, norm_epsilon, activation)
 
     def forward(
-        self, x: Tensor, padding_mask: Tensor | None = None, causal: bool = False, cache: KeysAndValues | None = None
+        self,
+        x: Tensor,
+        padding_mask: Tensor | None = None,
+        real: RealTokens | None = None,
+        causal: bool = False,
+        cache: KeysAndValues | None = None,
     ) -> Tensor:
-        """``[B, L, D]`` → ``[B, L, D]``; ``padding_mask [B, L]``: True = padding; ``causal``, ``cache``: of attention."""
+        """``x [B, L, D]`` → ``[B, L, D]``; the other arguments are those of :class:`Attention`."""
         if self.norm_first:
             states = self.self_attn_layer_norm(x)
-            x = x + self.dropout(self.self_attn(states, padding_mask=padding_mask, causal=causal, cache=cache))
-            return x + self.feed_forward(self.final_layer_norm(x))
-        x = x + self.dropout(self.self_attn(x, padding_mask=padding_mask, causal=causal, cache=cache))
-        x = self.self_attn_layer_norm(x)
-        return self.final_layer_norm(x + self.feed_forward(x))
+            x = x + self.dropout(self.self_attn(states, None, padding_mask, real, None, causal, cache))
+            return x + self.feed_forward(self.final_layer_norm(x), real)
+        x = self.self_attn_layer_norm(x + self.dropout(self.self_attn(x, None, padding_mask, real, None, causal, cache)))
+        return self.final_layer_norm(x + self.feed_forward(x, real))
 
 
 class CrossModalLayer(EncoderLayer):

@@ -20,8 +20,9 @@ from cmelt_plugin.evaluation.zero_shot.__main__ import main as zero_shot
 from cmelt_plugin.models import pretrained as pretrained_module
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.checkpoint import LoadedModel
+from cmelt_plugin.models.predictor import Predictor
 from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.predict import Predictor
+from cmelt_plugin.models.scoring import choose_score
 
 WIDTH = 6
 TEXTS = [[5 + c, 6 + 2 * c, 7] for c in range(9)] + [[30 + c] for c in range(9)]  # two of each class
@@ -111,6 +112,9 @@ def test_retrieval(model, loaded, tmp_path):
     directory = write_manifest(tmp_path / "m", n_records=24, n_reports=6, splits=("test",))
     assert retrieve.main([*f"--checkpoint x --manifest {directory} --results {tmp_path / 'out'} --bootstrap 0".split()]) == 0
     result = read_result(tmp_path / "out" / "retrieval-m").result
+    assert "score" not in result.settings  # it compares in one way
+    with pytest.raises(DataError, match="gaussian.pt: score 'cosine' cannot be chosen"):
+        choose_score(model, "cosine", "gaussian.pt")
     manifest = Manifest.open(directory, "test")
     ecg = model.embed_ecg(torch.from_numpy(RecordStore(directory).read(manifest.shard, manifest.row)))
     texts = [torch.tensor([[*report_tokens(report), 1]]) for report in range(6)]

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cmelt_plugin.losses import beat_similarity, gloria_similarity, local_loss
+from cmelt_plugin.losses import beats as module
 from cmelt_plugin.losses.beats import FORMS, sentence_attention
 from cmelt_plugin.losses.pairs import DUPLICATES
 from cmelt_plugin.serialization.safetensors_files import read_safetensors
@@ -153,6 +154,21 @@ def test_lengths_of_vectors_do_not_matter() -> None:
     )
     far = beat_similarity(beats, sentences, padding, 100.0)
     assert far.abs().max() <= 50
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_leaving_padding_out_and_masking_it_are_one(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done on a CPU, and what on a GPU."""
+    results = []
+    for devices in (("cpu",), ()):
+        monkeypatch.setattr(module, "PACKING_DEVICES", devices)
+        beats, sentences, padding = material()
+        leaves = [beats.requires_grad_(), sentences.requires_grad_()]
+        loss = loss_of(form, *leaves, padding)
+        loss.backward()
+        results.append((loss.detach(), *(leaf.grad for leaf in leaves), sentence_attention(form, *leaves, padding, TAU)))
+    for one, other in zip(*results):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 @settings(max_examples=25, deadline=None)

@@ -16,7 +16,7 @@ LEVEL = 0.95
 _CHUNK_CELLS = 1 << 18  # counts worked on at once: they stay in the processor's cache
 
 
-def bootstrap_intervals(
+def bootstrap_samples(
     labels: np.ndarray,
     scores: np.ndarray,
     names: Sequence[str],
@@ -24,10 +24,12 @@ def bootstrap_intervals(
     n: int = 1000,
     seed: int = 0,
     thresholds: Sequence[float] | np.ndarray | None = None,
-) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals of the metrics of ``multi_label.classification_metrics``.
+) -> dict[str, np.ndarray]:
+    """The metrics of ``multi_label.classification_metrics`` on resamples, for :func:`percentile_intervals`.
 
-    A resample in which a class has lost its positives (or negatives) leaves that class out of that resample's means.
+    A resample in which a class has lost its positives (or negatives) leaves that class out of that resample's means. Equal
+    ``subjects``, ``n`` and ``seed`` give the same resamples, so that metrics of several models on the same records can be
+    averaged or subtracted sample by sample.
 
     Args:
         labels: ``[N, C]`` 0/1, NaN = unknown.
@@ -39,28 +41,11 @@ def bootstrap_intervals(
         thresholds: ``[C]``, chosen on other data, NaN = none; they stay as they are in all resamples.
 
     Returns:
-        (low, high) under ``macro_auc``, ``macro_auprc``, ``macro_auc_10``, ``auc/<class>``, ``auprc/<class>``; with
-        thresholds also ``macro_f1``, ``f1/<class>``, ``accuracy``, ``exact_match``. What no resample defines is missing.
+        float64 ``[n]``, NaN = undefined, under ``macro_auc``, ``macro_auprc``, ``macro_auc_10``, ``auc/<class>``,
+        ``auprc/<class>``; with thresholds also ``macro_f1``, ``f1/<class>``, ``accuracy``, ``exact_match``.
 
     Raises:
         ValueError: shapes differ, there is no record, or a score is not finite.
-    """
-    return percentile_intervals(bootstrap_samples(labels, scores, names, subjects, n, seed, thresholds))
-
-
-def bootstrap_samples(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    names: Sequence[str],
-    subjects: Sequence[str] | None = None,
-    n: int = 1000,
-    seed: int = 0,
-    thresholds: Sequence[float] | np.ndarray | None = None,
-) -> dict[str, np.ndarray]:
-    """What :func:`bootstrap_intervals` takes the percentiles of: float64 ``[n]`` under the same keys, NaN = undefined.
-
-    Equal ``subjects``, ``n`` and ``seed`` give the same resamples, so that metrics of several models on the same records
-    can be averaged or subtracted sample by sample.
     """
     labels, scores = check_shapes(labels, scores, names)
     group = subject_groups(len(labels), subjects)
@@ -98,7 +83,7 @@ def resampled_sums(values: np.ndarray, group: np.ndarray, n: int, seed: int) -> 
     Args:
         values: ``[N, K]``.
         group: ``[N]``, number of each record's subject (:func:`subject_groups`).
-        n, seed: as in :func:`bootstrap_intervals`; the resamples are the same.
+        n, seed: as in :func:`bootstrap_samples`; the resamples are the same.
 
     Returns:
         float64 ``[n, K]``.
@@ -155,7 +140,7 @@ def draw_counts(n_groups: int, n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def percentile_intervals(samples: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    """:func:`percentile_interval` of each metric; one that no sample defines is missing."""
+    """95 % :func:`percentile_interval` of each metric, low and high; one that no sample defines is missing."""
     intervals = {name: percentile_interval(values) for name, values in samples.items()}
     return {name: interval for name, interval in intervals.items() if interval is not None}
 

@@ -23,7 +23,7 @@ class CachedCaptioner:
     def logits(self, ids: Tensor) -> Tensor:
         """``ids [R, t]`` → ``[R, V]``; all but the last token must be those of the call before."""
         states = self.text_encoder.next(ids[:, -1], ids.shape[1] - 1, self.text_caches)
-        return self.decoder(states, self.context, self.caches)[:, 0]
+        return self.decoder(states, self.context, caches=self.caches)[:, 0]
 
     def select(self, rows: Tensor) -> None:
         same_recordings = len(rows) == len(self.context)  # beams change places with those of their own recording alone

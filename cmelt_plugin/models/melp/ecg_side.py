@@ -15,7 +15,6 @@ from cmelt_plugin.models.melp.towers import ECG_POOLS, ECGStates, ECGTower
 from cmelt_plugin.modules.contrast import unit
 from cmelt_plugin.modules.feature_extractor import ConvStack
 from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
-from cmelt_plugin.modules.transformer import init_bert_weights
 
 TOWER = "ecg_tower."  # with which the names of the ECG tower's weights begin
 
@@ -37,7 +36,6 @@ class MELPEncoder(CosineSimilarity, nn.Module):
         self.n_leads = n_leads
         self.ecg_tower = self.build_encoder(cfg, self.ecg_feature_extractor, n_leads)
         self.ecg_projection = nn.Linear(cfg.embed_dim, cfg.embed_dim, bias=False)
-        self.ecg_projection.apply(init_bert_weights)
         if cfg.sync_batch_norm:
             for module in self.ecg_tower.modules():
                 if isinstance(module, LengthBatchNorm):

@@ -33,7 +33,7 @@ from cmelt_plugin.models.ecg_init import load_ecg_encoder
 from cmelt_plugin.models.melp.captioner import CachedCaptioner, WholeCaptioner
 from cmelt_plugin.models.melp.config import MELPConfig
 from cmelt_plugin.models.melp.ecg_side import MELPEncoder
-from cmelt_plugin.models.melp.text_layout import TextLayout, TextSequence, text_tokens
+from cmelt_plugin.models.melp.text_layout import NO_LABEL, TextLayout, TextSequence, text_tokens
 from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
 from cmelt_plugin.modules.attentional_pooler import AttentionalPooler
 from cmelt_plugin.modules.causal_text_encoder import CausalTextEncoder
@@ -42,7 +42,6 @@ from cmelt_plugin.modules.contrast import inverse_temperature, unit
 from cmelt_plugin.modules.decoding import beam_search, greedy
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder
 from cmelt_plugin.modules.multimodal_decoder import MultimodalDecoder
-from cmelt_plugin.modules.transformer import init_bert_weights
 
 OBJECTIVES = ("clip", "caption", "local")
 
@@ -82,8 +81,6 @@ class MELP(WithTextEncoder, MELPEncoder):
             cfg.decoder_dropout,
             recompute=cfg.checkpoint_activations,
         )
-        for projection in (self.text_projection, self.sentence_projection):
-            projection.apply(init_bert_weights)
         self.log_logit_scale = nn.Parameter(torch.tensor(math.log(cfg.logit_scale_init)))
         beat_scale = torch.tensor(math.log(cfg.beat_scale_init))
         self.log_beat_scale = nn.Parameter(beat_scale, requires_grad=cfg.learn_beat_scale)
@@ -96,11 +93,8 @@ class MELP(WithTextEncoder, MELPEncoder):
         stand at the ends of a text."""
         super().prepare_config(cfg)
         if None in (cfg.begin_token, cfg.end_token, cfg.summary_token):
-            try:
-                tokenizer = load_tokenizer(cfg.text_encoder)
-            except DataError:  # the encoder's own configuration may name them
-                tokenizer = None
             config = config_of(json.loads(cfg.text_encoder_config), "text_encoder_config")
+            tokenizer = _tokenizer_of(cfg.text_encoder, config.vocab_size)
             cfg.begin_token, cfg.end_token, cfg.summary_token = text_tokens(cfg, config, tokenizer)
 
     @classmethod
@@ -203,8 +197,9 @@ class MELP(WithTextEncoder, MELPEncoder):
             out["beat_scale"] = inverse_temperature(self.log_beat_scale)
         if "caption" in objectives:
             context = self.caption_pool(*states)
-            out["caption_logits"] = self.decoder(read.states[:, :-2].to(context.dtype), context)
-            out["caption_labels"] = self.layout.labels(read.sequence)
+            labels = self.layout.labels(read.sequence)
+            out["caption_logits"] = self.decoder(read.states[:, :-2].to(context.dtype), context, labels == NO_LABEL)
+            out["caption_labels"] = labels
         return out
 
     @torch.no_grad()
@@ -289,3 +284,15 @@ class MELP(WithTextEncoder, MELPEncoder):
         ecg_layers = encoder.layers() if isinstance(encoder, ECGEncoder) else encoder.blocks()
         text_layers = self.text_encoder.causal_layers[self.text_encoder.n_frozen :]
         compile_in_training(*convolutions, *ecg_layers, *text_layers, *self.decoder.self_layers, *self.decoder.cross_layers)
+
+
+def _tokenizer_of(text_encoder: str, vocab_size: int) -> Any | None:
+    """The tokenizer beside a text encoder; None where there is none.
+
+    Of a folder that holds none transformers 5 makes one that knows a handful of words.
+    """
+    try:
+        tokenizer = load_tokenizer(text_encoder)
+    except DataError:
+        return None
+    return tokenizer if vocab_size < 2 * len(tokenizer) <= 2 * vocab_size else None
