@@ -110,7 +110,7 @@ def test_commands_write_and_ground(name: str, tokenizer: Path, material, tmp_pat
         assert ground([*common, "--events", str(directory.parent / "events.parquet"), "--figures", "0"]) == 0
         result = read_result(tmp_path / "grounding-m").result
         assert result.n_records == RECORDS and 0 <= result.metrics["pointing"] <= 1
-        assert result.metrics["pointing/MI|uniform"] == pytest.approx(7 * 300 / 5000 / 8 + 300 / 3500 / 8, rel=0.2)
+        assert result.per_class["MI"]["pointing|uniform"] == pytest.approx(7 * 300 / 5000 / 8 + 300 / 3500 / 8, rel=0.2)
     if name in WRITING:
         for library in ("nltk", "rouge_score"):
             pytest.importorskip(library, reason="metrics of wording need the extra 'generation'")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.files import write_texts
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.finding_texts import FINDINGS_OPTION
 from cmelt_plugin.evaluation.generate.baselines import TRAIN
@@ -26,7 +27,6 @@ from cmelt_plugin.evaluation.labelled_split import folder_names
 from cmelt_plugin.evaluation.metrics.text_overlap import TextOverlap
 from cmelt_plugin.evaluation.options import TEXT_MODEL, add_options, load_text_model, require, typed_command
 from cmelt_plugin.evaluation.result_files import GENERATED_FILE, write_result
-from cmelt_plugin.evaluation.tables import write_texts
 from cmelt_plugin.models.base import MAX_WRITTEN_TOKENS, ReportWriter
 from cmelt_plugin.option_types import command_parser
 

@@ -19,10 +19,8 @@ from cmelt_plugin.evaluation.metrics.bootstrap import metrics_of_sums, subject_g
 from cmelt_plugin.evaluation.metrics.clinical_facts import FactMetrics, read_facts
 from cmelt_plugin.evaluation.metrics.text_overlap import TextOverlap
 from cmelt_plugin.evaluation.result_files import Result
-from cmelt_plugin.evaluation.side_by_side import key
+from cmelt_plugin.evaluation.side_by_side import by_finding, key
 from cmelt_plugin.models.pretrained import Pretrained
-
-OF_FINDINGS = ("precision", "recall", "f1")
 
 
 def evaluate(
@@ -59,7 +57,8 @@ def evaluate(
     references = [texts[int(row)].as_py() for row in pairs.report_id[pairs.report]]
     meta = manifest.meta(["record_id", "subject_id", "source"])
     record_id, subject_id = (meta[name].take(pairs.rows).to_pylist() for name in ("record_id", "subject_id"))
-    metrics, intervals = compare(reports, references, subject_id, chosen, overlap, args.bootstrap, args.seed)
+    every, intervals = compare(reports, references, subject_id, chosen, overlap, args.bootstrap, args.seed)
+    metrics, single = by_finding(every)
     facts = read_facts(chosen.vocabulary, references)
     counts = dict(zip(chosen.vocabulary.findings, facts.affirmed.sum(axis=0).tolist()))
     left_out = f"; {pairs.without} records without a report are left out" if pairs.without else ""
@@ -84,11 +83,7 @@ def evaluate(
         metrics=metrics,
         intervals=intervals,
         per_class={
-            name: {
-                "positives": count,
-                "negatives": len(references) - count,
-                **{metric: metrics.get(f"{metric}/{name}", float("nan")) for metric in OF_FINDINGS},
-            }
+            name: {"positives": count, "negatives": len(references) - count, **single.get(name, {})}
             for name, count in counts.items()
         },
         excluded=[name for name, count in counts.items() if not count],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cmelt_plugin.evaluation.generate.baselines import BASELINES
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.evaluation.side_by_side import interval_cell, key
-from cmelt_plugin.evaluation.tables import DASH, TextTable, percent
+from cmelt_plugin.tables import DASH, TextTable, percent
 
 COLUMNS = {
     "bleu": "BLEU",
@@ -43,8 +43,8 @@ def findings_table(name: str, result: Result) -> TextTable:
     found = sorted(result.per_class.items(), key=lambda item: -item[1]["positives"])
     rows = [
         [finding, f"{values['positives']:.0f}"]
-        + [interval_cell(result, f"{metric}/{finding}") for metric in ("precision", "recall", "f1")]
-        + [percent(result.metrics.get(key(f"f1/{finding}", baseline))) for baseline in BASELINES]
+        + [interval_cell(result, metric, finding) for metric in ("precision", "recall", "f1")]
+        + [percent(values.get(key("f1", baseline))) for baseline in BASELINES]
         for finding, values in found
         if values["positives"]
     ]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.files import write_texts
 from cmelt_plugin.evaluation.finding_texts import FINDINGS_OPTION
 from cmelt_plugin.evaluation.ground.evaluate import evaluate
 from cmelt_plugin.evaluation.ground.examples import write_examples
@@ -25,7 +26,6 @@ from cmelt_plugin.evaluation.labelled_split import folder_names
 from cmelt_plugin.evaluation.options import TEXT_MODEL, add_options, load_text_model, require, typed_command
 from cmelt_plugin.evaluation.plots.style import new_figure, to_svg
 from cmelt_plugin.evaluation.result_files import write_result
-from cmelt_plugin.evaluation.tables import write_texts
 from cmelt_plugin.models.base import Grounding
 from cmelt_plugin.option_types import command_parser
 

@@ -21,6 +21,7 @@ from cmelt_plugin.evaluation.labelled_split import count_subjects, data_set_name
 from cmelt_plugin.evaluation.metrics.bootstrap import subject_groups
 from cmelt_plugin.evaluation.plots.grounding import SentenceAttention
 from cmelt_plugin.evaluation.result_files import Result
+from cmelt_plugin.evaluation.side_by_side import by_finding
 from cmelt_plugin.models.pretrained import Pretrained
 
 
@@ -70,7 +71,8 @@ def evaluate(
     findings = [entry.finding for entry, _ in scored]
     subjects = [subject_id[entry.row] for entry, _ in scored]
     group = subject_groups(len(scored), subjects)
-    metrics, intervals = grounding_metrics(np.stack([v for _, v in scored]), findings, group, args.bootstrap, args.seed)
+    every, intervals = grounding_metrics(np.stack([v for _, v in scored]), findings, group, args.bootstrap, args.seed)
+    metrics, single = by_finding(every)
     names = [name for name in chosen.vocabulary.findings if name in findings]
     words = [f"all findings: {verdict(intervals)}"]
     words += [f"{name} ({findings.count(name)} sentences): {verdict(intervals, name)}" for name in names]
@@ -97,7 +99,7 @@ def evaluate(
         },
         metrics=metrics,
         intervals=intervals,
-        per_class={name: {"positives": float(findings.count(name))} for name in names},
+        per_class={name: {"positives": float(findings.count(name)), **single[name]} for name in names},
         notes=[
             f"{len(scored)} pairs of a sentence and a finding that it names, in {len(records)} records; {alone} of them from "
             f"reports of a single sentence{left_out}.",

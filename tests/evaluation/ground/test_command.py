@@ -103,20 +103,20 @@ def run(checkpoint, directory, out, *options):
 
 def test_command_measures_where_sentences_look(checkpoint, directory, files, seen, tmp_path, capsys):
     stored = run(checkpoint, directory, tmp_path / "out", "--batch-size", 5, "--figures", 0, *files)
-    result, metrics = stored.result, stored.result.metrics
+    result, metrics, single = stored.result, stored.result.metrics, stored.result.per_class
     assert seen[0] == [REPORTS[0], REPORTS[1], REPORTS[2], REPORTS[3], REPORTS[0]] and len(seen) == 3
     # Report 0 names the fibrillation first, report 1 the block second, report 2 denies it, report 3 names both in one sentence.
     assert {name: entry["positives"] for name, entry in result.per_class.items()} == {"AFIB": 6, "LBBB": 6}
     assert (result.kind, result.n_records, result.n_subjects) == ("grounding", 9, 6)
-    assert metrics["pointing/AFIB"] == 1 and metrics["iou/AFIB"] == 1
-    assert metrics["pointing/AFIB|random"] == pytest.approx((1 + metrics["pointing/AFIB|uniform"]) / 2)
+    assert single["AFIB"]["pointing"] == 1 and single["AFIB"]["iou"] == 1
+    assert single["AFIB"]["pointing|random"] == pytest.approx((1 + single["AFIB"]["pointing|uniform"]) / 2)
     # 10 of 100 steps, in the short recording, whose report begins with the fibrillation, of 70.
-    assert metrics["pointing/AFIB|uniform"] == pytest.approx((5 * 0.1 + 10 / 70) / 6)
+    assert single["AFIB"]["pointing|uniform"] == pytest.approx((5 * 0.1 + 10 / 70) / 6)
     # For report 1 attention is even, for report 3 it is at the fibrillation.
-    assert metrics["pointing/LBBB"] == pytest.approx(0.1 / 2) and metrics["pointing/LBBB|uniform"] == pytest.approx(0.1)
+    assert single["LBBB"]["pointing"] == pytest.approx(0.1 / 2) and single["LBBB"]["pointing|uniform"] == pytest.approx(0.1)
     assert metrics["pointing"] == pytest.approx((6 + 0.3) / 12)
     low, high = result.intervals["pointing/LBBB"]
-    assert low <= metrics["pointing/LBBB"] <= high
+    assert low <= single["LBBB"]["pointing"] <= high
     expected = "12 pairs of a sentence and a finding that it names, in 9 records; 6 of them from reports of a single sentence."
     assert result.notes[0] == expected
     printed = capsys.readouterr().out

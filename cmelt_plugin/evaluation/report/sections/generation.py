@@ -10,7 +10,7 @@ from cmelt_plugin.evaluation.generate.tables import findings_table, generation_t
 from cmelt_plugin.evaluation.report.blocks import Block, Paragraph, Section, Table
 from cmelt_plugin.evaluation.report.descriptions import data_set_name, heading
 from cmelt_plugin.evaluation.result_files import GENERATED_FILE, StoredResult
-from cmelt_plugin.evaluation.tables import TextTable
+from cmelt_plugin.tables import TextTable
 
 SHOWN = 12  # texts
 
