@@ -58,6 +58,8 @@ EXTRAS = {
     # name are another project's and end at Python 3.10.
     "gpu": ["faiss-gpu>=1.14.3; python_version >= '3.10'"],
     "viz": ["matplotlib>=3.9"],
+    # Metrics of generated reports. METEOR knows synonyms where NLTK's WordNet has been downloaded.
+    "generation": ["sacrebleu>=2.3", "rouge-score>=0.1.2", "nltk>=3.9"],
     # ruff <0.18: rules and formatting change between its minor versions, and 'make test' checks both.
     # mypy <2.5, pandas-stubs <3.2: so do the faults mypy finds and the types of pandas. Both need a newer Python than
     # fairseq-signals has; 'make' takes 3.11 or 3.12.

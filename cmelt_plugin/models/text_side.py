@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cmelt_plugin.data.text.padding import MAX_TEXT_TOKENS
 from cmelt_plugin.data.text.reports import normalise_report
-from cmelt_plugin.data.text.tokenizer import encode, load_tokenizer, tokenizer_fingerprint
+from cmelt_plugin.data.text.tokenizer import decode, encode, load_tokenizer, tokenizer_fingerprint
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import Embedding
@@ -78,6 +78,14 @@ class TextSide(OpenedModel):
         """:meth:`encode_text`, as the model's similarity takes them."""
         model = self.text_model
         return embed_texts(model, self._token_ids(texts), int(self.tokenizer.pad_token_id), self.device)
+
+    def decode_text(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Normalised texts of token ids, such as those a model writes (:class:`cmelt_plugin.models.base.ReportWriter`).
+
+        Raises:
+            DataError: no tokenizer, or the model is a classifier.
+        """
+        return decode(self.tokenizer, ids)
 
     def embed_tokens(self, tokens: TokenTable, index: np.ndarray) -> Embedding:
         """Embeddings of the texts ``index [B]`` of a file of token ids, which needs no tokenizer."""

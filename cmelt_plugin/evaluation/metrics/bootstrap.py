@@ -5,8 +5,8 @@ Subjects are drawn with replacement, each with all its records, because the reco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -94,6 +94,26 @@ def resampled_sums(values: np.ndarray, group: np.ndarray, n: int, seed: int) -> 
     rng = np.random.default_rng(seed)
     step = max(1, (1 << 22) // n_groups)
     return np.concatenate([draw_counts(n_groups, min(step, n - start), rng) @ sums.T for start in range(0, n, step)])
+
+
+def metrics_of_sums(
+    values: np.ndarray, group: np.ndarray, compute: Callable[[np.ndarray], Mapping[str, float]], n: int, seed: int
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Metrics that are made of sums over records, and their 95 % intervals.
+
+    Args:
+        values: ``[N, K]``, what the records bring.
+        group, n, seed: as :func:`resampled_sums`; n = 0: no intervals.
+        compute: sums float64 ``[K]`` → metrics, NaN = undefined.
+
+    Returns:
+        The metrics that are defined, and intervals of those that some resample defines.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    metrics = {name: float(value) for name, value in compute(values.sum(axis=0)).items() if not np.isnan(value)}
+    samples = [compute(sums) for sums in resampled_sums(values, group, n, seed)] if n else []
+    intervals = percentile_intervals({name: np.array([sample[name] for sample in samples]) for name in metrics})
+    return metrics, intervals
 
 
 def subject_groups(n_records: int, subjects: Sequence[str] | None = None) -> np.ndarray:

@@ -14,6 +14,8 @@ KIND_NAMES = {
     "shift": "distribution shift",
     "code_test": "CODE-test",
     "retrieval": "retrieval",
+    "generation": "report generation",
+    "grounding": "grounding of sentences",
     "ablation": "ablation",
 }
 
