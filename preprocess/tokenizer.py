@@ -1,8 +1,8 @@
 """Token ids of a manifest directory's reports and class texts, with any Hugging Face tokenizer or one trained here.
 
 Writes ``reports.TAG.npz`` where there are reports and ``prompts.TAG.npz`` where there is a ``prompts.json``. Training and
-validation read these and need no tokenizer. With ``--train-vocab`` a T5 tokenizer is trained on the reports first and
-saved with a T5 encoder of random weights, for sites without access to pre-trained ones.
+validation read these and need no tokenizer. With ``--train-vocab`` a T5 or BERT tokenizer is trained on the reports first and
+saved with an encoder of random weights, for sites without access to pre-trained ones.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from cmelt_plugin.data.text.statement_spans import StatementTable
 from cmelt_plugin.data.text.tokenizer import encode, encode_statements
 from cmelt_plugin.data.text.tokens import FORMAT, TokenTable
 from cmelt_plugin.errors import DataError
+from preprocess.text.families import ENCODERS, FAMILIES, FILES
 from preprocess.text.hf_tokenizer import load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
-from preprocess.text.t5_folder import ENCODERS, FILES, train_sentencepiece, write_encoder, write_tokenizer
 
 BATCH = 2048
 TRAINING_FILE = "training.json"
@@ -50,9 +50,10 @@ def parser() -> argparse.ArgumentParser:
     source = result.add_mutually_exclusive_group(required=True)
     source.add_argument("--tokenizer", help="folder or name for AutoTokenizer.from_pretrained")
     source.add_argument(
-        "--train-vocab", type=option_types.count, metavar="N", help="train a T5 tokenizer of up to N pieces instead"
+        "--train-vocab", type=option_types.count, metavar="N", help="train a tokenizer of up to N pieces instead"
     )
-    result.add_argument("--encoder", choices=sorted(ENCODERS), default="base", help="size of the T5 encoder (base)")
+    result.add_argument("--family", choices=FAMILIES, default="t5", help="kind of that tokenizer and of its encoder (t5)")
+    result.add_argument("--encoder", choices=ENCODERS, default="base", help="size of the encoder (base)")
     result.add_argument("--dest", type=Path, help="folder for both (MANIFEST/tokenizer)")
     result.add_argument("--seed", type=option_types.seed, default=1, help="of the encoder's weights (1)")
     result.add_argument("--max-tokens", type=option_types.count, default=256, help="longer texts are cut (256)")
@@ -203,18 +204,19 @@ def _read_prompts(prompts_path: Path, names: list[str]) -> tuple[list[str], np.n
 
 def _train(arguments: argparse.Namespace, reports: Any) -> Path:
     """Train and save tokenizer and encoder unless the folder holds them already; return the folder."""
-    dest = arguments.dest or arguments.manifest / "tokenizer"
+    dest, family = arguments.dest or arguments.manifest / "tokenizer", FAMILIES[arguments.family]
     plan = {
         "train_vocab": arguments.train_vocab,
         "encoder": arguments.encoder,
         "seed": arguments.seed,
         "reports_fingerprint": reports.fingerprint,
+        **({} if arguments.family == "t5" else {"family": arguments.family}),  # folders of before there were several say none
     }
     if not _is_empty(dest) and not arguments.overwrite:
         trained = read_object(dest / TRAINING_FILE) if (dest / TRAINING_FILE).is_file() else {}
         if trained.get("reports_fingerprint") in known_fingerprints(reports.path):  # by whichever it names them
             trained["reports_fingerprint"] = plan["reports_fingerprint"]
-        if any(trained.get(key) != value for key, value in plan.items()):
+        if any(trained.get(key) != plan.get(key) for key in {*plan, "family"}):
             raise DataError(f"{dest}: holds something else; use it with --tokenizer, or replace it with --overwrite")
         print(f"{dest}: up to date")
         return dest
@@ -223,14 +225,14 @@ def _train(arguments: argparse.Namespace, reports: Any) -> Path:
     foreign = [name for name in FILES if (dest / name).exists()] if not (dest / TRAINING_FILE).is_file() else []
     if foreign:
         raise DataError(f"{dest}: holds {foreign[0]}, which this command did not write; delete it, or choose another --dest")
-    model = train_sentencepiece(reports.texts.to_pylist(), arguments.train_vocab)
+    model = family.train(reports.texts.to_pylist(), arguments.train_vocab)
     with directory_lock(dest.parent, LOCK_SECONDS):
         _remove_leftovers(dest)
         temporary = dest.with_name(f".{dest.name}.{secrets.token_hex(4)}")
         temporary.mkdir()
         try:
-            vocab_size = write_tokenizer(temporary, model)
-            parameters = write_encoder(temporary, arguments.encoder, vocab_size, arguments.seed)
+            vocab_size = family.write_tokenizer(temporary, model)
+            parameters = family.write_encoder(temporary, arguments.encoder, vocab_size, arguments.seed)
             written = {**plan, "vocab_size": vocab_size, "parameters": parameters}
             if _is_empty(dest) and not dest.is_symlink():
                 write_json(temporary / TRAINING_FILE, written)
@@ -239,12 +241,14 @@ def _train(arguments: argparse.Namespace, reports: Any) -> Path:
                 write_json(dest / TRAINING_FILE, {"unfinished": plan})  # whose files these are, should the run be killed now
                 for file in temporary.iterdir():
                     file.replace(dest / file.name)
+                for name in set(FILES) - set(family.files):  # of a tokenizer of another family that was here
+                    (dest / name).unlink(missing_ok=True)
                 # Last, so that a folder left half written by a killed run is not taken for a finished one.
                 write_json(dest / TRAINING_FILE, written)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    print(f"{dest}: {vocab_size} ids ({arguments.train_vocab} pieces asked for, 100 <extra_id_i> added)")
-    print(f"{dest}: {arguments.encoder} T5 encoder with random weights, {parameters:,} parameters")
+    print(f"{dest}: {vocab_size} ids ({arguments.train_vocab} pieces asked for{family.added})")
+    print(f"{dest}: {arguments.encoder} {family.name} encoder with random weights, {parameters:,} parameters")
     return dest
 
 
