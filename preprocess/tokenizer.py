@@ -2,7 +2,8 @@
 
 Writes ``reports.TAG.npz`` where there are reports and ``prompts.TAG.npz`` where there is a ``prompts.json``. Training and
 validation read these and need no tokenizer. With ``--train-vocab`` a T5 or BERT tokenizer is trained on the reports first and
-saved with an encoder of random weights, for sites without access to pre-trained ones.
+saved with an encoder of random weights, for sites without access to pre-trained ones. With ``--corpus`` the ids are those of
+a corpus of preprocess/text_corpus.py: ``train.TAG.npz`` and ``valid.TAG.npz``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from cmelt_plugin.data.text.statement_spans import StatementTable
 from cmelt_plugin.data.text.tokenizer import encode, encode_statements
 from cmelt_plugin.data.text.tokens import FORMAT, TokenTable
 from cmelt_plugin.errors import DataError
+from preprocess.corpus.token_ids import tokenise_corpus
 from preprocess.text.families import ENCODERS, FAMILIES, FILES
 from preprocess.text.hf_tokenizer import load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
 
@@ -40,13 +42,16 @@ TRAINING_FILE = "training.json"
 EXAMPLE = """example:
   python preprocess/tokenizer.py --manifest manifests/mimic-iv-ecg --tokenizer google/flan-t5-base
   python preprocess/tokenizer.py --manifest manifests/ptb-xl --train-vocab 4000 --encoder small
+  python preprocess/tokenizer.py --corpus corpora/heart --tokenizer ncbi/MedCPT-Query-Encoder
 """
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--manifest", type=Path, required=True, help="manifest directory")
+    place = result.add_mutually_exclusive_group(required=True)
+    place.add_argument("--manifest", type=Path, help="manifest directory")
+    place.add_argument("--corpus", type=Path, help="corpus folder")
     source = result.add_mutually_exclusive_group(required=True)
     source.add_argument("--tokenizer", help="folder or name for AutoTokenizer.from_pretrained")
     source.add_argument(
@@ -67,6 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if arguments.max_tokens < 3:
         raise DataError(f"--max-tokens {arguments.max_tokens}: at least 3 are needed")
+    if arguments.corpus is not None:
+        return _tokenise_corpus(arguments)
     prompts_path = arguments.manifest / "prompts.json"
     # Labelled test sets often have no reports: then class texts are all there is to do.
     without_reports = prompts_path.is_file() and not (arguments.manifest / REPORTS_FILE).is_file()
@@ -82,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         name = str(_train(arguments, reports))
     tag = short_name(arguments.tag or name)
     tokenizer = load_tokenizer(name)
-    info = _describe(tokenizer, name, arguments.max_tokens)
+    info = {"format": FORMAT, **describe(tokenizer, name), "max_tokens": arguments.max_tokens}
     print(f"tokenizer {info['tokenizer']}: {info['vocab_size']} ids, padding {info['pad_id']}, mask {info['mask_id']}")
 
     if reports:
@@ -105,18 +112,32 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _describe(tokenizer: Any, name: str, max_tokens: int) -> dict[str, Any]:
+def _tokenise_corpus(arguments: argparse.Namespace) -> int:
+    name = arguments.tokenizer
+    if name is None:
+        raise DataError("--corpus needs --tokenizer: that of the model whose training goes on, or one trained on reports")
+    tokenizer = load_tokenizer(name)
+    tokenise_corpus(
+        arguments.corpus, short_name(arguments.tag or name), tokenizer, describe(tokenizer, name), arguments.overwrite
+    )
+    return 0
+
+
+def describe(tokenizer: Any, name: str) -> dict[str, Any]:
+    """What token files say of the tokenizer that made them.
+
+    Raises:
+        DataError: it has no padding token, or none for masked words.
+    """
     if tokenizer.pad_token_id is None:
         raise DataError(f"tokenizer {name}: no padding token; set one and save it with save_pretrained")
     return {
-        "format": FORMAT,
         "tokenizer": Path(name).name if Path(name).is_dir() else name,
         "fingerprint": tokenizer_fingerprint(tokenizer),
         "vocab_size": max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1),
         "pad_id": int(tokenizer.pad_token_id),
         "mask_id": mask_id(tokenizer),
         "special_ids": special_ids(tokenizer),
-        "max_tokens": max_tokens,
     }
 
 
