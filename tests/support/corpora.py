@@ -68,11 +68,17 @@ def write_language_checkpoint(path: Path, bert: Path, data: Path | None = None, 
     LanguageModel.prepare_config(cfg)
     torch.manual_seed(0)
     model = LanguageModel.build_model(cfg)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)  # also biases, which begin as zeros
     task = {"_name": "cmelt_text_mlm", "data": str(data), "max_text_tokens": 32, "mlm_probability": 0.15}
     torch.save(
         {
             "model": dict(model.state_dict()),
-            "cfg": {"model": {**dataclasses.asdict(cfg), "_name": "cmelt_text_mlm"}, "task": task},
+            "cfg": {
+                "model": {**dataclasses.asdict(cfg), "_name": "cmelt_text_mlm"},
+                "task": task,
+                "checkpoint": {"best_checkpoint_metric": "loss"},
+            },
             "task_state": {"tokenizer_fingerprint": tokenizer_fingerprint(load_tokenizer(str(bert)))},
             **state,
         },
