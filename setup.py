@@ -50,8 +50,11 @@ REQUIREMENTS = [
 ]
 # Preparing data on several machines.
 CLUSTER = ["dask[distributed]>=2024.8"]
+# The corpus of the language stage: near-duplicates, and PubMed's XML read safely.
+LANGUAGE = ["datasketch>=1.6", "defusedxml>=0.7"]
 EXTRAS = {
     "cluster": CLUSTER,
+    "language": LANGUAGE,
     # Both install a package named faiss, and pip leaves whichever it unpacked last; after installing this extra:
     #   pip uninstall -y faiss-cpu && pip install --force-reinstall --no-deps faiss-gpu
     # ('make gpu' does it). faiss's own GPU wheels (CUDA 12, Python >= 3.10) begin with 1.14.3; older files under that
@@ -64,7 +67,7 @@ EXTRAS = {
     # mypy <2.5, pandas-stubs <3.2: so do the faults mypy finds and the types of pandas. Both need a newer Python than
     # fairseq-signals has; 'make' takes 3.11 or 3.12.
     "dev": [
-        *("pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.141", "ruff>=0.17,<0.18", *CLUSTER),
+        *("pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.141", "ruff>=0.17,<0.18", *CLUSTER, *LANGUAGE),
         *("mypy>=2.4,<2.5; python_version >= '3.11'", "pandas-stubs>=3.1,<3.2; python_version >= '3.11'"),
     ],
 }

@@ -57,7 +57,7 @@ class TextSide(OpenedModel):
                 tokenizer = load_tokenizer(str(name))
             except DataError as error:
                 raise DataError(f"{error}; load_pretrained(…, tokenizer=…) and --tokenizer take another place") from None
-            _check_tokenizer(tokenizer, str(name), self.task_state.get("tokenizer_fingerprint"), model.vocab_size)
+            check_tokenizer(tokenizer, str(name), self.task_state.get("tokenizer_fingerprint"), model.vocab_size)
             self._tokenizer = tokenizer
         return self._tokenizer
 
@@ -126,7 +126,12 @@ class TextSide(OpenedModel):
         return encode(self.tokenizer, [normalise_report(text) for text in texts], self.max_text_tokens)[0]
 
 
-def _check_tokenizer(tokenizer: Any, name: str, fingerprint: str | None, vocab_size: int) -> None:
+def check_tokenizer(tokenizer: Any, name: str, fingerprint: str | None, vocab_size: int) -> None:
+    """Refuse a tokenizer of another fingerprint, where that is known, or with more ids than a text encoder knows.
+
+    Raises:
+        DataError: it is not the one the model was trained with, or has no padding token.
+    """
     if fingerprint is not None and tokenizer_fingerprint(tokenizer) != fingerprint:
         raise DataError(f"tokenizer {name!r} is not the one the model was trained with (their fingerprints differ)")
     if len(tokenizer) > vocab_size:
