@@ -25,7 +25,7 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.corpus.documents import CORPUS_FILE, SPLITS, read_description
 from cmelt_plugin.data.directory.replacing import directory_lock
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.tables import markdown
+from cmelt_plugin.tables import markdown
 from cmelt_plugin.version import __version__
 from preprocess.corpus.document import Source
 from preprocess.corpus.duplicates import Duplicates, library
