@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Optional
 
+import torch
+
 from cmelt_plugin import host
 from cmelt_plugin.errors import DataError
 
@@ -12,6 +14,14 @@ METRIC_RANKS = "metric_ranks"
 """Under this name a rank that logs such values logs 1."""
 SUM, COUNT = "/sum", "/count"
 """Endings of the two values that make up an average over something else than rows."""
+
+
+def counted_nowhere(sample: dict[str, Any]) -> dict[str, Any]:
+    """A repeated batch, whose gradient is thrown away, with records that enter no batch statistics; others as they are."""
+    if not sample.get("ignore_grad"):
+        return sample
+    none = torch.zeros_like(sample["id"])
+    return {**sample, "net_input": {**sample["net_input"], "n_samples": none}}
 
 
 class LoggingCriterion(host.Criterion):

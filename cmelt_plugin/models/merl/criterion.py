@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin import host
+from cmelt_plugin.criterions.base import counted_nowhere
 from cmelt_plugin.criterions.pretraining import Batch, LossTerm, PretrainingCriterion, Terms
 from cmelt_plugin.losses.clip import REDUCTIONS, clip_loss
 from cmelt_plugin.losses.pairs import DUPLICATES, pair_labels
@@ -49,10 +50,7 @@ class MERLCriterion(PretrainingCriterion):
 
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """As the base; the records of a repeated batch, whose gradient is thrown away, enter no batch statistics."""
-        if sample.get("ignore_grad"):
-            none = torch.zeros_like(sample["id"])
-            sample = {**sample, "net_input": {**sample["net_input"], "n_samples": none}}
-        return super().forward(model, sample, reduce)
+        return super().forward(model, counted_nowhere(sample), reduce)
 
     def cma(self, batch: Batch) -> LossTerm:
         """ECG against report, both ways, among the pairs of all ranks; ``logit_scale``, the inverse temperature."""
