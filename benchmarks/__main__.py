@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import registry
-from benchmarks.comparison import compare
-from benchmarks.machine import describe_machine, one_line
-from benchmarks.options import Options
-from benchmarks.outcome import Report, read_report
-from benchmarks.table import README, render, write_into
+from benchmarks import registry, systems
+from benchmarks.harness.comparison import compare
+from benchmarks.harness.machine import describe_machine, one_line
+from benchmarks.harness.options import Options
+from benchmarks.harness.outcome import NotMeasured, Report, read_report
+from benchmarks.harness.table import README, render, write_into
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.option_types import command_parser
 
@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(registry.NAMES)}, or {ALL}")
     result.add_argument("--list", action="store_true", help="name the benchmarks and say what each measures")
     result.add_argument("--device", default="cpu", help="of models and searches, e.g. cuda (cpu)")
+    result.add_argument("--model", metavar="SYSTEM", help=f"of {', '.join(systems.known())} ({systems.default()})")
     result.add_argument("--json", type=Path, help="write the results to this file")
     result.add_argument("--compare", type=Path, metavar="OLD", help="compare with an earlier --json; regressions end in code 1")
     result.add_argument("--quick", action="store_true", help="tiny sizes: does everything run? The numbers mean nothing")
@@ -67,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{tables}\nwritten to {arguments.readme}")
         return 0
     names = chosen(arguments.names)
+    if arguments.model is not None:
+        systems.find(arguments.model)
     if arguments.rounds is not None and arguments.rounds < 1:
         raise DataError("--rounds must be at least 1")
     old = read_report(arguments.compare) if arguments.compare else None
@@ -78,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         compile=arguments.compile,
         profile=arguments.profile,
         folder=arguments.folder,
+        model=arguments.model,
     )
     report = measure_all(names, options, arguments.json)
     if old is not None:
@@ -118,20 +122,23 @@ def measure_all(names: Sequence[str], options: Options, path: Path | None = None
     """Run benchmarks one after the other, print each and keep all; the file is written after every one."""
     machine = describe_machine(options.device)
     settings = {"device": options.device, "quick": options.quick, "full": options.full, "compile": options.compile}
+    if options.model is not None:
+        settings["model"] = options.model
     report = Report(datetime.datetime.now().astimezone().isoformat(timespec="seconds"), machine, settings)
     print(one_line(machine))
     if not options.quick and machine["load"] > 0.5 * machine["cores"]:
         print(f"warning: the machine is busy (load {machine['load']}); rates will be too low, ratios less so", file=sys.stderr)
     for name in names:
+        label = registry.label(name, options)
         try:
-            report.outcomes[name] = registry.measure(name, options)
-            print(f"\n{report.outcomes[name].text(name)}", flush=True)
-        except registry.NotMeasured as reason:
-            report.failures[name] = str(reason)
-            print(f"\n{name}\n  not measured: {reason}", flush=True)
+            report.outcomes[label] = registry.measure(name, options)
+            print(f"\n{report.outcomes[label].text(label)}", flush=True)
+        except NotMeasured as reason:
+            report.failures[label] = str(reason)
+            print(f"\n{label}\n  not measured: {reason}", flush=True)
         except Exception as error:  # the other benchmarks are worth having
-            report.failures[name] = f"{type(error).__name__}: {error}"
-            print(f"\n{name}\n  failed", flush=True)
+            report.failures[label] = f"{type(error).__name__}: {error}"
+            print(f"\n{label}\n  failed", flush=True)
             traceback.print_exc()
         if path is not None:
             report.write(path)

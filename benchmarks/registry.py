@@ -6,8 +6,9 @@ import importlib
 import time
 from typing import Callable
 
-from benchmarks.options import Options
-from benchmarks.outcome import Outcome
+from benchmarks import systems
+from benchmarks.harness.options import Options
+from benchmarks.harness.outcome import Outcome
 
 NAMES = (
     "record_reading",
@@ -22,21 +23,26 @@ NAMES = (
     "linear_probe",
     "evaluation",
     "end_to_end",
+    "cached_reports",
 )
-
-
-class NotMeasured(Exception):
-    """A benchmark cannot run here; the message says why."""
+OF_A_MODEL = ("collation", "text_padding", "startup", "step", "activation_memory", "evaluation", "end_to_end", "cached_reports")
+"""Those that measure the system of ``--model``; the others need none."""
 
 
 def load(name: str) -> Callable[[Options], Outcome]:
     """The ``run`` of one benchmark."""
-    return importlib.import_module(f"benchmarks.{name}").run
+    return importlib.import_module(f"benchmarks.cases.{name}").run
+
+
+def label(name: str, options: Options) -> str:
+    """What results call a benchmark: those of another system than the default one say which."""
+    usual = options.model in (None, systems.default()) or name not in OF_A_MODEL
+    return name if usual else f"{name} --model {options.model}"
 
 
 def title(name: str) -> str:
     """First line of a benchmark's docstring."""
-    return (importlib.import_module(f"benchmarks.{name}").__doc__ or "").strip().splitlines()[0]
+    return (importlib.import_module(f"benchmarks.cases.{name}").__doc__ or "").strip().splitlines()[0]
 
 
 def measure(name: str, options: Options) -> Outcome:

@@ -21,6 +21,7 @@ from typing import Any
 from cmelt_plugin import registry
 from cmelt_plugin.data.files import atomic_path, read_json
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.options import add_options
 from cmelt_plugin.option_types import command_parser
 
 EPILOG = """examples:
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--dest", type=Path, required=True, help="folder to write")
     result.add_argument("--tokenizer", help="folder or name, where the model's own is not found")
     result.add_argument("--lead-order", help="with --released: leads of its training, standard or mimic-iv-ecg")
+    add_options(result, ["score"])
     result.add_argument("--manifest", type=Path, help="manifest directory it was trained on, for the model card")
     result.add_argument("--results", type=Path, nargs="+", metavar="DIR", help="results of evaluations, for the model card")
     result.add_argument("--name", help="title of the model card (the folder's name)")
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise DataError(f"{source}: {'published weights; give them' if released else 'not published weights; give it'} with "
                         f"{'--released' if released else '--checkpoint'}")  # fmt: skip
     _check_destination(arguments.dest, arguments.overwrite)
-    model = load_pretrained(source, arguments.tokenizer, lead_order=arguments.lead_order)
+    model = load_pretrained(source, arguments.tokenizer, lead_order=arguments.lead_order, score=arguments.score)
     arguments.dest.mkdir(parents=True, exist_ok=True)
     # Without it the folder is no exported model; it is written last.
     (arguments.dest / "config.json").unlink(missing_ok=True)
@@ -161,10 +163,11 @@ def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
 
 def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokenizer: bool) -> str:
     from cmelt_plugin.models.card import CardFacts, render_card
+    from cmelt_plugin.models.exported import chosen_score
     from cmelt_plugin.models.run_facts import run_facts, training_metrics
     from cmelt_plugin.serialization.checkpoint_files import load_checkpoint
 
-    settings = model.cfg["model"]
+    settings = {**model.cfg["model"], **chosen_score(model.model)}
     own = registry.systems().get(settings["_name"])
     whole = own is not None
     system = (own or registry.system_of_encoder(settings.get("encoder"))).system_card()

@@ -35,6 +35,7 @@ from cmelt_plugin.data.prepared_ecg import CROPS, MISSING_LEADS, PreparedECG
 from cmelt_plugin.data.readers.record_paths import find_records
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError, printable
+from cmelt_plugin.evaluation.options import add_options
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.option_types import command_parser
 
@@ -152,6 +153,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--prompt-kind", default="description", help="name, abbreviation, description (default) or all")
     result.add_argument("--tokenizer", help="folder or name, where the model's own is not found")
     result.add_argument("--lead-order", help="authors' weights only: standard or mimic-iv-ecg")
+    add_options(result, ["score"])
     result.add_argument("--format", choices=("table", "jsonl"), default="table", help="jsonl: one object a record (table)")
     result.add_argument(
         "--top", type=option_types.natural, default=5, metavar="N", help="classes a record shows in the table; 0: all (5)"
@@ -214,7 +216,9 @@ def _predictor(arguments: argparse.Namespace) -> Predictor:
     from cmelt_plugin.models.pretrained import load_pretrained
 
     try:
-        pretrained = load_pretrained(arguments.checkpoint, arguments.tokenizer, arguments.device, arguments.lead_order)
+        pretrained = load_pretrained(
+            arguments.checkpoint, arguments.tokenizer, arguments.device, arguments.lead_order, arguments.score
+        )
     except RuntimeError as error:  # torch knows which devices there are
         raise DataError(f"--device {arguments.device}: {str(error).splitlines()[0]}") from None
     prompts = arguments.prompts

@@ -35,8 +35,9 @@ from cmelt_plugin.data.readers.contract import Recording, Rejected, check_array,
 from cmelt_plugin.data.readers.hdf5_files import dataset_of, open_hdf5
 from cmelt_plugin.errors import DataError
 from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
-from preprocess.data_sets.source import read_csv, records_table
+from preprocess.data_sets.source import read_csv
 from preprocess.packing.lead_relations import describe_fit, fit_limb_leads
+from preprocess.packing.records import records_table
 
 TRACINGS = "ecg_tracings.hdf5"
 LAYOUT = "the layout of CODE-test: ecg_tracings.hdf5, attributes.csv, annotations/gold_standard.csv"

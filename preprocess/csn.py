@@ -39,8 +39,8 @@ from preprocess.data_sets.csn_labels import (
 from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
 from preprocess.data_sets.published_splits import PublishedSplits, print_label_differences, read_published_splits
 from preprocess.data_sets.snomed import code_labels
-from preprocess.data_sets.source import Texts
 from preprocess.packing.flat_leads import note_flat_leads
+from preprocess.packing.records import Texts
 
 LABEL_SET = "csn"
 LAYOUT = "WFDBRecords/01/010/JS00001.hea, JS00001.mat, ..."

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from preprocess.data_sets.source import read_csv, records_table
+from preprocess.data_sets.source import read_csv
 from preprocess.packing.pack import add_arguments, options_from, pack
+from preprocess.packing.records import records_table
 
 LAYOUT = "the layout of MIMIC-IV-ECG 1.0: record_list.csv, machine_measurements.csv, files/p1000/p10000032/..."
 

@@ -62,12 +62,12 @@ from preprocess.data_sets.physionet2021_records import (
     segments_of,
     source_of,
 )
-from preprocess.data_sets.source import records_table
-from preprocess.data_sets.splits import split_of
 from preprocess.packing.implausible import read_list
 from preprocess.packing.pack import add_split_arguments, options_from, pack
 from preprocess.packing.recording import REJECT, SignalOptions, to_row
+from preprocess.packing.records import records_table
 from preprocess.packing.reuse import reuse_store
+from preprocess.packing.splits import split_of
 
 DATA_SET = "physionet2021"
 SOURCES_OF_TASK = {

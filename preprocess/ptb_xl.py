@@ -35,9 +35,10 @@ from preprocess.data_sets.ptb_xl_labels import (
     read_statements,
 )
 from preprocess.data_sets.published_splits import PublishedSplits, print_label_differences, read_published_splits
-from preprocess.data_sets.source import read_csv, records_table
+from preprocess.data_sets.source import read_csv
 from preprocess.packing.flat_leads import note_flat_leads
 from preprocess.packing.pack import options_from, pack
+from preprocess.packing.records import records_table
 
 DATA_SET = "ptb-xl"
 LAYOUT = "the layout of PTB-XL 1.0.3: ptbxl_database.csv, scp_statements.csv, records500/, records100/"

@@ -29,13 +29,13 @@ from cmelt_plugin.data.readers.arrays import TEXT, ArrayReader, Place, is_array
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names, label_sets
 from preprocess.data_sets.labelled import LabelTable, pack_labelled, settle_defaults
-from preprocess.data_sets.source import records_table
-from preprocess.data_sets.splits import DEFAULT_FRACTIONS
 from preprocess.data_sets.table_arguments import add_table_arguments
 from preprocess.data_sets.table_labels import check_multi_class, labels_of_columns, labels_of_names, split_names
 from preprocess.data_sets.table_source import read_table
 from preprocess.packing.pack import options_from, pack
 from preprocess.packing.recording import REJECT, ZERO
+from preprocess.packing.records import records_table
+from preprocess.packing.splits import DEFAULT_FRACTIONS
 
 SPLIT_OF_NAME = {
     **dict.fromkeys(("train", "training"), "train"),

@@ -15,7 +15,7 @@ from cmelt_plugin.data.text.tokenizer import tokenizer_fingerprint
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.result_files import Result, write_result
 from cmelt_plugin.export import main
-from cmelt_plugin.models.exported import is_exported
+from cmelt_plugin.models.exported import is_exported, write_folder
 from cmelt_plugin.models.pretrained import load_pretrained
 from tests.models.release_layout import write_release
 
@@ -74,6 +74,19 @@ def test_round_trip_bit_for_bit_without_the_checkpoint_and_its_tokenizer(folder,
     again = elsewhere.parent / "again"
     assert main(["--checkpoint", str(elsewhere), "--dest", str(again)]) == 0
     assert (again / "model.safetensors").read_bytes() == (elsewhere / "model.safetensors").read_bytes()
+
+
+def test_the_chosen_score_goes_with_the_folder(folder, capsys) -> None:
+    assert export(folder, "--score", "product") == 0
+    text = load_pretrained(folder / "cmelt.pt", score="product").encode_text(TEXTS)
+    loaded = load_pretrained(folder / "exported")
+    assert loaded.model.score == "product" and torch.equal(loaded.encode_text(TEXTS), text)
+    assert "product" in (folder / "exported" / "README.md").read_text(encoding="utf-8")
+    loaded.model.choose_score("cosine")
+    write_folder(folder / "later", loaded.model, loaded.cfg, loaded.task_state)
+    assert load_pretrained(folder / "later").model.score == "cosine"
+    # The configuration of a checkpoint says nothing else than it did.
+    assert load_pretrained(folder / "cmelt.pt").model.score == "cosine"
 
 
 def test_no_memory_is_stored_twice(folder) -> None:

@@ -76,6 +76,17 @@ def test_a_model_without_learned_scale_shows_similarities(folder, capsys) -> Non
     assert "similarity of ECG and class text; not a probability" in err
 
 
+def test_the_score_may_be_chosen(folder, capsys) -> None:
+    record = folder / "records" / "a1"
+    _, lines, _ = predict(folder, capsys, record, "--format", "jsonl", "--score", "product")
+    line = json.loads(lines[0])
+    _, expected = load_pretrained(folder / "cmelt.pt", score="product").zero_shot(record, PROMPTS)
+    # Trained on cosines, it knows no probability of a product.
+    assert line["kind"] == "similarity" and list(line["scores"].values()) == pytest.approx(expected.tolist(), abs=2e-6)
+    with pytest.raises(DataError, match="score must be cosine, not .product.: this model compares .* in no other way"):
+        predict(folder, capsys, record, "--score", "product", model="classifier.pt", prompts=None)
+
+
 def test_a_classifier_gives_its_own_classes_and_decides_by_its_thresholds(folder, capsys) -> None:
     record = folder / "records" / "a1"
     code, lines, err = predict(folder, capsys, record, "--format", "jsonl", model="classifier.pt", prompts=None)

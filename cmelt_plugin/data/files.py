@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,21 @@ from cmelt_plugin.data.directory.checksums import check_listed, fingerprint
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.serialization.atomic_files import atomic_path
 
-__all__ = ["atomic_path", "fingerprint", "read_json", "read_object", "sync_folder", "write_json"]
+__all__ = ["atomic_path", "fingerprint", "read_json", "read_object", "sync_folder", "write_json", "write_texts"]
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write ``value`` as indented UTF-8 JSON, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write files of UTF-8 text, name → content, each whole or not at all; return their paths."""
+    for name, text in texts.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return [folder / name for name in texts]
 
 
 def read_json(path: str | os.PathLike, checked: bool = True) -> Any:

@@ -22,6 +22,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "results": {"type": Path, "required": True, "help": "folder for the results"},
     "tokenizer": {"help": "folder or name of the text encoder's tokenizer, where it is not found by itself"},
     "lead-order": {"help": "published weights only: standard or mimic-iv-ecg"},
+    "score": {
+        "metavar": "cosine|product",
+        "help": "how ECG and text are compared, where the model knows both (as the checkpoint says)",
+    },
     "cache": {"type": Path, "help": "folder for embeddings and features, used again by later runs"},
     "bootstrap": {
         "type": option_types.natural,
@@ -41,7 +45,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 TEXT_MODEL = [name for name in OPTIONS if name != "workers"]
 """Options of the commands that compare recordings with texts."""
-CLASSIFIER = [name for name in OPTIONS if name not in ("tokenizer", "lead-order", "cache")]
+CLASSIFIER = [name for name in OPTIONS if name not in ("tokenizer", "lead-order", "score", "cache")]
 """Options of the commands that evaluate a fine-tuned model on one split."""
 
 
@@ -107,9 +111,9 @@ def load_ecg_model(args: argparse.Namespace) -> Pretrained:
     """
     from cmelt_plugin.models.pretrained import load_pretrained  # late: it loads the host
 
-    tokenizer, lead_order = getattr(args, "tokenizer", None), getattr(args, "lead_order", None)
+    tokenizer, lead_order, score = (getattr(args, name, None) for name in ("tokenizer", "lead_order", "score"))
     try:
-        return load_pretrained(args.checkpoint, tokenizer, args.device, lead_order)
+        return load_pretrained(args.checkpoint, tokenizer, args.device, lead_order, score)
     except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
         raise DataError(f"--device {args.device}: {str(error).splitlines()[0]}") from None
 

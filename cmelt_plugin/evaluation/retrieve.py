@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 
 from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.files import write_texts
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.pairs import embed_reports, open_pairs
 from cmelt_plugin.evaluation.embedding.precision import precision_name
@@ -29,8 +30,9 @@ from cmelt_plugin.evaluation.metrics.retrieval import (
 )
 from cmelt_plugin.evaluation.options import TEXT_MODEL, add_options, load_text_model, typed_command
 from cmelt_plugin.evaluation.result_files import Result, write_result
-from cmelt_plugin.evaluation.tables import DASH, TextTable, percent, write_texts
+from cmelt_plugin.models.scoring import score_settings
 from cmelt_plugin.option_types import command_parser
+from cmelt_plugin.tables import DASH, TextTable, percent
 
 EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.retrieve --checkpoint checkpoints/mine/checkpoint_best.pt \\
@@ -92,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings={
                 "manifest": str(manifest.directory),
                 "precision": precision_name(args.bf16),
+                **score_settings(pretrained.model),
                 "bootstrap": args.bootstrap,
                 "seed": args.seed,
             },

@@ -133,6 +133,11 @@ def group_means(points: Tensor, group: Tensor, n_groups: int) -> Tensor:
 class CosineSimilarity:
     """Defaults for models whose embeddings are points of unit length: the score is the cosine."""
 
+    @property
+    def score(self) -> str:
+        """How ECG and text are compared; results name it."""
+        return COSINE
+
     def similarity(self, ecg: Embedding, text: Embedding) -> Tensor:
         return ecg.mean @ text.mean.T
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from cmelt_plugin.tables import markdown
+
 
 class SystemCard(NamedTuple):
     """What a system says of itself in the cards of its models and of classifiers on its encoder.
@@ -207,6 +209,4 @@ def _data(facts: CardFacts) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(row) + " |" for row in cells)]
-    return "\n".join(lines) + "\n"
+    return markdown(head, rows, numeric=False)

@@ -142,7 +142,7 @@ def write_folder(
     Args:
         folder: where to.
         model: a model of this plugin.
-        cfg: plain values, at least ``model`` with its ``_name``.
+        cfg: plain values, at least ``model`` with its ``_name``; how ECG and text are compared is taken from the model.
         task_state: plain values.
         extra: further entries of ``config.json`` for readers.
 
@@ -154,7 +154,7 @@ def write_folder(
     (folder / CONFIG_FILE).unlink(missing_ok=True)
     tensors, shared = distinct_tensors(model.state_dict())
     write_safetensors(folder / WEIGHTS_FILE, tensors)
-    settings = dict(cfg["model"])
+    settings = {**cfg["model"], **chosen_score(model)}
     if isinstance(settings.get(TEXT_ENCODER), str):  # kept as a string in checkpoints; here for people to read, too
         settings[TEXT_ENCODER] = json.loads(settings[TEXT_ENCODER])
     values = {"library": LIBRARY, "format": FORMAT, "plugin_version": __version__, "cfg": {**cfg, "model": settings}}
@@ -162,6 +162,12 @@ def write_folder(
     values = _without_nan({**values, CHECKSUMS: checksums(folder)})
     write_json(folder / CONFIG_FILE, {**values, CHECKSUM: config_checksum(values)})
     return folder
+
+
+def chosen_score(model: Any) -> dict[str, str]:
+    """How the model compares now, under the setting it has for that: it may have been chosen since it was opened."""
+    score = getattr(getattr(model, "cfg", None), "score", None)
+    return {} if score is None else {"score": score}
 
 
 def _without_nan(value: Any) -> Any:

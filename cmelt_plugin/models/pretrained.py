@@ -17,7 +17,7 @@ from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.opening import open_model
-from cmelt_plugin.models.scoring import similarities
+from cmelt_plugin.models.scoring import choose_score, similarities
 from cmelt_plugin.models.text_side import Prompts, TextSide
 
 
@@ -178,7 +178,7 @@ def load_pretrained(
     """
     loaded, beside = open_model(path, lead_order)
     if score is not None:
-        loaded.model.choose_score(score)
+        choose_score(loaded.model, score, os.fspath(path))
     return Pretrained(loaded, os.fspath(path), beside if tokenizer is None else os.fspath(tokenizer), device)
 
 

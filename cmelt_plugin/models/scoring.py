@@ -10,10 +10,32 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin.data.text.padding import Ids, pad
-from cmelt_plugin.models.base import Embedding, concatenate
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.base import COSINE, Embedding, concatenate
 
 TEXT_BATCH = 256
 SCORE_ROWS = 1024  # rows of a matrix of scores computed at once
+
+
+def choose_score(model: Any, score: str, source: str) -> None:
+    """Let ``model``, opened from ``source``, compare ECG and text by that score from now on.
+
+    Raises:
+        DataError: it does not know this one, or compares in one way alone.
+    """
+    if not hasattr(model, "choose_score"):
+        raise DataError(f"{source}: score {score!r} cannot be chosen, the model compares in one way alone or reads no texts")
+    model.choose_score(score)
+
+
+def score_settings(model: Any) -> dict[str, str]:
+    """``score``, how the model compares ECG and text, as results record it; empty where it has no choice."""
+    return {"score": model.score} if hasattr(model, "score") else {}
+
+
+def other_score(model: Any) -> dict[str, str]:
+    """:func:`score_settings` where it is not the cosine: what decides embeddings beside the weights."""
+    return {name: score for name, score in score_settings(model).items() if score != COSINE}
 
 
 def on_host(embedding: Embedding) -> Embedding:

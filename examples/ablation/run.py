@@ -27,7 +27,7 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.result_files import Result, read_results, write_result
-from cmelt_plugin.evaluation.tables import markdown
+from cmelt_plugin.tables import markdown
 
 TASKS = {"finetune": "Full fine-tune", "linear_probe": "Linear probing", "zero_shot": "Zero-shot"}
 EXAMPLE = """example:

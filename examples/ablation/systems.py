@@ -11,10 +11,12 @@ from __future__ import annotations
 from cmelt_plugin.cli import run
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -25,7 +27,7 @@ from cmelt_plugin.data.directory.own_files import LABELS_FILE, REPORTS_FILE
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.result_files import Result, read_results
-from cmelt_plugin.evaluation.tables import markdown
+from cmelt_plugin.tables import markdown
 
 CONFIGURATIONS = REPOSITORY / "examples" / "pretrain"
 FRACTIONS = (0.01, 0.1, 1.0)
@@ -185,13 +187,27 @@ def _cell(values: Sequence[float | None]) -> str:
     return f"{100 * np.mean(known):.1f}{spread}"
 
 
-def _updates(system: str, arguments: argparse.Namespace) -> str:
-    if arguments.updates is not None:
-        return str(arguments.updates)
+def _configuration(system: str) -> dict[str, Any]:
+    return yaml.safe_load((CONFIGURATIONS / f"{system}_tiny.yaml").read_text(encoding="utf-8"))
 
-    return str(
-        yaml.safe_load((CONFIGURATIONS / f"{system}_tiny.yaml").read_text(encoding="utf-8"))["optimization"]["max_update"]
-    )
+
+def _updates(system: str, arguments: argparse.Namespace) -> str:
+    return str(arguments.updates or _configuration(system)["optimization"]["max_update"])
+
+
+def check_updates(systems: Sequence[str], updates: int) -> None:
+    """The hosts divide by the number of updates in which the learning rate falls.
+
+    Raises:
+        DataError: of ``updates`` there would be none.
+    """
+    for system in systems:
+        last = (_configuration(system)["lr_scheduler"].get("phase_ratio") or [1.0])[-1]
+        if int(updates * last) < 1:
+            raise DataError(
+                f"--updates {updates}: in the last {100 * last:g} % of the updates the learning rate of {system}_tiny falls, "
+                f"which would be none; give at least {math.ceil(1 / last)}"
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -202,6 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = sorted({*systems, *arguments.supervised} - set(known))
     if unknown:
         raise DataError(f"no configuration {', '.join(f'{name}_tiny.yaml' for name in unknown)}; there is {', '.join(known)}")
+    if arguments.updates is not None:
+        check_updates(systems, arguments.updates)
     arguments.dest = arguments.dest.resolve()
     threads = os.cpu_count() or 1 if "OMP_NUM_THREADS" not in os.environ else int(os.environ["OMP_NUM_THREADS"])
     if arguments.manifest is None:

@@ -24,7 +24,7 @@ from cmelt_plugin.data.readers.folders import find_stems
 from cmelt_plugin.data.readers.matlab import MatFile
 from cmelt_plugin.data.readers.wfdb_header import HEADER_BYTES, decode_lines
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
-from preprocess.data_sets.source import records_table
+from preprocess.packing.records import records_table
 
 CPSC_RATE = 500.0  # Hz
 LEGACY_SECONDS = 5

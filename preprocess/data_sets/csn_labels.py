@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from cmelt_plugin.errors import DataError
-from preprocess.data_sets.source import Texts, read_csv
+from preprocess.data_sets.source import read_csv
+from preprocess.packing.records import Texts
 
 CONDITIONS_FILE = "ConditionNames_SNOMED-CT.csv"
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from cmelt_plugin.errors import DataError
 from preprocess.data_sets.source import read_csv
-from preprocess.data_sets.splits import split_of
+from preprocess.packing.splits import split_of
 
 T = TypeVar("T", bound=Hashable)
 
@@ -64,7 +64,7 @@ def choose_pairs(candidates: Mapping[str, Sequence[Sequence[T]]], usable: Callab
 
 
 def divide_subjects(subjects: Sequence[str], seed: int, fractions: Sequence[float]) -> dict[str, list[str]]:
-    """People by the split a hash of their id gives them; see :func:`preprocess.data_sets.splits.split_of`.
+    """People by the split a hash of their id gives them; see :func:`preprocess.packing.splits.split_of`.
 
     Args:
         subjects: distinct ids.

@@ -24,9 +24,10 @@ LEAST_PROBES = 64
 ITERATIONS = 10
 """Of k-means."""
 REACH = 3.0
-"""How many standard deviations from its centre a list is expected to reach. Of synthetic embeddings (benchmarks/ivf_recall.py)
-FAISS's own choice of lists, by the distance of their centres, finds as much where these are 64 wide (97.8 % of 100,000 × 64),
-and less where they are as wide as text encoders make them (81.8 % against 89.3 % of 100,000 × 384, in the same time)."""
+"""How many standard deviations from its centre a list is expected to reach. Of synthetic embeddings
+(benchmarks/cases/ivf_recall.py) FAISS's own choice of lists, by the distance of their centres, finds as much where these are 64
+wide (97.8 % of 100,000 × 64), and less where they are as wide as text encoders make them (81.8 % against 89.3 % of
+100,000 × 384, in the same time)."""
 BLOCK_BYTES = 64 << 20
 """What inverted lists are filled from at once."""
 

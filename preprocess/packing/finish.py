@@ -16,12 +16,12 @@ from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
 from cmelt_plugin.data.store.shard_writer import write_store_json
 from cmelt_plugin.data.text.reports import REPORTS_FILE, write_reports
-from preprocess.data_sets.source import SOURCE_COLUMN
-from preprocess.data_sets.splits import SPLITS, assign_splits
 from preprocess.packing.blocks import Block
 from preprocess.packing.implausible import Measured, print_plausibility, summarise, write_list
 from preprocess.packing.options import PackingOptions
 from preprocess.packing.recording import LIST
+from preprocess.packing.records import SOURCE_COLUMN
+from preprocess.packing.splits import SPLITS, assign_splits
 from preprocess.packing.statements import divide
 
 ABOUT_FILES = "files: "  # how notes of the readers begin

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from preprocess.data_sets.splits import DEFAULT_FRACTIONS
 from preprocess.packing.engines import Engine
 from preprocess.packing.recording import SignalOptions
+from preprocess.packing.splits import DEFAULT_FRACTIONS
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,6 @@ from cmelt_plugin.data.readers.contract import Recording, with_reading
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.store.record_store import N_SAMPLES, ROW_BYTES, SAMPLE_RATE, RecordStore
 from cmelt_plugin.errors import DataError
-from preprocess.data_sets.source import RECORDS_SCHEMA
-from preprocess.data_sets.splits import DEFAULT_FRACTIONS
 from preprocess.packing.blocks import WORK_FOLDER, Block, pack_blocks
 from preprocess.packing.destination import claim, refuse_overlap
 from preprocess.packing.duplicates import Earlier, find_earlier
@@ -37,6 +35,8 @@ from preprocess.packing.finish import MANIFEST_FILE, REJECTED_FILE, finish, prin
 from preprocess.packing.missing_leads import lead_notes
 from preprocess.packing.options import PackingOptions
 from preprocess.packing.recording import KEEP, LIST, REJECT, SignalOptions
+from preprocess.packing.records import RECORDS_SCHEMA
+from preprocess.packing.splits import DEFAULT_FRACTIONS
 from preprocess.packing.statements import update_statements
 from preprocess.packing.swap import remove_products, remove_work, swap_in
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from cmelt_plugin.data.text.reports import read_reports, write_reports
-from preprocess.data_sets.source import STATEMENTS_COLUMN
+from preprocess.packing.records import STATEMENTS_COLUMN
 
 
 def divide(records: pa.Table) -> dict[str, list[str]]:

@@ -11,10 +11,11 @@ import pytest
 from benchmark_results import report
 
 from benchmarks import __main__ as command
-from benchmarks import registry
-from benchmarks.bars import BARS
-from benchmarks.options import Options
-from benchmarks.outcome import Outcome, read_report
+from benchmarks import registry, systems
+from benchmarks.harness.bars import BARS
+from benchmarks.harness.options import Options
+from benchmarks.harness.outcome import NotMeasured, Outcome, read_report
+from cmelt_plugin import registry as package
 from cmelt_plugin.errors import DataError
 
 CONTESTANTS = {
@@ -30,6 +31,7 @@ CONTESTANTS = {
     "linear_probe": {"ours / one by one"},
     "evaluation": {"ours / bare encoder", "ours / texts every batch"},
     "end_to_end": set(),
+    "cached_reports": {f"{length} tokens: cached / encoded" for length in (32, 64, 256)},
 }
 
 
@@ -84,7 +86,7 @@ def test_a_failing_benchmark_does_not_stop_the_others(tmp_path, monkeypatch) -> 
             if name == "step":
                 raise ValueError("broken")
             if name == "n3s":
-                raise registry.NotMeasured("no FAISS")
+                raise NotMeasured("no FAISS")
             return Outcome()
 
         return broken
@@ -97,10 +99,32 @@ def test_a_failing_benchmark_does_not_stop_the_others(tmp_path, monkeypatch) -> 
     assert set(result.outcomes) == set(registry.NAMES) - {"step", "n3s"}
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["step", "--rounds", "0"], ["step", "--device", "nonsense"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["nonsense"], ["step", "--rounds", "0"], ["step", "--device", "nonsense"], ["step", "--model", "nonsense"]],
+)
 def test_bad_arguments_are_refused_in_one_line(arguments: list[str], capsys) -> None:
     assert run(lambda: command.main(arguments)) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_unknown_system_is_refused_with_those_there_are() -> None:
+    with pytest.raises(DataError, match=f"--model nonsense: .*: {', '.join(systems.known())}"):
+        command.main(["step", "--model", "nonsense"])
+    assert {systems.find(name).name for name in systems.known()} == set(systems.known()) <= set(package.systems())
+    assert systems.find().name == "cmelt"
+
+
+def test_results_of_another_system_stand_apart_where_the_system_matters(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(systems, "known", lambda: ["cmelt", "other"])
+    monkeypatch.setattr(systems, "find", lambda name=None: None)
+    monkeypatch.setattr(registry, "load", lambda name: lambda options: Outcome(settings={"model": options.model}))
+    labels = {"cmelt": ["step", "record_reading"], "other": ["step --model other", "record_reading"]}
+    for name, expected in labels.items():
+        path = tmp_path / f"{name}.json"
+        assert command.main(["step", "record_reading", "--model", name, "--json", str(path)]) == 0
+        result = read_report(path)
+        assert list(result.outcomes) == expected and result.options["model"] == name
 
 
 def test_a_missing_result_to_compare_with_is_noticed_before_anything_is_measured(tmp_path) -> None:

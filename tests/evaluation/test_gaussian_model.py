@@ -21,6 +21,7 @@ from cmelt_plugin.models import pretrained as pretrained_module
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.checkpoint import LoadedModel
 from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.scoring import choose_score
 from cmelt_plugin.predict import Predictor
 
 WIDTH = 6
@@ -111,6 +112,9 @@ def test_retrieval(model, loaded, tmp_path):
     directory = write_manifest(tmp_path / "m", n_records=24, n_reports=6, splits=("test",))
     assert retrieve.main([*f"--checkpoint x --manifest {directory} --results {tmp_path / 'out'} --bootstrap 0".split()]) == 0
     result = read_result(tmp_path / "out" / "retrieval-m").result
+    assert "score" not in result.settings  # it compares in one way
+    with pytest.raises(DataError, match="gaussian.pt: score 'cosine' cannot be chosen"):
+        choose_score(model, "cosine", "gaussian.pt")
     manifest = Manifest.open(directory, "test")
     ecg = model.embed_ecg(torch.from_numpy(RecordStore(directory).read(manifest.shard, manifest.row)))
     texts = [torch.tensor([[*report_tokens(report), 1]]) for report in range(6)]

@@ -9,7 +9,9 @@ import torch
 from labelled_sets import write_checkpoint, write_tokenizer
 from tiny import write_manifest
 
+from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.embedding.records import embed_records
 from cmelt_plugin.evaluation.metrics.retrieval import retrieval_directions, retrieval_metrics
 from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.evaluation.retrieve import main
@@ -52,9 +54,6 @@ def test_command_leaves_out_records_without_a_report(checkpoint, tokenizer, tmp_
     assert result.notes[0] == "22 records with 6 distinct reports; 2 records without a report are left out."
     assert result.notes[0] in capsys.readouterr().out
 
-    from cmelt_plugin.data.directory.manifest import Manifest
-    from cmelt_plugin.evaluation.embedding.records import embed_records
-
     pretrained = load_pretrained(checkpoint)
     rows = [row for row in range(24) if row not in (2, 9)]
     ecg = embed_records(pretrained.model, Manifest.open(directory, "test")).select(torch.tensor(rows))
@@ -84,6 +83,31 @@ def test_command_leaves_out_records_without_a_report(checkpoint, tokenizer, tmp_
     half = run(checkpoint, directory, tmp_path / "half", "--bootstrap", 0, "--bf16")
     assert (again.settings["precision"], half.settings["precision"]) == ("float32", "bf16")
     assert half.metrics["ecg_to_text_r5"] == pytest.approx(expected["ecg_to_text_r5"], abs=0.1)
+
+
+def test_the_score_is_chosen_recorded_and_not_mixed_up_in_the_cache(checkpoint, tmp_path):
+    """C-MELT's embeddings are of unit length for cosines alone, under the same weights."""
+    directory = with_reports(tmp_path / "m")
+    options = ["--bootstrap", 0, "--cache", tmp_path / "cache"]
+    results = {
+        name: run(checkpoint, directory, tmp_path / name, *options, *chosen)
+        for name, chosen in {"usual": [], "cosine": ["--score", "cosine"], "product": ["--score", "product"]}.items()
+    }
+    assert {name: result.settings["score"] for name, result in results.items()} == {
+        "usual": "cosine",
+        "cosine": "cosine",
+        "product": "product",
+    }
+    assert results["usual"].metrics == results["cosine"].metrics
+    pretrained = load_pretrained(checkpoint, score="product")
+    ecg = embed_records(pretrained.model, Manifest.open(directory, "test"))
+    text = pretrained.embed_text([f"report number {report}" for report in range(6)])
+    assert (text.mean.norm(dim=1) - 1).abs().min() > 0.1
+    expected = retrieval_metrics(retrieval_directions(pretrained.model, ecg, text, torch.arange(24) % 6))
+    assert results["product"].metrics == pytest.approx(expected)
+    assert results["product"].metrics != results["cosine"].metrics
+    with pytest.raises(DataError, match="score must be one of cosine, product, not 'distance'"):
+        run(checkpoint, directory, tmp_path / "out", "--score", "distance")
 
 
 def test_command_names_what_is_missing(checkpoint, tmp_path):

@@ -1,6 +1,7 @@
 """The YAML files under examples/ say only what both hosts and the plugin's own classes understand."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,20 @@ def test_every_key_is_known(name):
     for section, dataclass in sections.items():
         known = {field.name for field in dataclasses.fields(dataclass)}
         assert set(values[section]) - {"_name"} <= known, section
+
+
+def test_what_the_documentation_sets_without_a_plus_is_in_the_files():
+    """Hydra takes ``model.score=product`` for a key that the file lists, ``+model.score=product`` for another one."""
+    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (REPOSITORY / "examples").glob("*/*.yaml")]
+    base = [values for values in files if values.get("task", {}).get("_name") != "cmelt_pretraining"]
+    listed = {
+        (section, key) for values in base for section in ("model", "criterion", "task") for key in values.get(section, ())
+    }
+    for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for section, key in re.findall(r"(?<![\w+.])(model|criterion|task)\.(\w+)=", text):
+            bases = [load(name) for name in NAMES if name.endswith("_base")]
+            assert (section, key) in listed or any(key in values[section] for values in bases), f"{page.name}: {section}.{key}"
 
 
 @pytest.mark.parametrize("name", NAMES)

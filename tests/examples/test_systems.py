@@ -64,8 +64,12 @@ def test_the_table_has_means_over_seeds_and_the_chance(tmp_path) -> None:
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path) -> None:
-    with pytest.raises(DataError, match="no configuration other_tiny.yaml; there is cmelt, merl"):
+    there_is = ", ".join(sorted(registry.systems()))
+    with pytest.raises(DataError, match=f"no configuration other_tiny.yaml; there is {there_is}"):
         comparison.main(["--dest", str(tmp_path), "--systems", "other"])
+    with pytest.raises(DataError, match="--updates 3: in the last 30 % .* cmelt_tiny falls, .* give at least 4"):
+        comparison.main(["--dest", str(tmp_path), "--updates", "3"])
+    comparison.check_updates(["cmelt", "merl"], 4)
     (tmp_path / "m").mkdir()
     with pytest.raises(DataError, match="no reports.parquet"):
         comparison.main(["--dest", str(tmp_path), "--manifest", str(tmp_path / "m")])

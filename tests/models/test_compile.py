@@ -1,13 +1,18 @@
-"""``model.compile``: the same losses and gradients, under the same names, in training alone."""
+"""``model.compile``: in training alone, under the same names, and given up where there is no compiler.
+
+That it gives the same losses and gradients is asked of every system in ``tests/systems``.
+"""
 
 from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from compiled import traced_graphs
 
 from cmelt_plugin.modules import compiling
 from cmelt_plugin.modules.compiling import repeated_layers
@@ -21,35 +26,9 @@ def sample(tmp_path_factory) -> dict[str, Any]:
 
 
 @pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Graphs that were compiled, each run as it is."""
-    seen: list[Any] = []
-
-    def backend(graph: Any, inputs: Any) -> Any:
-        seen.append(graph)
-        return graph.forward
-
-    torch._dynamo.reset()
-    monkeypatch.setattr(compiling, "BACKEND", backend)
-    yield seen
-    torch._dynamo.reset()
-
-
-MENDED = {"mem_decoder_conv_pos": 3, "masked_tokens_in_positions": False}
-
-
-@pytest.mark.parametrize("changes", [{}, {"checkpoint_activations": True}, MENDED])
-def test_loss_and_gradients_are_the_same(sample, graphs, changes: dict[str, Any]) -> None:
-    changes = {**without_dropout(), **changes}
-    expected = train_step(sample, changes, {})
-    assert not graphs
-    got = train_step(sample, {**changes, "compile": True}, {})
-    assert len(graphs) >= 5  # convolutions, layers of two encoders, of the fusion module and of the MEM decoder
-    torch.testing.assert_close(got["loss"], expected["loss"])
-    for name, gradient in expected["gradients"].items():
-        torch.testing.assert_close(
-            got["gradients"][name], gradient, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
-        )
+def graphs() -> Iterator[list[Any]]:
+    with traced_graphs() as traced:
+        yield traced
 
 
 def test_deeper_stacks_are_no_more_code(sample, graphs) -> None:

@@ -187,7 +187,7 @@ def test_a_ready_made_mask_gives_the_states_of_one_row_per_text(name: str, atten
 
 def test_no_family_but_the_first_deberta_reads_a_number_back() -> None:
     """DeBERTa (not V2 and V3) computes its scales as numbers on the CPU in transformers 5; none comes from the GPU."""
-    from benchmarks.waits import WaitCounter
+    from benchmarks.harness.waits import WaitCounter
 
     for name in sorted(set(DESCRIPTIONS) - {"deberta"}):
         encoder, text = TextEncoder(DESCRIPTIONS[name]), ids()

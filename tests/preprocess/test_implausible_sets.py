@@ -14,10 +14,10 @@ from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess import mimic_iv_ecg, physionet2021
-from preprocess.data_sets.source import RECORDS_SCHEMA, records_table
 from preprocess.packing import blocks
 from preprocess.packing.pack import PackingOptions, pack, records_fingerprint
 from preprocess.packing.recording import SignalOptions
+from preprocess.packing.records import RECORDS_SCHEMA, records_table
 from preprocess.synthetic_ecg.challenge_records import LEADS, draw, samples, write_wfdb_mat
 from tests.preprocess.mimic_layout import MIMIC_LEADS, write_mimic_layout
 

@@ -24,8 +24,8 @@ from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import load_prompts
 from preprocess.data_sets.label_tables import attach_labels
-from preprocess.data_sets.source import records_table
 from preprocess.packing.pack import PackingOptions, pack
+from preprocess.packing.records import records_table
 from preprocess.packing.reuse import reuse_store
 from tests.preprocess.mimic_layout import make_ecg
 

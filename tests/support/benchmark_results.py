@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.outcome import HIGHER, LOWER, Figure, Outcome, Report
+from benchmarks.harness.outcome import HIGHER, LOWER, Figure, Outcome, Report
 
 MACHINE = {"cpu": "Processor", "cores": 2, "threads": 2, "ram_gb": 16.0, "load": 0.1, "torch": "2", "numpy": "2"}
 

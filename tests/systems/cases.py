@@ -33,6 +33,8 @@ class Case:
         idle: parameters that train and get no gradient from the criterion.
         text_encoder: setting that holds the text encoder's description; None: it reads no texts.
         inputs: options of the system's inputs.
+        variants: changes of the model's settings whose layers are other code.
+        compiled: graphs at least that ``model.compile`` makes of its layers.
     """
 
     system: str
@@ -42,6 +44,8 @@ class Case:
     idle: frozenset[str] = frozenset()
     text_encoder: str | None = "text_encoder_config"
     inputs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    variants: tuple[dict[str, Any], ...] = ({},)
+    compiled: int = 2
 
 
 _MERL: dict[str, Any] = {
@@ -86,6 +90,8 @@ CASES = {
         criterion="cmelt_plugin.models.cmelt.criterion:CMELTCriterionConfig",
         losses=("mlm", "mem", "etm", "siglep"),
         inputs={"negatives": "n3s", "mlm_probability": 0.4},
+        variants=({}, {"mem_decoder_conv_pos": 3, "masked_tokens_in_positions": False}),
+        compiled=5,  # convolutions, layers of two encoders, of the fusion module and of the MEM decoder
     ),
     "melp": Case(model={**_MELP_MODEL, "text_free_layers": 1}, **_MELP),
     "melp-resnet18": Case(model={**_MELP_MODEL, "ecg_tower": "resnet18", "resnet_width": 4}, **_MELP),
@@ -147,13 +153,13 @@ def criterion_of(case: Case, batch_size: int | None = None) -> Any:
     return registry.imported(registry.systems()[case.system].criterions[case.system])(registry.imported(case.criterion)(), task)
 
 
-def train_step(name: str, sample: dict[str, Any], batch_size: int | None = None) -> dict[str, Any]:
+def train_step(name: str, sample: dict[str, Any], batch_size: int | None = None, **changes: Any) -> dict[str, Any]:
     """One step in training mode, here or in one of two processes: loss, rows, log, gradients and buffers afterwards.
 
     The gradient of a repeated batch is thrown away, as the hosts do.
     """
     case = CASES[name]
-    model, criterion = hosted_model(case).train(), criterion_of(case, batch_size).train()
+    model, criterion = hosted_model(case, **changes).train(), criterion_of(case, batch_size).train()
     loss, rows, log = criterion(model, sample)
     counts = 0.0 if sample.get("ignore_grad") else 1.0
     (loss * counts).backward()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from compiled import traced_graphs
 from pretrained_files import TEXTS, random_ecg, write_record, write_tokenizer_folder
 from tiny import write_manifest
 from torch import Tensor
@@ -28,6 +29,7 @@ from tests.systems.cases import CASES, criterion_of, hosted_model, plain_model, 
 
 NAMES = sorted(CASES)
 READING = [name for name in NAMES if CASES[name].text_encoder is not None]
+VARIANTS = [(name, changes) for name in NAMES for changes in CASES[name].variants]
 
 
 @pytest.fixture(scope="module")
@@ -127,16 +129,28 @@ def test_half_precision_agrees(name: str, dtype: torch.dtype, batches) -> None:
         assert logs[1][f"loss_{term}"] == pytest.approx(logs[0][f"loss_{term}"], rel=0.1, abs=0.2), term
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_recomputed_activations_change_no_gradient(name: str, batches) -> None:
-    case, gradients = CASES[name], []
-    for on in (False, True):
-        model = hosted_model(case, checkpoint_activations=on).train()
-        criterion_of(case).train()(model, batches[name][1])[0].backward()
-        gradients.append({key: parameter.grad for key, parameter in model.named_parameters() if parameter.grad is not None})
-    assert gradients[0].keys() == gradients[1].keys()
-    for key, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][key], gradient, rtol=1e-5, atol=1e-7, msg=key)
+@pytest.mark.parametrize("name, changes", VARIANTS)
+def test_recomputed_and_compiled_layers_train_as_written_ones(name: str, changes: dict[str, Any], batches) -> None:
+    sample = batches[name][1]
+    expected = train_step(name, sample, **changes)
+    recomputed = train_step(name, sample, checkpoint_activations=True, **changes)
+    assert_same_gradients(recomputed, expected, rtol=1e-5, atol=1e-7)
+    for more in ({}, {"checkpoint_activations": True}):
+        with traced_graphs() as graphs:
+            compiled = train_step(name, sample, compile=True, **more, **changes)
+        assert len(graphs) >= CASES[name].compiled
+        torch.testing.assert_close(compiled["loss"], expected["loss"])
+        assert_same_gradients(compiled, expected, rtol=1e-4, atol=1e-5)
+
+
+def assert_same_gradients(found: dict[str, Any], expected: dict[str, Any], rtol: float, atol: float) -> None:
+    for key, gradient in expected["gradients"].items():
+        if gradient is None:
+            assert found["gradients"][key] is None, key
+        else:
+            torch.testing.assert_close(
+                found["gradients"][key], gradient, rtol=rtol, atol=atol, msg=lambda m, key=key: f"{key}: {m}"
+            )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -223,6 +237,7 @@ def test_it_is_evaluated_by_every_command(name: str, checkpoints, directory, tmp
         results = read_results([tmp_path / kind])
         assert results and all(0 <= stored.result.metrics[metric] <= 1 for stored in results)
         assert {stored.result.n_records for stored in results} == {12}
+        assert {stored.result.settings.get("score") for stored in results} == {None if kind == "probe" else "cosine"}
 
 
 @pytest.mark.parametrize("name", READING)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from cmelt_plugin.data.store.npy_files import read_header
+from cmelt_plugin.data.npy_header import read_header
 from cmelt_plugin.errors import DataError
 
 BLOCK_BYTES = 1 << 22

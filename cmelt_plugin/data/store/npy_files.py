@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Collection
-from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from cmelt_plugin.data.npy_header import read_header
 
-class Header(NamedTuple):
-    """What an ``.npy`` file says of its array."""
-
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype
-    offset: int
-    """Where the data begin, in bytes."""
-
-    @property
-    def bytes(self) -> int:
-        """Size of the data; in Python's numbers, which do not overflow."""
-        size = self.dtype.itemsize
-        for length in self.shape:
-            size *= length
-        return size
-
-
-def read_header(handle: IO[bytes]) -> Header:
-    """Read the header of format 1.0 to 3.0 at the handle's place.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    start = handle.tell()
-    try:
-        version = np.lib.format.read_magic(handle)
-        read: Any = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(handle)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # numpy reads it with Python's own parser, which fails in many ways
-        raise ValueError(f"damaged header: {' '.join(str(error).split())[:200]}") from None
-    if not all(type(length) is int and 0 <= length < 2**62 for length in shape):
-        raise ValueError(f"damaged header: shape {shape}")
-    if dtype.itemsize == 0:
-        raise ValueError(f"damaged header: type {dtype}")
-    return Header(shape, bool(fortran), dtype, handle.tell() - start)
+CHUNK_BYTES = 1 << 20
 
 
 def read_npy(path: str | os.PathLike) -> np.ndarray:
@@ -61,10 +25,10 @@ def read_npy(path: str | os.PathLike) -> np.ndarray:
         size = os.fstat(handle.fileno()).st_size
         if header.dtype.hasobject:
             raise ValueError("an array of Python objects")
-        if size != header.offset + header.bytes:
-            raise ValueError(f"{size} bytes, its header announces {header.offset + header.bytes}")
-        handle.seek(0)
-        return np.load(handle, allow_pickle=False)
+        if size != header.offset + header.n_bytes:
+            raise ValueError(f"{size} bytes, its header announces {header.offset + header.n_bytes}")
+        values = np.fromfile(handle, header.dtype, math.prod(header.shape))
+    return values.reshape(header.shape, order="F" if header.fortran else "C")
 
 
 def read_npz(path: str | os.PathLike, without: Collection[str] = ()) -> dict[str, np.ndarray]:
@@ -92,7 +56,13 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     with archive.open(name) as member:
         header = read_header(member)
         size = archive.getinfo(name).file_size
-        if header.dtype.hasobject or size != header.offset + header.bytes:
-            raise ValueError(f"{name}: {size} bytes, its header announces {header.offset + header.bytes}")
-    with archive.open(name) as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
+        if header.dtype.hasobject or size != header.offset + header.n_bytes:
+            raise ValueError(f"{name}: {size} bytes, its header announces {header.offset + header.n_bytes}")
+        data, place = bytearray(header.n_bytes), 0
+        while place < len(data):
+            part = member.read(CHUNK_BYTES)  # to the end, where zipfile compares the checksum
+            if not part:
+                raise ValueError(f"{name}: the file ends too soon")
+            data[place : place + len(part)] = part
+            place += len(part)
+    return header.array(data)

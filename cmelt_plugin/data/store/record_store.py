@@ -18,7 +18,7 @@ import numpy as np
 from cmelt_plugin.data.directory.own_files import STORE_FILE
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.store.npy_files import read_header
+from cmelt_plugin.data.npy_header import read_header
 from cmelt_plugin.data.store.open_shards import OpenShard, OpenShards, Prefetching, parts_of_few_shards
 from cmelt_plugin.errors import DataError
 

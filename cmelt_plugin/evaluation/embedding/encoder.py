@@ -16,6 +16,7 @@ from cmelt_plugin.evaluation.embedding.features import FEATURES, choose_pool, ex
 from cmelt_plugin.evaluation.embedding.precision import precision_name
 from cmelt_plugin.evaluation.embedding.records import columns_of, embed_records, embedding_of
 from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.scoring import other_score
 
 
 class SplitEncoder:
@@ -46,7 +47,7 @@ class SplitEncoder:
         def compute() -> dict[str, np.ndarray]:
             return columns_of(embed_records(self.model, manifest, self.batch_size, self.device, self.workers, self.bf16))
 
-        inputs = {**split_inputs(manifest), "precision": precision_name(self.bf16)}
+        inputs = {**split_inputs(manifest), "precision": precision_name(self.bf16), **other_score(self.model)}
         return embedding_of(self.cache.columns("embeddings", inputs, len(manifest), compute))
 
     def features(self, manifest: Manifest, pool: str | None = None, leads: Sequence[str] | None = None) -> np.ndarray:

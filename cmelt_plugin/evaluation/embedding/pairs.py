@@ -18,6 +18,7 @@ from cmelt_plugin.evaluation.embedding.cache import EmbeddingCache
 from cmelt_plugin.evaluation.embedding.records import columns_of, embedding_of
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.scoring import other_score
 
 
 class PairedSplit(NamedTuple):
@@ -88,6 +89,7 @@ def embed_reports(
         "reports": fingerprint(directory / REPORTS_FILE),
         "rows": hashlib.sha256(np.ascontiguousarray(report_id, dtype="<i8").tobytes()).hexdigest(),
         "tokenizer": tokenizer or pretrained.tokenizer_source,
+        **other_score(pretrained.model),
         "max_tokens": [pretrained.max_text_tokens, None if tokens is None else tokens.info["max_tokens"]],
     }
     return embedding_of(cache.columns("reports", inputs, len(report_id), lambda: columns_of(embed())))

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from cmelt_plugin import option_types
+from cmelt_plugin.data.files import write_texts
 from cmelt_plugin.data.leads import LEAD_SETS, LEADS, lead_keep_mask
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.labelled_split import folder_names, open_labelled
@@ -34,10 +35,10 @@ from cmelt_plugin.evaluation.low_data import RULES
 from cmelt_plugin.evaluation.options import OPTIONS, CommandFacts, add_options, command_facts, typed_command
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.evaluation.shift import shift_classes
-from cmelt_plugin.evaluation.tables import DASH, comma_separated, markdown, write_texts
 from cmelt_plugin.option_types import command_parser
+from cmelt_plugin.tables import DASH, comma_separated, markdown
 
-OPTION_NAMES = [name for name in OPTIONS if name != "tokenizer"]
+OPTION_NAMES = [name for name in OPTIONS if name not in ("tokenizer", "score")]
 EXAMPLE = """examples:
   python -m cmelt_plugin.evaluation.linear_probe --checkpoint checkpoints/mine/checkpoint_best.pt \\
       --manifest manifests/ptb-xl-super --fraction 0.01 0.1 1.0 --seeds 5 --results results/probe

@@ -18,6 +18,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cmelt_plugin import option_types
+from cmelt_plugin.data.files import write_texts
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.plots.tsne import MIN_RECORDS
 from cmelt_plugin.evaluation.report.blocks import Commands, Section
@@ -32,7 +33,7 @@ from cmelt_plugin.evaluation.report.sections.published_tables import table_secti
 from cmelt_plugin.evaluation.report.sections.training import training_section
 from cmelt_plugin.evaluation.report.training_log import read_log
 from cmelt_plugin.evaluation.result_files import StoredResult, read_results
-from cmelt_plugin.evaluation.tables import comma_separated, latex, markdown, write_texts
+from cmelt_plugin.tables import comma_separated, latex, markdown
 
 EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.report --runs results --dest report --manifest manifests/mimic-iv-ecg \\

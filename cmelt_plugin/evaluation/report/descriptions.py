@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cmelt_plugin.data.leads import LEAD_SETS, LEADS
 from cmelt_plugin.evaluation.result_files import Result
+from cmelt_plugin.models.base import COSINE
 
 KIND_NAMES = {
     "finetune": "full fine-tuning",
@@ -22,6 +23,10 @@ def data_set_name(result: Result) -> str:
     return result.label_set or result.data_set
 
 
+USUAL = {"pool": "cls", "prompt_kind": "description", "source": "", "variant": "", "task": "", "score": COSINE}
+"""Settings that are shown where they have another value."""
+
+
 def settings_text(result: Result) -> str:
     """The settings that set results of one kind apart, in one line; defaults are left out."""
     settings = result.settings
@@ -36,7 +41,7 @@ def settings_text(result: Result) -> str:
     if leads:
         leads = [leads] if isinstance(leads, str) else leads
         parts.append(f"leads {', '.join(map(str, leads))}" if len(leads) < len(LEADS) else "12 leads")
-    for name, default in (("pool", "cls"), ("prompt_kind", "description"), ("source", ""), ("variant", ""), ("task", "")):
+    for name, default in USUAL.items():
         value = settings.get(name, default)
         if value != default and value is not None:
             parts.append(f"{name.replace('_', ' ')} {value}")

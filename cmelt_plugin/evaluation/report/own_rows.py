@@ -10,7 +10,7 @@ import numpy as np
 from cmelt_plugin.evaluation.report.descriptions import lead_set, row_name
 from cmelt_plugin.evaluation.report.published import Column, Table
 from cmelt_plugin.evaluation.result_files import Result, StoredResult
-from cmelt_plugin.evaluation.tables import DASH
+from cmelt_plugin.tables import DASH
 
 
 class Cell(NamedTuple):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cmelt_plugin.data.directory.manifest import available_splits
+from cmelt_plugin.data.files import write_texts
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.precision import precision_name
@@ -31,7 +32,6 @@ from cmelt_plugin.evaluation.options import (
     typed_command,
 )
 from cmelt_plugin.evaluation.result_files import Result
-from cmelt_plugin.evaluation.tables import TextTable, write_texts
 from cmelt_plugin.evaluation.zero_shot.class_texts import ClassTexts, choose_class_texts, embed_class_texts
 from cmelt_plugin.evaluation.zero_shot.evaluate import (
     evaluate,
@@ -48,9 +48,10 @@ from cmelt_plugin.evaluation.zero_shot.tables import (
     summary_table,
 )
 from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.models.scoring import similarities
+from cmelt_plugin.models.scoring import score_settings, similarities
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.prompts import KINDS
+from cmelt_plugin.tables import TextTable
 
 EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.zero_shot --checkpoint checkpoints/mine/checkpoint_best.pt \\
@@ -100,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise DataError("--shift: none of the manifests has one of the label sets of Table 11: ptb-xl-super, cpsc2018, csn")
     pretrained = load_text_model(args)
     encoder = SplitEncoder(pretrained.model, args.cache, args.batch_size, device=args.device, bf16=args.bf16)
-    facts = command_facts(args, command, {"precision": precision_name(args.bf16)})
+    settings = {"precision": precision_name(args.bf16), **score_settings(pretrained.model)}
+    facts = command_facts(args, command, settings)
 
     named: list[tuple[str, Result]] = []
     shifted: list[Result] = []

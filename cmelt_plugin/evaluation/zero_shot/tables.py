@@ -11,7 +11,7 @@ from cmelt_plugin.evaluation.report.own_rows import extend
 from cmelt_plugin.evaluation.report.published import published_tables
 from cmelt_plugin.evaluation.result_files import Result, StoredResult
 from cmelt_plugin.evaluation.shift import PAIRS
-from cmelt_plugin.evaluation.tables import DASH, TextTable, percent
+from cmelt_plugin.tables import DASH, TextTable, percent
 
 
 def summary_table(named: Sequence[tuple[str, Result]]) -> TextTable:

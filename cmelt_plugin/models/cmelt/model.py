@@ -152,6 +152,10 @@ class CMELT(WithTextEncoder, CosineSimilarity, nn.Module):
     def logit_scale(self) -> Tensor:
         return self.log_logit_scale.float().exp()
 
+    @property
+    def score(self) -> str:
+        return self.cfg.score
+
     def choose_score(self, score: str) -> None:
         """Compare ECG and text by their cosine or by the product of raw embeddings, whatever training compares."""
         if score not in SCORES:

@@ -23,7 +23,7 @@ from cmelt_plugin.evaluation.plots.similarity import similarity_figure  # noqa: 
 from cmelt_plugin.evaluation.plots.style import to_svg  # noqa: E402
 from cmelt_plugin.evaluation.plots.tsne import Projection, tsne_figure  # noqa: E402
 from cmelt_plugin.evaluation.plots.words import frequency_figure  # noqa: E402
-from cmelt_plugin.evaluation.tables import latex, markdown, markdown_text  # noqa: E402
+from cmelt_plugin.tables import latex, markdown, markdown_text  # noqa: E402
 
 NAMES = [
     "$\\frac{1}$ and $",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks import models
+from benchmarks.harness import training
+from benchmarks.systems.cmelt.system import SYSTEM
 from cmelt_plugin.modules import real_tokens
 
 UPDATES = 8
@@ -14,14 +15,17 @@ UPDATES = 8
 def train(checkpointing: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Losses ``[UPDATES]`` and the weights behind them, dropout included."""
     torch.manual_seed(0)
-    model = models.build_model(tiny=True, checkpoint_activations=checkpointing)
-    criterion, optimiser = models.build_criterion(), models.build_optimiser(model.parameters(), models.optimiser_settings())
+    model = SYSTEM.build_model(tiny=True, checkpoint_activations=checkpointing)
+    criterion, optimiser = (
+        SYSTEM.build_criterion(),
+        training.build_optimiser(model.parameters(), training.optimiser_settings(SYSTEM.configuration)),
+    )
     optimiser.set_lr(1e-3)
     losses = []
     for number in range(UPDATES):
-        sample = models.synthetic_batch(model, 4, 12, seed=number)
-        loss = models.our_losses(model, criterion, sample)["loss"]
-        models.training_step(lambda loss=loss: loss, optimiser, "cpu", False)()
+        sample = SYSTEM.synthetic_batch(model, 4, 12, seed=number)
+        loss = training.our_losses(model, criterion, sample)["loss"]
+        training.training_step(lambda loss=loss: loss, optimiser, "cpu", False)()
         losses.append(loss.detach())
     return torch.stack(losses), [parameter.detach() for parameter in model.parameters()]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.waits import WaitCounter
+from benchmarks.harness.waits import WaitCounter
 from cmelt_plugin import host
 from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
 from cmelt_plugin.optim.adam import LayerwiseAdam, LayerwiseAdamConfig

@@ -12,7 +12,7 @@ import torch
 from tiny_melp import BEGIN, END, SUMMARY, TEXT_ENCODERS, TINY_BERT, TINY_MELP, batch, tiny_melp
 from torch import Tensor
 
-from benchmarks.waits import WaitCounter
+from benchmarks.harness.waits import WaitCounter
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.building import check_fits
 from cmelt_plugin.models.classifier.config import ClassifierConfig

@@ -12,7 +12,7 @@ from tiny import PAD, write_manifest
 from tiny_merl import ENCODERS, batch, tiny_merl
 from torch import Tensor
 
-from benchmarks.waits import WaitCounter
+from benchmarks.harness.waits import WaitCounter
 from cmelt_plugin.data.text.padding import pad
 from cmelt_plugin.data.text.report_embeddings import load_report_embeddings, make_report_embeddings
 from cmelt_plugin.data.text.tokens import TokenTable

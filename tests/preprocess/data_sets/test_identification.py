@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cmelt_plugin.errors import DataError
 from preprocess.data_sets.identification import choose_pairs, divide_subjects, read_ptb_xl_patients
-from preprocess.data_sets.splits import split_of
+from preprocess.packing.splits import split_of
 
 
 def test_first_two_usable_candidates_from_two_groups():

@@ -20,7 +20,7 @@ from preprocess.data_sets.labelled import (
     pack_labelled,
     settle_defaults,
 )
-from preprocess.data_sets.source import records_table
+from preprocess.packing.records import records_table
 from tests.preprocess.mimic_layout import make_ecg
 
 LEADS = ["I", "II", "III", "aVR", "aVL", "aVF", *(f"V{i}" for i in range(1, 7))]

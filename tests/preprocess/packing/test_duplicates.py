@@ -10,10 +10,10 @@ from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.readers.contract import Recording, Rejected
 from cmelt_plugin.data.store.record_store import RecordStore
 from preprocess import table
-from preprocess.data_sets.source import records_table
 from preprocess.packing.duplicates import DUPLICATE, FirstUsable, find_earlier, packed_rows
 from preprocess.packing.pack import PackingOptions, pack
 from preprocess.packing.recording import SignalOptions
+from preprocess.packing.records import records_table
 from tests.preprocess.mimic_layout import make_ecg, write_record
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")

@@ -15,10 +15,10 @@ from report_texts import make_reports, write_directory
 from cmelt_plugin.data.files import fingerprint, read_json, write_json
 from cmelt_plugin.errors import DataError
 from preprocess import mimic_iv_ecg, n3s
-from preprocess.data_sets.source import records_table
 from preprocess.packing import blocks, dask_cluster, engines
 from preprocess.packing.engines import Engine
 from preprocess.packing.pack import PackingOptions, pack
+from preprocess.packing.records import records_table
 from preprocess.text.t5_folder import train_sentencepiece, write_encoder, write_tokenizer
 from tests.preprocess import engine_work
 from tests.preprocess.mimic_layout import write_mimic_layout

@@ -12,9 +12,9 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.contract import Recording, Rejected
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
-from preprocess.data_sets.source import records_table
 from preprocess.packing.pack import PackingOptions, pack
 from preprocess.packing.recording import ZERO, SignalOptions, to_row
+from preprocess.packing.records import records_table
 from tests.preprocess.mimic_layout import make_ecg
 
 ZEROS = SignalOptions(missing_leads=ZERO)

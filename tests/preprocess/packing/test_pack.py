@@ -19,10 +19,10 @@ from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.data.text.reports import read_reports
 from cmelt_plugin.errors import DataError
 from preprocess import mimic_iv_ecg
-from preprocess.data_sets.source import records_table
-from preprocess.data_sets.splits import assign_splits, split_of
 from preprocess.packing import finish
 from preprocess.packing.pack import PackingOptions, pack
+from preprocess.packing.records import records_table
+from preprocess.packing.splits import assign_splits, split_of
 from tests.preprocess.mimic_layout import make_ecg, write_mimic_layout
 
 REPOSITORY = Path(__file__).resolve().parents[3]

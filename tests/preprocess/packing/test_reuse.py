@@ -14,10 +14,10 @@ from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.data.text.reports import read_reports
 from cmelt_plugin.errors import DataError
-from preprocess.data_sets.source import records_table
 from preprocess.packing import reuse
 from preprocess.packing.pack import PackingOptions, pack
 from preprocess.packing.recording import SignalOptions
+from preprocess.packing.records import records_table
 from preprocess.packing.reuse import reuse_store
 from tests.preprocess.mimic_layout import make_ecg
 

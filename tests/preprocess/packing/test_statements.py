@@ -17,9 +17,9 @@ from cmelt_plugin.data.readers.contract import Recording
 from cmelt_plugin.data.text.reports import normalise_report, read_reports, write_reports
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
-from preprocess.data_sets.source import RECORDS_SCHEMA, STATEMENTS_COLUMN, records_table
 from preprocess.packing.options import PackingOptions
 from preprocess.packing.pack import pack, records_fingerprint
+from preprocess.packing.records import RECORDS_SCHEMA, STATEMENTS_COLUMN, records_table
 from preprocess.packing.reuse import reuse_store
 from preprocess.packing.statements import divide
 from tests.preprocess.mimic_layout import make_ecg

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cmelt_plugin.evaluation.report.blocks import Paragraph, Section, Table
 from cmelt_plugin.evaluation.report.descriptions import KIND_NAMES, data_set_name, settings_text
 from cmelt_plugin.evaluation.result_files import Result, StoredResult
-from cmelt_plugin.evaluation.tables import DASH
+from cmelt_plugin.tables import DASH
 
 LEADING_METRICS = ("macro_auc", "cinc_score", "top1_accuracy", "score", "ecg_to_text_r10")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cmelt_plugin.evaluation.report.blocks import Block, Paragraph, Section, Table
 from cmelt_plugin.evaluation.report.own_rows import ExtendedTable
-from cmelt_plugin.evaluation.tables import DASH
+from cmelt_plugin.tables import DASH
 
 MAX_COLUMNS = 8  # of wider tables those with a result of ours are shown
 

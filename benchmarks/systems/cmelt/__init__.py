@@ -1,0 +1,1 @@
+"""C-MELT the way of its authors' release, and the operations its mathematics needs."""

@@ -1,0 +1,1 @@
+"""MERL at the sizes of its authors' release."""

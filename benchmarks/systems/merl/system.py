@@ -1,0 +1,37 @@
+"""MERL with the ResNet-18 of its authors' release and a frozen BERT-base (MedCPT is one); its naive way is not written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from benchmarks.harness.system import BenchmarkedSystem
+
+BERT_BASE = {
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+}
+TINY_BERT = {
+    "vocab_size": 160,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+}
+
+
+class BenchmarkedMERL(BenchmarkedSystem):
+    name = "merl"
+    parts = ("ecg_tower", "text_encoder", "text_projection")
+    quick_overrides = ("model.ecg_width=4", "model.embed_dim=16", "model.projection_dim=16")
+
+    def settings(self, tiny: bool) -> dict[str, Any]:
+        text = {"model_type": "bert", **(TINY_BERT if tiny else BERT_BASE)}
+        sizes = {"ecg_width": 4, "embed_dim": 16, "projection_dim": 16} if tiny else {}
+        return {"text_encoder_pretrained": False, "text_encoder_config": json.dumps(text), **sizes}
+
+
+SYSTEM = BenchmarkedMERL()
