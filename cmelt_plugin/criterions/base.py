@@ -18,8 +18,10 @@ SUM, COUNT = "/sum", "/count"
 
 
 def without_repeated_records(model: torch.nn.Module, sample: dict[str, Any]) -> dict[str, Any]:
-    """A batch that a rank repeats, whose gradient is thrown away, with records that enter no batch statistics of ``model``; other
-    batches, and those of a model that takes no such statistics, as they are."""
+    """A batch that a rank repeats, whose gradient is thrown away, with records that enter no batch statistics of ``model``.
+
+    Other batches, and those of a model that takes no such statistics, stay as they are.
+    """
     if not sample.get("ignore_grad") or not any(isinstance(module, LengthBatchNorm) for module in model.modules()):
         return sample
     none = torch.zeros_like(sample["id"])
