@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.base import ECGModel
 from cmelt_plugin.models.checkpoint import LoadedModel
 
 
@@ -28,7 +27,7 @@ class OpenedModel:
 
     def __init__(self, loaded: LoadedModel, source: str, device: str | torch.device = "cpu"):
         model: Any = loaded.model
-        if not isinstance(model, ECGModel):
+        if not hasattr(model, "embed_ecg") and not hasattr(model, "ecg_features"):
             raise DataError(
                 f"{source}: a language model, which reads no ECGs; `python -m cmelt_plugin.export` makes a folder of it that "
                 "model.text_encoder takes"

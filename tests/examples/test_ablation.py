@@ -36,8 +36,17 @@ def arguments(tmp_path, **changes):
     return argparse.Namespace(**{**values, **changes})
 
 
+OWN_GRIDS = ("swapped_pairs",)  # questions of ours, of which no paper has a table
+
+
+@pytest.mark.parametrize("name", OWN_GRIDS)
+def test_grids_of_our_own_are_grids(name):
+    variants = read_grid(name).variants
+    assert len({tuple(variant.overrides) for variant in variants}) == len(variants) > 1
+
+
 @pytest.mark.parametrize("tiny", [False, True])
-@pytest.mark.parametrize("name", grid_names())
+@pytest.mark.parametrize("name", sorted(set(grid_names()) - set(OWN_GRIDS)))
 def test_every_row_of_the_papers_table_is_there(name, tiny):
     grid = read_grid(name, tiny)
     table = next(table for table in published_tables() if table.grid == name)

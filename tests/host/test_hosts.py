@@ -64,6 +64,7 @@ def test_conformance(name):
         "cmelt_mem",
         "cmelt_mlm",
         "cmelt_siglep",
+        "cmelt_text_mlm",
     ]
     assert facts["task"] and facts["model"]
 

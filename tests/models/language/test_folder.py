@@ -70,7 +70,9 @@ def test_every_system_takes_the_folder(place: Path, name: str) -> None:
         "text_encoder_pretrained": True,
         case.text_encoder: None,
     }
-    model = system.model_class().build_model(system.config_class()(**values))
+    cfg = system.config_class()(**values)
+    system.model_class().prepare_config(cfg)  # as a host does before it builds a model
+    model = system.model_class().build_model(cfg)
     weights = torch.load(place / "weights.pt")
     for key, tensor in model.text_encoder.model.state_dict().items():
         assert torch.equal(tensor, weights[f"text_encoder.model.bert.{key}"]), key
