@@ -1,7 +1,8 @@
 """A trained model as a folder for others: ``python -m cmelt_plugin.export``.
 
 Writes model.safetensors, config.json, the tokenizer and a model card (README.md). The folder opens with
-``cmelt_plugin.load_pretrained`` and can be uploaded to a model hub as it is. Nothing is uploaded here.
+``cmelt_plugin.load_pretrained`` and can be uploaded to a model hub as it is. Nothing is uploaded here. A language model
+(docs/language.md) becomes a folder of Hugging Face's, which ``model.text_encoder=`` of every system takes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from cmelt_plugin import registry
 from cmelt_plugin.data.files import atomic_path, read_json
@@ -28,18 +29,6 @@ EPILOG = """examples:
   python -m cmelt_plugin.export --checkpoint checkpoints/base/checkpoint_best.pt --manifest manifests/mimic-iv-ecg --dest base
   python -m cmelt_plugin.export --released sample.pt --lead-order mimic-iv-ecg --tokenizer google/flan-t5-base --dest dbeta
 """
-# What tokenizers of Hugging Face consist of; a text encoder's weights may lie in the same folder.
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-)
 CARD_FILE = "README.md"
 HEAD_SETTINGS = ("encoder", "pool")  # that cards of classifiers list beside the encoder's
 
@@ -73,6 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cmelt_plugin.models.pretrained import load_pretrained
     from cmelt_plugin.models.released import is_released, leads_of_training
 
+    exporter = None if arguments.checkpoint is None else _own_exporter(arguments.checkpoint)
+    if exporter is not None:
+        options = ("checkpoint", "dest", "tokenizer", "name", "licence", "overwrite")
+        exporter(**{name: getattr(arguments, name) for name in options})
+        return 0
     source = arguments.checkpoint or arguments.released
     released = is_released(source)
     if released != (arguments.released is not None):
@@ -96,6 +90,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     size = sum(file.stat().st_size for file in arguments.dest.rglob("*") if file.is_file())
     print(f"{arguments.dest}: {_parameters(model.model):,} parameters, {size / 1e6:,.1f} MB")
     return 0
+
+
+def _own_exporter(path: Path) -> Callable[..., Any] | None:
+    """What exports the model of a checkpoint whose folder is another one than that of models of ECGs; None for all others."""
+    from cmelt_plugin.models.building import own_settings
+    from cmelt_plugin.serialization.checkpoint_files import open_state
+
+    try:
+        settings = own_settings(open_state(path).tree) if path.is_file() else None
+    except DataError:
+        settings = None  # no checkpoint of a host
+    exporter = None if settings is None else registry.models()[settings["_name"]].exporter
+    return None if exporter is None else registry.imported(exporter)
 
 
 def without_paths(values: dict[str, Any]) -> dict[str, Any]:
@@ -129,8 +136,8 @@ def _check_destination(dest: Path, overwrite: bool) -> None:
 
 def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
     """Put the tokenizer into the folder; False where the model has none or it cannot be found."""
-    from cmelt_plugin.data.text.tokenizer import load_tokenizer, tokenizer_fingerprint
     from cmelt_plugin.models.exported import TOKENIZER_FOLDER
+    from cmelt_plugin.models.tokenizer_folder import copy_tokenizer
 
     if not model.reads_text:
         return False
@@ -141,23 +148,13 @@ def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
             raise
         print(f"no tokenizer is exported: {error}", file=sys.stderr)
         return False
-    source = Path(model.tokenizer_source or model.cfg["model"]["text_encoder"])
     dest = arguments.dest / TOKENIZER_FOLDER
     with tempfile.TemporaryDirectory(prefix=f".{TOKENIZER_FOLDER}.", dir=arguments.dest) as temporary:
-        files = [source / name for name in TOKENIZER_FILES if (source / name).is_file()] if source.is_dir() else []
-        if files:  # as they are: other versions of transformers may read them
-            for file in files:
-                shutil.copyfile(file, Path(temporary) / file.name)
-        else:
-            tokenizer.save_pretrained(temporary)
-        if tokenizer_fingerprint(load_tokenizer(temporary)) != tokenizer_fingerprint(tokenizer):
-            raise DataError(
-                f"tokenizer {source}: what its folder holds is not all it needs; save it with save_pretrained first"
-            )
+        whole = Path(temporary) / TOKENIZER_FOLDER
+        whole.mkdir()
+        copy_tokenizer(tokenizer, Path(model.tokenizer_source or model.cfg["model"]["text_encoder"]), whole)
         shutil.rmtree(dest, ignore_errors=True)
-        dest.mkdir()
-        for file in Path(temporary).iterdir():
-            shutil.copyfile(file, dest / file.name)
+        shutil.copytree(whole, dest)
     return True
 
 

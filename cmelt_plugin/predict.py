@@ -21,22 +21,20 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.plausibility import Reason, describe_reasons
+from cmelt_plugin.data.plausibility import describe_reasons
 from cmelt_plugin.data.prepared_ecg import CROPS, MISSING_LEADS, PreparedECG
 from cmelt_plugin.data.readers.record_paths import find_records
-from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError, printable
 from cmelt_plugin.evaluation.options import add_options
-from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.predictor import MEANING, PAIR, SIMILARITY, Prediction, Predictor
 from cmelt_plugin.option_types import command_parser
 
 EPILOG = """examples:
@@ -44,103 +42,8 @@ EPILOG = """examples:
   python -m cmelt_plugin.predict --checkpoint exported/ --prompts cpsc2018 --format jsonl records/ > scores.jsonl
   python -m cmelt_plugin.predict --checkpoint pretrained.pt --prompts mine.json --figure figures @list.txt
 """
-PROBABILITY, PAIR, SIMILARITY = "probability", "pair_probability", "similarity"
-MEANING = {
-    PROBABILITY: "probability of the fine-tuned classifier",
-    PAIR: "zero-shot: sigmoid(scale * similarity + bias) of the contrastive loss; not a calibrated probability",
-    SIMILARITY: "zero-shot: similarity of ECG and class text; not a probability",
-}
 ERROR_LENGTH = 300
 LONGEST_FILE_NAME = 200  # bytes; file systems allow 255, and a temporary name is longer
-
-
-class Prediction(NamedTuple):
-    """What a model says about one record.
-
-    Attributes:
-        record: its path, without suffix.
-        seconds: how much of it the model saw.
-        flat_leads: leads without a signal in that part.
-        scores: class → score, of the kind the run shows.
-        similarity: class → similarity, zero-shot only.
-        positive: classes that count as present; None where nothing decides.
-        ecg: float32 ``[12, samples]``, mV at 500 Hz, as the model saw it.
-        doubts: what is doubtful about the recording.
-    """
-
-    record: str
-    seconds: float
-    flat_leads: list[str]
-    scores: dict[str, float]
-    similarity: dict[str, float] | None
-    positive: list[str] | None
-    ecg: np.ndarray
-    doubts: tuple[Reason, ...]
-
-
-class Predictor:
-    """A model with the classes it is asked about.
-
-    Args:
-        pretrained: from ``load_pretrained``.
-        prompts: zero-shot only: label set, JSON file, or class → texts.
-
-    Attributes:
-        kind: ``probability``, ``pair_probability`` or ``similarity``: what :attr:`Prediction.scores` are.
-        names: the classes.
-
-    Raises:
-        DataError: a classifier with prompts, another model without, or prompts that cannot be read.
-    """
-
-    def __init__(self, pretrained: Any, prompts: Any = None) -> None:
-        self.pretrained = pretrained
-        self.classes: Embedding | None = None
-        if pretrained.is_classifier:
-            if prompts is not None:
-                raise DataError(f"{pretrained.source}: a classifier has its own classes; leave --prompts out")
-            if not pretrained.class_names:
-                raise DataError(f"{pretrained.source}: neither a classifier nor a model that reads texts; it has no classes")
-            self.kind, self.names = PROBABILITY, pretrained.class_names
-            return
-        if prompts is None:
-            from cmelt_plugin.prompts import label_sets
-
-            raise DataError(
-                f"{pretrained.source}: a pre-trained model needs classes: --prompts with a JSON file or one of "
-                f"{', '.join(label_sets())}"
-            )
-        from cmelt_plugin.models.pretrained import read_prompts
-
-        self.names, self.classes = pretrained.class_embeddings(read_prompts(prompts))
-        self.kind = SIMILARITY if pretrained.pair_probability(torch.zeros(1)) is None else PAIR
-
-    def predict(self, records: Sequence[str], prepared: PreparedECG, batch_size: int) -> list[Prediction]:
-        """Predictions for prepared records, in their order."""
-        similarity = None
-        if self.classes is None:
-            scores = self.pretrained.classify_prepared(prepared, batch_size)
-        else:
-            similarity = self.pretrained.compare_prepared(prepared, self.classes, batch_size)
-            scores = similarity if self.kind == SIMILARITY else self.pretrained.pair_probability(similarity)
-        predictions = []
-        for index, record in enumerate(records):
-            ecg = prepared.ecg[index, :, : int(prepared.n_samples[index])].numpy()
-            flat = [lead for lead, row in zip(LEADS, ecg) if lead in self.pretrained.leads and row.min() == row.max()]
-            named = dict(zip(self.names, scores[index].tolist()))
-            close = None if similarity is None else dict(zip(self.names, similarity[index].tolist()))
-            seconds = ecg.shape[1] / SAMPLE_RATE
-            doubts = prepared.doubts[index]
-            predictions.append(Prediction(record, seconds, flat, named, close, self._positive(named), ecg, doubts))
-        return predictions
-
-    def _positive(self, scores: dict[str, float]) -> list[str] | None:
-        if self.kind != PROBABILITY:
-            return None
-        if self.pretrained.exclusive:
-            return [max(scores, key=lambda name: scores[name])]
-        thresholds = self.pretrained.thresholds
-        return [name for name in self.names if name in thresholds and scores[name] >= thresholds[name]] if thresholds else None
 
 
 def parser() -> argparse.ArgumentParser:

@@ -19,8 +19,10 @@ _REGISTERED_MODULES = (
     "cmelt_plugin.tasks.pretraining",
     "cmelt_plugin.tasks.classification",
     "cmelt_plugin.tasks.identification",
+    "cmelt_plugin.tasks.text_mlm",
     "cmelt_plugin.criterions.classification",
     "cmelt_plugin.criterions.identification",
+    "cmelt_plugin.criterions.text_mlm",
     "cmelt_plugin.optim.adam",
     "cmelt_plugin.models.host_registration",
 )
@@ -37,11 +39,14 @@ class Model:
         name: what ``model._name`` calls it in configurations and checkpoints.
         model: ``module:class`` of a ``torch.nn.Module`` with ``build_model(cfg, task)``.
         config: ``module:class`` of its configuration, a dataclass.
+        exporter: ``module:function`` that ``python -m cmelt_plugin.export`` calls with its own options where the folder is not
+            that of a model of ECGs; None: it is.
     """
 
     name: str
     model: str
     config: str
+    exporter: str | None = None
 
     def model_class(self) -> Any:
         return imported(self.model)
@@ -82,9 +87,9 @@ class System(Model):
 _models: dict[str, Model] = {}
 
 
-def register_model(name: str, model: str, config: str) -> None:
+def register_model(name: str, model: str, config: str, exporter: str | None = None) -> None:
     """Declare a model that is no system of its own, such as a classifier on the encoder of any; see :class:`Model`."""
-    _add(Model(name, model, config))
+    _add(Model(name, model, config, exporter))
 
 
 def register_system(name: str, model: str, config: str, **more: Any) -> None:

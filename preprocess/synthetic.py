@@ -13,19 +13,22 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 from tqdm import tqdm
 
 from cmelt_plugin import option_types
+from cmelt_plugin.data.events import EVENTS_FILE, event_writer
 from cmelt_plugin.errors import DataError
 from preprocess.synthetic_ecg import files, reports
+from preprocess.synthetic_ecg.events import record_events
 from preprocess.synthetic_ecg.findings import CLASSES
 from preprocess.synthetic_ecg.record import plan_record, render
 from preprocess.synthetic_ecg.subjects import draw_cohort, draw_subject
 
 RECORDS_PER_SUBJECT = 2.5
-COHORT_FILES = ("README.txt", "prompts.json", "record_list.csv", "machine_measurements.csv", "labels.csv")
+COHORT_FILES = ("README.txt", "prompts.json", "record_list.csv", "machine_measurements.csv", "labels.csv", EVENTS_FILE)
 TITLE = "Synthetic electrocardiograms"
 README = """{title}
 ============================
@@ -37,6 +40,7 @@ Good for trying out software, useless for conclusions about patients.
 record_list.csv, machine_measurements.csv, files/   as in MIMIC-IV-ECG (12 leads, {rate} Hz, 10 s)
 labels.csv                                          what each record shows: 0/1 for each finding
 prompts.json                                        texts for each finding
+events.parquet                                      where waves, pauses and local findings lie, in samples
 
 Made with --records {records} --subjects {subjects} --seed {seed} --rate {rate} --noise {noise}
 
@@ -138,8 +142,9 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
         "machine_measurements.csv": files.MEASUREMENT_COLUMNS,
         "labels.csv": ("record_id", *CLASSES),
     }
-    handles = [open(root / name, "w", encoding="utf-8", newline="") for name in tables]
-    try:
+    with ExitStack() as stack:
+        handles = [stack.enter_context(open(root / name, "w", encoding="utf-8", newline="")) for name in tables]
+        write_events = stack.enter_context(event_writer(root / EVENTS_FILE, rate))
         records, machine, labels = (csv.writer(handle, lineterminator="\n") for handle in handles)
         for table, columns in zip((records, machine, labels), tables.values()):
             table.writerow(columns)
@@ -162,11 +167,9 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
                 + ("0.005-150 Hz", "60 Hz notch Baseline filter", *files.measurements(plan).values())
             )
             labels.writerow((study_id, *(int(code in plan.findings.labels) for code in CLASSES)))
+            write_events(str(study_id), record_events(plan, rate))
             counts.update(plan.findings.labels)
             texts[" ".join(statements).lower().replace("ekg", "ecg")] += 1
-    finally:
-        for handle in handles:
-            handle.close()
     shutil.copyfile(reports.HERE / "prompts.json", root / "prompts.json")
     described = "\n".join(f"{code:6} {meaning}" for code, meaning in CLASSES.items())
     (root / "README.txt").write_text(README.format(title=TITLE, classes=described, **vars(arguments)), encoding="utf-8")

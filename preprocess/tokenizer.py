@@ -1,8 +1,9 @@
 """Token ids of a manifest directory's reports and class texts, with any Hugging Face tokenizer or one trained here.
 
 Writes ``reports.TAG.npz`` where there are reports and ``prompts.TAG.npz`` where there is a ``prompts.json``. Training and
-validation read these and need no tokenizer. With ``--train-vocab`` a T5 tokenizer is trained on the reports first and
-saved with a T5 encoder of random weights, for sites without access to pre-trained ones.
+validation read these and need no tokenizer. With ``--train-vocab`` a T5 or BERT tokenizer is trained on the reports first and
+saved with an encoder of random weights, for sites without access to pre-trained ones. With ``--corpus`` the ids are those of
+a corpus of preprocess/text_corpus.py: ``train.TAG.npz`` and ``valid.TAG.npz``.
 """
 
 from __future__ import annotations
@@ -32,27 +33,32 @@ from cmelt_plugin.data.text.statement_spans import StatementTable
 from cmelt_plugin.data.text.tokenizer import encode, encode_statements
 from cmelt_plugin.data.text.tokens import FORMAT, TokenTable
 from cmelt_plugin.errors import DataError
+from preprocess.corpus.token_ids import tokenise_corpus
+from preprocess.text.families import ENCODERS, FAMILIES, FILES
 from preprocess.text.hf_tokenizer import load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
-from preprocess.text.t5_folder import ENCODERS, FILES, train_sentencepiece, write_encoder, write_tokenizer
 
 BATCH = 2048
 TRAINING_FILE = "training.json"
 EXAMPLE = """example:
   python preprocess/tokenizer.py --manifest manifests/mimic-iv-ecg --tokenizer google/flan-t5-base
   python preprocess/tokenizer.py --manifest manifests/ptb-xl --train-vocab 4000 --encoder small
+  python preprocess/tokenizer.py --corpus corpora/heart --tokenizer ncbi/MedCPT-Query-Encoder
 """
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--manifest", type=Path, required=True, help="manifest directory")
+    place = result.add_mutually_exclusive_group(required=True)
+    place.add_argument("--manifest", type=Path, help="manifest directory")
+    place.add_argument("--corpus", type=Path, help="corpus folder")
     source = result.add_mutually_exclusive_group(required=True)
     source.add_argument("--tokenizer", help="folder or name for AutoTokenizer.from_pretrained")
     source.add_argument(
-        "--train-vocab", type=option_types.count, metavar="N", help="train a T5 tokenizer of up to N pieces instead"
+        "--train-vocab", type=option_types.count, metavar="N", help="train a tokenizer of up to N pieces instead"
     )
-    result.add_argument("--encoder", choices=sorted(ENCODERS), default="base", help="size of the T5 encoder (base)")
+    result.add_argument("--family", choices=FAMILIES, default="t5", help="kind of that tokenizer and of its encoder (t5)")
+    result.add_argument("--encoder", choices=ENCODERS, default="base", help="size of the encoder (base)")
     result.add_argument("--dest", type=Path, help="folder for both (MANIFEST/tokenizer)")
     result.add_argument("--seed", type=option_types.seed, default=1, help="of the encoder's weights (1)")
     result.add_argument("--max-tokens", type=option_types.count, default=256, help="longer texts are cut (256)")
@@ -66,6 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if arguments.max_tokens < 3:
         raise DataError(f"--max-tokens {arguments.max_tokens}: at least 3 are needed")
+    if arguments.corpus is not None:
+        return _tokenise_corpus(arguments)
     prompts_path = arguments.manifest / "prompts.json"
     # Labelled test sets often have no reports: then class texts are all there is to do.
     without_reports = prompts_path.is_file() and not (arguments.manifest / REPORTS_FILE).is_file()
@@ -81,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         name = str(_train(arguments, reports))
     tag = short_name(arguments.tag or name)
     tokenizer = load_tokenizer(name)
-    info = _describe(tokenizer, name, arguments.max_tokens)
+    info = {"format": FORMAT, **describe(tokenizer, name), "max_tokens": arguments.max_tokens}
     print(f"tokenizer {info['tokenizer']}: {info['vocab_size']} ids, padding {info['pad_id']}, mask {info['mask_id']}")
 
     if reports:
@@ -104,18 +112,32 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _describe(tokenizer: Any, name: str, max_tokens: int) -> dict[str, Any]:
+def _tokenise_corpus(arguments: argparse.Namespace) -> int:
+    name = arguments.tokenizer
+    if name is None:
+        raise DataError("--corpus needs --tokenizer: that of the model whose training goes on, or one trained on reports")
+    tokenizer = load_tokenizer(name)
+    tokenise_corpus(
+        arguments.corpus, short_name(arguments.tag or name), tokenizer, describe(tokenizer, name), arguments.overwrite
+    )
+    return 0
+
+
+def describe(tokenizer: Any, name: str) -> dict[str, Any]:
+    """What token files say of the tokenizer that made them.
+
+    Raises:
+        DataError: it has no padding token, or none for masked words.
+    """
     if tokenizer.pad_token_id is None:
         raise DataError(f"tokenizer {name}: no padding token; set one and save it with save_pretrained")
     return {
-        "format": FORMAT,
         "tokenizer": Path(name).name if Path(name).is_dir() else name,
         "fingerprint": tokenizer_fingerprint(tokenizer),
         "vocab_size": max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1),
         "pad_id": int(tokenizer.pad_token_id),
         "mask_id": mask_id(tokenizer),
         "special_ids": special_ids(tokenizer),
-        "max_tokens": max_tokens,
     }
 
 
@@ -203,18 +225,19 @@ def _read_prompts(prompts_path: Path, names: list[str]) -> tuple[list[str], np.n
 
 def _train(arguments: argparse.Namespace, reports: Any) -> Path:
     """Train and save tokenizer and encoder unless the folder holds them already; return the folder."""
-    dest = arguments.dest or arguments.manifest / "tokenizer"
+    dest, family = arguments.dest or arguments.manifest / "tokenizer", FAMILIES[arguments.family]
     plan = {
         "train_vocab": arguments.train_vocab,
         "encoder": arguments.encoder,
         "seed": arguments.seed,
         "reports_fingerprint": reports.fingerprint,
+        **({} if arguments.family == "t5" else {"family": arguments.family}),  # folders of before there were several say none
     }
     if not _is_empty(dest) and not arguments.overwrite:
         trained = read_object(dest / TRAINING_FILE) if (dest / TRAINING_FILE).is_file() else {}
         if trained.get("reports_fingerprint") in known_fingerprints(reports.path):  # by whichever it names them
             trained["reports_fingerprint"] = plan["reports_fingerprint"]
-        if any(trained.get(key) != value for key, value in plan.items()):
+        if any(trained.get(key) != plan.get(key) for key in {*plan, "family"}):
             raise DataError(f"{dest}: holds something else; use it with --tokenizer, or replace it with --overwrite")
         print(f"{dest}: up to date")
         return dest
@@ -223,14 +246,14 @@ def _train(arguments: argparse.Namespace, reports: Any) -> Path:
     foreign = [name for name in FILES if (dest / name).exists()] if not (dest / TRAINING_FILE).is_file() else []
     if foreign:
         raise DataError(f"{dest}: holds {foreign[0]}, which this command did not write; delete it, or choose another --dest")
-    model = train_sentencepiece(reports.texts.to_pylist(), arguments.train_vocab)
+    model = family.train(reports.texts.to_pylist(), arguments.train_vocab)
     with directory_lock(dest.parent, LOCK_SECONDS):
         _remove_leftovers(dest)
         temporary = dest.with_name(f".{dest.name}.{secrets.token_hex(4)}")
         temporary.mkdir()
         try:
-            vocab_size = write_tokenizer(temporary, model)
-            parameters = write_encoder(temporary, arguments.encoder, vocab_size, arguments.seed)
+            vocab_size = family.write_tokenizer(temporary, model)
+            parameters = family.write_encoder(temporary, arguments.encoder, vocab_size, arguments.seed)
             written = {**plan, "vocab_size": vocab_size, "parameters": parameters}
             if _is_empty(dest) and not dest.is_symlink():
                 write_json(temporary / TRAINING_FILE, written)
@@ -239,12 +262,14 @@ def _train(arguments: argparse.Namespace, reports: Any) -> Path:
                 write_json(dest / TRAINING_FILE, {"unfinished": plan})  # whose files these are, should the run be killed now
                 for file in temporary.iterdir():
                     file.replace(dest / file.name)
+                for name in set(FILES) - set(family.files):  # of a tokenizer of another family that was here
+                    (dest / name).unlink(missing_ok=True)
                 # Last, so that a folder left half written by a killed run is not taken for a finished one.
                 write_json(dest / TRAINING_FILE, written)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    print(f"{dest}: {vocab_size} ids ({arguments.train_vocab} pieces asked for, 100 <extra_id_i> added)")
-    print(f"{dest}: {arguments.encoder} T5 encoder with random weights, {parameters:,} parameters")
+    print(f"{dest}: {vocab_size} ids ({arguments.train_vocab} pieces asked for{family.added})")
+    print(f"{dest}: {arguments.encoder} {family.name} encoder with random weights, {parameters:,} parameters")
     return dest
 
 

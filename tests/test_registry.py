@@ -27,6 +27,7 @@ def test_what_a_declaration_names_exists(name: str) -> None:
     assert model.name == name
     assert issubclass(model.model_class(), nn.Module) and callable(model.model_class().build_model)
     assert dataclasses.is_dataclass(model.config_class())
+    assert model.exporter is None or callable(registry.imported(model.exporter))
 
 
 @pytest.mark.parametrize("name", sorted(registry.systems()))

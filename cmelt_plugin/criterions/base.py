@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Optional
 
+import torch
+
 from cmelt_plugin import host
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
 
 METRIC = "metric/"
 """Prefix of values that hold for a whole validation split, not for one batch."""
@@ -12,6 +15,17 @@ METRIC_RANKS = "metric_ranks"
 """Under this name a rank that logs such values logs 1."""
 SUM, COUNT = "/sum", "/count"
 """Endings of the two values that make up an average over something else than rows."""
+
+
+def without_repeated_records(model: torch.nn.Module, sample: dict[str, Any]) -> dict[str, Any]:
+    """A batch that a rank repeats, whose gradient is thrown away, with records that enter no batch statistics of ``model``.
+
+    Other batches, and those of a model that takes no such statistics, stay as they are.
+    """
+    if not sample.get("ignore_grad") or not any(isinstance(module, LengthBatchNorm) for module in model.modules()):
+        return sample
+    none = torch.zeros_like(sample["id"])
+    return {**sample, "net_input": {**sample["net_input"], "n_samples": none}}
 
 
 class LoggingCriterion(host.Criterion):

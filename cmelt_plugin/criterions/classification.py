@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin import host
-from cmelt_plugin.criterions.base import COUNT, SUM, LoggingCriterion
+from cmelt_plugin.criterions.base import COUNT, SUM, LoggingCriterion, without_repeated_records
 from cmelt_plugin.losses.classification import (
     Loss,
     balanced_class_weights,
@@ -35,7 +35,7 @@ class ClassifierCriterion(LoggingCriterion):
 
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, Any, dict[str, Any]]:
         """Loss summed over records, number of records, values to log."""
-        return self.compute_loss(model(**sample["net_input"]), sample)
+        return self.compute_loss(model(**without_repeated_records(model, sample)["net_input"]), sample)
 
     def compute_loss(self, output: dict[str, Tensor], sample: dict[str, Any]) -> tuple[Tensor, Any, dict[str, Any]]:
         """As :meth:`forward`, for what the model returned."""
@@ -47,6 +47,8 @@ class ClassifierCriterion(LoggingCriterion):
         if target is not None:
             log[f"accuracy{SUM}"] = (output["logits"].argmax(dim=1) == target).sum()
             log[f"accuracy{COUNT}"] = loss.records.clone()
+        if sample.get("ignore_grad"):  # a rank that ran out of batches repeats one, which counts nowhere
+            log = {key: 0 * value for key, value in log.items()}
         if not self.training:  # logged values travel through pickles there
             log = {key: value.item() if torch.is_tensor(value) else value for key, value in log.items()}
         return loss.total, loss.records, log

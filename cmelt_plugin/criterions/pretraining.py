@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin import host
-from cmelt_plugin.criterions.base import COUNT, SUM, LoggingCriterion
+from cmelt_plugin.criterions.base import COUNT, SUM, LoggingCriterion, without_repeated_records
 from cmelt_plugin.losses.gather import filled_up, gather_rows, row_counts, sum_over_ranks
 from cmelt_plugin.losses.pairs import pair_labels
-from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
 
 
 class Batch(NamedTuple):
@@ -123,10 +122,7 @@ class PretrainingCriterion(LoggingCriterion):
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """Loss summed over rows, number of rows, values to log."""
         terms = {name: term for name, term in self.terms().items() if term[0] != 0}
-        if sample.get("ignore_grad") and any(isinstance(module, LengthBatchNorm) for module in model.modules()):
-            # Its records enter no batch statistics.
-            none = torch.zeros_like(sample["id"])
-            sample = {**sample, "net_input": {**sample["net_input"], "n_samples": none}}
+        sample = without_repeated_records(model, sample)
         output = model(**sample["net_input"], **self.model_options(sample, tuple(terms)))
         # A rank that ran out of batches repeats one whose gradient is thrown away; its rows count nowhere.
         rows = 0 if sample.get("ignore_grad") else sample["id"].numel()

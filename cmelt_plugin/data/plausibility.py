@@ -9,25 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.limb_leads import RESIDUAL, describe_exchange, relations_residual
 from cmelt_plugin.data.store.record_store import MAX_DIGITAL, MV_PER_UNIT, SAMPLE_RATE
-
-LIMB_LEADS = LEADS[:6]
-RELATIONS = ("III = II − I", "aVR = −(I + II)/2", "aVL = I − II/2", "aVF = II − I/2")
-COEFFICIENTS = np.array(
-    [
-        [1, -1, 1, 0, 0, 0],
-        [0.5, 0.5, 0, 1, 0, 0],
-        [-1, 0.5, 0, 0, 1, 0],
-        [0.5, -1, 0, 0, 0, 1],
-    ]
-)
-"""Each row times the limb leads is zero, in the order of :data:`RELATIONS`; scaled so that the four errors count alike."""
 
 LOW, HIGH = 0.1, 5.0
 """mV, of the median lead. On paper 0.1 mV is one millimetre, 5 mV five centimetres; real recordings had 0.45 to 4.1."""
@@ -37,9 +25,6 @@ LEVELS = 32
 """Different values of the median lead, 5 bits: an 8-bit converter whose range is eight times the ECG. Real: 107 and more."""
 STANDING = 0.05
 """Share of the time that a lead stands at its largest or smallest value: 0.5 s of 10 s. Real: up to 0.013."""
-RESIDUAL = 0.1
-"""What the relations leave over of the limb leads. Devices round each lead for itself. Real: up to 0.09; two leads exchanged or
-one inverted: at least 0.09."""
 HUM = 0.05
 """Share of the power that is mains hum, 13 dB below the rest. Real: median 0.0003."""
 MOSTLY_CLIPPED = 0.25
@@ -224,7 +209,7 @@ def _judge(
         text = f"{_names(standing)} at the largest or smallest value for up to {100 * measures.standing:.0f} % of the time"
         reasons.append(Reason("saturated", text))
     if measures.residual > RESIDUAL:
-        explanation = "" if gram is None else _explanation(gram, measures.residual)
+        explanation = "" if gram is None else describe_exchange(gram, measures.residual)
         text = (
             f"the limb leads contradict Einthoven's and Goldberger's relations by {100 * measures.residual:.0f} % of their size"
         )
@@ -250,53 +235,6 @@ def _window_extremes(ecg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _rounded(ecg: np.ndarray) -> np.ndarray:
     """Digital units of the store, as floating-point numbers."""
     return np.clip(np.rint(ecg / MV_PER_UNIT), -MAX_DIGITAL, MAX_DIGITAL)
-
-
-def relations_residual(gram: np.ndarray, active: np.ndarray) -> float:
-    """What the relations leave over of the limb leads, as a share of their size (root mean squares).
-
-    Args:
-        gram: ``[6, 6]``, products of the leads without their means.
-        active: bool ``[6]``, the leads that can be asked; relations between others are left out.
-
-    Returns:
-        0 where the relations hold, about 1 for unrelated signals, NaN where none can be asked.
-    """
-    asked = COEFFICIENTS if active.all() else COEFFICIENTS[~(COEFFICIENTS != 0)[:, ~active].any(axis=1)]
-    if not len(asked):
-        return math.nan
-    involved = (asked != 0).any(axis=0)
-    size = gram.diagonal()[involved].mean()
-    if not 0 < size < math.inf:
-        return math.nan
-    return math.sqrt(max(0.0, ((asked @ gram) * asked).sum() / len(asked)) / size)
-
-
-def _changes() -> tuple[list[str], np.ndarray]:
-    """The inversions of one limb lead and exchanges of two: names, and the relations between leads changed so, [21, 4, 6]."""
-    names, changed = [], []
-    for lead, name in enumerate(LIMB_LEADS):
-        names.append(f"{name} inverted")
-        changed.append(np.where(np.arange(6) == lead, -1, 1) * COEFFICIENTS)
-    for one, other in combinations(range(6), 2):
-        order = np.arange(6)
-        order[[one, other]] = other, one
-        names.append(f"{LIMB_LEADS[one]} and {LIMB_LEADS[other]} exchanged")
-        changed.append(COEFFICIENTS[:, order])
-    return names, np.stack(changed)
-
-
-_CHANGES, _CHANGED = _changes()
-
-
-def _explanation(gram: np.ndarray, residual: float) -> str:
-    """The one exchange of two limb leads, or inversion of one, with which the relations would hold."""
-    # As relations_residual of each; none of them alters the size of the leads as a whole.
-    left = ((_CHANGED @ gram) * _CHANGED).sum(axis=(1, 2)) / len(COEFFICIENTS)
-    residuals = np.sqrt(np.maximum(left, 0.0) / gram.diagonal().mean())
-    best, second = np.argsort(residuals, kind="stable")[:2]
-    convincing = residuals[best] < min(RESIDUAL, residual / 2, residuals[second] / 2)
-    return f", with {_CHANGES[best]} they would agree" if convincing else ""
 
 
 class _Seconds(NamedTuple):

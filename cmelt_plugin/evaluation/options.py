@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cmelt_plugin import option_types
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.registry import systems
 
 if TYPE_CHECKING:
     from cmelt_plugin.models.pretrained import Pretrained
@@ -131,3 +132,19 @@ def load_text_model(args: argparse.Namespace) -> Pretrained:
             "with texts needs the checkpoint of ECG–text pre-training"
         )
     return pretrained
+
+
+def require(pretrained: Pretrained, ability: type, what: str) -> None:
+    """Stop where a model lacks a protocol of :mod:`cmelt_plugin.models.base` that not every system has.
+
+    Args:
+        pretrained: the model.
+        ability: the protocol.
+        what: it can do, after "systems that can".
+
+    Raises:
+        DataError: the model cannot; the systems that can are named.
+    """
+    if not isinstance(pretrained.model, ability):
+        able = [name for name, system in sorted(systems().items()) if issubclass(system.model_class(), ability)]
+        raise DataError(f"{pretrained.source}: this model cannot {what}; systems that can: {', '.join(able) or 'none'}")

@@ -22,6 +22,8 @@ from cmelt_plugin.errors import DataError
 RESULT_FILE = "result.json"
 SCORES_FILE = "scores.npz"
 EMBEDDINGS_FILE = "embeddings.npz"
+GENERATED_FILE = "reports.jsonl"
+GROUNDED_FILE = "examples.npz"
 FORMAT = 1
 
 KINDS = (
@@ -32,6 +34,8 @@ KINDS = (
     "shift",  # Table 4
     "code_test",  # Table 5
     "retrieval",
+    "generation",  # reports written for recordings
+    "grounding",  # where a model looks for each sentence
     "ablation",  # Tables 6-8
 )
 

@@ -17,6 +17,8 @@ from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
 
 COSINE = "cosine"
+MAX_WRITTEN_TOKENS = 128
+"""Tokens of a report that a model writes, unless more or fewer are asked for."""
 
 
 class Embedding(NamedTuple):
@@ -121,6 +123,67 @@ class ECGTextModel(ECGModel, Protocol):
 
     def match_probability(self, similarity: Tensor) -> Tensor | None:
         """What training takes for the probability of a pair at that similarity; None where it has no such thing."""
+        ...
+
+
+@runtime_checkable
+class ReportWriter(Protocol):
+    """A model that writes the report of a recording."""
+
+    def generate(
+        self, ecg: Tensor, n_samples: Tensor | None = None, beams: int = 1, max_tokens: int = MAX_WRITTEN_TOKENS
+    ) -> list[list[int]]:
+        """Reports of recordings, always without dropout and the same each time.
+
+        Args:
+            ecg: ``[B, 12, T]`` float32, mV.
+            n_samples: ``[B]`` real samples per record; None: none is padded.
+            beams: texts written side by side, of which the likeliest is kept; 1: the likeliest token at each place.
+            max_tokens: of a report.
+
+        Returns:
+            B lists of token ids, without those at the ends.
+        """
+        ...
+
+
+class TimeAttention(NamedTuple):
+    """Where in time a model looks when it reads the sentences of a report.
+
+    Attributes:
+        sentences: ``[B, S, T']`` float32, weights of each sentence over T' steps in time, sums of one; padding means nothing.
+        queries: ``[B, Q, T']``, the same of what the model mixes these from, whatever the sentences.
+        samples_per_step: step t begins at sample t · ``samples_per_step``.
+    """
+
+    sentences: Tensor
+    queries: Tensor
+    samples_per_step: int
+
+
+@runtime_checkable
+class Grounding(Protocol):
+    """A model that points: it looks at parts of a recording for each sentence of its report."""
+
+    def grounding(
+        self,
+        ecg: Tensor,
+        text: Tensor,
+        text_padding_mask: Tensor,
+        sentence_spans: Tensor,
+        sentence_padding_mask: Tensor,
+        n_samples: Tensor | None = None,
+    ) -> TimeAttention:
+        """Where each sentence looks in the recording beside it.
+
+        Args:
+            ecg: ``[B, 12, T]`` float32, mV.
+            text: ``[B, L]`` int64 token ids of the reports, as tokenizers give them.
+            text_padding_mask: ``[B, L]`` bool, True = padding.
+            sentence_spans: int64 ``[B, S, 2]``, first token and end of each sentence.
+            sentence_padding_mask: ``[B, S]`` bool, True = no sentence.
+            n_samples: ``[B]`` real samples per record; None: none is padded. Padding has weight 0.
+        """
         ...
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.base import ECGModel
 from cmelt_plugin.models.checkpoint import LoadedModel
 
 
@@ -20,9 +21,18 @@ class OpenedModel:
         task_state: what the task keeps, e.g. ``tokenizer_fingerprint``.
         source: path it was loaded from.
         device: where the model is.
+
+    Raises:
+        DataError: the model is none of ECGs.
     """
 
     def __init__(self, loaded: LoadedModel, source: str, device: str | torch.device = "cpu"):
+        model: Any = loaded.model
+        if not isinstance(model, ECGModel):
+            raise DataError(
+                f"{source}: a language model, which reads no ECGs; `python -m cmelt_plugin.export` makes a folder of it that "
+                "model.text_encoder takes"
+            )
         self.device = torch.device(device)
         self.model: Any = loaded.model.to(self.device).eval()
         self.cfg, self.task_state = loaded.cfg, loaded.task_state

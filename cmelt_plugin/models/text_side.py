@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cmelt_plugin.data.text.padding import MAX_TEXT_TOKENS
 from cmelt_plugin.data.text.reports import normalise_report
-from cmelt_plugin.data.text.tokenizer import encode, load_tokenizer, tokenizer_fingerprint
+from cmelt_plugin.data.text.tokenizer import decode, encode, load_tokenizer, tokenizer_fingerprint
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import Embedding
@@ -57,7 +57,7 @@ class TextSide(OpenedModel):
                 tokenizer = load_tokenizer(str(name))
             except DataError as error:
                 raise DataError(f"{error}; load_pretrained(…, tokenizer=…) and --tokenizer take another place") from None
-            _check_tokenizer(tokenizer, str(name), self.task_state.get("tokenizer_fingerprint"), model.vocab_size)
+            check_tokenizer(tokenizer, str(name), self.task_state.get("tokenizer_fingerprint"), model.vocab_size)
             self._tokenizer = tokenizer
         return self._tokenizer
 
@@ -78,6 +78,14 @@ class TextSide(OpenedModel):
         """:meth:`encode_text`, as the model's similarity takes them."""
         model = self.text_model
         return embed_texts(model, self._token_ids(texts), int(self.tokenizer.pad_token_id), self.device)
+
+    def decode_text(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Normalised texts of token ids, such as those a model writes (:class:`cmelt_plugin.models.base.ReportWriter`).
+
+        Raises:
+            DataError: no tokenizer, or the model is a classifier.
+        """
+        return decode(self.tokenizer, ids)
 
     def embed_tokens(self, tokens: TokenTable, index: np.ndarray) -> Embedding:
         """Embeddings of the texts ``index [B]`` of a file of token ids, which needs no tokenizer."""
@@ -118,7 +126,12 @@ class TextSide(OpenedModel):
         return encode(self.tokenizer, [normalise_report(text) for text in texts], self.max_text_tokens)[0]
 
 
-def _check_tokenizer(tokenizer: Any, name: str, fingerprint: str | None, vocab_size: int) -> None:
+def check_tokenizer(tokenizer: Any, name: str, fingerprint: str | None, vocab_size: int) -> None:
+    """Refuse a tokenizer of another fingerprint, where that is known, or with more ids than a text encoder knows.
+
+    Raises:
+        DataError: it is not the one the model was trained with, or has no padding token.
+    """
     if fingerprint is not None and tokenizer_fingerprint(tokenizer) != fingerprint:
         raise DataError(f"tokenizer {name!r} is not the one the model was trained with (their fingerprints differ)")
     if len(tokenizer) > vocab_size:

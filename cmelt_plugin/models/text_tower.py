@@ -18,13 +18,18 @@ class WithTextEncoder:
     @classmethod
     def prepare_config(cls, cfg: Any) -> None:
         """Fill in what a checkpoint must hold to be opened without the text encoder's folder."""
-        if cfg.text_encoder_config is None:
-            cfg.text_encoder_config = describe_text_encoder(cfg.text_encoder)
+        fill_in_description(cfg)
 
     @property
     def vocab_size(self) -> int:
         """Tokens that the text encoder knows."""
         return self.text_encoder.vocab_size
+
+
+def fill_in_description(cfg: Any) -> None:
+    """Set ``text_encoder_config`` of a configuration that has none."""
+    if cfg.text_encoder_config is None:
+        cfg.text_encoder_config = describe_text_encoder(cfg.text_encoder)
 
 
 def is_loading(task: Any) -> bool:
@@ -45,9 +50,17 @@ def text_encoder_of(cfg: Any, task: Any = None, kind: Any = TextEncoder, **optio
         ValueError: a checkpoint's configuration does not describe it.
         DataError: it cannot be opened.
     """
+    return kind(*described(cfg, task), **options)
+
+
+def described(cfg: Any, task: Any = None) -> tuple[str, str | None]:
+    """The description of a configuration's text encoder, and where its weights come from; None: they are random.
+
+    Raises:
+        ValueError, DataError: as :func:`text_encoder_of`.
+    """
     loading = is_loading(task)
     if loading and not cfg.text_encoder_config:
         raise ValueError("text_encoder_config is not set, so its text encoder is not described")
     description = cfg.text_encoder_config or describe_text_encoder(cfg.text_encoder)
-    pretrained = cfg.text_encoder if cfg.text_encoder_pretrained and not loading else None
-    return kind(description, pretrained, **options)
+    return description, cfg.text_encoder if cfg.text_encoder_pretrained and not loading else None

@@ -96,6 +96,14 @@ class LengthBatchNorm(nn.BatchNorm1d):
         return self
 
 
+def share_statistics(module: nn.Module, group: Callable[[], Any]) -> None:
+    """Let every :class:`LengthBatchNorm` of ``module`` have the statistics of all ranks of the process group that ``group``
+    returns, so that several processes train as one with the whole batch would."""
+    for norm in module.modules():
+        if isinstance(norm, LengthBatchNorm):
+            norm.group = group
+
+
 @contextmanager
 def repeated_pass(module: nn.Module) -> Iterator[None]:
     """Inside, forward passes of ``module`` leave running statistics as they are."""

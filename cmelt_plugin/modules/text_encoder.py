@@ -53,6 +53,19 @@ def describe_text_encoder(name_or_folder: str) -> str:
     return json.dumps({"model_type": config.model_type, **config.to_diff_dict()}, sort_keys=True)
 
 
+def described_config(description: str) -> Any:
+    """The Hugging Face configuration of the JSON from :func:`describe_text_encoder`.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        values = json.loads(description)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"text_encoder_config: not JSON ({first_line(error)})") from None
+    return config_of(values, "text_encoder_config")
+
+
 class TextEncoder(nn.Module):
     """Token ids → last hidden states, or one vector a text (:meth:`pool`).
 
@@ -70,11 +83,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, description: str, pretrained: str | None = None, pooler: bool = False):
         super().__init__()
-        try:
-            values = json.loads(description)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise DataError(f"text_encoder_config: not JSON ({first_line(error)})") from None
-        config = config_of(values, "text_encoder_config")
+        config = described_config(description)
         encoder_class = _encoder_class(config.model_type)
         if pretrained is None:
             # AutoModel is a factory, the others are models.

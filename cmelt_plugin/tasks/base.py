@@ -1,4 +1,4 @@
-"""What every task of this plugin shares: batches of a fixed number of records, and metrics over whole splits.
+"""What every task of this plugin shares: batches of a fixed number of items, and metrics over whole splits.
 
 Batches carry ECGs as they are stored, in int16, through the workers and to the device; there they become float32 mV before
 anything else sees them. fairseq's ``common.bf16`` and ``common.fp16`` round every float32 tensor of a batch on its way, but no
@@ -16,7 +16,7 @@ import torch
 
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import METRIC, METRIC_RANKS
-from cmelt_plugin.data.batches.ecg import ECGDataset
+from cmelt_plugin.data.batches.items import ItemDataset
 from cmelt_plugin.data.files import fingerprint
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.errors import DataError
@@ -54,10 +54,14 @@ def unwrap(model: Any) -> Any:
     return model
 
 
-class ECGTask(host.Task):
+class ItemTask(host.Task):
     """Base of the tasks; subclasses load data sets and say how a split is evaluated."""
 
-    smallest_training_batch = 2  # a single pair has no negatives
+    smallest_training_batch = 1
+    item = "record"
+    """What the items of its data sets are called."""
+    data_folder = "a manifest directory (written by one of the preprocess commands)"
+    """What ``task.data`` is."""
 
     def __init__(self, cfg: Any):
         super().__init__(cfg)
@@ -67,7 +71,7 @@ class ECGTask(host.Task):
         self.training_batch_size: Optional[int] = None
 
     @classmethod
-    def setup_task(cls, cfg: Any, **kwargs: Any) -> "ECGTask":
+    def setup_task(cls, cfg: Any, **kwargs: Any) -> "ItemTask":
         return cls(cfg)
 
     @property
@@ -86,7 +90,7 @@ class ECGTask(host.Task):
             prepare(cfg)
         return super().build_model(cfg, from_checkpoint)
 
-    def new_evaluation(self, dataset: ECGDataset, n_batches: int) -> Optional[ValidationPass]:
+    def new_evaluation(self, dataset: Any, n_batches: int) -> Optional[ValidationPass]:
         """How a pass over ``dataset`` is evaluated; None: by the criterion alone."""
         return None
 
@@ -94,17 +98,20 @@ class ECGTask(host.Task):
         """Called when a pass is complete."""
 
     def training_data(self, split: str) -> dict[str, Any]:
-        """What tells the records of training apart: a plain value that is kept in checkpoints."""
-        return training_fingerprint(self.data_directory(self.cfg.data), split)
+        """What tells the items of training and their order apart: plain values that are kept in checkpoints.
+
+        Their number is ``records``.
+        """
+        raise NotImplementedError
 
     def note_training_data(self, split: str) -> None:
         """To be called when the training set is loaded, so that checkpoints say what they were trained on."""
         self.state.merge_state_dict({TRAINING_DATA: self.training_data(split)})
 
     def check_resumption(self, state: dict[str, Any], path: str, split: str) -> None:
-        """Refuse to go on from a checkpoint whose training had other records.
+        """Refuse to go on from a checkpoint whose training had other items.
 
-        The place in the epoch would be one among other records, and patients who were trained on may be validated on.
+        The place in the epoch would be one among other items, and patients who were trained on may be validated on.
 
         Args:
             state: the checkpoint.
@@ -112,7 +119,7 @@ class ECGTask(host.Task):
             split: name of the training set.
 
         Raises:
-            DataError: the records or their order are not those of the checkpoint's training.
+            DataError: the items or their order are not those of the checkpoint's training.
         """
         known = dict(state.get("task_state") or {}).get(TRAINING_DATA)
         if known is None:  # written before this was noted
@@ -121,18 +128,26 @@ class ECGTask(host.Task):
         if known != now:
             then = known.get("records") if isinstance(known, dict) else None
             raise DataError(
-                f"{path}: its training had other records or another order ({then} records) than {self.cfg.data}/{split} has "
-                f"({now['records']}); some would be seen twice, others never, and patients may have changed between training "
-                "and validation. Go on with the data it was trained on, or, to train on these from the start of an epoch: "
-                "checkpoint.reset_dataloader=true"
+                f"{path}: its training had other {self.item}s or another order ({then} {self.item}s) than "
+                f"{self.cfg.data}/{split} has ({now['records']}); some would be seen twice, others never, and patients may "
+                "have changed between training and validation. Go on with the data it was trained on, or, to train on these "
+                "from the start of an epoch: checkpoint.reset_dataloader=true"
             )
 
-    def is_training_set(self, dataset: ECGDataset) -> bool:
+    def is_training_set(self, dataset: Any) -> bool:
         raise NotImplementedError
+
+    def collate_function(self, dataset: Any) -> Any:
+        """What puts a batch of items together, in the workers."""
+        return dataset.collater
+
+    def prepared(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """A mini-batch as model and criterion read it, made where it is: on the device."""
+        return sample
 
     def get_batch_iterator(
         self,
-        dataset: ECGDataset,
+        dataset: ItemDataset,
         max_sentences: Optional[int] = None,
         max_signals: Optional[int] = None,
         seed: int = 1,
@@ -145,14 +160,14 @@ class ECGTask(host.Task):
         skip_remainder_batch: bool = False,
         **unused: Any,
     ) -> Any:
-        """The host's epoch iterator over batches of ``dataset.batch_size`` records in the data set's own order.
+        """The host's epoch iterator over batches of ``dataset.batch_size`` items in the data set's own order.
 
         Raises:
             DataError: no batch size is set.
         """
         size = max_sentences or max_signals
         if not size:
-            raise DataError("set dataset.batch_size: records are batched by number, not by tokens")
+            raise DataError(f"set dataset.batch_size: {self.item}s are batched by number, not by tokens")
         training = self.is_training_set(dataset)
         if training:
             self.training_batch_size = size
@@ -165,7 +180,7 @@ class ECGTask(host.Task):
                 batches.pop()
             iterator = host.epoch_batch_iterator(
                 dataset=dataset,
-                collate_fn=functools.partial(dataset.collater, digital=True),
+                collate_fn=self.collate_function(dataset),
                 batch_sampler=batches,
                 seed=seed,
                 num_shards=num_shards,
@@ -189,7 +204,7 @@ class ECGTask(host.Task):
         self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any
     ) -> Any:
         """The host's step; a repeated batch, whose gradient the host throws away, is marked so."""
-        sample = batch_in_mv(sample)
+        sample = self.prepared(sample)
         if kwargs.get("ignore_grad"):
             sample = {**sample, "ignore_grad": True}
         return super().train_step(
@@ -199,7 +214,7 @@ class ECGTask(host.Task):
     def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any, *args: Any, **kwargs: Any) -> Any:
         """Loss of one batch; the last batch of a split carries the metrics of the whole split."""
         model.eval()
-        sample = batch_in_mv(sample) if sample else {}
+        sample = self.prepared(sample) if sample else {}
         with torch.no_grad():
             output, loss, size = None, torch.zeros(()), 0
             log: dict[str, Any] = {"sample_size": 0, "nsentences": 0, "nsignals": 0, "ntokens": 0}
@@ -224,15 +239,30 @@ class ECGTask(host.Task):
     def reduce_metrics(self, logging_outputs: Any, criterion: Any) -> None:
         type(criterion).reduce_metrics(logging_outputs)
 
-    @staticmethod
-    def data_directory(path: Optional[str]) -> str:
+    @classmethod
+    def data_directory(cls, path: Optional[str]) -> str:
         """``task.data`` as an existing folder.
 
         Raises:
             DataError: not set, or no such folder.
         """
         if not path:
-            raise DataError("set task.data to a manifest directory (written by one of the preprocess commands)")
+            raise DataError(f"set task.data to {cls.data_folder}")
         if not os.path.isdir(path):
             raise DataError(f"task.data={path}: no such folder")
         return path
+
+
+class ECGTask(ItemTask):
+    """Base of the tasks whose items are the records of a manifest directory."""
+
+    smallest_training_batch = 2  # a single pair has no negatives
+
+    def training_data(self, split: str) -> dict[str, Any]:
+        return training_fingerprint(self.data_directory(self.cfg.data), split)
+
+    def collate_function(self, dataset: Any) -> Any:
+        return functools.partial(dataset.collater, digital=True)
+
+    def prepared(self, sample: dict[str, Any]) -> dict[str, Any]:
+        return batch_in_mv(sample)

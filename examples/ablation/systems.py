@@ -34,7 +34,8 @@ FRACTIONS = (0.01, 0.1, 1.0)
 UNTRAINED_UPDATES = 10  # at learning rate 0, in which statistics of batches settle
 EXAMPLE = """examples:
   python examples/ablation/systems.py --dest systems
-  python examples/ablation/systems.py --dest systems-ptb-xl --manifest manifests/ptb-xl-super --updates 1000
+  python examples/ablation/systems.py --dest systems-ptb-xl --manifest manifests/ptb-xl --downstream manifests/ptb-xl-super \
+      --updates 1000
 """
 
 
@@ -43,7 +44,10 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--dest", type=Path, required=True, help="folder for everything")
     result.add_argument(
-        "--manifest", type=Path, help="manifest directory with reports, labels, class texts and a tokenizer/ folder (synthetic)"
+        "--manifest", type=Path, help="manifest directory to pre-train on, with reports and a tokenizer/ folder (synthetic)"
+    )
+    result.add_argument(
+        "--downstream", type=Path, help="manifest directory with labels and class texts to evaluate on (the same)"
     )
     result.add_argument("--records", type=option_types.count, default=8000, help="size of the synthetic cohort (8000)")
     result.add_argument(
@@ -89,17 +93,17 @@ def cohort(arguments: argparse.Namespace) -> list[Command]:
 def commands(system: str, seed: int, arguments: argparse.Namespace) -> list[Command]:
     """Everything one system with one seed needs, in order; the first seed also has the encoders to compare with."""
     manifest, folder = arguments.manifest, arguments.dest / system / f"seed{seed}"
-    common = [f"task.data={manifest}", f"common.seed={seed}", *(["common.cpu=true"] if needs_cpu_switch() else [])]
+    common = [f"common.seed={seed}", *(["common.cpu=true"] if needs_cpu_switch() else [])]
 
     def train(save: Path, *settings: str) -> list[str]:
-        place = ["--config-dir", str(CONFIGURATIONS), "--config-name", f"{system}_tiny"]
+        place = ["--config-dir", str(CONFIGURATIONS), "--config-name", f"{system}_tiny", f"task.data={manifest}"]
         text = [f"model.text_encoder={manifest / 'tokenizer'}"] if registry.systems()[system].reads_text else []
         fixed = [f"checkpoint.save_dir={save}", "dataset.disable_validation=true", *arguments.settings]
         return [*host_command("fairseq-hydra-train"), *place, *common, *text, *fixed, *settings]
 
-    def evaluate(module: str, name: str, checkpoint: Path, *options: object) -> Command:
+    def evaluate(module: str, name: str, checkpoint: Path, *options: object, data: Path = arguments.downstream) -> Command:
         out = folder / "results" / name
-        words = ["--checkpoint", checkpoint, "--manifest", manifest, "--results", out, "--model-name", system, "--bootstrap", 0]
+        words = ["--checkpoint", checkpoint, "--manifest", data, "--results", out, "--model-name", system, "--bootstrap", 0]
         words += options
         return Command(name, [sys.executable, "-m", f"cmelt_plugin.evaluation.{module}", *map(str, words)], out)
 
@@ -109,7 +113,7 @@ def commands(system: str, seed: int, arguments: argparse.Namespace) -> list[Comm
     steps = [Command("pretrain", train(trained.parent, *updates), trained)]
     if registry.systems()[system].reads_text:
         steps.append(evaluate("zero_shot", "zero_shot", trained, "--thresholds-from", "none"))
-        steps.append(evaluate("retrieve", "retrieval", trained))
+        steps.append(evaluate("retrieve", "retrieval", trained, data=manifest))
     steps.append(evaluate("linear_probe", "linear_probe", trained, *probes))
     nothing = ["optimization.lr=[0.0]", f"optimization.max_update={UNTRAINED_UPDATES}"]
     steps.append(Command("untrained", train(untrained.parent, *nothing), untrained))
@@ -118,7 +122,7 @@ def commands(system: str, seed: int, arguments: argparse.Namespace) -> list[Comm
         best = folder / "supervised" / "checkpoint_best.pt"
         place = ["--config-dir", str(REPOSITORY / "examples" / "finetune"), "--config-name", "tiny"]
         fixed = [f"model.pretrained={untrained}", f"checkpoint.save_dir={best.parent}", "optimization.lr=[0.001]"]
-        fixed += [f"optimization.max_epoch={arguments.epochs}", "task.bootstrap=0"]
+        fixed += [f"optimization.max_epoch={arguments.epochs}", "task.bootstrap=0", f"task.data={arguments.downstream}"]
         steps.append(Command("supervised", [*host_command("fairseq-hydra-train"), *place, *common, *fixed], best))
         steps.append(evaluate("classify", "classify", best))
     return steps
@@ -226,9 +230,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.manifest = arguments.dest / "manifest"
         run_commands(cohort(arguments), arguments.dest, threads)
     arguments.manifest = arguments.manifest.resolve()
-    for name in (REPORTS_FILE, LABELS_FILE, "tokenizer"):
-        if not (arguments.manifest / name).exists():
-            raise DataError(f"{arguments.manifest}: no {name}; systems are compared on reports and labels")
+    arguments.downstream = (arguments.downstream or arguments.manifest).resolve()
+    for folder, name in (
+        (arguments.manifest, REPORTS_FILE),
+        (arguments.manifest, "tokenizer"),
+        (arguments.downstream, LABELS_FILE),
+    ):
+        if not (folder / name).exists():
+            raise DataError(f"{folder}: no {name}; systems learn from reports and are compared on labels")
     for seed in range(1, arguments.seeds + 1):
         for system in systems:
             print(f"{system}, seed {seed}", flush=True)

@@ -18,7 +18,8 @@ import numpy as np
 from cmelt_plugin.data.directory.checksums import check_listed
 from cmelt_plugin.data.directory.own_files import IMPLAUSIBLE_FILE
 from cmelt_plugin.data.files import atomic_path
-from cmelt_plugin.data.plausibility import HIGH, LOW, RESIDUAL, Plausibility
+from cmelt_plugin.data.limb_leads import RESIDUAL
+from cmelt_plugin.data.plausibility import HIGH, LOW, Plausibility
 
 COLUMNS = ("record_id", "path", "split", "source", "reasons")
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cmelt_plugin.data.plausibility import COEFFICIENTS, LIMB_LEADS, RELATIONS, RESIDUAL
+from cmelt_plugin.data.limb_leads import COEFFICIENTS, LIMB_LEADS, RELATIONS, RESIDUAL
 from cmelt_plugin.errors import DataError
 
 _ORDERS = np.array(list(permutations(range(6))))  # [720, 6]: column of I, II, III, aVR, aVL, aVF

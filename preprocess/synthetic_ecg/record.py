@@ -22,7 +22,9 @@ from preprocess.synthetic_ecg.rhythm import (
 from preprocess.synthetic_ecg.subjects import RECORD_STREAM, SIGNAL_STREAM, Subject
 
 _LEAD_IN, _TAIL = 0.42, 0.75  # seconds of a beat before and after the onset of its QRS complex
-_SPIKE_DELAY = 0.008  # from the pacing spike to the complex, seconds
+_SPIKE_DELAY, _SPIKE_WIDTH = 0.008, 0.002  # from the end of the pacing spike to the complex, and of the spike, seconds
+PACING_LEAD = _SPIKE_DELAY + _SPIKE_WIDTH
+"""Seconds from the pacing spike's start to the complex."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,9 @@ def render(plan: Plan, rate: int = 500, noise: bool = True) -> np.ndarray:
     # Breathing moves the heart a little; beats differ by a few per cent.
     strength = 1 + 0.03 * np.sin(2 * np.pi * rhythm.breaths_per_second * rhythm.onset + rng.uniform(0, 6.28))
     strength += rng.normal(0, 0.01, size=len(strength))
-    # QT follows the interval of its own beat, less than fully.
-    stretch = np.clip(rhythm.interval * plan.findings.rate / 60, 0.7, 1.5) ** 0.2
+    stretch = repolarisation_stretch(plan)
     time = np.arange(-lead_in, window - lead_in, dtype=np.float32) / np.float32(rate)
-    for kind, bumps in (
-        (NORMAL, beats.normal),
-        (PREMATURE_VENTRICULAR, beats.premature_ventricular),
-        (PREMATURE_ATRIAL, beats.premature_atrial),
-    ):
+    for kind, bumps in beat_shapes(beats).items():
         chosen = np.flatnonzero((rhythm.kind == kind) & (first >= 0) & (first < n_samples + window))
         if len(chosen):
             shapes = _shapes(bumps, matrix, time, stretch[chosen], strength[chosen])
@@ -86,6 +83,20 @@ def render(plan: Plan, rate: int = 500, noise: bool = True) -> np.ndarray:
     if noise:
         independent = independent + electrode_noise(rng, plan.noise, rhythm.breaths_per_second, rate, n_samples)
     return twelve_leads(independent)
+
+
+def repolarisation_stretch(plan: Plan) -> np.ndarray:
+    """By how much ST and T of each beat come later, ``[beats]``: QT follows the interval of its own beat, less than fully."""
+    return np.clip(plan.rhythm.interval * plan.findings.rate / 60, 0.7, 1.5) ** 0.2
+
+
+def beat_shapes(beats: Beats) -> dict[int, Bumps]:
+    """Kind of beat → its waves."""
+    return {
+        NORMAL: beats.normal,
+        PREMATURE_VENTRICULAR: beats.premature_ventricular,
+        PREMATURE_ATRIAL: beats.premature_atrial,
+    }
 
 
 def _shapes(bumps: Bumps, matrix: np.ndarray, time: np.ndarray, stretch: np.ndarray, strength: np.ndarray) -> np.ndarray:
@@ -108,7 +119,7 @@ def _add_spikes(rng: np.random.Generator, independent: np.ndarray, plan: Plan, r
     """Add a pulse of 2 ms before each paced complex."""
     vector = np.array([0.5, -0.9, 0.5]) * rng.uniform(0.2, 1.3) + rng.normal(0, 0.05, size=3)
     height = (plan.subject.matrix @ vector).astype(np.float32)[:, None]
-    width = max(1, round(0.002 * rate))
+    width = max(1, round(_SPIKE_WIDTH * rate))
     for onset in plan.rhythm.onset:
         start = int(np.rint(onset * rate)) - round(_SPIKE_DELAY * rate) - width
         if 0 <= start and start + width <= independent.shape[1]:

@@ -138,7 +138,9 @@ def _load_encoder(name: str) -> Any:
     encoders = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
     if kind in encoders:
         return load_model(getattr(transformers, encoders[kind]), name)
-    model = load_model(transformers.AutoModel, name)
+    model, info = load_model(transformers.AutoModel, name, output_loading_info=True)
+    if any("pooler" in key for key in info["missing_keys"]):
+        model.pooler = None  # random weights, which nobody reads and which would be others every time
     return model.get_encoder() if model.config.is_encoder_decoder else model
 
 

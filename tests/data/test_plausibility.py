@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.plausibility import LIMB_LEADS, Measures, examine, nothing_left, relations_residual
+from cmelt_plugin.data.limb_leads import LIMB_LEADS
+from cmelt_plugin.data.plausibility import Measures, examine, nothing_left
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.resampling import resample
 from cmelt_plugin.data.store.record_store import to_digital
@@ -361,15 +362,6 @@ def test_offsets_change_only_the_offset_and_the_peak(offsets):
     one, other = judged(ecg(1)).measures, judged(ecg(1) + np.array(offsets)[:, None]).measures
     for name in ("amplitude", "residual", "hum", "spread"):
         assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-6, abs=1e-4)
-
-
-def test_the_residual_of_the_gram_needs_all_leads_of_a_relation():
-    gram = np.eye(6)
-    active = np.ones(6, dtype=bool)
-    assert relations_residual(gram, active) == pytest.approx(np.sqrt((3 + 1.5 + 2.25 + 2.25) / 4))
-    active[0] = False
-    assert math.isnan(relations_residual(gram, active))
-    assert math.isnan(relations_residual(np.zeros((6, 6)), np.ones(6, dtype=bool)))
 
 
 def test_fields_are_stable():

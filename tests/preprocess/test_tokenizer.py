@@ -18,11 +18,14 @@ from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import import_transformers
 from preprocess import tokenizer as command
+from preprocess.text.bert_folder import train_wordpiece, write_tokenizer
+from preprocess.text.families import FAMILIES
 from preprocess.text.hf_tokenizer import load_tokenizer, mask_id, short_name, special_ids, tokenizer_fingerprint
 from preprocess.text.t5_folder import train_sentencepiece
 from tests.preprocess.packing.test_swap import killed_at, visible
 
 TRAIN = ["--train-vocab", "200", "--encoder", "tiny"]
+BERT = [*TRAIN, "--family", "bert"]
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,62 @@ def test_training_again_gives_the_same_folder(trained: Path, tmp_path: Path) -> 
         assert (tmp_path / "other" / name).read_bytes() == (trained / "tokenizer" / name).read_bytes()
     there = TokenTable.load(tmp_path / "reports.other.npz").info
     assert there["fingerprint"] == TokenTable.load(trained / "reports.tokenizer.npz").info["fingerprint"]
+
+
+def test_a_trained_bert_masks_and_embeds(tmp_path: Path, capsys) -> None:
+    texts = write_directory(tmp_path, 300)
+    command.main(["--manifest", str(tmp_path), *BERT])
+    assert "tiny BERT encoder with random weights" in capsys.readouterr().out
+    tokenizer = load_tokenizer(str(tmp_path / "tokenizer"))
+    table = TokenTable.load(tmp_path / "reports.tokenizer.npz", tmp_path / "reports.parquet")
+    assert (table.info["pad_id"], table.info["mask_id"], table.info["special_ids"]) == (0, 4, [0, 1, 2, 3, 4])
+    pieces = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    assert "rhythm" in pieces and any(piece.startswith("##") for piece in pieces) and len(pieces) <= 200
+    for index, text in enumerate(texts[:50]):
+        ids = table[index].tolist()
+        assert ids == tokenizer(text)["input_ids"] and (ids[0], ids[-1]) == (2, 3)
+        assert tokenizer.decode(ids, skip_special_tokens=True) == text
+        assert table.spans(index).tolist() == [[1, len(ids) - 1]]
+    model = import_transformers().AutoModel.from_pretrained(tmp_path / "tokenizer")
+    assert model.config.model_type == "bert" and model.get_input_embeddings().weight.shape == (len(tokenizer), 64)
+
+
+def test_training_a_bert_again_gives_the_same_folder(tmp_path: Path) -> None:
+    """The library's own numbering of characters changes from one training to the next, also within a process."""
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        write_directory(folder, 300)
+        command.main(["--manifest", str(folder), *BERT])
+    names = {path.name for path in (folders[0] / "tokenizer").iterdir()}
+    assert names == {*FAMILIES["bert"].files, "training.json"}
+    for name in names:
+        assert (folders[0] / "tokenizer" / name).read_bytes() == (folders[1] / "tokenizer" / name).read_bytes()
+
+
+def test_a_folder_of_one_family_is_not_taken_for_the_others(directory: Path, tmp_path: Path, capsys) -> None:
+    with pytest.raises(DataError, match="holds something else"):
+        command.main(["--manifest", str(directory), *BERT])
+    assert command.main(["--manifest", str(directory), *BERT, "--overwrite"]) == 0
+    assert not (directory / "tokenizer" / "spiece.model").exists()
+    assert load_tokenizer(str(directory / "tokenizer")).mask_token == "[MASK]"
+    with pytest.raises(DataError, match="holds something else"):
+        command.main(["--manifest", str(directory), *TRAIN])
+    capsys.readouterr()
+    assert command.main(["--manifest", str(directory), *BERT]) == 0
+    assert capsys.readouterr().out.count("up to date") == 3
+
+
+def test_a_bert_vocabulary_holds_every_character(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="vocabulary of 20 on 50 reports"):
+        train_wordpiece(make_reports(50), 20)
+    with pytest.raises(DataError, match="no report text"):
+        train_wordpiece([""], 50)
+    pieces = train_wordpiece(["größer mögl. größer", "groß"], 60)
+    assert {"größer", "ö", "##ö", "."} < set(pieces) and "##m" not in pieces
+    write_tokenizer(tmp_path, pieces)
+    tokenizer = load_tokenizer(str(tmp_path))
+    assert tokenizer.tokenize("GRÖSSER größer, mögl.")[-2:] == ["mögl", "."]
+    assert tokenizer.tokenize("größer") == ["größer"]
 
 
 def test_prompts_are_normalised_and_carry_their_class(trained: Path) -> None:
@@ -242,7 +301,7 @@ def test_folders_of_killed_runs_are_removed_and_no_others(directory: Path, monke
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(command, "write_encoder", fail)
+        patch.setitem(command.FAMILIES, "t5", command.FAMILIES["t5"]._replace(write_encoder=fail))
         with pytest.raises(OSError):
             command.main(["--manifest", str(directory), *TRAIN, "--overwrite"])
     assert [path.name for path in directory.glob(".tokenizer.*")] == [foreign.name]

@@ -16,6 +16,7 @@ from tiny import TINY_MODEL, tiny_t5_config
 from torch import Tensor, nn
 
 from cmelt_plugin import host, register, registry
+from cmelt_plugin.criterions.classification import ClassificationCriterion, ClassificationCriterionConfig
 from cmelt_plugin.data.batches.pretraining import PretrainingDataset, PretrainingOptions
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.text.tokens import TokenTable
@@ -159,8 +160,39 @@ def train_step(name: str, sample: dict[str, Any], batch_size: int | None = None,
     The gradient of a repeated batch is thrown away, as the hosts do.
     """
     case = CASES[name]
-    model, criterion = hosted_model(case, **changes).train(), criterion_of(case, batch_size).train()
-    loss, rows, log = criterion(model, sample)
+    return _measured_step(hosted_model(case, **changes), criterion_of(case, batch_size), sample)
+
+
+def classification_step(name: str, sample: dict[str, Any]) -> dict[str, Any]:
+    """:func:`train_step` of a classifier on the case's ECG encoder, as the host trains it: two classes by the record's number.
+
+    Args:
+        name: of the case.
+        sample: a batch for pre-training.
+    """
+    register()
+    case = CASES[name]
+    config = registry.systems()[case.system].config_class()
+    known = {key: value for key, value in case.model.items() if key in config.encoder_sizes}
+    model_class = host.model_class(SimpleNamespace(_name="cmelt_classifier"))
+    config_class = host.model_config_class(model_class)
+    torch.manual_seed(0)
+    model = model_class.build_model(
+        config_class(encoder=case.system, dropout=0.0, attention_dropout=0.0, num_classes=2, class_names=["a", "b"], **known)
+    )
+    labels = torch.stack([sample["id"] % 2, (sample["id"] + 1) % 3 % 2], dim=1).float()
+    ecg, n_samples = (sample["net_input"][key] for key in ("ecg", "n_samples"))
+    n_samples = torch.full_like(sample["id"], ecg.shape[-1]) if n_samples is None else n_samples
+    task = SimpleNamespace(target_dictionary=None, multi_class=False)
+    criterion = ClassificationCriterion(ClassificationCriterionConfig(), task)
+    # In float64: where a ReLU is within rounding of its kink, gradients of float32 may lie on either side.
+    inputs = {"ecg": ecg.double(), "n_samples": n_samples}
+    return _measured_step(_filled(model).double(), criterion, {**sample, "net_input": inputs, "labels": labels})
+
+
+def _measured_step(model: Any, criterion: Any, sample: dict[str, Any]) -> dict[str, Any]:
+    model.train()
+    loss, rows, log = criterion.train()(model, sample)
     counts = 0.0 if sample.get("ignore_grad") else 1.0
     (loss * counts).backward()
     return {

@@ -25,7 +25,16 @@ from cmelt_plugin.models.base import ECGModel, ECGTextModel
 from cmelt_plugin.models.pretrained import load_pretrained
 from tests.losses.ranks import two_ranks
 from tests.models.cmelt.batches import joined
-from tests.systems.cases import CASES, criterion_of, hosted_model, plain_model, split_of, train_step, write_checkpoint
+from tests.systems.cases import (
+    CASES,
+    classification_step,
+    criterion_of,
+    hosted_model,
+    plain_model,
+    split_of,
+    train_step,
+    write_checkpoint,
+)
 
 NAMES = sorted(CASES)
 READING = [name for name in NAMES if CASES[name].text_encoder is not None]
@@ -188,6 +197,17 @@ def assert_same_step(steps: list[dict[str, Any]], alone: dict[str, Any], countin
     for rank in counting:
         for key, expected in alone["buffers"].items():
             torch.testing.assert_close(steps[rank]["buffers"][key], expected, rtol=1e-4, atol=1e-5, msg=key)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_ranks_fine_tune_as_one_process(name: str, batches) -> None:
+    """Batch statistics of all ranks, where an encoder has any; what a rank repeats counts nowhere."""
+    steps = two_ranks()(classification_step, [(name, sample) for sample in batches[name]])
+    assert_same_step(steps, classification_step(name, joined(*batches[name])), [0, 1])
+    repeated = [batches[name][0], {**batches[name][1], "ignore_grad": True}]
+    steps = two_ranks()(classification_step, [(name, sample) for sample in repeated])
+    assert_same_step(steps, classification_step(name, repeated[0]), [0, 1])
+    assert not any(steps[1]["log"].values())
 
 
 @pytest.mark.parametrize("batch_size", [None, 5])

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from cmelt_plugin import host
+from cmelt_plugin.data.batches.items import ItemDataset
 from cmelt_plugin.data.batches.worker_memory import empty_batch
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
 
 
-class ECGDataset(host.Dataset):
+class ECGDataset(ItemDataset):
     """ECGs of a manifest, and their labels where they have any.
 
     Args:
@@ -27,23 +27,9 @@ class ECGDataset(host.Dataset):
         self.manifest = manifest
         self.store = RecordStore(manifest.store_root)
         self.labels = labels
-        self.epoch = 1
-
-    def __getitem__(self, index: int) -> int:
-        return int(index)
-
-    def __getitems__(self, indices: Sequence[int]) -> list[int]:
-        return list(indices)
 
     def __len__(self) -> int:
         return len(self.manifest)
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    @property
-    def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        return True
 
     @property
     def sizes(self) -> np.ndarray:
@@ -54,19 +40,6 @@ class ECGDataset(host.Dataset):
 
     def size(self, index: int) -> int:
         return int(self.manifest.n_samples[index])
-
-    def ordered_indices(self) -> np.ndarray:
-        return np.arange(len(self))
-
-    @property
-    def keeps_order_of_batches(self) -> bool:
-        """Whether the host must not shuffle :meth:`batches`."""
-        return False
-
-    def batches(self, size: int, n_ranks: int = 1) -> list[np.ndarray]:
-        """Items of each batch of this epoch, the last of which may have fewer; the host deals them to the ranks in turn."""
-        order = self.ordered_indices()
-        return [order[start : start + size] for start in range(0, len(order), size)]
 
     def read_ecg(self, rows: np.ndarray, digital: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
         """``[B, 12, 5000]`` float32 mV, or int16 as stored, and real samples ``[B]`` where any record is padded, else None."""

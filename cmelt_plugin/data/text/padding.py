@@ -52,7 +52,11 @@ def padded_spans(table: TokenTable, index: np.ndarray, max_tokens: int) -> tuple
         Spans int64 ``[B, S, 2]``, first token and end, in order, at least one in each text; and which are padding (0 to 0),
         bool ``[B, S]``, True = padding. Statements that lost all their tokens to the cut are left out.
     """
-    rows = [table.spans(int(text), max_tokens) for text in index]
+    return pad_spans([table.spans(int(text), max_tokens) for text in index])
+
+
+def pad_spans(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Spans int ``[S, 2]`` of each of B texts as one array ``[B, S, 2]``, and which are padding; see :func:`padded_spans`."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     padding = np.arange(lengths.max(initial=1))[None, :] >= lengths[:, None]
     spans = np.zeros((*padding.shape, 2), dtype=np.int64)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from cmelt_plugin.data.text.reports import normalise_report
 from cmelt_plugin.data.text.statement_spans import token_spans
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import load_tokenizer as _load_tokenizer
+
+_MARK_BETWEEN_DIGITS = re.compile(r"(?<=\d) ?([.,:/+-]) ?(?=\d)")
 
 
 def load_tokenizer(name: str) -> Any:
@@ -70,6 +74,16 @@ def encode(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> tuple[list[
     """
     encoded, cut = _encode(tokenizer, list(texts), max_tokens, ["input_ids"])
     return encoded["input_ids"], cut
+
+
+def decode(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
+    """Texts of token ids in the normal form of reports: the inverse of :func:`encode` for such texts.
+
+    Special tokens are left out. What a tokenizer does not encode, such as accents, does not come back.
+    """
+    texts = tokenizer.batch_decode([list(row) for row in rows], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    # Some tokenizers put blanks around the marks that normalised texts have between digits only.
+    return [normalise_report(_MARK_BETWEEN_DIGITS.sub(r"\1", text)) for text in texts]
 
 
 def encode_statements(

@@ -10,6 +10,7 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,9 @@ class TokenTable(PickledWithoutArray):
         self._check()
 
     def _check(self) -> None:
-        missing = [key for key in REQUIRED if key not in self.info]
-        if missing:
-            raise DataError(f"token table: info lacks {', '.join(missing)}")
+        check_info(self.info)
         if self.info["format"] not in READ_FORMATS:
             raise DataError(f"token table: format {self.info['format']}, this version reads formats 1 and {FORMAT}")
-        _check_info(self.info)
         offsets = self.offsets
         if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(self.ids):
             raise DataError("token table: offsets do not span the ids")
@@ -248,10 +246,7 @@ def read_info(path: str | os.PathLike) -> dict[str, Any]:
     """
     try:
         info = json.loads(read_npz(path, without=NOT_INFO)["info"].tobytes().decode("utf-8"))
-        missing = [key for key in REQUIRED if key not in info]
-        if missing:
-            raise DataError(f"token table: info lacks {', '.join(missing)}")
-        _check_info(info)
+        check_info(info)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (DataError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
@@ -259,9 +254,12 @@ def read_info(path: str | os.PathLike) -> dict[str, Any]:
     return info
 
 
-def _check_info(info: dict[str, Any]) -> None:
-    """Refuse numbers of ``info`` that make no sense."""
-    numbers = {key: info[key] for key in ("vocab_size", "pad_id", "mask_id", "max_tokens")}
+def check_info(info: dict[str, Any], required: Sequence[str] = REQUIRED) -> None:
+    """Refuse a description that lacks a ``required`` entry, and numbers that make no sense. Raises DataError."""
+    missing = [key for key in required if key not in info]
+    if missing:
+        raise DataError(f"token table: info lacks {', '.join(missing)}")
+    numbers = {key: info[key] for key in ("vocab_size", "pad_id", "mask_id", "max_tokens") if key in required}
     special, names = info["special_ids"], info.get("class_names", [])
     if not isinstance(special, list) or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError("token table: its description is damaged")

@@ -1,4 +1,4 @@
-"""Masked language modelling on batches of token ids (Devlin et al. 2019)."""
+"""Masked language modelling on batches of token ids (Devlin et al. 2019), token by token or in whole words."""
 
 from __future__ import annotations
 
@@ -44,21 +44,34 @@ class WordMasker:
         self.is_special[np.asarray(special_ids, dtype=np.int64)] = True
         self.ordinary_ids = np.flatnonzero(~self.is_special)
 
-    def __call__(self, ids: np.ndarray, padding: np.ndarray, uniforms: np.ndarray) -> MaskedText:
+    def __call__(
+        self, ids: np.ndarray, padding: np.ndarray, uniforms: np.ndarray, begins_word: np.ndarray | None = None
+    ) -> MaskedText:
         """
         Args:
             ids: int ``[B, L]``.
             padding: bool ``[B, L]``, True = padding.
             uniforms: float ``[3, B, L]`` in [0, 1): which tokens, what happens to them, which random word.
+            begins_word: bool ``[B, L]``, True = the first token of a word, and at special tokens and padding. Words are then
+                chosen whole, ``probability`` of them; what happens is drawn for each of their tokens. None: tokens are chosen.
         """
         choice, action, word = uniforms
         eligible = ~padding & ~self.is_special[ids]
+        if begins_word is None:
+            mask = self._chosen(choice, eligible)
+        else:
+            chosen = self._chosen(choice, eligible & begins_word)
+            first = np.maximum.accumulate(np.where(begins_word, np.arange(ids.shape[1]), 0), axis=1)
+            mask = np.take_along_axis(chosen, first, axis=1) & eligible
+        random_words = self.ordinary_ids[(word * len(self.ordinary_ids)).astype(np.int64)]
+        replacement = np.where(action < 0.8, self.mask_id, np.where(action < 0.9, random_words, ids))
+        return MaskedText(np.where(mask, replacement, ids).astype(np.int64), mask, ids[mask].astype(np.int64))
+
+    def _chosen(self, choice: np.ndarray, eligible: np.ndarray) -> np.ndarray:
+        """Of the eligible places of each row those with the smallest numbers, as many as are wanted: bool ``[B, L]``."""
         n_eligible = eligible.sum(axis=1)
         wanted = np.rint(n_eligible * self.probability).astype(np.int64)
         if self.probability > 0:
             wanted = np.where(n_eligible > 0, np.maximum(wanted, 1), 0)
         rank = np.where(eligible, choice, IGNORED_SPECIALS_KEY).argsort(axis=1, kind="stable").argsort(axis=1)
-        mask = rank < wanted[:, None]
-        random_words = self.ordinary_ids[(word * len(self.ordinary_ids)).astype(np.int64)]
-        replacement = np.where(action < 0.8, self.mask_id, np.where(action < 0.9, random_words, ids))
-        return MaskedText(np.where(mask, replacement, ids).astype(np.int64), mask, ids[mask].astype(np.int64))
+        return rank < wanted[:, None]

@@ -43,13 +43,23 @@ def open_pairs(manifest: Manifest) -> PairedSplit:
     Raises:
         DataError: fewer than two reports to tell apart.
     """
+    pairs = with_reports(manifest)
+    if len(pairs.report_id) < 2:
+        raise DataError(
+            f"{manifest.directory}/{manifest.split}.meta.parquet: {len(pairs.report_id)} distinct reports; retrieval needs two"
+        )
+    return pairs
+
+
+def with_reports(manifest: Manifest) -> PairedSplit:
+    """:func:`open_pairs`, for a split that may hold any number of reports.
+
+    Raises:
+        DataError: the directory's files contradict each other.
+    """
     report_ids = manifest.report_ids()
     rows = np.flatnonzero(report_ids >= 0)
     report_id, report = np.unique(report_ids[rows], return_inverse=True)
-    if len(report_id) < 2:
-        raise DataError(
-            f"{manifest.directory}/{manifest.split}.meta.parquet: {len(report_id)} distinct reports; retrieval needs two"
-        )
     return PairedSplit(rows, report.astype(np.int64), report_id, len(report_ids) - len(rows))
 
 

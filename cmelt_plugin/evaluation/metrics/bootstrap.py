@@ -5,8 +5,8 @@ Subjects are drawn with replacement, each with all its records, because the reco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -14,38 +14,6 @@ from cmelt_plugin.evaluation.metrics.multi_label import MANY_POSITIVES, check_sh
 
 LEVEL = 0.95
 _CHUNK_CELLS = 1 << 18  # counts worked on at once: they stay in the processor's cache
-
-
-def bootstrap_intervals(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    names: Sequence[str],
-    subjects: Sequence[str] | None = None,
-    n: int = 1000,
-    seed: int = 0,
-    thresholds: Sequence[float] | np.ndarray | None = None,
-) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals of the metrics of ``multi_label.classification_metrics``.
-
-    A resample in which a class has lost its positives (or negatives) leaves that class out of that resample's means.
-
-    Args:
-        labels: ``[N, C]`` 0/1, NaN = unknown.
-        scores: ``[N, C]``, larger = more likely.
-        names: the C classes.
-        subjects: N subject ids; None, or an empty id: each such record is a subject of its own.
-        n: resamples.
-        seed: of the resamples.
-        thresholds: ``[C]``, chosen on other data, NaN = none; they stay as they are in all resamples.
-
-    Returns:
-        (low, high) under ``macro_auc``, ``macro_auprc``, ``macro_auc_10``, ``auc/<class>``, ``auprc/<class>``; with
-        thresholds also ``macro_f1``, ``f1/<class>``, ``accuracy``, ``exact_match``. What no resample defines is missing.
-
-    Raises:
-        ValueError: shapes differ, there is no record, or a score is not finite.
-    """
-    return percentile_intervals(bootstrap_samples(labels, scores, names, subjects, n, seed, thresholds))
 
 
 def bootstrap_samples(
@@ -57,10 +25,27 @@ def bootstrap_samples(
     seed: int = 0,
     thresholds: Sequence[float] | np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """What :func:`bootstrap_intervals` takes the percentiles of: float64 ``[n]`` under the same keys, NaN = undefined.
+    """The metrics of ``multi_label.classification_metrics`` on resamples, for :func:`percentile_intervals`.
 
-    Equal ``subjects``, ``n`` and ``seed`` give the same resamples, so that metrics of several models on the same records
-    can be averaged or subtracted sample by sample.
+    A resample in which a class has lost its positives (or negatives) leaves that class out of that resample's means. Equal
+    ``subjects``, ``n`` and ``seed`` give the same resamples, so that metrics of several models on the same records can be
+    averaged or subtracted sample by sample.
+
+    Args:
+        labels: ``[N, C]`` 0/1, NaN = unknown.
+        scores: ``[N, C]``, larger = more likely.
+        names: the C classes.
+        subjects: N subject ids; None, or an empty id: each such record is a subject of its own.
+        n: resamples.
+        seed: of the resamples.
+        thresholds: ``[C]``, chosen on other data, NaN = none; they stay as they are in all resamples.
+
+    Returns:
+        float64 ``[n]``, NaN = undefined, under ``macro_auc``, ``macro_auprc``, ``macro_auc_10``, ``auc/<class>``,
+        ``auprc/<class>``; with thresholds also ``macro_f1``, ``f1/<class>``, ``accuracy``, ``exact_match``.
+
+    Raises:
+        ValueError: shapes differ, there is no record, or a score is not finite.
     """
     labels, scores = check_shapes(labels, scores, names)
     group = subject_groups(len(labels), subjects)
@@ -98,7 +83,7 @@ def resampled_sums(values: np.ndarray, group: np.ndarray, n: int, seed: int) -> 
     Args:
         values: ``[N, K]``.
         group: ``[N]``, number of each record's subject (:func:`subject_groups`).
-        n, seed: as in :func:`bootstrap_intervals`; the resamples are the same.
+        n, seed: as in :func:`bootstrap_samples`; the resamples are the same.
 
     Returns:
         float64 ``[n, K]``.
@@ -109,6 +94,26 @@ def resampled_sums(values: np.ndarray, group: np.ndarray, n: int, seed: int) -> 
     rng = np.random.default_rng(seed)
     step = max(1, (1 << 22) // n_groups)
     return np.concatenate([draw_counts(n_groups, min(step, n - start), rng) @ sums.T for start in range(0, n, step)])
+
+
+def metrics_of_sums(
+    values: np.ndarray, group: np.ndarray, compute: Callable[[np.ndarray], Mapping[str, float]], n: int, seed: int
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Metrics that are made of sums over records, and their 95 % intervals.
+
+    Args:
+        values: ``[N, K]``, what the records bring.
+        group, n, seed: as :func:`resampled_sums`; n = 0: no intervals.
+        compute: sums float64 ``[K]`` → metrics, NaN = undefined.
+
+    Returns:
+        The metrics that are defined, and intervals of those that some resample defines.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    metrics = {name: float(value) for name, value in compute(values.sum(axis=0)).items() if not np.isnan(value)}
+    samples = [compute(sums) for sums in resampled_sums(values, group, n, seed)] if n else []
+    intervals = percentile_intervals({name: np.array([sample[name] for sample in samples]) for name in metrics})
+    return metrics, intervals
 
 
 def subject_groups(n_records: int, subjects: Sequence[str] | None = None) -> np.ndarray:
@@ -135,7 +140,7 @@ def draw_counts(n_groups: int, n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def percentile_intervals(samples: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    """:func:`percentile_interval` of each metric; one that no sample defines is missing."""
+    """95 % :func:`percentile_interval` of each metric, low and high; one that no sample defines is missing."""
     intervals = {name: percentile_interval(values) for name, values in samples.items()}
     return {name: interval for name, interval in intervals.items() if interval is not None}
 

@@ -9,7 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_intervals, percentile_interval, resampled_sums, subject_groups
+from cmelt_plugin.evaluation.metrics.bootstrap import (
+    bootstrap_samples,
+    percentile_interval,
+    percentile_intervals,
+    resampled_sums,
+    subject_groups,
+)
 from cmelt_plugin.evaluation.metrics.cinc2021 import cinc_score, match_classes, record_rewards, sinus_rhythm_index
 from cmelt_plugin.evaluation.metrics.multi_label import ClassMetrics, classification_metrics, decide
 
@@ -137,7 +143,8 @@ def evaluate_classifier(
     metrics = {name: getattr(every, name) for name in ("macro_auc", "macro_auprc", "macro_auc_10")}
     intervals: dict[str, tuple[float, float]] = {}
     if n_bootstrap:
-        every_interval = bootstrap_intervals(labels, scores, names, subjects, n_bootstrap, seed, thresholds)
+        samples = bootstrap_samples(labels, scores, names, subjects, n_bootstrap, seed, thresholds)
+        every_interval = percentile_intervals(samples)
         wanted = (*metrics, *DECISION_METRICS)
         intervals = {name: pair for name, pair in every_interval.items() if name in wanted or name.startswith("auc/")}
     if thresholds is not None:

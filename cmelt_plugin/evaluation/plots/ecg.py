@@ -20,6 +20,8 @@ LAYOUT: Sequence[Sequence[str]] = (
     ("III", "aVF", "V3", "V6"),
 )
 RHYTHM_LEAD = "II"
+PAPER_WIDTH = 4 * COLUMN_SECONDS * MM_PER_SECOND  # mm
+PAPER_HEIGHT = (len(LAYOUT) + 1) * ROW_HEIGHT
 PAPER, FINE, COARSE, INK = "#fffafa", "#f7dada", "#eab4b4", "#1a1a1a"
 SHADE = "#9bb7d4"
 CLIP_MV = 1.48  # a trace that leaves its row is cut, as a narrow strip of paper would cut it
@@ -33,26 +35,45 @@ def ecg_figure(
     reconstruction: np.ndarray | None = None,
     title: str = "",
 ) -> Any:
-    """Standard layout: three rows of four leads, 2.5 s each, over 10 s of lead II; 25 mm/s, 10 mm/mV.
+    """:func:`draw_ecg` in a figure of its own.
 
     Args:
+        ecg, sample_rate, masked, masked_leads, reconstruction: as there.
+        title: above the paper.
+    """
+    figure = new_figure((PAPER_WIDTH + 22) / 25.4, (PAPER_HEIGHT + 26) / 25.4)
+    axes = figure.add_subplot()
+    draw_ecg(axes, ecg, sample_rate, masked, masked_leads, reconstruction)
+    _legend(axes, masked is not None or masked_leads is not None, reconstruction is not None)
+    axes.set_title(plain(title), loc="left", fontsize=12)
+    return figure
+
+
+def draw_ecg(
+    axes: Any,
+    ecg: np.ndarray,
+    sample_rate: float = 500.0,
+    masked: np.ndarray | None = None,
+    masked_leads: np.ndarray | None = None,
+    reconstruction: np.ndarray | None = None,
+) -> None:
+    """Standard layout: three rows of four leads, 2.5 s each, over 10 s of lead II; 25 mm/s, 10 mm/mV; x and y in millimetres.
+
+    Args:
+        axes: empty axes.
         ecg: ``[12, T]`` mV, leads in the order of :data:`cmelt_plugin.data.leads.LEADS`; at most 10 s are drawn.
         sample_rate: Hz.
         masked: bool ``[T]``, True = hidden from the model in all leads; shaded.
         masked_leads: bool ``[12]``, True = the whole lead was hidden; shaded.
         reconstruction: ``[12, T]`` mV, drawn over the shaded parts.
-        title: above the paper.
     """
     ecg = np.asarray(ecg, dtype=np.float64)[:, : round(4 * COLUMN_SECONDS * sample_rate)]
     if ecg.shape[0] != len(LEADS):
         raise ValueError(f"expected {len(LEADS)} leads, not {ecg.shape[0]}")
     n_samples = ecg.shape[1]
     x = np.arange(n_samples) / sample_rate * MM_PER_SECOND
-    width = 4 * COLUMN_SECONDS * MM_PER_SECOND
-    height = (len(LAYOUT) + 1) * ROW_HEIGHT
-    figure = new_figure((width + 22) / 25.4, (height + 26) / 25.4)
-    axes = figure.add_subplot()
-    _paper(axes, width, height)
+    height = PAPER_HEIGHT
+    _paper(axes, PAPER_WIDTH, height)
     hidden = np.zeros(n_samples, dtype=bool) if masked is None else np.asarray(masked, dtype=bool)[:n_samples]
     for start, stop in _runs(hidden):
         axes.axvspan(x[start], x[stop - 1] + x[1], color=SHADE, alpha=0.38, linewidth=0, zorder=1)
@@ -91,9 +112,6 @@ def ecg_figure(
         )
         if 0 < start:
             axes.plot([x[start]] * 2, [baseline - 4, baseline + 4], color=INK, linewidth=1.2, zorder=4)
-    _legend(axes, masked is not None or masked_leads is not None, reconstruction is not None)
-    axes.set_title(plain(title), loc="left", fontsize=12)
-    return figure
 
 
 def _height(mv: np.ndarray, baseline: float) -> np.ndarray:

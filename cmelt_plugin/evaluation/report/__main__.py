@@ -28,6 +28,8 @@ from cmelt_plugin.evaluation.report.published import published_tables
 from cmelt_plugin.evaluation.report.sections.classes import classes_section, with_curves
 from cmelt_plugin.evaluation.report.sections.clinical_reports import words_section
 from cmelt_plugin.evaluation.report.sections.embeddings import tsne_section
+from cmelt_plugin.evaluation.report.sections.generation import generation_section
+from cmelt_plugin.evaluation.report.sections.grounding import grounding_section
 from cmelt_plugin.evaluation.report.sections.overview import overview_section
 from cmelt_plugin.evaluation.report.sections.published_tables import table_section
 from cmelt_plugin.evaluation.report.sections.training import training_section
@@ -76,7 +78,8 @@ def build_page(
     for stored in tqdm(results, unit="result", desc="pictures"):
         if stored in detailed:
             parts += [part for part in (classes_section(stored),) if part]
-        parts += [part for part in (tsne_section(stored, min_records),) if part]
+        own = (generation_section(stored), grounding_section(stored), tsne_section(stored, min_records))
+        parts += [part for part in own if part]
     parts += [part for part in map(words_section, manifests) if part]
     for path in logs:
         part = training_section(str(path), read_log(path))

@@ -14,6 +14,8 @@ KIND_NAMES = {
     "shift": "distribution shift",
     "code_test": "CODE-test",
     "retrieval": "retrieval",
+    "generation": "report generation",
+    "grounding": "grounding of sentences",
     "ablation": "ablation",
 }
 
@@ -23,7 +25,7 @@ def data_set_name(result: Result) -> str:
     return result.label_set or result.data_set
 
 
-USUAL = {"pool": "cls", "prompt_kind": "description", "source": "", "variant": "", "task": "", "score": COSINE}
+USUAL = {"pool": "cls", "prompt_kind": "description", "source": "", "variant": "", "task": "", "score": COSINE, "beams": 1}
 """Settings that are shown where they have another value."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from cmelt_plugin.data.files import atomic_path, write_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, result_on
-from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_intervals
+from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_samples, percentile_intervals
 from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.options import CommandFacts
@@ -160,7 +160,8 @@ def _evaluate(
     }
     intervals: dict[str, tuple[float, float]] = {}
     if facts.bootstrap:
-        intervals = bootstrap_intervals(labels, scores, names, test.subject_id, facts.bootstrap, facts.seed, values)
+        samples = bootstrap_samples(labels, scores, names, test.subject_id, facts.bootstrap, facts.seed, values)
+        intervals = percentile_intervals(samples)
     all_notes = [*notes, *test.label_notes]
     if thresholds is not None:
         settings = {**settings, "thresholds": thresholds.source}

@@ -17,6 +17,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
 from cmelt_plugin.models.encoder_source import encoder_names, encoder_settings, read_encoder
 from cmelt_plugin.modules.feature_extractor import ConvStack
+from cmelt_plugin.modules.length_batch_norm import share_statistics
 from cmelt_plugin.modules.linear_head import initialise_head
 from cmelt_plugin.optim.depths import set_depth
 
@@ -50,6 +51,7 @@ class Classifier(CosineSimilarity, nn.Module):
         self.cfg = cfg
         self.num_updates = 0
         self.ecg_encoder = system.build_encoder(cfg, self.ecg_feature_extractor)
+        share_statistics(self.ecg_encoder, self.data_parallel_group)
         self.signal: SignalContract = getattr(self.ecg_encoder, "signal", SignalContract())
         self.head_dropout = nn.Dropout(cfg.head_dropout)
         self.head = nn.Linear(self.ecg_encoder.width, cfg.num_classes)
@@ -58,6 +60,11 @@ class Classifier(CosineSimilarity, nn.Module):
         if cfg.freeze == "encoder":
             self.ecg_encoder.requires_grad_(False)
         self._number_layers()
+
+    @staticmethod
+    def data_parallel_group() -> Any | None:
+        """The ranks whose batch statistics are shared; a host puts its own in this place."""
+        return None
 
     @classmethod
     def prepare_config(cls, cfg: Any) -> None:

@@ -14,7 +14,7 @@ from cmelt_plugin.models.base import CosineSimilarity, Embedding
 from cmelt_plugin.models.melp.towers import ECG_POOLS, ECGStates, ECGTower
 from cmelt_plugin.modules.contrast import unit
 from cmelt_plugin.modules.feature_extractor import ConvStack
-from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
+from cmelt_plugin.modules.length_batch_norm import share_statistics
 
 TOWER = "ecg_tower."  # with which the names of the ECG tower's weights begin
 
@@ -37,9 +37,7 @@ class MELPEncoder(CosineSimilarity, nn.Module):
         self.ecg_tower = self.build_encoder(cfg, self.ecg_feature_extractor, n_leads)
         self.ecg_projection = nn.Linear(cfg.embed_dim, cfg.embed_dim, bias=False)
         if cfg.sync_batch_norm:
-            for module in self.ecg_tower.modules():
-                if isinstance(module, LengthBatchNorm):
-                    module.group = self.data_parallel_group
+            share_statistics(self.ecg_tower, self.data_parallel_group)
 
     @staticmethod
     def data_parallel_group() -> Any | None:

@@ -26,7 +26,8 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.text.tokenizer import load_tokenizer
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import config_of
-from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.losses.beats import sentence_attention
+from cmelt_plugin.models.base import MAX_WRITTEN_TOKENS, Embedding, TimeAttention
 from cmelt_plugin.models.ecg_init import load_ecg_encoder
 from cmelt_plugin.models.melp.captioner import CachedCaptioner, WholeCaptioner
 from cmelt_plugin.models.melp.config import MELPConfig
@@ -42,7 +43,6 @@ from cmelt_plugin.modules.ecg_encoder import ECGEncoder
 from cmelt_plugin.modules.multimodal_decoder import MultimodalDecoder
 
 OBJECTIVES = ("clip", "caption", "local")
-MAX_WRITTEN_TOKENS = 128
 
 
 class ReadText(NamedTuple):
@@ -189,9 +189,8 @@ class MELP(WithTextEncoder, MELPEncoder):
         if "local" in objectives:
             if sentence_spans is None:
                 raise ValueError("the objective local needs sentence_spans")
-            means = self.layout.span_means(read.states, sentence_spans, read.sequence)
             out["beats"] = beats
-            out["sentences"] = self.sentence_projection(means.to(self.sentence_projection.weight.dtype)).float()
+            out["sentences"] = self._sentences(read, sentence_spans)
             none = torch.zeros_like(sentence_spans[..., 0], dtype=torch.bool)
             out["sentence_padding_mask"] = none if sentence_padding_mask is None else sentence_padding_mask
             out["beat_scale"] = inverse_temperature(self.log_beat_scale)
@@ -237,6 +236,34 @@ class MELP(WithTextEncoder, MELPEncoder):
             return beam_search(step, begin, tokens.end, max_tokens, beams, never)
         finally:
             self.train(training)
+
+    @torch.no_grad()
+    def grounding(
+        self,
+        ecg: Tensor,
+        text: Tensor,
+        text_padding_mask: Tensor,
+        sentence_spans: Tensor,
+        sentence_padding_mask: Tensor,
+        n_samples: Tensor | None = None,
+    ) -> TimeAttention:
+        """Where in time each sentence looks: at the beats as in the local loss, and through them where these look.
+
+        The loss's form is ``beat`` where its temperature is learned (``learn_beat_scale``), else ``gloria``. Arguments as
+        :meth:`cmelt_plugin.models.base.Grounding.grounding`.
+        """
+        states = self.ecg_tower(ecg, n_samples)
+        queries = self.ecg_tower.contrast_pool.weights(*states)
+        sentences = self._sentences(self._read(text, text_padding_mask), sentence_spans)
+        form = "beat" if self.cfg.learn_beat_scale else "gloria"
+        scale = inverse_temperature(self.log_beat_scale)
+        shares = sentence_attention(form, self.beats(states), sentences, sentence_padding_mask, scale)
+        return TimeAttention(shares @ queries, queries, self.samples_per_token)
+
+    def _sentences(self, read: ReadText, spans: Tensor) -> Tensor:
+        """Means of the states of each sentence's tokens, projected: ``[B, S, E]`` float32, of any norm."""
+        means = self.layout.span_means(read.states, spans, read.sequence)
+        return self.sentence_projection(means.to(self.sentence_projection.weight.dtype)).float()
 
     def _read(self, text: Tensor, padding_mask: Tensor | None, lower: Tensor | None = None) -> ReadText:
         sequence = self.layout.sequence(text, padding_mask)

@@ -27,7 +27,7 @@ from cmelt_plugin.models.merl.towers import ECGEncoder, build_tower, layers_of, 
 from cmelt_plugin.models.text_tower import WithTextEncoder, text_encoder_of
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
 from cmelt_plugin.modules.contrast import inverse_temperature, unit
-from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
+from cmelt_plugin.modules.length_batch_norm import share_statistics
 from cmelt_plugin.modules.normalisation import normalise_ecg
 from cmelt_plugin.modules.text_encoder import TextEncoder
 
@@ -59,9 +59,7 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
             scale = torch.tensor(math.log(cfg.logit_scale_init))
             self.register_parameter(name, nn.Parameter(scale, requires_grad=cfg.learn_logit_scale))
         if cfg.sync_batch_norm:
-            for module in self.ecg_tower.modules():
-                if isinstance(module, LengthBatchNorm):
-                    module.group = self.data_parallel_group
+            share_statistics(self.ecg_tower, self.data_parallel_group)
         if cfg.compile:
             trained = list(stacked_layers(text_encoder.model)) if text_encoder.free_layers != 0 else []
             compile_in_training(*self.layers(), *trained)

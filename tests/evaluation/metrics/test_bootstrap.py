@@ -10,10 +10,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cmelt_plugin.evaluation.metrics import bootstrap
 from cmelt_plugin.evaluation.metrics.bootstrap import (
-    bootstrap_intervals,
     bootstrap_samples,
     draw_counts,
     percentile_interval,
+    percentile_intervals,
     resampled_sums,
     subject_groups,
 )
@@ -70,7 +70,7 @@ def test_equals_a_loop_over_the_same_resamples(seed):
     expected = slow_samples(labels, scores, np.array(subjects), thresholds, 40, seed)
     for key, values in expected.items():
         np.testing.assert_allclose(samples[key], values, atol=1e-12, err_msg=key)
-    intervals = bootstrap_intervals(labels, scores, NAMES, subjects, n=40, seed=seed, thresholds=thresholds)
+    intervals = percentile_intervals(samples)
     assert intervals["macro_auc"] == pytest.approx(tuple(np.percentile(expected["macro_auc"], [2.5, 97.5])))
 
 
@@ -87,11 +87,11 @@ def test_a_class_that_loses_its_positives_is_left_out_of_that_resample():
 def test_all_records_of_a_subject_are_drawn_together():
     """Forty copies of one ECG are one person's evidence: the interval must not shrink."""
     labels, scores, _ = cohort(1, 30)
-    alone = bootstrap_intervals(labels, scores, NAMES, [str(i) for i in range(30)], n=200)
+    alone = percentile_intervals(bootstrap_samples(labels, scores, NAMES, [str(i) for i in range(30)], n=200))
     copies = [np.repeat(values, 40, axis=0) for values in (labels, scores)]
-    together = bootstrap_intervals(*copies, NAMES, np.repeat(np.arange(30), 40), n=200)
+    together = percentile_intervals(bootstrap_samples(*copies, NAMES, np.repeat(np.arange(30), 40), n=200))
     assert together["auc/a"] == pytest.approx(alone["auc/a"])
-    as_if_independent = bootstrap_intervals(*copies, NAMES, None, n=200)
+    as_if_independent = percentile_intervals(bootstrap_samples(*copies, NAMES, None, n=200))
     width = {key: value["auc/a"][1] - value["auc/a"][0] for key, value in (("s", together), ("r", as_if_independent))}
     assert width["r"] < width["s"] / 3
 
@@ -109,14 +109,14 @@ def test_intervals_hold_every_figure_that_is_defined_and_no_other():
     labels, scores, _ = cohort(2)
     labels[:, 2] = 0
     thresholds = np.array([2.0, np.nan, 1.0])
-    intervals = bootstrap_intervals(labels, scores, NAMES, n=50, thresholds=thresholds)
+    intervals = percentile_intervals(bootstrap_samples(labels, scores, NAMES, n=50, thresholds=thresholds))
     macros = {"macro_auc", "macro_auc_10", "macro_auprc", "macro_f1", "accuracy", "exact_match"}
     assert set(intervals) == macros | {"auc/a", "auc/b", "auprc/a", "auprc/b", "f1/a"}
     figures = classification_metrics(labels, scores, NAMES, thresholds)
     for name in macros:
         low, high = intervals[name]
         assert low < getattr(figures, name) < high
-    assert "macro_f1" not in bootstrap_intervals(labels, scores, NAMES, n=5)
+    assert "macro_f1" not in percentile_intervals(bootstrap_samples(labels, scores, NAMES, n=5))
 
 
 def test_seeds_decide_the_resamples_and_the_size_of_the_chunks_does_not(monkeypatch):
@@ -152,5 +152,5 @@ def test_the_size_of_ptb_xl_sub_takes_seconds():
     rng = np.random.default_rng(0)
     labels = (rng.random((2158, 23)) < 0.05).astype(np.uint8)
     start = time.process_time()
-    bootstrap_intervals(labels, rng.normal(size=labels.shape), [str(c) for c in range(23)], None, 1000)
+    percentile_intervals(bootstrap_samples(labels, rng.normal(size=labels.shape), [str(c) for c in range(23)], None, 1000))
     assert time.process_time() - start < 10

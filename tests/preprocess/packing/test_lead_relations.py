@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from limb_leads import limb_leads
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.plausibility import LIMB_LEADS
+from cmelt_plugin.data.limb_leads import LIMB_LEADS
 from cmelt_plugin.errors import DataError
 from preprocess.packing.lead_relations import describe_fit, fit_limb_leads
 

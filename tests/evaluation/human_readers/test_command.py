@@ -4,19 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cmelt_plugin.data.code_test_annotations import CLASSES, read_annotations, record_ids
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation import human_readers
-from cmelt_plugin.evaluation.human_readers import (
+from cmelt_plugin.evaluation.human_readers import __main__ as human_readers
+from cmelt_plugin.evaluation.human_readers.rows import (
     AT_THRESHOLDS,
-    CLASSES,
     FROM_SCORES,
     READERS,
     YES_NO,
     evaluate,
     model_rows,
-    read_annotations,
     reader_rows,
-    record_ids,
 )
 from cmelt_plugin.evaluation.result_files import Result, Scores, StoredResult, read_results, write_result
 
