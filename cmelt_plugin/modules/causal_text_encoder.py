@@ -158,6 +158,10 @@ class CausalTextEncoder(TextEncoder):
         """From :meth:`lower` to the last states, ``[B, N, D]`` both; arguments as there."""
         return self._end(self._through(states, padding_mask, gaps, self.n_frozen, len(self.causal_layers)))
 
+    def restored(self, states: Tensor) -> Tensor:
+        """States that were kept, in any precision, in the one in which :meth:`upper` takes them: T5's never below float32."""
+        return states.float() if self.is_t5 else states.to(self.model.get_input_embeddings().weight.dtype)
+
     def empty_caches(self) -> list[KeysAndValues]:
         """One for each layer, for :meth:`next`."""
         return [KeysAndValues() for _ in self.causal_layers]

@@ -165,7 +165,7 @@ class MELP(WithTextEncoder, MELPEncoder):
             lead_mask: ``[B, 12]`` bool, True = a lead the encoder does not see; None: it sees all.
             sentence_spans: int64 ``[B, S, 2]``, first token and end of each sentence in ``text``, for ``local``.
             sentence_padding_mask: ``[B, S]`` bool, True = no sentence; None: all are.
-            text_states: ``[B, N, W]`` of :meth:`lower_text_states`, which then are not computed.
+            text_states: ``[B, N, W]`` of :meth:`lower_text_states`, in any precision, which then are not computed.
             objectives: which outputs are wanted.
 
         Returns:
@@ -270,6 +270,8 @@ class MELP(WithTextEncoder, MELPEncoder):
         encoder, gaps = self.text_encoder, self.layout.gaps
         if lower is None:
             lower = encoder.lower(sequence.ids, sequence.padding_mask, gaps)
+        else:
+            lower = encoder.restored(lower)
         return ReadText(sequence, encoder.upper(lower, sequence.padding_mask, gaps))
 
     def _text_embedding(self, read: ReadText) -> Tensor:
