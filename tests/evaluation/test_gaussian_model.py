@@ -175,7 +175,9 @@ def test_single_recordings(model, loaded, tmp_path, monkeypatch):
 
 def test_a_model_without_a_text_encoder_is_refused(tmp_path, monkeypatch):
     directory = write_labelled(tmp_path / "m", "cpsc2018")
-    alone = Pretrained(LoadedModel(nn.Linear(1, 1), {}, {}), "ecg.pt", None)
+    model = nn.Linear(1, 1)
+    model.ecg_features = lambda ecg, n_samples=None, pool=None: ecg.mean(2)
+    alone = Pretrained(LoadedModel(model, {}, {}), "ecg.pt", None)
     monkeypatch.setattr(pretrained_module, "load_pretrained", lambda *arguments: alone)
     with pytest.raises(DataError, match="ecg.pt: an ECG model that has no text encoder"):
         zero_shot([*f"--checkpoint ecg.pt --manifest {directory} --results {tmp_path / 'out'}".split()])
