@@ -27,8 +27,7 @@ from benchmarks.harness.options import Options
 from benchmarks.harness.outcome import NotMeasured, Outcome
 from benchmarks.harness.system import BenchmarkedSystem
 from benchmarks.harness.timing import race
-from cmelt_plugin.data.batches.pretraining import PretrainingDataset, PretrainingOptions
-from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.batches.pretraining import PretrainingOptions
 from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
 from cmelt_plugin.data.text.padding import pad
@@ -109,7 +108,7 @@ def losses_of(
     """The losses of a batch of all records, collated anew at every call."""
     inputs_class = system.registered.inputs_class()
     inputs = inputs_class(inputs_class.Options(texts=texts), model)
-    dataset = PretrainingDataset(Manifest.open(folder, "train"), inputs, tokens, PretrainingOptions())
+    dataset = system.dataset(folder, "train", tokens, inputs)
     device = str(next(model.parameters()).device)
     rows = np.arange(len(dataset))
     return lambda: training.our_losses(model, criterion, training.to_device(dataset.collater(rows), device))

@@ -109,11 +109,12 @@ def load_ours(folder: Path, model: str | None) -> dict[str, Any]:
     from cmelt_plugin.data.text.tokens import TokenTable
 
     system = systems.find(model)
+    inputs = system.inputs()
     _warm_libraries()
     before = read_memory()
     start = time.perf_counter()
     tokens = TokenTable.load(folder / f"reports.{material.TAG}.npz", folder / "reports.parquet")
-    dataset = system.dataset(folder, "train", tokens)
+    dataset = system.dataset(folder, "train", tokens, inputs)
     seconds = time.perf_counter() - start
     after = read_memory()
     start = time.perf_counter()

@@ -68,7 +68,8 @@ def open_reports(system: BenchmarkedSystem, folder: Path, reports: list[str]) ->
     n_samples = np.full(n, ROW_SHAPE[1])
     write_split(folder, "train", RecordStore(folder).files, shard, row, n_samples, material.meta_table(ids, report_ids, ids))
     tokenizer = material.make_tokenizer(folder / "tokenizer", list(texts))
-    dataset = system.dataset(folder, "train", material.tokenise(tokenizer.folder, list(texts)), prepared=False)
+    tokens = material.tokenise(tokenizer.folder, list(texts))
+    dataset = system.dataset(folder, "train", tokens, system.inputs(prepared=False))
     dataset.read_ecg = lambda rows, digital=False: (torch.zeros(len(rows)), None)  # type: ignore[method-assign]
     return dataset
 

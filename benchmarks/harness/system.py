@@ -14,6 +14,7 @@ from benchmarks.harness.machine import REPOSITORY
 from benchmarks.harness.outcome import NotMeasured
 from benchmarks.harness.training import to_device
 from cmelt_plugin import host, registry
+from cmelt_plugin.data.batches.inputs import Inputs
 from cmelt_plugin.data.batches.pretraining import PretrainingDataset, PretrainingOptions
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.store.record_store import ROW_SHAPE
@@ -116,17 +117,18 @@ class BenchmarkedSystem:
         config_class = host.host_module("criterions").CRITERION_DATACLASS_REGISTRY[self.name]
         return criterion_class(config_class(), SimpleNamespace(target_dictionary=None)).train()
 
-    def dataset(self, folder: Path, split: str, tokens: TokenTable, prepared: bool = True) -> PretrainingDataset:
-        """A split as the system trains on it.
+    def inputs(self, prepared: bool = True) -> Inputs:
+        """What the system's batches hold, with the default options.
 
         Args:
-            folder: manifest directory.
-            split: its split.
-            tokens: token ids of its reports.
-            prepared: whether the directory holds what ``material.write_manifest`` writes; False: records and reports alone.
+            prepared: whether directories hold what ``material.write_manifest`` writes; False: records and reports alone.
         """
         inputs_class = self.registered.inputs_class()
-        inputs = inputs_class(inputs_class.Options(), self.build_model(tiny=True))
+        return inputs_class(inputs_class.Options(), self.build_model(tiny=True))
+
+    @staticmethod
+    def dataset(folder: Path, split: str, tokens: TokenTable, inputs: Inputs) -> PretrainingDataset:
+        """A split of a manifest directory as the system trains on it; ``tokens`` are the ids of its reports."""
         return PretrainingDataset(Manifest.open(folder, split), inputs, tokens, PretrainingOptions())
 
     def synthetic_batch(self, model: Any, rows: int, length: int, device: str = "cpu", seed: int = 0) -> dict[str, Any]:

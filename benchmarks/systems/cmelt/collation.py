@@ -58,7 +58,7 @@ class CollationPair:
         naive.index.reset()
         naive.index.add(gallery)
         self.naive = naive
-        self.dataset = system.dataset(folder, "train", all_tokens, prepared=False)
+        self.dataset = system.dataset(folder, "train", all_tokens, system.inputs(prepared=False))
         self.dataset.inputs.negatives = NegativeTable(_sidecar(gallery, len(texts)), {})
 
     def ours(self, rows: np.ndarray) -> dict[str, Any]:

@@ -15,9 +15,6 @@ from benchmarks.naive.attention import Mode
 from benchmarks.systems.cmelt.collation import CollationPair
 from benchmarks.systems.cmelt.flops import training_flops
 from benchmarks.systems.cmelt.naive import NaiveCMELT
-from cmelt_plugin.data.batches.pretraining import PretrainingDataset, PretrainingOptions
-from cmelt_plugin.data.directory.manifest import Manifest
-from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.data.text.word_masking import WordMasker
 from cmelt_plugin.models.cmelt.inputs import CMELTInputOptions, CMELTInputs
 from cmelt_plugin.modules.real_tokens import RealTokens
@@ -85,11 +82,10 @@ class BenchmarkedCMELT(BenchmarkedSystem):
     def collation(self, folder: Path, n_records: int, n_reports: int, encoder: str) -> CollationPair:
         return CollationPair(self, folder, n_records, n_reports, encoder)
 
-    def dataset(self, folder: Path, split: str, tokens: TokenTable, prepared: bool = True) -> PretrainingDataset:
-        """Where the directory holds no negatives, they are drawn at random."""
+    def inputs(self, prepared: bool = True) -> CMELTInputs:
+        """Where directories hold no negatives, they are drawn at random."""
         options = CMELTInputOptions(negatives="n3s" if prepared else "random")
-        inputs = CMELTInputs(options, SimpleNamespace(n_ecg_tokens=N_ECG_TOKENS))
-        return PretrainingDataset(Manifest.open(folder, split), inputs, tokens, PretrainingOptions())
+        return CMELTInputs(options, SimpleNamespace(n_ecg_tokens=N_ECG_TOKENS))
 
     def draw_batch(self, model: Any, rows: int, length: int, rng: np.random.Generator) -> dict[str, Any]:
         """Half of the texts are swapped, a quarter of the words masked."""

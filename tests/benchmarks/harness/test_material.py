@@ -42,7 +42,7 @@ def test_a_manifest_trains(tmp_path) -> None:
     text = material.write_manifest(tmp_path, n_records=6, n_reports=5, splits=("train", "valid"), k=3, stored=4)
     tokens = TokenTable.load(tmp_path / f"reports.{material.TAG}.npz", tmp_path / "reports.parquet")
     assert tokens.info["vocab_size"] == text.vocab_size
-    dataset = SYSTEM.dataset(tmp_path, "valid", tokens)
+    dataset = SYSTEM.dataset(tmp_path, "valid", tokens, SYSTEM.inputs())
     batch = dataset.collater(list(range(6)))
     assert batch["net_input"]["ecg"].shape == (6, 12, 5000)
     assert int(batch["aligned"].sum()) == 3
