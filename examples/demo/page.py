@@ -14,6 +14,7 @@ from cmelt_plugin.evaluation.report.training_log import last_values, read_log
 from cmelt_plugin.models.pretrained import load_pretrained
 from examples.demo.cmelt import part as cmelt
 from examples.demo.embedded_split import EmbeddedSplit, embed_split
+from examples.demo.merl import part as merl
 from examples.demo.sections.data import data_section
 from examples.demo.sections.negatives import negatives_section
 from examples.demo.sections.similarity import similarity_section
@@ -24,7 +25,7 @@ from preprocess.text.text_embedding import load_embedder
 
 # What is shown of one system alone: CURVES (logged name → title and unit), metrics(measured, bars) and
 # sections(loaded, manifest directory, split).
-PARTS = {"cmelt": cmelt}
+PARTS = {"cmelt": cmelt, "merl": merl}
 RHYTHMS = ("SR", "BRADY", "TACHY", "AFIB", "AFLT", "PACED")
 
 
@@ -108,7 +109,6 @@ def result_section(metrics: Sequence[Metric], n_records: int, split: str) -> Sec
 
 def own_data_section(system: System) -> Section:
     """The same commands for recordings of one's own."""
-    negatives = ["python preprocess/n3s.py --manifest $D --embedder google/flan-t5-small --strategy balanced"]
     return Section(
         "Your own data",
         [
@@ -121,8 +121,8 @@ def own_data_section(system: System) -> Section:
                 [
                     "D=manifests/mine",
                     "python preprocess/mimic_iv_ecg.py --root /path/to/recordings --dest $D",
-                    "python preprocess/tokenizer.py --manifest $D --tokenizer google/flan-t5-base",
-                    *(negatives if system.negatives else []),
+                    f"python preprocess/tokenizer.py --manifest $D --tokenizer {system.text_encoder}",
+                    *system.preparation,
                     f"fairseq-hydra-train --config-dir examples/pretrain --config-name {system.larger} task.data=$PWD/$D "
                     "checkpoint.save_dir=$PWD/checkpoints/mine",
                 ]

@@ -25,8 +25,9 @@ from examples.demo.commands import TEST, steps  # noqa: E402
 from examples.demo.running import run_step, shown  # noqa: E402
 from examples.demo.systems import SYSTEMS  # noqa: E402
 
-EXAMPLE = """example:
+EXAMPLE = """examples:
   python examples/demo/run.py --dest demo
+  python examples/demo/run.py --system merl --dest demo-merl
 """
 
 
@@ -34,7 +35,9 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--dest", type=Path, default=Path("demo"), help="folder for everything (demo)")
-    result.add_argument("--system", choices=SYSTEMS, default="cmelt", help="what is trained (cmelt)")
+    result.add_argument(
+        "--system", choices=SYSTEMS, default="cmelt", help="what is trained, by examples/pretrain/SYSTEM_tiny (cmelt)"
+    )
     result.add_argument("--records", type=option_types.count, default=8000, help="size of the synthetic cohort (8000)")
     result.add_argument(
         "--noise", type=option_types.non_negative_number, default=0.3, help="noise of the synthetic recordings, 1 = usual (0.3)"

@@ -60,6 +60,25 @@ def test_every_system_has_a_configuration_and_a_part_of_the_page():
         assert {"macro_auc", "recall_over_chance"} <= set(system.bars)
 
 
+def test_another_system_has_its_own_curves_and_no_negatives(first, tmp_path):
+    """On the data of the first demo, as if they had been made here."""
+    dest = tmp_path / "demo"
+    shutil.copytree(first[0], dest, ignore=shutil.ignore_patterns("checkpoints", "report.html"))
+    for path in (*dest.glob("logs/train.*"), *dest.glob("logs/validate.*")):
+        path.unlink()
+    for path in (dest / "demo.json", *dest.glob("logs/*.json")):
+        text = path.read_text(encoding="utf-8").replace('"cmelt"', '"merl"')
+        path.write_text(text.replace(str(first[0]), str(dest)), encoding="utf-8")
+    code, output = demo(dest, "--quick", "--system", "merl")
+    assert code == 0, output
+    assert output.count("done before") == 4 and "n3s" not in output and "--config-name merl_tiny" in output
+    html = (dest / "report.html").read_text(encoding="utf-8")
+    assert "<title>MERL demo" in html and "ECG against report (CMA)" in html and "(UMA)" in html
+    assert "preprocess/report_embeddings.py" in html and "merl_base" in html and "ncbi/MedCPT-Query-Encoder" in html
+    for heading in ("Negative reports (N3S)", "Masked ECG modelling"):
+        assert heading not in html
+
+
 def test_the_page_shows_every_section(first):
     dest, output = first
     html = (dest / "report.html").read_text(encoding="utf-8")
