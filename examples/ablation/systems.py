@@ -64,8 +64,8 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def cohort(arguments: argparse.Namespace) -> list[Command]:
-    """A synthetic manifest directory, as the demo makes it."""
+def cohort(arguments: argparse.Namespace, *tokenizer: str) -> list[Command]:
+    """A synthetic manifest directory, as the demo makes it; ``tokenizer``: further options of preprocess/tokenizer.py."""
     records, manifest = arguments.dest / "cohort", arguments.manifest
 
     def preprocess(name: str, output: Path, *options: object) -> Command:
@@ -82,7 +82,7 @@ def cohort(arguments: argparse.Namespace) -> list[Command]:
         ),
         preprocess(
             *("tokenizer", manifest / "tokenizer", "--manifest", manifest, "--train-vocab", 500, "--encoder", "tiny"),
-            "--overwrite",
+            *("--overwrite", *tokenizer),
         ),
         preprocess(
             *("n3s", manifest / "train.n3s.json", "--manifest", manifest, "--embedder", "tfidf", "--strategy", "balanced")
