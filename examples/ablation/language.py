@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import systems
 from steps import REPOSITORY, Command, host_command, needs_cpu_switch, run_commands
+from system_runs import cohort
 from text_measures import held_out_reports, in_common, labels_of_reports, masked_words, nearest, negatives
 
 from cmelt_plugin import option_types
@@ -175,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.dest = arguments.dest.resolve()
     if arguments.manifest is None:
         arguments.manifest = arguments.dest / "manifest"
-        run_commands(systems.cohort(arguments, "--family", "bert"), arguments.dest, threads())
+        run_commands(cohort(arguments, "--family", "bert"), arguments.dest, threads())
     arguments.manifest = arguments.manifest.resolve()
     for name in (REPORTS_FILE, LABELS_FILE, "tokenizer"):
         if not (arguments.manifest / name).exists():
