@@ -1,0 +1,13 @@
+"""EchoingECG: ECGs, reports and echocardiograms as Gaussians in one space (Gao, Kim, McIntosh 2025, MICCAI, arXiv 2509.25791).
+
+Written from published formulas and shapes, with weights of its own: an EchoingECG-style model.
+"""
+
+from cmelt_plugin.registry import register_system
+
+register_system(
+    "echoing_ecg",
+    model="cmelt_plugin.models.echoing.model:EchoingECG",
+    config="cmelt_plugin.models.echoing.config:EchoingConfig",
+    card="cmelt_plugin.models.echoing.card:CARD",
+)
