@@ -2,7 +2,7 @@
 
 Writes model.safetensors, config.json, the tokenizer and a model card (README.md). The folder opens with
 ``cmelt_plugin.load_pretrained`` and can be uploaded to a model hub as it is. Nothing is uploaded here. A language model
-becomes a folder of Hugging Face's, which ``model.text_encoder=`` of every system takes.
+(docs/language.md) becomes a folder of Hugging Face's, which ``model.text_encoder=`` of every system takes.
 """
 
 from __future__ import annotations

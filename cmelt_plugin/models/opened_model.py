@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from cmelt_plugin import registry
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.checkpoint import LoadedModel
 
@@ -26,8 +27,8 @@ class OpenedModel:
     """
 
     def __init__(self, loaded: LoadedModel, source: str, device: str | torch.device = "cpu"):
-        model: Any = loaded.model
-        if not hasattr(model, "embed_ecg") and not hasattr(model, "ecg_features"):
+        registered = registry.models().get((loaded.cfg.get("model") or {}).get("_name", ""))
+        if registered is not None and registered.exporter is not None:
             raise DataError(
                 f"{source}: a language model, which reads no ECGs; `python -m cmelt_plugin.export` makes a folder of it that "
                 "model.text_encoder takes"

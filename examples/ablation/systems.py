@@ -1,9 +1,10 @@
 """Systems side by side: the same records, updates and evaluations for each, with several seeds.
 
 Every system is trained by its smallest configuration, examples/pretrain/SYSTEM_tiny.yaml, and evaluated by zero-shot
-classification, retrieval and linear probes. Its encoder with random weights is probed, too, and where asked for trained on
-labels alone. What is done is done: run it again after an interruption and it goes on. Without --manifest the records are
-synthetic, and the table says how fast systems learn what is in those, not how well they diagnose patients.
+classification, retrieval, linear probes, the reports it writes where it does, and where asked for fine-tuned. Its encoder with
+random weights is probed, too, and where asked for trained on labels alone. What is done is done: run it again after an
+interruption and it goes on. Without --manifest the records are synthetic, and the table says how fast systems learn what is in
+those, not how well they diagnose patients.
 """
 
 from __future__ import annotations
@@ -18,24 +19,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from steps import REPOSITORY, Command, host_command, needs_cpu_switch, run_commands
+from steps import run_commands
+from system_runs import CONFIGURATIONS, Variant, cohort, commands
+from system_table import tabulate
 
 from cmelt_plugin import option_types, registry
 from cmelt_plugin.data.directory.own_files import LABELS_FILE, REPORTS_FILE
-from cmelt_plugin.data.files import read_json
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.result_files import Result, read_results
-from cmelt_plugin.tables import markdown
 
-CONFIGURATIONS = REPOSITORY / "examples" / "pretrain"
-FRACTIONS = (0.01, 0.1, 1.0)
-UNTRAINED_UPDATES = 10  # at learning rate 0, in which statistics of batches settle
 EXAMPLE = """examples:
   python examples/ablation/systems.py --dest systems
   python examples/ablation/systems.py --dest systems-ptb-xl --manifest manifests/ptb-xl --downstream manifests/ptb-xl-super \
       --updates 1000
+  python examples/ablation/systems.py --dest systems --systems melp --finetune 0.1 --supervised melp \
+      --variant melp-gloria melp criterion.local=gloria model.learn_beat_scale=false
 """
 
 
@@ -55,6 +53,18 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--systems", nargs="+", metavar="NAME", help="systems to compare (all that have a configuration)")
     result.add_argument(
+        "--variant",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("NAME", "SYSTEM"),
+        help="one more row: its name, a system, and settings of pre-training in which it differs, key=value",
+    )
+    result.add_argument(
+        "--finetune", type=option_types.share, metavar="SHARE", help="fine-tune encoders on this share of the labels (not)"
+    )
+    result.add_argument("--finetune-updates", type=option_types.count, default=200, help="updates of that training (200)")
+    result.add_argument(
         "--supervised", nargs="+", default=[], metavar="NAME", help="systems whose encoder learns the labels alone"
     )
     result.add_argument("--epochs", type=option_types.count, default=5, help="of that training (5)")
@@ -64,139 +74,20 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def cohort(arguments: argparse.Namespace) -> list[Command]:
-    """A synthetic manifest directory, as the demo makes it."""
-    records, manifest = arguments.dest / "cohort", arguments.manifest
-
-    def preprocess(name: str, output: Path, *options: object) -> Command:
-        return Command(name, [sys.executable, str(REPOSITORY / "preprocess" / f"{name}.py"), *map(str, options)], output)
-
-    return [
-        preprocess("synthetic", records, "--records", arguments.records, "--noise", arguments.noise, "--dest", records),
-        preprocess(
-            *("mimic_iv_ecg", manifest / "manifest.json", "--root", records, "--dest", manifest, "--split", 0.8, 0.1, 0.1)
-        ),
-        preprocess(
-            *("labels", manifest / LABELS_FILE, "--manifest", manifest),
-            *("--labels", records / "labels.csv", "--prompts", records / "prompts.json"),
-        ),
-        preprocess(
-            *("tokenizer", manifest / "tokenizer", "--manifest", manifest, "--train-vocab", 500, "--encoder", "tiny"),
-            "--overwrite",
-        ),
-        preprocess(
-            *("n3s", manifest / "train.n3s.json", "--manifest", manifest, "--embedder", "tfidf", "--strategy", "balanced")
-        ),
-    ]
-
-
-def commands(system: str, seed: int, arguments: argparse.Namespace) -> list[Command]:
-    """Everything one system with one seed needs, in order; the first seed also has the encoders to compare with."""
-    manifest, folder = arguments.manifest, arguments.dest / system / f"seed{seed}"
-    common = [f"common.seed={seed}", *(["common.cpu=true"] if needs_cpu_switch() else [])]
-
-    def train(save: Path, *settings: str) -> list[str]:
-        place = ["--config-dir", str(CONFIGURATIONS), "--config-name", f"{system}_tiny", f"task.data={manifest}"]
-        text = [f"model.text_encoder={manifest / 'tokenizer'}"] if registry.systems()[system].reads_text else []
-        fixed = [f"checkpoint.save_dir={save}", "dataset.disable_validation=true", *arguments.settings]
-        return [*host_command("fairseq-hydra-train"), *place, *common, *text, *fixed, *settings]
-
-    def evaluate(module: str, name: str, checkpoint: Path, *options: object, data: Path = arguments.downstream) -> Command:
-        out = folder / "results" / name
-        words = ["--checkpoint", checkpoint, "--manifest", data, "--results", out, "--model-name", system, "--bootstrap", 0]
-        words += options
-        return Command(name, [sys.executable, "-m", f"cmelt_plugin.evaluation.{module}", *map(str, words)], out)
-
-    probes = ["--fraction", *FRACTIONS, "--seeds", 1]
-    trained, untrained = folder / "pretrain" / "checkpoint_last.pt", folder / "untrained" / "checkpoint_last.pt"
-    updates = [] if arguments.updates is None else [f"optimization.max_update={arguments.updates}"]
-    steps = [Command("pretrain", train(trained.parent, *updates), trained)]
-    if registry.systems()[system].reads_text:
-        steps.append(evaluate("zero_shot", "zero_shot", trained, "--thresholds-from", "none"))
-        steps.append(evaluate("retrieve", "retrieval", trained, data=manifest))
-    steps.append(evaluate("linear_probe", "linear_probe", trained, *probes))
-    nothing = ["optimization.lr=[0.0]", f"optimization.max_update={UNTRAINED_UPDATES}"]
-    steps.append(Command("untrained", train(untrained.parent, *nothing), untrained))
-    steps.append(evaluate("linear_probe", "untrained_probe", untrained, *probes))
-    if system in arguments.supervised:
-        best = folder / "supervised" / "checkpoint_best.pt"
-        place = ["--config-dir", str(REPOSITORY / "examples" / "finetune"), "--config-name", "tiny"]
-        fixed = [f"model.pretrained={untrained}", f"checkpoint.save_dir={best.parent}", "optimization.lr=[0.001]"]
-        fixed += [f"optimization.max_epoch={arguments.epochs}", "task.bootstrap=0", f"task.data={arguments.downstream}"]
-        steps.append(Command("supervised", [*host_command("fairseq-hydra-train"), *place, *common, *fixed], best))
-        steps.append(evaluate("classify", "classify", best))
-    return steps
-
-
-def tabulate(systems: Sequence[str], arguments: argparse.Namespace) -> str:
-    """The table as Markdown, also written to DEST/table.md: percent, mean ± standard deviation over seeds."""
-    head = ["encoder", "updates", "seconds", "zero-shot AUC", "R@10 ECG → text", "R@10 text → ECG"]
-    head += [f"probe, {100 * fraction:g} %" for fraction in FRACTIONS]
-    rows, chance = [], {}
-    for system in systems:
-        folders = [arguments.dest / system / f"seed{seed}" for seed in range(1, arguments.seeds + 1)]
-        figures = [pretrained_metrics(folder / "results") for folder in folders]
-        chance = figures[0]
-        cells = [_cell([figure.get(name) for figure in figures]) for name in ("auc", "ecg_to_text", "text_to_ecg")]
-        cells += [_cell([figure.get(fraction) for figure in figures]) for fraction in FRACTIONS]
-        seconds = [read_json(folder / "logs" / "pretrain.done.json")["seconds"] for folder in folders]
-        rows.append([system, _updates(system, arguments), f"{np.mean(seconds):.0f}", *cells])
-    for system in systems:
-        folders = [arguments.dest / system / f"seed{seed}" for seed in range(1, arguments.seeds + 1)]
-        figures = [probe_metrics(folder / "results" / "untrained_probe") for folder in folders]
-        cells = [_cell([figure.get(fraction) for figure in figures]) for fraction in FRACTIONS]
-        rows.append([f"{system}, random weights", "0", "–", "–", "–", "–", *cells])
-    for system in [name for name in systems if name in arguments.supervised]:
-        folders = [arguments.dest / system / f"seed{seed}" for seed in range(1, arguments.seeds + 1)]
-        scores = [_metrics(folder / "results" / "classify")["macro_auc"] for folder in folders]
-        seconds = [read_json(folder / "logs" / "supervised.done.json")["seconds"] for folder in folders]
-        row = [f"{system}, labels alone", f"{arguments.epochs} epochs", f"{np.mean(seconds):.0f}", "–", "–", "–", "–", "–"]
-        rows.append([*row, _cell(scores)])
-    table = markdown(head, rows)
-    if "ecg_to_text_chance" in chance:
-        table += f"\nChance of R@10: {100 * chance['ecg_to_text_chance']:.1f} % ECG → text, "
-        table += f"{100 * chance['text_to_ecg_chance']:.1f} % text → ECG.\n"
-    (arguments.dest / "table.md").write_text(table, encoding="utf-8")
-    return table
-
-
-def pretrained_metrics(folder: Path) -> dict[object, float]:
-    """``auc``, ``ecg_to_text`` and ``text_to_ecg`` with their chances, and for each share of labels the probe's macro AUC."""
-    metrics: dict[object, float] = dict(probe_metrics(folder / "linear_probe"))
-    if (folder / "zero_shot").is_dir():
-        metrics["auc"] = _metrics(folder / "zero_shot")["macro_auc"]
-        found = _metrics(folder / "retrieval")
-        for direction in ("ecg_to_text", "text_to_ecg"):
-            metrics[direction] = found[f"{direction}_r10"]
-            metrics[f"{direction}_chance"] = found[f"{direction}_r10_chance"]
-    return metrics
-
-
-def probe_metrics(folder: Path) -> dict[object, float]:
-    """Share of labels → macro AUC."""
-    results = [stored.result for stored in read_results([folder])]
-    return {result.settings["fraction"]: result.metrics["macro_auc"] for result in results}
-
-
-def _metrics(folder: Path) -> dict[str, float]:
-    results: list[Result] = [stored.result for stored in read_results([folder])]
-    return results[0].metrics
-
-
-def _cell(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return "–"
-    spread = f" ± {100 * np.std(known, ddof=1):.1f}" if len(known) > 1 else ""
-    return f"{100 * np.mean(known):.1f}{spread}"
+def _variant(words: Sequence[str]) -> Variant:
+    if len(words) < 3 or not all("=" in word for word in words[2:]):
+        raise DataError(f"--variant {' '.join(words)}: must be a name, a system, and settings in which it differs, key=value")
+    return Variant(words[0], words[1], tuple(words[2:]))
 
 
 def _configuration(system: str) -> dict[str, Any]:
     return yaml.safe_load((CONFIGURATIONS / f"{system}_tiny.yaml").read_text(encoding="utf-8"))
 
 
-def _updates(system: str, arguments: argparse.Namespace) -> str:
-    return str(arguments.updates or _configuration(system)["optimization"]["max_update"])
+def configured_updates(system: str) -> int:
+    """Updates that a system's smallest configuration trains."""
+    updates: int = _configuration(system)["optimization"]["max_update"]
+    return updates
 
 
 def check_updates(systems: Sequence[str], updates: int) -> None:
@@ -218,12 +109,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     arguments = parser().parse_args(argv)
     known = [name for name in sorted(registry.systems()) if (CONFIGURATIONS / f"{name}_tiny.yaml").is_file()]
-    systems = arguments.systems or known
+    variants = [Variant(name, name) for name in arguments.systems or known]
+    variants += [_variant(words) for words in arguments.variant]
+    systems = {variant.system for variant in variants}
     unknown = sorted({*systems, *arguments.supervised} - set(known))
     if unknown:
         raise DataError(f"no configuration {', '.join(f'{name}_tiny.yaml' for name in unknown)}; there is {', '.join(known)}")
     if arguments.updates is not None:
-        check_updates(systems, arguments.updates)
+        check_updates(sorted(systems), arguments.updates)
     arguments.dest = arguments.dest.resolve()
     threads = os.cpu_count() or 1 if "OMP_NUM_THREADS" not in os.environ else int(os.environ["OMP_NUM_THREADS"])
     if arguments.manifest is None:
@@ -239,10 +132,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not (folder / name).exists():
             raise DataError(f"{folder}: no {name}; systems learn from reports and are compared on labels")
     for seed in range(1, arguments.seeds + 1):
-        for system in systems:
-            print(f"{system}, seed {seed}", flush=True)
-            run_commands(commands(system, seed, arguments), arguments.dest / system / f"seed{seed}", threads)
-    print(tabulate(systems, arguments))
+        for variant in variants:
+            print(f"{variant.name}, seed {seed}", flush=True)
+            run_commands(commands(variant, seed, arguments), arguments.dest / variant.name / f"seed{seed}", threads)
+    print(tabulate(variants, lambda system: str(arguments.updates or configured_updates(system)), arguments))
     return 0
 
 

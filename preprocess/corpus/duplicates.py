@@ -7,8 +7,10 @@ reports are made of few formulas, and among thousands of similar ones an estimat
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import zlib
+from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,16 +51,17 @@ class Duplicates:
     def __init__(self, refused: Mapping[bytes, str], threshold: float, folder: Path):
         datasketch = library()
         self.refused, self.threshold = refused, threshold
-        self.names: set[str] = set()
+        self.names: set[int] = set()
         self.digests: set[bytes] = set()
         self.empty = datasketch.MinHash(PERMUTATIONS, hashfunc=int)
         self.index = datasketch.MinHashLSH(threshold, PERMUTATIONS)
         self.file = tempfile.TemporaryFile(dir=folder)
-        self.places: list[tuple[int, int]] = []
+        self.places = array("q", [0])  # where the words of each text end in the file
 
     def reason(self, name: str, statements: Sequence[str]) -> str | None:
         """Why a document must be left out; None where it is new, and known from now on."""
-        if name in self.names:
+        number = _number(name.encode("utf-8", "surrogatepass"))
+        if number in self.names:
             return SAME_ID
         digest = text_digest(statements)
         if digest in self.refused:
@@ -70,22 +73,27 @@ class Duplicates:
         hashed.update_batch(shingles.tolist())
         if any(self._is_near(shingles, candidate) for candidate in self.index.query(hashed)):
             return NEAR
-        self.names.add(name)
+        self.names.add(number)
         self.digests.add(digest)
-        self.index.insert(len(self.places), hashed, check_duplication=False)
-        self.places.append((self.file.seek(0, 2), len(shingles)))
+        self.index.insert(len(self.places) - 1, hashed, check_duplication=False)
+        self.file.seek(self.places[-1])
         self.file.write(shingles.tobytes())
+        self.places.append(self.file.tell())
         return None
 
     def _is_near(self, shingles: np.ndarray, candidate: int) -> bool:
-        start, length = self.places[candidate]
-        shorter, longer = sorted((length, len(shingles)))
+        start, stop = self.places[candidate : candidate + 2]
+        shorter, longer = sorted(((stop - start) // shingles.itemsize, len(shingles)))
         if shorter < self.threshold * longer:
             return False
         self.file.seek(start)
-        other = np.frombuffer(self.file.read(length * shingles.itemsize), dtype=shingles.dtype)
+        other = np.frombuffer(self.file.read(stop - start), dtype=shingles.dtype)
         common = len(np.intersect1d(shingles, other, assume_unique=True))
         return common >= self.threshold * (shorter + longer - common)
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
 def shingles_of(text: str) -> np.ndarray:

@@ -10,6 +10,8 @@ from hosts import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "examples" / "ablation"))
 import systems as comparison  # noqa: E402
+from system_runs import FRACTIONS, Variant, commands, writes_reports  # noqa: E402
+from system_table import tabulate  # noqa: E402
 
 from cmelt_plugin import registry  # noqa: E402
 from cmelt_plugin.data.files import write_json  # noqa: E402
@@ -25,7 +27,7 @@ def arguments(dest: Path, *more: str):
 
 def test_every_system_is_trained_and_evaluated_alike(tmp_path) -> None:
     given = arguments(tmp_path, "--supervised", "merl")
-    plans = {name: comparison.commands(name, 2, given) for name in registry.systems()}
+    plans = {name: commands(Variant(name, name), 2, given) for name in registry.systems()}
     for name, steps in plans.items():
         words = [" ".join(step.words) for step in steps]
         assert f"--config-name {name}_tiny" in words[0] and "common.seed=2" in words[0] and words[0].endswith("max_update=7")
@@ -34,6 +36,25 @@ def test_every_system_is_trained_and_evaluated_alike(tmp_path) -> None:
         assert all("checkpoint_last.pt" in line for line in words[1:4]) and "optimization.lr=[0.0]" in words[4]
         # Nothing of a test set decides which checkpoint is evaluated.
         assert all("dataset.disable_validation=true" in words[index] for index in (0, 4))
+
+
+def test_a_variant_is_pretrained_by_its_own_settings_and_fine_tuned_on_a_share(tmp_path) -> None:
+    given = arguments(tmp_path, "--supervised", "merl", "--finetune", "0.1")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "labels.json").touch()
+    own = [step.name for step in commands(Variant("merl", "merl"), 1, given)]
+    few = ["finetuned", "classify_finetuned"]
+    assert own[3:6] == ["linear_probe", *few] and own[-2:] == ["supervised_few", "classify_few"]
+    steps = {step.name: " ".join(step.words) for step in commands(Variant("x", "merl", ("model.y=1",)), 1, given)}
+    assert list(steps) == own[:6] and "model.y=1" in steps["pretrain"] and "--config-name merl_tiny" in steps["pretrain"]
+    assert "task.fraction=0.1" in steps["finetuned"] and "x/seed1/pretrain/checkpoint_last.pt" in steps["finetuned"]
+    writers = [name for name in registry.systems() if writes_reports(name)]
+    for name in writers:
+        assert "generation" in [step.name for step in commands(Variant(name, name), 1, given)]
+    assert "merl" not in writers and writers
+    for words in (["x"], ["x", "merl"], ["x", "merl", "y"]):
+        with pytest.raises(DataError, match="must be a name, a system, and settings"):
+            comparison.main(["--dest", str(tmp_path), "--variant", *words])
 
 
 def test_the_table_has_means_over_seeds_and_the_chance(tmp_path) -> None:
@@ -53,14 +74,21 @@ def test_the_table_has_means_over_seeds_and_the_chance(tmp_path) -> None:
         }
         result(folder / "results" / "retrieval" / "x", "retrieval", recalls)
         for kind in ("linear_probe", "untrained_probe"):
-            for fraction in comparison.FRACTIONS:
+            for fraction in FRACTIONS:
                 result(folder / "results" / kind / f"{fraction}", "linear_probe", {"macro_auc": auc - 0.1}, fraction=fraction)
         write_json(folder / "logs" / "pretrain.done.json", {"seconds": 10 * seed})
-    lines = comparison.tabulate(["merl"], given).splitlines()
+    lines = tabulate([Variant("merl", "merl")], lambda system: "7", given).splitlines()
     assert lines[2] == "| merl | 7 | 15 | 70.0 ± 14.1 | 50.0 ± 0.0 | 40.0 ± 0.0 | 60.0 ± 14.1 | 60.0 ± 14.1 | 60.0 ± 14.1 |"
     assert lines[3].startswith("| merl, random weights | 0 | – | – | – | – | 60.0 ± 14.1 |")
     assert lines[-1] == "Chance of R@10: 25.0 % ECG → text, 20.0 % text → ECG."
     assert (tmp_path / "table.md").read_text(encoding="utf-8").splitlines() == lines
+    result(folder / "results" / "classify_finetuned" / "x", "finetune", {"macro_auc": 0.9})
+    facts = {"fact_f1": 0.5, "fact_f1|nearest": 0.6, "fact_f1|most_frequent": 0.1}
+    result(folder / "results" / "generation" / "x", "generation", facts)
+    more = arguments(tmp_path, "--seeds", "2", "--finetune", "0.1")
+    wider = tabulate([Variant("merl", "merl")], lambda system: "7", more).splitlines()
+    assert wider[0].endswith("| fine-tuned, 10 % | reports written, F1 of findings | the nearest recording's |")
+    assert wider[2].endswith("| 90.0 | 50.0 | 60.0 |") and wider[-1].endswith("10.0 %.")
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path) -> None:

@@ -81,6 +81,27 @@ def chance_recall(gallery_size: int, right: np.ndarray, k: int) -> float:
     return float(np.mean(np.where(possible, 1 - missed, 1.0)))
 
 
+def random_ranks(copies: np.ndarray, items: int = 5_000_000) -> np.ndarray:
+    """Ranks from 1 of the right text in random orders of a gallery in which the copies of a text stand together.
+
+    An encoder gives equal texts equal scores. To a record whose own text is rare, every wrong text of many copies before it
+    costs as many places, so that chance is less than in a random order of the items.
+
+    Args:
+        copies: int ``[U]``, times that each text occurs in the gallery; N in all, and a query for each of these.
+        items: numbers drawn; the orders are so many that they take about as many, at least 20, of a fixed seed.
+
+    Returns:
+        int64 ``[orders, N]``.
+    """
+    rng, orders = np.random.default_rng(0), max(20, min(2000, items // int(copies.sum())))
+    ranks = np.empty((orders, len(copies)), dtype=np.int64)
+    for row in ranks:
+        order = rng.permutation(len(copies))
+        row[order] = np.cumsum(copies[order]) - copies[order] + 1
+    return np.repeat(ranks, copies, axis=1)
+
+
 class Direction(NamedTuple):
     """One direction.
 
@@ -90,6 +111,7 @@ class Direction(NamedTuple):
         ranks: int64 ``[Q]``, rank of each query's first right item, from 1.
         right: int64 ``[Q]``, right items in the gallery per query.
         gallery_size: items in the gallery.
+        copies: int64 ``[U]``, where the gallery holds each of U texts so many times; None: no item is another's copy.
     """
 
     gallery: str
@@ -97,6 +119,7 @@ class Direction(NamedTuple):
     ranks: np.ndarray
     right: np.ndarray
     gallery_size: int
+    copies: np.ndarray | None = None
 
     def recall(self, k: int) -> float:
         """R@k: share of queries with a right item among the first k."""
@@ -107,12 +130,16 @@ class Direction(NamedTuple):
         return float(np.median(self.ranks))
 
     def chance_recall(self, k: int) -> float:
-        """R@k of a random order."""
+        """R@k of a random order; of copies that stand together, of many of them (:func:`random_ranks`)."""
+        if self.copies is not None:
+            return float(np.mean(random_ranks(self.copies) <= k))
         return chance_recall(self.gallery_size, self.right, k)
 
     @property
     def chance_median_rank(self) -> float:
         """The first rank by which a random order has met a right item for half of the queries."""
+        if self.copies is not None:
+            return float(np.quantile(random_ranks(self.copies), 0.5, method="lower"))
         low, high = 1, self.gallery_size
         while low < high:
             middle = (low + high) // 2
@@ -142,7 +169,7 @@ def retrieval_directions(
     pair_ranks = first_hit_ranks(model, ecg, text.select(report), report, report, device).numpy() + 1
     distinct_ranks = first_hit_ranks(model, ecg, text, report, distinct, device).numpy() + 1
     return [
-        Direction("pairs", "ecg_to_text", pair_ranks, of_record, n),
+        Direction("pairs", "ecg_to_text", pair_ranks, of_record, n, copies),
         Direction("pairs", "text_to_ecg", text_ranks[report.numpy()], of_record, n),
         Direction("distinct", "ecg_to_text", distinct_ranks, np.ones(n, np.int64), u),
         Direction("distinct", "text_to_ecg", text_ranks, copies, n),

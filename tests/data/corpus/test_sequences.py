@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmelt_plugin.data.corpus.sequences import Packing, Sequences
@@ -60,6 +60,7 @@ def reference(documents: list[list[int]], order: list[int], length: int) -> list
     return found
 
 
+@settings(deadline=None)
 @given(
     documents=st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=4), min_size=1, max_size=8),
     length=st.integers(3, 20),

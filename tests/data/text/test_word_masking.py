@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmelt_plugin.data.text.word_masking import WordMasker
@@ -67,6 +67,7 @@ def in_words(lengths, probability, seed):
     return ids, padding, begins, uniforms, WordMasker(probability, MASK, VOCAB, SPECIAL)(ids, padding, uniforms, begins)
 
 
+@settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=8), probability=st.floats(0, 1), seed=st.integers(0, 2**16))
 def test_words_are_chosen_whole(lengths, probability, seed):
     ids, padding, begins, _, out = in_words(lengths, probability, seed)

@@ -146,6 +146,34 @@ def test_chance_is_what_shuffling_gives():
     assert direction.chance_median_rank == np.median(first)
 
 
+@pytest.mark.parametrize("k", [1, 2, 3, 10])
+def test_chance_of_texts_with_copies_is_the_mean_over_all_orders_of_the_texts(k):
+    copies = np.array([1, 1, 2, 6])
+    hits = []
+    for order in permutations(range(4)):
+        for own in range(4):
+            wrong = sum(copies[text] for text in order[: order.index(own)])
+            hits += [wrong < k] * copies[own]
+    direction = Direction("pairs", "ecg_to_text", np.ones(10), np.repeat(copies, copies), 10, copies)
+    assert direction.chance_recall(k) == pytest.approx(np.mean(hits), abs=0.02)
+
+
+def test_an_encoder_of_random_scores_recalls_what_chance_says():
+    """Texts with very unequal numbers of copies: the chance of items in random order would be twice as high."""
+    rng = np.random.default_rng(0)
+    copies = np.array([60, 40, 30, *[1] * 30])
+    report = torch.from_numpy(np.repeat(np.arange(len(copies)), copies))
+    recalled = []
+    for _ in range(30):
+        ecg, text = (Embedding(torch.from_numpy(rng.normal(size=(n, 64)))) for n in (len(report), len(copies)))
+        direction = retrieval_directions(COSINE, ecg, text, report)[0]
+        recalled.append(direction.recall(10))
+    assert direction.name == "ecg_to_text"
+    assert np.mean(recalled) == pytest.approx(direction.chance_recall(10), abs=0.02)
+    assert chance_recall(len(report), direction.right, 10) > 1.5 * direction.chance_recall(10)
+    assert direction.chance_median_rank > Direction("pairs", "", np.ones(1), direction.right, len(report)).chance_median_rank
+
+
 def test_chance_median_of_one_right_item_is_the_middle():
     assert Direction("distinct", "ecg_to_text", np.ones(2), np.ones(2, dtype=int), 10).chance_median_rank == 5
     assert Direction("distinct", "ecg_to_text", np.ones(2), np.ones(2, dtype=int), 11).chance_median_rank == 6

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("datasketch", reason="pip install 'cmelt-plugin[language]'")
@@ -36,6 +36,7 @@ def jaccard(first: str, second: str) -> float:
     return len(a & b) / len(a | b)
 
 
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_near_duplicates_are_those_of_the_index_and_no_others(tmp_path_factory, seed: int) -> None:
     rng = np.random.default_rng(seed)
