@@ -9,5 +9,7 @@ register_system(
     "echoing_ecg",
     model="cmelt_plugin.models.echoing.model:EchoingECG",
     config="cmelt_plugin.models.echoing.config:EchoingConfig",
+    criterions={"pcmepp": "cmelt_plugin.models.echoing.criterion:PCMEPPCriterion"},
+    inputs="cmelt_plugin.models.echoing.inputs:EchoingInputs",
     card="cmelt_plugin.models.echoing.card:CARD",
 )

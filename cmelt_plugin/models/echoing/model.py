@@ -15,8 +15,8 @@ The model returns a dictionary; the criterion reads it by name and the model doe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Callable
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses.pcmepp import DISTANCES
 from cmelt_plugin.models.base import COSINE, CosineSimilarity, Embedding, group_means
 from cmelt_plugin.models.echoing.config import EchoingConfig
+from cmelt_plugin.models.echoing.front_end import STANDARDISED, lead_statistics
 from cmelt_plugin.models.echoing.heads import LogVarianceHead, MeanHead
 from cmelt_plugin.models.echoing.towers import ECG_POOLS, ECGTower, resolved_sizes
 from cmelt_plugin.models.text_tower import WithTextEncoder, text_encoder_of
@@ -85,6 +86,17 @@ class EchoingECG(WithTextEncoder, CosineSimilarity, nn.Module):
             first = [encoder.feature_extractor, *encoder.layers()] if isinstance(encoder, ECGEncoder) else encoder.blocks()
             trained = list(stacked_layers(text_encoder.model)) if text_encoder.free_layers != 0 else []
             compile_in_training(*first, *trained)
+
+    @classmethod
+    def measure(cls, cfg: Any, recordings: Callable[[], Iterable[tuple[Tensor, Tensor | None]]]) -> None:
+        """Fill in ``lead_statistics``, which is measured on training recordings before the model is built, unless it is given.
+
+        Args:
+            cfg: the model's configuration.
+            recordings: returns some of them, see :func:`cmelt_plugin.models.echoing.front_end.lead_statistics`.
+        """
+        if cfg.normalisation == STANDARDISED and cfg.lead_statistics is None:
+            cfg.lead_statistics = lead_statistics(recordings())
 
     @staticmethod
     def data_parallel_group() -> Any | None:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.signal_contract import SignalContract
-from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.echoing.front_end import NO_STATISTICS, FrontEnd
 from cmelt_plugin.models.echoing.heads import MeanHead
 from cmelt_plugin.models.wav2vec import wav2vec_encoder
-from cmelt_plugin.modules.band_pass import BandPass
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder
-from cmelt_plugin.modules.length_batch_norm import zero_padding
-from cmelt_plugin.modules.normalisation import NORMALISATIONS, normalise_ecg
 from cmelt_plugin.modules.pooling import masked_mean
 from cmelt_plugin.modules.resnet1d import ResNet1d
 
-STANDARDISED = "standardised"
-RATE = 100.0  # Hz, of standardised ECGs
 ECG_POOLS = ("mean", "embedding")
 FACTORS = (2, 4, 8, 16)  # channels of each stage as multiples of the stem's
 DEFAULT_WIDTHS = {"resnet": 96, "resnet18": 64, "wav2vec": 0}  # of the stem; a wav2vec encoder has none
-NO_STATISTICS = "[[], []]"
 
 
 class ECGStates(NamedTuple):
@@ -38,63 +29,6 @@ class ECGStates(NamedTuple):
 
     states: Tensor
     padding_mask: Tensor | None
-
-
-class FrontEnd(nn.Module):
-    """What is done to an ECG in mV at 500 Hz before the encoder reads it.
-
-    Args:
-        normalisation: ``standardised`` (0.5–40 Hz, 100 Hz, z-scores of each lead) or as
-            :func:`cmelt_plugin.modules.normalisation.normalise_ecg`.
-        lead_statistics: JSON of means and standard deviations; None: standardised ECGs stay in mV.
-
-    Attributes:
-        step: samples at 500 Hz of one that the encoder reads.
-        filter: of standardised ECGs, else None.
-    """
-
-    def __init__(self, normalisation: str, lead_statistics: str | None = None):
-        super().__init__()
-        if normalisation not in (*NORMALISATIONS, STANDARDISED):
-            raise DataError(
-                f"model.normalisation must be one of {', '.join(NORMALISATIONS)} and {STANDARDISED}, not {normalisation!r}"
-            )
-        self.normalisation = normalisation
-        self.filter = BandPass(SAMPLE_RATE, RATE) if normalisation == STANDARDISED else None
-        self.step = 1 if self.filter is None else self.filter.step
-        self.statistics = _parsed(lead_statistics)
-
-    def forward(self, ecg: Tensor, n_samples: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """``ecg [B, 12, T]`` mV, ``n_samples [B]`` real samples → what the encoder reads, and its real samples."""
-        if self.filter is None:
-            return normalise_ecg(ecg, n_samples, self.normalisation), n_samples
-        ecg = self.filter(ecg, n_samples)
-        n_samples = None if n_samples is None else self.filter.n_steps(n_samples)
-        if self.statistics is None:
-            return ecg, n_samples
-        mean, deviation = (torch.tensor(values).to(ecg)[:, None] for values in self.statistics)
-        return zero_padding((ecg - mean) / deviation, n_samples), n_samples
-
-
-def _parsed(lead_statistics: str | None) -> tuple[list[float], list[float]] | None:
-    """Means and deviations of the leads; None where there are none.
-
-    Raises:
-        DataError: the text is not two lists of a number for each lead, of which deviations are positive.
-    """
-    if lead_statistics in (None, NO_STATISTICS):
-        return None
-    try:
-        mean, deviation = ([float(value) for value in values] for values in json.loads(str(lead_statistics)))
-        whole = len(mean) == len(deviation) == len(LEADS) and all(abs(value) < 1e6 for value in mean)
-        if whole and all(0 < value < 1e6 for value in deviation):
-            return mean, deviation
-    except (ValueError, TypeError, RecursionError):
-        pass
-    raise DataError(
-        f"model.lead_statistics must be JSON of {len(LEADS)} means and {len(LEADS)} positive standard deviations, "
-        f"not {str(lead_statistics)[:80]!r}"
-    )
 
 
 def parse_blocks(text: str) -> tuple[int, ...]:
