@@ -37,6 +37,8 @@ class Case:
         variants: changes of the model's settings whose layers are other code.
         compiled: graphs at least that ``model.compile`` makes of its layers.
         draws: whether anything in a batch is drawn anew every epoch.
+        configuration: name of its tiny one in ``examples/pretrain``; None: that of the system.
+        with_echo: whether the hosts' commands train it on records of which some have echocardiograms.
     """
 
     system: str
@@ -49,6 +51,8 @@ class Case:
     variants: tuple[dict[str, Any], ...] = ({},)
     compiled: int = 2
     draws: bool = True
+    configuration: str | None = None
+    with_echo: bool = False
 
 
 _MERL: dict[str, Any] = {
@@ -93,6 +97,8 @@ _ECHOING: dict[str, Any] = {
     # Batches of records with reports say nothing of the other pair of modalities.
     "idle": frozenset({"scale.ecg_echo", "shift.ecg_echo"}),
     "draws": False,
+    "configuration": "echoing_tiny",
+    "with_echo": True,
 }
 _ECHOING_MODEL = {"text_encoder_pretrained": False, "embed_dim": 16}
 CASES = {
