@@ -12,4 +12,5 @@ register_system(
     criterions={"pcmepp": "cmelt_plugin.models.echoing.criterion:PCMEPPCriterion"},
     inputs="cmelt_plugin.models.echoing.inputs:EchoingInputs",
     card="cmelt_plugin.models.echoing.card:CARD",
+    released="cmelt_plugin.models.echoing.released",
 )
