@@ -86,9 +86,8 @@ def test_half_precision_of_a_host_does_not_round_the_teacher(directory) -> None:
     """The hosts round every float32 tensor of a batch on its way to the model, and no int32."""
     data = dataset(directory)
     plain, sent = data.collater([10, 12]), data.collater([10, 12], digital=True)
-    rounded = {
-        name: x.to(torch.bfloat16) if x is not None and x.dtype == torch.float32 else x for name, x in sent["net_input"].items()
-    }
+    inputs = {name: value for name, value in sent["net_input"].items() if value is not None}
+    rounded = {name: x.to(torch.bfloat16) if x.dtype == torch.float32 else x for name, x in inputs.items()}
     found = restored({**sent, "net_input": rounded})["net_input"]
     for name in ("teacher_mean", "teacher_log_variance"):
         assert torch.equal(found[name], plain["net_input"][name])
