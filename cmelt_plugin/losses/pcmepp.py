@@ -120,8 +120,11 @@ def match_loss_in_rows(
             logits = shift - scale * DISTANCES[distance](mean, log_variance, *columns)
             targets = ((labels > 0) & kept).to(logits.dtype)
             pseudo = pseudo_positive_targets(logits.detach(), targets, kept)
-            loss = match_loss(logits, targets, kept) + pseudo_weight * match_loss(logits, pseudo, kept)
-        return loss, (pseudo != targets).sum()
+            n_pseudo = (pseudo != targets).sum()
+            # The loss is linear in its targets: one pass serves both kinds.
+            whole = 1 + pseudo_weight
+            loss = whole * match_loss(logits, targets.lerp_(pseudo, pseudo_weight / whole), kept)
+        return loss, n_pseudo
 
     pieces = [rows[0], rows[1], row_key, own_column]
     if chunk <= 0 or chunk >= len(row_key):

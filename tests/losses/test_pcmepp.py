@@ -22,6 +22,7 @@ from cmelt_plugin.losses.pcmepp import (
     vib,
     wasserstein_distance,
 )
+from tests.losses.test_siglep_in_rows import M, Sizes
 
 # Three pairs in the plane, a = b = 5.
 MEAN_X = torch.tensor([[1, 0], [0, 1], [0.6, 0.8]], dtype=torch.float64)
@@ -136,6 +137,17 @@ def test_chunks_give_the_same_loss_and_gradients(distance: str) -> None:
             torch.testing.assert_close(one, expected)
     with torch.no_grad():
         torch.testing.assert_close(in_rows(x, y, keys, distance=distance, chunk=2)[0], found[0][0])
+
+
+@pytest.mark.parametrize(("chunk", "most"), [(0, 7), (2, 2)])
+def test_no_matrix_has_more_rows_than_asked_for(chunk: int, most: int) -> None:
+    x, y = ([part.requires_grad_() for part in gaussians(rows, dim=2, seed=rows)] for rows in (7, M))
+    keys, counted, own = torch.arange(M), torch.ones(M, dtype=torch.int64), torch.arange(7)
+    scale = torch.tensor(4.0, requires_grad=True)
+    with Sizes() as sizes:
+        loss, _ = match_loss_in_rows((x[0], x[1]), (y[0], y[1]), keys[:7], keys, own, counted, scale, scale, chunk=chunk)
+        loss.backward()
+    assert sizes.rows == most
 
 
 # -- Numbers of the released criterion -------------------------------------------------------------------------------------
