@@ -14,6 +14,7 @@ from cmelt_plugin.data.directory.own_files import STORE_FILE
 from cmelt_plugin.data.directory.replacing import replacing
 from cmelt_plugin.data.files import atomic_path, fingerprint, write_json
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.store.npy_rows import NpyRows
 from cmelt_plugin.data.store.record_store import FORMAT, MV_PER_UNIT, N_SAMPLES, ROW_SHAPE, SAMPLE_RATE, shard_name, to_digital
 
 
@@ -21,27 +22,22 @@ class ShardWriter:
     """Appends rows to the shard file opened by :func:`write_shard`."""
 
     def __init__(self, handle: BinaryIO) -> None:
-        self.rows = 0
-        self._handle = handle
-        self._write_header()
+        self._rows = NpyRows(handle, np.int16, ROW_SHAPE)
+
+    @property
+    def rows(self) -> int:
+        """Rows written so far."""
+        return self._rows.rows
 
     def append(self, digital: np.ndarray) -> int:
         """Add one int16 ``[12, 5000]`` row (see :func:`to_digital`) and return its number within the shard."""
         if digital.dtype != np.int16 or digital.shape != ROW_SHAPE:
             raise ValueError(f"expected an int16 array {ROW_SHAPE}, got {digital.dtype} {digital.shape}")
-        self._handle.write(np.ascontiguousarray(digital, dtype="<i2").data)
-        self.rows += 1
-        return self.rows - 1
+        return self._rows.append(digital)
 
     def finish(self) -> None:
         """Put the final row count into the header."""
-        self._handle.seek(0)
-        self._write_header()
-
-    def _write_header(self) -> None:
-        # NumPy pads headers to a multiple of 64 bytes, so the final row count fits where the first header stood.
-        header = {"descr": "<i2", "fortran_order": False, "shape": (self.rows, *ROW_SHAPE)}
-        np.lib.format.write_array_header_1_0(self._handle, header)
+        self._rows.finish()
 
 
 @contextmanager
