@@ -1,6 +1,8 @@
 """Write a synthetic cohort in the layout of MIMIC-IV-ECG 1.0, with known findings and reports that agree with them.
 
-It stands in for the real cohort, which only credentialed users may copy: ``preprocess/mimic_iv_ecg.py`` reads both.
+It stands in for the real cohort, which only credentialed users may copy: ``preprocess/mimic_iv_ecg.py`` reads both. With --echo
+each heart has an ejection fraction that its electrocardiograms show, and a folder ``echo`` stands in for MIMIC-IV-ECHO: tables,
+measurements, and embeddings of echo videos' frames instead of the videos (``preprocess/echo_teacher.py``, ``echo_pairs.py``).
 """
 
 from __future__ import annotations
@@ -22,8 +24,12 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.events import EVENTS_FILE, event_writer
 from cmelt_plugin.errors import DataError
 from preprocess.synthetic_ecg import files, reports
+from preprocess.synthetic_ecg.ejection import ejection_statement, plan_with_ejection
 from preprocess.synthetic_ecg.events import record_events
 from preprocess.synthetic_ecg.findings import CLASSES
+from preprocess.synthetic_ecg.mimic_echo_layout import FOLDER as ECHO_FOLDER
+from preprocess.synthetic_ecg.mimic_echo_layout import README as ECHO_README
+from preprocess.synthetic_ecg.mimic_echo_layout import EchoFolder, is_of_echo_folder
 from preprocess.synthetic_ecg.record import plan_record, render
 from preprocess.synthetic_ecg.subjects import draw_cohort, draw_subject
 
@@ -65,6 +71,16 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--noise", type=option_types.non_negative_number, default=1.0, help="times the usual noise; 0 for none (default: 1)"
     )
+    arguments.add_argument("--echo", action="store_true", help="also write echocardiograms, which the signals agree with")
+    arguments.add_argument(
+        "--echo-share", type=option_types.share, default=0.7, help="with --echo: share of records with an echo (default: 0.7)"
+    )
+    arguments.add_argument(
+        "--ejection-in-reports",
+        action="store_true",
+        help="with --echo: reports also state the ejection fraction, in four ranges, which no electrocardiograph does: texts "
+        "on it can then be learned",
+    )
     arguments.add_argument("--overwrite", action="store_true", help="replace a synthetic cohort that is there already")
     return arguments
 
@@ -86,6 +102,8 @@ def main(argv: list | None = None) -> int:
         raise DataError(f"--rate {arguments.rate}: between 100 and 2000 Hz, please")
     if arguments.noise > 20:
         raise DataError(f"--noise {arguments.noise}: between 0 and 20, please")
+    if arguments.ejection_in_reports and not arguments.echo:
+        raise DataError("--ejection-in-reports: only with --echo, which gives hearts an ejection fraction")
     _check_destination(arguments.dest, arguments.overwrite)
 
     destination = arguments.dest.resolve()
@@ -126,6 +144,8 @@ def _check_destination(destination: Path, overwrite: bool) -> None:
 def _is_of_cohort(path: Path, relative: Path) -> bool:
     if path.is_symlink():
         return False
+    if relative.parts[0] == ECHO_FOLDER:
+        return is_of_echo_folder(path, relative)
     if path.is_dir():
         return relative.parts[0] == "files"
     return str(relative) in COHORT_FILES or (relative.parts[0] == "files" and path.suffix in (".hea", ".dat"))
@@ -148,16 +168,23 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
         records, machine, labels = (csv.writer(handle, lineterminator="\n") for handle in handles)
         for table, columns in zip((records, machine, labels), tables.values()):
             table.writerow(columns)
+        echo = stack.enter_context(EchoFolder(root, seed, arguments.echo_share)) if arguments.echo else None
         known, subject = -1, None
         for i in tqdm(range(arguments.records), unit="record", desc="synthetic"):
             if subject is None or cohort.subject[i] != known:
                 known = int(cohort.subject[i])
                 subject = draw_subject(seed, known)
-            plan = plan_record(seed, i, subject, arguments.noise)
             subject_id, study_id, time = int(cohort.subject_id[i]), int(cohort.study_id[i]), cohort.time[i]
+            if echo is None:
+                plan = plan_record(seed, i, subject, arguments.noise)
+            else:
+                plan, ejection = plan_with_ejection(seed, i, known, subject, arguments.noise)
+                echo.add(plan, ejection, subject_id, study_id, time)
             path = files.record_path(subject_id, study_id)
             files.write_record(root, path, subject_id, time, render(plan, rate), rate)
             statements = reports.write_report(plan)
+            if arguments.ejection_in_reports:
+                statements = [*statements[: reports.MAX_STATEMENTS - 1], ejection_statement(seed, i, ejection)]
             written = str(time).replace("T", " ")
             records.writerow((subject_id, study_id, study_id, written, path))
             cart = 6_000_000 + subject_id % 997
@@ -172,9 +199,14 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
             texts[" ".join(statements).lower().replace("ekg", "ecg")] += 1
     shutil.copyfile(reports.HERE / "prompts.json", root / "prompts.json")
     described = "\n".join(f"{code:6} {meaning}" for code, meaning in CLASSES.items())
-    (root / "README.txt").write_text(README.format(title=TITLE, classes=described, **vars(arguments)), encoding="utf-8")
+    about = README.format(title=TITLE, classes=described, **vars(arguments))
+    if echo is not None:
+        about += ECHO_README.format(share=arguments.echo_share, more=" --ejection-in-reports" * arguments.ejection_in_reports)
+    (root / "README.txt").write_text(about, encoding="utf-8")
     total = arguments.records
     lines = [f"{total} records of {arguments.subjects} subjects, {len(texts)} different reports, in {arguments.dest}"]
+    if echo is not None:
+        lines.append(echo.summary())
     lines += [f"  {code:6} {counts[code]:7d}  {counts[code] / total:6.1%}" for code in CLASSES]
     return "\n".join(lines)
 

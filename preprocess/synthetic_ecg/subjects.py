@@ -10,7 +10,7 @@ from preprocess.synthetic_ecg.findings import draw_chronic
 from preprocess.synthetic_ecg.leads import DOWER
 
 # First words of every random stream's key, so that no two streams of one seed coincide.
-COHORT_STREAM, SUBJECT_STREAM, RECORD_STREAM, SIGNAL_STREAM, REPORT_STREAM = range(5)
+COHORT_STREAM, SUBJECT_STREAM, RECORD_STREAM, SIGNAL_STREAM, REPORT_STREAM, EJECTION_STREAM, ECHO_STREAM = range(7)
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def draw_subject(seed: int, index: int) -> Subject:
         chronic=chronic,
         burden=burden,
         matrix=matrix,
-        rotation=_rotation(frontal, horizontal),
-        wave_rotation=_rotation(0.5 * np.clip(frontal, -0.5, 0.5), 0.5 * horizontal),
+        rotation=rotation(frontal, horizontal),
+        wave_rotation=rotation(0.5 * np.clip(frontal, -0.5, 0.5), 0.5 * horizontal),
         qrs_duration=float(np.clip(rng.normal(0.091, 0.007), 0.076, 0.108)),
         pr_interval=float(np.clip(rng.normal(0.160, 0.018), 0.124, 0.194)),
         qt_corrected=float(np.clip(rng.normal(0.410, 0.016), 0.370, 0.448)),
@@ -59,7 +59,7 @@ def draw_subject(seed: int, index: int) -> Subject:
     )
 
 
-def _rotation(frontal: float, horizontal: float) -> np.ndarray:
+def rotation(frontal: float, horizontal: float) -> np.ndarray:
     """``[3, 3]``: by ``frontal`` radians about z (positive: towards the feet), then by ``horizontal`` about y."""
     c, s = np.cos(frontal), np.sin(frontal)
     turn_frontal = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
