@@ -25,11 +25,13 @@ LABEL_SETS = (
     "csn",
     "cinc2021",
     "code",
+    "lvef",
+    "echonext",
 )
 KINDS = ("name", "abbreviation", "description", "all")
 OWN = "own"  # kind of a user's texts, which serve every kind
 FIELD = {"abbreviation": "abbreviations", "description": "descriptions"}
-FIELDS = ("name", "abbreviations", "descriptions", "snomed")
+FIELDS = ("name", "abbreviations", "descriptions", "snomed", "absent")
 
 
 def label_sets() -> list[str]:
@@ -71,6 +73,22 @@ def load_prompts(label_set_or_path: str | os.PathLike, kind: str = "description"
         if not texts[name]:
             raise DataError(f'{path}: class {name} has no {kind}; add "{FIELD[kind]}": ["text", ...] or ask for another kind')
     return texts
+
+
+def absence_texts(label_set_or_path: str | os.PathLike) -> dict[str, list[str]]:
+    """What is said of records that do not have a class, for the classes of which anything is: class → one text or more.
+
+    A model that reads over negations cannot tell these by the class's own texts; the difference of both scores can.
+
+    Args:
+        label_set_or_path: as in :func:`load_prompts`; files in short form say nothing of absence.
+
+    Raises:
+        DataError: neither a label set nor a file, or a malformed file.
+    """
+    path = _find(label_set_or_path)
+    classes = _classes(_read(path), path).items()
+    return {name: entry["absent"] for name, entry in classes if isinstance(entry, dict) and entry["absent"]}
 
 
 def kind_of(label_set_or_path: str | os.PathLike, kind: str = "description") -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from cmelt_plugin.data.text.reports import normalise_report
-from cmelt_plugin.prompts import class_names, label_sets, load_prompts
+from cmelt_plugin.prompts import absence_texts, class_names, label_sets, load_prompts
 
 # Words (beginnings of words) that must not occur in any text of a class: mostly those of its opposite or its neighbours.
 # A class is meant in every set that has it, "set:class" in one. The trailing underscore of PTB-XL's codes is left out.
@@ -98,6 +98,21 @@ FORBIDDEN = [
     ("anter later inferol poster", "ISCIN INJIN"),
     ("infer anter sept poster", "ISCLA INJLA"),
     ("anter sept poster inferior", "ISCIL INJIL"),
+    ("normal preserved mild moderate above 40 45 50", "lvef_lt_30"),
+    ("normal preserved mild above 45 50", "lvef_lt_40"),
+    ("normal preserved above 45", "lvef_lt_50"),
+    ("normal preserved above 30 40 50", "lvef_lte_45_flag"),
+    ("normal right thin", "lvwt_gte_13_flag"),
+    ("mild regurgit leak mitral tricuspid pulmonary", "aortic_stenosis_moderate_or_greater_flag"),
+    ("mild stenos mitral tricuspid pulmonary right", "aortic_regurgitation_moderate_or_greater_flag"),
+    ("mild stenos aortic tricuspid pulmonary right", "mitral_regurgitation_moderate_or_greater_flag"),
+    ("mild stenos aortic mitral pulmonary left", "tricuspid_regurgitation_moderate_or_greater_flag"),
+    ("mild stenos aortic mitral tricuspid left", "pulmonary_regurgitation_moderate_or_greater_flag"),
+    ("mild normal left", "rv_systolic_dysfunction_moderate_or_greater_flag"),
+    ("small trivial pleural", "pericardial_effusion_moderate_large_flag"),
+    ("normal mild systemic left", "pasp_gte_45_flag"),
+    ("normal slow low mitral aortic", "tr_max_gte_32_flag"),
+    ("normal mild", "shd_moderate_or_greater_flag"),
 ]
 # Leads that face the territory of an infarct, ischemia or injury; texts of these classes may mention no others.
 FACING = [
@@ -178,6 +193,17 @@ def test_texts_and_names_look_like_normalised_reports():
             for text in texts:
                 assert normalise_report(text) == text
                 assert re.fullmatch(r"[a-z0-9]+(\.[0-9]+)?( [a-z0-9]+(\.[0-9]+)?)*", text), text
+
+
+def test_texts_of_absence_look_alike_and_are_of_no_class():
+    sets = {label_set: absence_texts(label_set) for label_set in label_sets()}
+    assert [label_set for label_set, texts in sets.items() if texts] == ["lvef", "echonext"]
+    for label_set in ("lvef", "echonext"):
+        assert list(sets[label_set]) == class_names(label_set)
+        of_classes = {text for texts in load_prompts(label_set, "all").values() for text in texts}
+        for texts in sets[label_set].values():
+            assert len(set(texts)) == len(texts) >= 3 and not of_classes & set(texts)
+            assert all(normalise_report(text) == text and 3 <= len(text.split()) <= 40 for text in texts)
 
 
 def test_every_class_has_several_phrasings_of_three_to_forty_words():

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.prompts import FOLDER, class_names, label_sets, load_prompts
+from cmelt_plugin.prompts import FOLDER, absence_texts, class_names, label_sets, load_prompts
 
 NUMBER_OF_CLASSES = {
     "ptb-xl-super": 5,
@@ -18,6 +18,8 @@ NUMBER_OF_CLASSES = {
     "csn": 38,
     "cinc2021": 26,
     "code": 6,
+    "lvef": 3,
+    "echonext": 12,
 }
 COLUMNS = {
     "ptb-xl-super": "HYP NORM MI CD STTC",
@@ -112,6 +114,17 @@ def test_kinds_of_a_full_file(tmp_path):
         "MI": ["myocardial infarction", "MI", "old infarct", "q waves"],
         "AF": ["atrial fibrillation", "AF", "no p waves"],
     }
+
+
+def test_texts_of_absence_are_apart_from_those_of_the_class(tmp_path):
+    with_absence = json.loads(json.dumps(FULL))
+    with_absence["classes"]["MI"]["absent"] = ["no infarct"]
+    path = write(tmp_path, with_absence)
+    assert absence_texts(path) == {"MI": ["no infarct"]}
+    assert load_prompts(path, "all") == load_prompts(write(tmp_path, FULL, "without.json"), "all")
+    assert absence_texts(write(tmp_path, {"MI": ["old infarct"]})) == {}
+    with pytest.raises(DataError, match="class MI: absent must be a list"):
+        absence_texts(write(tmp_path, full(absent=[""])))
 
 
 def test_a_short_file_serves_every_kind_in_its_own_order(tmp_path):
