@@ -109,7 +109,7 @@ def load_encoder(name: str, weights: Path | None, device: str, batch_size: int) 
         raise DataError(f"--encoder {name}: must be {OPEN_CLIP}:MODEL or {TIMM}:MODEL")
     try:
         installed: Any = importlib.import_module(library)
-    except ImportError as error:
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:  # also a torchvision of another torch
         package = "open_clip_torch" if library == OPEN_CLIP else library
         raise DataError(f"--encoder {name}: {library} cannot be imported ({error}): pip install {package}") from None
     try:

@@ -220,7 +220,7 @@ def records_fingerprint(records: pa.Table) -> str:
     Without the sources, which directories made before had not, unless these say which records have an echocardiogram.
     """
     echo = [name for name in OPTIONAL_SCHEMA.names if name in records.column_names]
-    names = [*RECORDS_SCHEMA.names, *echo, *([SOURCE_COLUMN] if echo else [])]
+    names = [*RECORDS_SCHEMA.names, *echo, *([SOURCE_COLUMN] if echo and SOURCE_COLUMN in records.column_names else [])]
     digest = hashlib.sha256()
     for batch in records.select(names).combine_chunks().to_batches(max_chunksize=65536):
         digest.update(batch.serialize())
