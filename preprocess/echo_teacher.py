@@ -47,8 +47,9 @@ from cmelt_plugin.data.teacher.reading import META_FILE
 from cmelt_plugin.errors import DataError
 from preprocess.echo.dicom_videos import import_pydicom, read_video
 from preprocess.echo.encoders import FrameEncoder, load_encoder
+from preprocess.echo.outcomes import Blocks, Outcome, ahead, entries_of
 from preprocess.echo.rows import STUDY, VIDEO
-from preprocess.echo.videos import Blocks, Outcome, Video, ahead, entries_of, list_mimic_videos, list_videos
+from preprocess.echo.video_lists import Video, list_mimic_videos, list_videos
 from preprocess.synthetic_ecg.echo_frames import GROUP, draw_prompts, draw_study
 
 SYNTHETIC = "synthetic"

@@ -27,7 +27,7 @@ def hours_between(recordings: pd.DataFrame, echoes: pd.DataFrame) -> np.ndarray:
     return np.where(same, hours, np.inf)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(events, events, st.sampled_from([24.0, 168.0]))
 def test_pairs_are_the_nearest(recorded, made, window: float) -> None:
     recordings, echoes = frame(recorded, 1e-3), frame(made, 1e-5)
