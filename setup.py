@@ -52,6 +52,8 @@ REQUIREMENTS = [
 CLUSTER = ["dask[distributed]>=2024.8"]
 # The corpus of the language stage: near-duplicates, and PubMed's XML read safely.
 LANGUAGE = ["datasketch>=1.6", "defusedxml>=0.7"]
+# Teacher sidecars from DICOM videos; pydicom 3 needs Python 3.10. Pillow decodes the JPEG that echo videos are packed in.
+ECHO = ["pydicom>=3; python_version >= '3.10'", "pillow>=10"]
 # Metrics of generated reports. METEOR knows synonyms where NLTK's WordNet has been downloaded.
 GENERATION = ["sacrebleu>=2.3", "rouge-score>=0.1.2", "nltk>=3.9"]
 EXTRAS = {
@@ -64,11 +66,12 @@ EXTRAS = {
     "gpu": ["faiss-gpu>=1.14.3; python_version >= '3.10'"],
     "viz": ["matplotlib>=3.9"],
     "generation": GENERATION,
+    "echo": ECHO,
     # ruff <0.18: rules and formatting change between its minor versions, and 'make test' checks both.
     # mypy <2.5, pandas-stubs <3.2: so do the faults mypy finds and the types of pandas. Both need a newer Python than
     # fairseq-signals has; 'make' takes 3.11 or 3.12.
     "dev": [
-        *("pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.141", "ruff>=0.17,<0.18", *CLUSTER, *LANGUAGE, *GENERATION),
+        *("pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.141", "ruff>=0.17,<0.18", *CLUSTER, *LANGUAGE, *GENERATION, *ECHO),
         *("mypy>=2.4,<2.5; python_version >= '3.11'", "pandas-stubs>=3.1,<3.2; python_version >= '3.11'"),
     ],
 }

@@ -77,7 +77,7 @@ def shared_metrics(embedded: EmbeddedSplit, measured: Mapping[str, float], bars:
             bar = bars["recall_over_chance"] * chance if "recall_over_chance" in bars else None
             metrics.append(Metric(f"{name}, distinct reports", direction.recall(10), bar, chance))
         else:
-            # No bar: where many records share a report, chance is too high for five times as much to exist.
+            # No bar: where many records share a report, chance of finding one is too high for five times as much to exist.
             metrics.append(Metric(f"{name}, all pairs", measured[f"{direction.name}_r10"], None, chance))
     return metrics
 

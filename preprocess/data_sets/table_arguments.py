@@ -18,7 +18,7 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(split=None)  # depends on whether there are labels
     _add_columns(parser.add_argument_group("columns of the table"))
     _add_labels(parser.add_argument_group("labels"))
-    _add_files(parser.add_argument_group("what the numbers of files mean that do not say it"))
+    add_file_arguments(parser.add_argument_group("what the numbers of files mean that do not say it"))
 
 
 def _add_columns(group: argparse._ArgumentGroup) -> None:
@@ -27,7 +27,7 @@ def _add_columns(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--subject-column", help="patient; a patient's recordings go to one split")
     report = group.add_mutually_exclusive_group()
     report.add_argument("--report-column", help="report text, which is divided into statements")
-    report.add_argument("--report-columns", type=_names, metavar="A,B,...", help="one column per statement of the report")
+    report.add_argument("--report-columns", type=names, metavar="A,B,...", help="one column per statement of the report")
     group.add_argument("--split-column", help="train, valid or test (default: by a hash of the patient)")
     group.add_argument("--sex-column", help="F or M")
     group.add_argument("--age-column", help="years")
@@ -38,10 +38,10 @@ def _add_columns(group: argparse._ArgumentGroup) -> None:
 
 def _add_labels(group: argparse._ArgumentGroup) -> None:
     either = group.add_mutually_exclusive_group()
-    either.add_argument("--label-columns", type=_names, metavar="A,B,...", help="one column of 0, 1 or nothing per class")
+    either.add_argument("--label-columns", type=names, metavar="A,B,...", help="one column of 0, 1 or nothing per class")
     either.add_argument("--label-column", help="one column that names the classes")
     group.add_argument("--separator", type=_separator, default=";", help="between class names (default ;)")
-    group.add_argument("--classes", type=_names, metavar="A,B,...", help="classes in their order; others are ignored")
+    group.add_argument("--classes", type=names, metavar="A,B,...", help="classes in their order; others are ignored")
     group.add_argument(
         "--empty",
         choices=("unknown", "absent"),
@@ -52,8 +52,9 @@ def _add_labels(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--label-set", help="name of the label set (default: the data set's)")
 
 
-def _add_files(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--leads", type=_names, metavar="I,II,...", help="leads in the order of the file")
+def add_file_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add what :class:`cmelt_plugin.data.readers.arrays.ArrayReader` has to be told, and which part is kept."""
+    group.add_argument("--leads", type=names, metavar="I,II,...", help="leads in the order of the file")
     group.add_argument("--units", choices=("mV", "uV", "V", "nV"), help="unit of the numbers")
     group.add_argument("--gain", type=option_types.positive_number, default=1.0, help="numbers per unit (default 1)")
     group.add_argument("--sample-rate", type=option_types.positive_number, help="Hz")
@@ -69,11 +70,12 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
+def names(text: str) -> list[str]:
+    """Type of an option: names with commas between."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
         raise argparse.ArgumentTypeError("no name")
-    return names
+    return found
 
 
 def _separator(text: str) -> str:

@@ -48,6 +48,24 @@ def read_table(path: Path, columns: Sequence[str], separator: str = ";") -> pd.D
     return table[wanted].reset_index(drop=True)
 
 
+def table_columns(path: Path) -> list[str]:
+    """Names of the columns of a table that :func:`read_table` reads.
+
+    Raises:
+        DataError: the file is missing or is not what its suffix says.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix in PARQUET:
+            return list(pq.read_schema(path).names)
+        with open(path, encoding="utf-8-sig", errors="replace", newline="") as handle:
+            return read_names(handle, "\t" if suffix in TABS else ",")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (pa.ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path}: not a table ({' '.join(str(error).split())})") from None
+
+
 def _check_quotes(path: Path, separator: str) -> None:
     """Refuse a table in which a quotation mark that is never closed joins rows: pandas takes the next one for its end.
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE, MANIFEST_FILE
 from cmelt_plugin.data.directory.own_files import IMPLAUSIBLE_FILE, REJECTED_FILE, REJECTED_HEADER, STORE_FILE
 from cmelt_plugin.data.directory.split_files import write_split
+from cmelt_plugin.data.directory.split_meta import OPTIONAL_SCHEMA
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_json, write_json
 from cmelt_plugin.data.store.shard_writer import write_store_json
 from cmelt_plugin.data.text.reports import REPORTS_FILE, write_reports
@@ -115,7 +116,8 @@ def write_records_files(
 
     Args:
         work: work folder in the manifest directory.
-        kept: n rows of ``RECORDS_SCHEMA``; records without a split get one by subject.
+        kept: n rows of ``RECORDS_SCHEMA``, with columns of ``OPTIONAL_SCHEMA`` where there are any; records without a split get
+            one by subject.
         place: where their recordings are.
         data_set: name for the meta files.
         options: seed and shares of the splits.
@@ -129,6 +131,7 @@ def write_records_files(
             "report_id": report_id,
             "source": pa.array(_sources(kept) or [data_set] * len(kept), pa.string()),
             "source_rate": pa.array(place.rate),
+            **{name: kept[name] for name in OPTIONAL_SCHEMA.names if name in kept.column_names},
         }
     )
     split = _splits(kept, options)

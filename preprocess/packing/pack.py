@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.directory.replacing import directory_lock
+from cmelt_plugin.data.directory.split_meta import OPTIONAL_SCHEMA
 from cmelt_plugin.data.files import atomic_path, read_json
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.contract import Recording, with_reading
@@ -35,7 +36,7 @@ from preprocess.packing.finish import MANIFEST_FILE, REJECTED_FILE, finish, prin
 from preprocess.packing.missing_leads import lead_notes
 from preprocess.packing.options import PackingOptions
 from preprocess.packing.recording import KEEP, LIST, REJECT, SignalOptions
-from preprocess.packing.records import RECORDS_SCHEMA
+from preprocess.packing.records import RECORDS_SCHEMA, SOURCE_COLUMN
 from preprocess.packing.splits import DEFAULT_FRACTIONS
 from preprocess.packing.statements import update_statements
 from preprocess.packing.swap import remove_products, remove_work, swap_in
@@ -214,9 +215,14 @@ def _reader_name(reader: Callable[[str], Recording]) -> str:
 
 
 def records_fingerprint(records: pa.Table) -> str:
-    """``sha256:`` and the digest of a table of records, without the sources, which directories made before had not."""
+    """``sha256:`` and the digest of a table of records.
+
+    Without the sources, which directories made before had not, unless these say which records have an echocardiogram.
+    """
+    echo = [name for name in OPTIONAL_SCHEMA.names if name in records.column_names]
+    names = [*RECORDS_SCHEMA.names, *echo, *([SOURCE_COLUMN] if echo and SOURCE_COLUMN in records.column_names else [])]
     digest = hashlib.sha256()
-    for batch in records.select(RECORDS_SCHEMA.names).combine_chunks().to_batches(max_chunksize=65536):
+    for batch in records.select(names).combine_chunks().to_batches(max_chunksize=65536):
         digest.update(batch.serialize())
     return "sha256:" + digest.hexdigest()
 

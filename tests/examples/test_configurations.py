@@ -185,6 +185,7 @@ def test_what_a_configuration_does_not_say_is_the_releases():
     """A checkpoint from before these settings existed says nothing of them and must stay the model it was."""
     defaults = CMELTConfig()
     assert (defaults.mem_decoder_conv_pos, defaults.masked_tokens_in_positions) == (0, True)
+    assert not defaults.mem_decoder_zero_output
 
 
 def test_the_paper_to_the_letter():

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from cmelt_plugin.data.directory.checksums import check_listed, is_listed
 from cmelt_plugin.data.directory.replacing import replacing
-from cmelt_plugin.data.directory.split_meta import META_SCHEMA, meta_path
+from cmelt_plugin.data.directory.split_meta import META_SCHEMA, OPTIONAL_SCHEMA, meta_path
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.store.record_store import N_SAMPLES, RecordStore
 from cmelt_plugin.errors import DataError
@@ -47,15 +47,16 @@ def write_split(
         shard: int [n], index into ``files``.
         row: int [n], row within the shard.
         n_samples: int [n], real samples.
-        meta: n rows with the columns of :data:`META_SCHEMA`.
+        meta: n rows with the columns of :data:`META_SCHEMA`, and of :data:`OPTIONAL_SCHEMA` those there are.
         root: first line of the TSV: the store's folder, relative to ``directory`` or absolute.
     """
     if not len(shard) == len(row) == len(n_samples) == len(meta):
         raise ValueError(f"unequal lengths: {len(shard)}, {len(row)}, {len(n_samples)}, {len(meta)}")
+    schema = pa.schema([*META_SCHEMA, *(field for field in OPTIONAL_SCHEMA if field.name in meta.column_names)])
     tsv, parquet = Path(directory) / f"{split}.tsv", meta_path(directory, split)
     with replacing(directory, [tsv.name, parquet.name]):
         with atomic_path(parquet) as temporary:
-            pq.write_table(meta.select(META_SCHEMA.names).cast(META_SCHEMA), temporary)
+            pq.write_table(meta.select(schema.names).cast(schema), temporary)
         with atomic_path(tsv) as temporary:
             with open(temporary, "w", encoding="utf-8", newline="\n") as handle:
                 handle.write(f"{root}\n")

@@ -25,7 +25,16 @@ META_SCHEMA = pa.schema(
         ("source_rate", pa.float32()),  # Hz of the original file
     ]
 )
+OPTIONAL_SCHEMA = pa.schema(
+    [
+        ("teacher_id", pa.string()),  # echocardiogram of a teacher sidecar, null = none
+        ("delta_hours", pa.float32()),  # time of the echocardiogram minus that of the ECG, NaN = none
+        ("lvef", pa.float32()),  # ejection fraction of the left ventricle, per cent, NaN = unknown
+    ]
+)
+"""Columns of directories with echocardiograms."""
 NEVER_NULL = ("record_id", "subject_id", "report_id")
+_FIELDS = {field.name: field for schema in (META_SCHEMA, OPTIONAL_SCHEMA) for field in schema}
 
 
 def meta_path(directory: str | os.PathLike, split: str) -> Path:
@@ -79,16 +88,17 @@ def read_meta_column(directory: str | os.PathLike, split: str, name: str) -> pa.
 
 
 def checked_meta(table: pa.Table, path: Path) -> pa.Table:
-    """The table with the types of :data:`META_SCHEMA`.
+    """The table with the types of :data:`META_SCHEMA` and :data:`OPTIONAL_SCHEMA`.
 
     Raises:
         DataError: a column cannot be read as what it should be, or lacks values it must have.
     """
     for number, name in enumerate(table.column_names):
         column = table[name]
-        if name in META_SCHEMA.names and column.type != META_SCHEMA.field(name).type:
+        field = _FIELDS.get(name)
+        if field is not None and column.type != field.type:
             try:
-                table = table.set_column(number, META_SCHEMA.field(name), column.cast(META_SCHEMA.field(name).type))
+                table = table.set_column(number, field, column.cast(field.type))
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
                 raise DataError(f"{path}, column {name}: {error}; write it again with the command that made it") from None
         if name in NEVER_NULL and column.null_count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import zipfile
@@ -46,7 +47,11 @@ def read_npz(path: str | os.PathLike, without: Collection[str] = ()) -> dict[str
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith(".npy") and name[: -len(".npy")] not in without]
             return {name[: -len(".npy")]: _read_member(archive, name) for name in names}
-    except (OSError, MemoryError, ValueError):
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # its directory names a place before the beginning
+            raise ValueError("damaged: members lie outside of the file") from None
+        raise
+    except (MemoryError, ValueError):
         raise
     except Exception as error:  # zipfile, zlib and struct each have errors of their own for a damaged file
         raise ValueError(f"damaged: {' '.join(str(error).split())[:200]}") from None

@@ -49,8 +49,8 @@ def write_prompts(path: Path, prompts: TeacherPrompts) -> None:
         np.savez(temporary, **prompts._asdict())
 
 
-def read_prompts(path: Path, dim: int) -> TeacherPrompts:
-    """Read ``prompts.npz`` of a teacher whose embeddings have ``dim`` numbers.
+def read_prompts(path: Path, dim: int | None = None) -> TeacherPrompts:
+    """Read ``prompts.npz`` of a teacher whose embeddings have ``dim`` numbers; None: any number.
 
     Raises:
         DataError: damaged, of another dimension, not of unit length, or lists of unequal length.
@@ -67,6 +67,8 @@ def read_prompts(path: Path, dim: int) -> TeacherPrompts:
             or any(arrays[name].dtype.kind != "U" for name in ("group", "text"))
         ):
             raise ValueError("emb and value must be numbers, group and text strings")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
     except (ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: unreadable ({error}); write the sidecar again") from None
     prompts = TeacherPrompts(emb.astype(np.float32), value.astype(np.float64), arrays["group"], arrays["text"])
@@ -74,12 +76,12 @@ def read_prompts(path: Path, dim: int) -> TeacherPrompts:
     return prompts
 
 
-def _check(prompts: TeacherPrompts, path: Path, dim: int) -> None:
+def _check(prompts: TeacherPrompts, path: Path, dim: int | None) -> None:
     count = prompts.emb.shape[0] if prompts.emb.ndim == 2 else -1
     shapes = {name: getattr(prompts, name).shape for name in prompts._fields}
     if count < 1 or any(shapes[name] != (count,) for name in ("value", "group", "text")):
         raise DataError(f"{path}: arrays of shapes {shapes}; there must be C ≥ 1 rows of emb and C of each other")
-    if prompts.emb.shape[1] != dim:
+    if dim not in (None, prompts.emb.shape[1]):
         raise DataError(f"{path}: embeddings of {prompts.emb.shape[1]} numbers, the teacher's have {dim}")
     off = np.abs(np.linalg.norm(prompts.emb.astype(np.float64), axis=1) - 1)
     bad = np.flatnonzero(~(off < UNIT_TOLERANCE))

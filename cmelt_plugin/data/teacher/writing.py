@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cmelt_plugin.data.directory.checksums import CHECKSUMS_FILE
-from cmelt_plugin.data.directory.own_files import target_of_temporary
+from cmelt_plugin.data.directory.own_files import REJECTED_FILE, REJECTED_HEADER, target_of_temporary
 from cmelt_plugin.data.directory.replacing import directory_lock, entry_of, write_checksums
 from cmelt_plugin.data.files import atomic_path, write_json
 from cmelt_plugin.data.store.npy_rows import NpyRows
@@ -33,7 +33,7 @@ from cmelt_plugin.data.teacher.reading import (
 from cmelt_plugin.errors import DataError
 
 ARRAYS = (MEAN_FILE, LOG_VARIANCE_FILE, RAW_NORM_FILE, FRAMES_FILE, FRAME_OFFSETS_FILE)
-OWN_FILES = (*ARRAYS, INDEX_FILE, PROMPTS_FILE, META_FILE, CHECKSUMS_FILE)
+OWN_FILES = (*ARRAYS, INDEX_FILE, PROMPTS_FILE, REJECTED_FILE, META_FILE, CHECKSUMS_FILE)
 
 
 def write_teacher(
@@ -50,6 +50,7 @@ def write_teacher(
     channel_order: str = "",
     created: str | None = None,
     prompts: TeacherPrompts | None = None,
+    rejected: Collection[tuple[str, str, str]] = (),
 ) -> Path:
     """Write a teacher sidecar over an earlier one, if there is one.
 
@@ -66,6 +67,7 @@ def write_teacher(
         channel_order: of the frames' colours as the encoder saw them, ``RGB`` or ``BGR``; empty = unknown.
         created: ISO 8601; None: now.
         prompts: embeddings of texts by the same teacher.
+        rejected: id, path and reason of what could not be used, for ``rejected.tsv``; may grow while ``entries`` are taken.
 
     Raises:
         DataError: the folder holds other files; there is no entry; an id occurs twice; a Gaussian that no frames have.
@@ -81,7 +83,11 @@ def write_teacher(
             if prompts.emb.shape[-1] != dim:
                 raise DataError(f"{path}: prompts of {prompts.emb.shape[-1]} numbers, the frames have {dim}")
             write_prompts(path / PROMPTS_FILE, prompts)
-        names = [name for name in (*ARRAYS, INDEX_FILE, PROMPTS_FILE) if (path / name).is_file()]
+        if rejected:
+            with atomic_path(path / REJECTED_FILE) as temporary:
+                rows = ["\t".join(" ".join(text.split()) for text in row) for row in rejected]
+                temporary.write_text("\n".join([REJECTED_HEADER, *rows]) + "\n", encoding="utf-8")
+        names = [name for name in (*ARRAYS, INDEX_FILE, PROMPTS_FILE, REJECTED_FILE) if (path / name).is_file()]
         write_checksums(path, {name: entry_of(path / name) for name in names})
         write_json(
             path / META_FILE,

@@ -79,6 +79,13 @@ class CMELTConfig:
         },
     )
     mem_decoder_conv_pos_groups: int = field(default=4, metadata={"help": "groups of that embedding"})
+    mem_decoder_zero_output: bool = field(
+        default=False,
+        metadata={
+            "help": "the last layer of the MEM decoder begins at zero, so that the decoder learns first; False: at random (the "
+            "authors' release), where the first errors teach a deep encoder to make all tokens alike"
+        },
+    )
     normalise_embeddings: bool = field(
         default=True, metadata={"help": "unit-norm embeddings (SigLIP); False: raw dot products (paper, equation 4)"}
     )

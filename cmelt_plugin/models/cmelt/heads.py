@@ -39,6 +39,8 @@ class MEMHead(nn.Module):
         conv_pos, conv_pos_groups: kernel in tokens and groups of a convolutional position embedding, added once the mask
             tokens are in place; 0: none (the authors' release). With absolute positions alone the decoder takes long to find
             the neighbours of a hidden token, which say most about it, and the error stays that of the mean.
+        zero_output: the last layer begins at zero. At random it adds to the error, which an encoder reduces soonest by making
+            all tokens alike; a deep one does not recover from that.
     """
 
     positions: Tensor
@@ -55,6 +57,7 @@ class MEMHead(nn.Module):
         recompute: bool = False,
         conv_pos: int = 0,
         conv_pos_groups: int = 1,
+        zero_output: bool = False,
     ):
         super().__init__()
         self.embed = nn.Linear(dim, decoder_dim)
@@ -78,6 +81,8 @@ class MEMHead(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
+        if zero_output:
+            nn.init.zeros_(self.predict.weight)
         self.conv_pos = ConvPositionalEncoding(decoder_dim, conv_pos, conv_pos_groups) if conv_pos else None
 
     def forward(self, states: Tensor, mask: TokenMask | None, padding_mask: Tensor | None = None) -> Tensor:

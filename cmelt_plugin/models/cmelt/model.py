@@ -90,6 +90,7 @@ class CMELT(WithTextEncoder, CosineSimilarity, nn.Module):
             cfg.checkpoint_activations,
             cfg.mem_decoder_conv_pos,
             cfg.mem_decoder_conv_pos_groups,
+            cfg.mem_decoder_zero_output,
         )
         self.etm_head = ETMHead(cfg.fusion_dim)
         for pooler in (self.ecg_projection, self.text_projection, self.fused_text_pooler, self.fused_ecg_pooler):

@@ -78,3 +78,10 @@ def test_damaged_archives(tmp_path, seed) -> None:
             import zlib
 
             assert isinstance(error, (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError))
+
+
+def test_an_archive_whose_directory_points_before_its_beginning(tmp_path) -> None:
+    np.savez(tmp_path / "a.npz", ids=np.arange(50))
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[1:])
+    with pytest.raises(ValueError, match="damaged"):
+        read_npz(tmp_path / "a.npz")

@@ -86,6 +86,22 @@ def test_mem_head_without_them_has_the_weights_and_numbers_of_the_release() -> N
     assert not [name for name in names if "conv_pos" in name]
 
 
+@pytest.mark.parametrize("zero_output", [True, False])
+def test_mem_head_that_begins_at_zero_asks_nothing_of_the_encoder_at_first(zero_output: bool) -> None:
+    """Targets of unit variance: the error is 1 from the start, and its gradient reaches the last layer alone."""
+    torch.manual_seed(0)
+    head = MEMHead(8, N_TOKENS, 6, decoder_dim=16, layers=2, heads=2, zero_output=zero_output)
+    states, target = torch.randn(4, 1 + N_TOKENS, 8, requires_grad=True), torch.randn(4, N_TOKENS, 6)
+    loss = F.mse_loss(head(states, None), target)
+    loss.backward()
+    assert head.predict.weight.grad.abs().sum() > 0
+    if zero_output:
+        torch.testing.assert_close(loss, target.square().mean())
+        assert not states.grad.any()
+    else:
+        assert loss > 1.2 * target.square().mean() and states.grad.any()
+
+
 @pytest.mark.parametrize("conv_pos", [0, 3])
 def test_mem_head_does_not_see_what_stands_in_unused_places(conv_pos: int) -> None:
     """A short record has fewer visible tokens than there are places; hidden ones stand in the rest."""

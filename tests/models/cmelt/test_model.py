@@ -266,7 +266,8 @@ def test_a_checkpoint_from_before_the_newer_settings_is_the_model_it_was() -> No
     torch.manual_seed(0)
     trained = tiny_model(mem_decoder_conv_pos=0, masked_tokens_in_positions=True).eval()
     values = {**asdict(trained.cfg), "_name": "cmelt"}
-    for name in ("mem_decoder_conv_pos", "mem_decoder_conv_pos_groups", "masked_tokens_in_positions"):
+    newer = ("mem_decoder_conv_pos", "mem_decoder_conv_pos_groups", "mem_decoder_zero_output", "masked_tokens_in_positions")
+    for name in newer:
         del values[name]
     opened = build_from_config(values, trained.state_dict(), "checkpoint")
     first, second = trained(**inputs()), opened(**inputs())

@@ -1,0 +1,1 @@
+"""Echocardiograms: pairs with electrocardiograms, and what a teacher makes of videos."""
