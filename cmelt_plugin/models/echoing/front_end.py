@@ -43,6 +43,7 @@ class FrontEnd(nn.Module):
         self.filter = BandPass(SAMPLE_RATE, RATE) if normalisation == STANDARDISED else None
         self.step = 1 if self.filter is None else self.filter.step
         self.statistics = _parsed(lead_statistics)
+        self._on_device: dict[torch.device, Tensor] = {}
 
     def forward(self, ecg: Tensor, n_samples: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """``ecg [B, 12, T]`` mV, ``n_samples [B]`` real samples → what the encoder reads, and its real samples."""
@@ -52,7 +53,9 @@ class FrontEnd(nn.Module):
         n_samples = None if n_samples is None else self.filter.n_steps(n_samples)
         if self.statistics is None:
             return ecg, n_samples
-        mean, deviation = (torch.tensor(values).to(ecg)[:, None] for values in self.statistics)
+        if ecg.device not in self._on_device:  # what is copied anew for every batch makes the CPU wait for a GPU
+            self._on_device[ecg.device] = torch.tensor(self.statistics, device=ecg.device).unsqueeze(2)
+        mean, deviation = self._on_device[ecg.device].to(ecg.dtype)
         return zero_padding((ecg - mean) / deviation, n_samples), n_samples
 
 
