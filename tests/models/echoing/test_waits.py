@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from cmelt_plugin.models.echoing.criterion import PCMEPPCriterion, PCMEPPCriteri
 from cmelt_plugin.models.echoing.inputs import EchoingInputOptions, EchoingInputs
 from tests.systems.cases import CASES, hosted_model
 
-STATISTICS = "[[%s], [%s]]" % (", ".join(["0.0"] * 12), ", ".join(["0.2"] * 12))
+STATISTICS = json.dumps([[0.0] * 12, [0.2] * 12])
 
 
 @pytest.fixture(scope="module")
