@@ -14,6 +14,7 @@ from cmelt_plugin.evaluation.report.training_log import last_values, read_log
 from cmelt_plugin.models.pretrained import load_pretrained
 from examples.demo.cmelt import part as cmelt
 from examples.demo.embedded_split import EmbeddedSplit, embed_split
+from examples.demo.melp import part as melp
 from examples.demo.merl import part as merl
 from examples.demo.sections.data import data_section
 from examples.demo.sections.negatives import negatives_section
@@ -25,7 +26,7 @@ from preprocess.text.text_embedding import load_embedder
 
 # What is shown of one system alone: CURVES (logged name → title and unit), metrics(measured, bars) and
 # sections(loaded, manifest directory, split).
-PARTS = {"cmelt": cmelt, "merl": merl}
+PARTS = {"cmelt": cmelt, "melp": melp, "merl": merl}
 RHYTHMS = ("SR", "BRADY", "TACHY", "AFIB", "AFLT", "PACED")
 
 

@@ -52,4 +52,14 @@ SYSTEMS = {
         shown=("loss", "loss_cma", "loss_uma", "macro_auc", "ecg_to_text_r10", "text_to_ecg_r10"),
         bars={"macro_auc": 0.80, "recall_over_chance": 5.0},
     ),
+    "melp": System(
+        title="MELP",
+        configuration="melp_tiny",
+        larger="melp_base",
+        text_encoder="ncbi/MedCPT-Query-Encoder",
+        preparation=(),
+        negatives=False,
+        shown=("loss", "loss_clip", "loss_caption", "loss_local", "macro_auc", "ecg_to_text_r10", "text_to_ecg_r10"),
+        bars={"macro_auc": 0.80, "recall_over_chance": 5.0},
+    ),
 }
