@@ -17,6 +17,7 @@ from cmelt_plugin.errors import DataError
 # Everything else a host must know of; each module registers itself when it is imported.
 _REGISTERED_MODULES = (
     "cmelt_plugin.tasks.pretraining",
+    "cmelt_plugin.tasks.sources",
     "cmelt_plugin.tasks.classification",
     "cmelt_plugin.tasks.identification",
     "cmelt_plugin.tasks.text_mlm",
@@ -60,7 +61,7 @@ class System(Model):
     """A model that is pre-trained, with what its training and its weights need.
 
     Attributes:
-        criterions: what ``criterion._name`` calls it → ``module:class``.
+        criterions: what ``criterion._name`` calls it → ``module:class``, the usual one first.
         inputs: ``module:class`` of a :class:`cmelt_plugin.data.batches.inputs.Inputs`, which says what its batches hold beside
             ECG and report. The default adds nothing.
         released: module that opens weights its authors published; None: there are none.
@@ -75,6 +76,11 @@ class System(Model):
     reads_text: bool = True
     card: str = "cmelt_plugin.models.card:UNDESCRIBED"
     is_default: bool = False
+
+    @property
+    def usual_criterion(self) -> str:
+        """Name of the criterion it is trained with where no other is wanted."""
+        return next(iter(self.criterions))
 
     def inputs_class(self) -> Any:
         return imported(self.inputs)

@@ -113,7 +113,7 @@ class BenchmarkedSystem:
 
     def build_criterion(self) -> Any:
         """The system's criterion with its default settings, in training mode."""
-        criterion_class = registry.imported(self.registered.criterions[self.name])
+        criterion_class = registry.imported(self.registered.criterions[self.registered.usual_criterion])
         config_class = host.host_module("criterions").CRITERION_DATACLASS_REGISTRY[self.name]
         return criterion_class(config_class(), SimpleNamespace(target_dictionary=None)).train()
 

@@ -15,6 +15,8 @@ METRIC_RANKS = "metric_ranks"
 """Under this name a rank that logs such values logs 1."""
 SUM, COUNT = "/sum", "/count"
 """Endings of the two values that make up an average over something else than rows."""
+ROWS = "rows_"
+"""Before the name of a loss that not every batch has: the rows it is of."""
 
 
 def without_repeated_records(model: torch.nn.Module, sample: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +33,8 @@ def without_repeated_records(model: torch.nn.Module, sample: dict[str, Any]) -> 
 class LoggingCriterion(host.Criterion):
     """A criterion whose log holds sums, which the hosts may add up over ranks.
 
-    ``loss`` and ``loss_…`` are sums over ``sample_size`` rows; ``NAME/sum`` and ``NAME/count`` make up the average NAME.
+    ``loss`` and ``loss_…`` are sums over ``sample_size`` rows, or over ``rows_…`` where that is there; ``NAME/sum`` and
+    ``NAME/count`` make up the average NAME.
     """
 
     choices: ClassVar[Mapping[str, Sequence[str]]] = {}
@@ -59,9 +62,11 @@ class LoggingCriterion(host.Criterion):
         rows = summed("sample_size")
         for key in sorted(keys):
             if key == "loss" or key.startswith("loss_"):
-                if rows > 0:
+                own = f"{ROWS}{key[len('loss_') :]}"
+                count = summed(own) if own in keys else rows
+                if count > 0:
                     priority = 10 if key == "loss" else 20
-                    host.metrics.log_scalar(key, summed(key) / rows, rows, priority=priority, round=4)
+                    host.metrics.log_scalar(key, summed(key) / count, count, priority=priority, round=4)
             elif key.endswith(SUM):
                 name = key[: -len(SUM)]
                 count = summed(f"{name}{COUNT}")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin import host
-from cmelt_plugin.criterions.base import COUNT, SUM, LoggingCriterion, without_repeated_records
+from cmelt_plugin.criterions.base import COUNT, ROWS, SUM, LoggingCriterion, without_repeated_records
 from cmelt_plugin.losses.gather import filled_up, gather_rows, row_counts, sum_over_ranks
 from cmelt_plugin.losses.pairs import pair_labels
 
@@ -90,10 +90,12 @@ class LossTerm(NamedTuple):
     Attributes:
         loss: scalar, summed over rows.
         logged: name → (sum, count) of averages to log.
+        rows: that it is of; None: all rows of the batch.
     """
 
     loss: Tensor
     logged: dict[str, tuple[Tensor, Tensor]]
+    rows: Optional[Tensor] = None
 
 
 Terms = dict[str, tuple[float, Callable[[Batch], LossTerm]]]
@@ -136,6 +138,8 @@ class PretrainingCriterion(LoggingCriterion):
             term = function(batch)
             total = total + weight * term.loss
             log[f"loss_{name}"] = term.loss.detach()
+            if term.rows is not None:
+                log[f"{ROWS}{name}"] = term.rows
             for key, (value, count) in term.logged.items():
                 log[f"{key}{SUM}"], log[f"{key}{COUNT}"] = value.detach(), count.detach()
         log["loss"] = total.detach()

@@ -114,10 +114,18 @@ class TextModelValidation(ValidationPass):
         return rows
 
     def metrics(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
+        return {**self.retrieval(model, columns), **self.zero_shot(model, columns)}
+
+    def retrieval(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
+        """Recall of ECGs and reports, where there are any."""
+        if "report" not in columns:
+            return {}
+        return pair_recalls(model, _embedding("ecg", columns), _embedding("text", columns), columns["report"])
+
+    def zero_shot(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
+        """AUC of the classes, where there are labels and class texts."""
         metrics: dict[str, float] = {}
         ecg = _embedding("ecg", columns)
-        if "report" in columns:
-            metrics.update(pair_recalls(model, ecg, _embedding("text", columns), columns["report"]))
         if self.prompts is not None and self.label_names is not None and self.prompts.class_index is not None:
             texts = [self.prompts[index] for index in range(len(self.prompts))]
             pad_id, n_classes = self.prompts.info["pad_id"], len(self.label_names)
@@ -129,6 +137,30 @@ class TextModelValidation(ValidationPass):
             metrics["macro_auc"] = auc.macro
             metrics["classes_without_auc"] = float(len(auc.excluded))
             metrics.update({f"auc_{name}": value for name, value in auc.per_class.items()})
+        return metrics
+
+
+class SourcesValidation(TextModelValidation):
+    """The same where a record has a report or a teacher's echocardiogram, and retrieval between ECGs and echocardiograms.
+
+    All batches have all columns, for ranks may have batches of different sources.
+    """
+
+    def rows(self, model: Any, sample: dict[str, Any], out: Any = None) -> dict[str, Tensor]:
+        rows = super().rows(model, sample)
+        nothing = {name[len("ecg_") :]: torch.zeros_like(values) for name, values in rows.items() if name.startswith("ecg_")}
+        inputs, none = sample["net_input"], torch.full_like(sample["id"], -1)
+        text = {f"text_{name}": values for name, values in nothing.items()}
+        echo = {f"echo_{name}": inputs.get(f"teacher_{name}", values) for name, values in nothing.items()}
+        return {**text, "report": none, **rows, **echo, "echo": sample.get("teacher_row", none)}
+
+    def retrieval(self, model: Any, columns: dict[str, Tensor]) -> dict[str, float]:
+        metrics = {}
+        for modality, key in (("text", columns["report"]), ("echo", columns["echo"])):
+            own = key >= 0
+            if own.any():
+                ecg, other = (_embedding(name, columns).select(own) for name in ("ecg", modality))
+                metrics.update(pair_recalls(model, ecg, other, key[own], other=modality))
         return metrics
 
 

@@ -44,6 +44,16 @@ class Embedding(NamedTuple):
         """Some of the rows."""
         return Embedding(self.mean[index], None if self.log_variance is None else self.log_variance[index])
 
+    def uncertainty(self) -> Tensor:
+        """Σ over d of the variances of each Gaussian: ``[B]`` float32.
+
+        Raises:
+            ValueError: the embeddings are points, which have no variance.
+        """
+        if self.log_variance is None:
+            raise ValueError("the embeddings are points, which have no variance")
+        return self.log_variance.float().exp().sum(dim=1)
+
 
 def concatenate(parts: Sequence[Embedding]) -> Embedding:
     """Embeddings one below the other.

@@ -14,6 +14,7 @@ from cmelt_plugin.modules.feature_extractor import conv_steps
 from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm, repeated_pass, zero_padding
 
 RESNET18 = (2, 2, 2, 2)  # blocks of each stage
+DOUBLING = (1, 2, 4, 8)  # channels of each stage, as multiples of the stem's
 
 
 class BasicBlock1d(nn.Module):
@@ -43,7 +44,7 @@ class BasicBlock1d(nn.Module):
 
 
 class ResNet1d(nn.Module):
-    """``[B, leads, T]`` → ``[B, 8 × width, ⌈T/16⌉]``: 313 steps of 512 channels for 10 s at 500 Hz.
+    """``[B, leads, T]`` → ``[B, 8 × width, ⌈T/16⌉]``: 313 steps of 512 channels for 10 s at 500 Hz, as ResNet-18.
 
     Every convolution sees zeros beyond the end of a record, as at the end of a record that is not padded, and batch
     statistics are those of real steps: in evaluation a padded record gives what it gives cut to its real samples, and so
@@ -52,12 +53,20 @@ class ResNet1d(nn.Module):
 
     Args:
         n_leads: channels of the signal.
-        width: channels of the first stage; each of the others has twice as many as the one before.
+        width: channels of the stem.
         blocks: of each stage.
         recompute: keep no activations inside blocks and compute them again in the backward pass.
+        factors: channels of each stage as multiples of ``width``.
     """
 
-    def __init__(self, n_leads: int = 12, width: int = 64, blocks: tuple[int, ...] = RESNET18, recompute: bool = False):
+    def __init__(
+        self,
+        n_leads: int = 12,
+        width: int = 64,
+        blocks: tuple[int, ...] = RESNET18,
+        recompute: bool = False,
+        factors: tuple[int, ...] = DOUBLING,
+    ):
         super().__init__()
         self.recompute = recompute
         self.conv1 = nn.Conv1d(n_leads, width, 7, stride=2, padding=3, bias=False)
@@ -67,8 +76,8 @@ class ResNet1d(nn.Module):
         for number, (name, n_blocks) in enumerate(zip(self.stages, blocks)):
             stage = nn.ModuleList()
             for index in range(n_blocks):
-                stage.append(BasicBlock1d(channels, width << number, 2 if number and not index else 1))
-                channels = width << number
+                stage.append(BasicBlock1d(channels, width * factors[number], 2 if number and not index else 1))
+                channels = width * factors[number]
             self.add_module(name, stage)
         self.dim = channels
         for module in self.modules():

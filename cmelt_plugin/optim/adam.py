@@ -35,6 +35,13 @@ class LayerwiseAdamConfig(host.AdamConfig):
             "which are those of fewer than two dimensions"
         },
     )
+    scalar_lr: float = field(
+        default=1.0,
+        metadata={
+            "help": "factor on the learning rate of learned temperatures and other single numbers, which a rate for matrices "
+            "may hardly move"
+        },
+    )
 
 
 @host.register_optimizer("cmelt_adam", dataclass=LayerwiseAdamConfig)
@@ -51,6 +58,9 @@ class LayerwiseAdam(host.Adam):
             params, self.scales = group_by_depth(params, cfg.layer_decay)
         if not getattr(cfg, "decay_vectors", True):  # configurations of older runs do not have it
             params, self.scales = without_decay_of_vectors(params, self.scales)
+        scalar_lr = getattr(cfg, "scalar_lr", 1.0)
+        if scalar_lr != 1.0:
+            params, self.scales = with_rate_of_scalars(params, self.scales, scalar_lr)
         super().__init__(cfg, params)
         wanted = getattr(cfg, "fused", None)
         wanted = "auto" if wanted is None else wanted  # configurations of older runs do not have it
@@ -100,10 +110,9 @@ def without_decay_of_vectors(params: list[Any], scales: list[float]) -> tuple[li
     Raises:
         DataError: no parameter has two dimensions.
     """
-    groups = params if params and isinstance(params[0], dict) else [{"params": params}]
     split: list[dict[str, Any]] = []
     split_scales: list[float] = []
-    for group, scale in zip(groups, scales):
+    for group, scale in zip(_as_groups(params), scales):
         matrices, vectors = ([p for p in group["params"] if (p.ndim > 1) == wide] for wide in (True, False))
         parts = [{**group, "params": matrices}, {**group, "params": vectors, "weight_decay": 0.0}]
         kept = [part for part in parts if part["params"]]
@@ -115,3 +124,34 @@ def without_decay_of_vectors(params: list[Any], scales: list[float]) -> tuple[li
             "common.fp16=true or common.bf16=true set common.fp16_no_flatten_grads=true"
         )
     return split, split_scales
+
+
+def with_rate_of_scalars(params: list[Any], scales: list[float], factor: float) -> tuple[list[dict[str, Any]], list[float]]:
+    """Groups of which those of parameters without dimensions have ``factor`` times the learning rate.
+
+    Args:
+        params: parameters, or groups of them.
+        scales: factor on the learning rate of each group.
+        factor: on those of single numbers.
+
+    Raises:
+        DataError: ``factor`` is not positive, or no parameter is a single number.
+    """
+    if not factor > 0:
+        raise DataError(f"optimizer.scalar_lr={factor}: must be above 0")
+    split: list[tuple[dict[str, Any], float]] = []
+    found = False
+    for group, scale in zip(_as_groups(params), scales):
+        wide, single = ([p for p in group["params"] if (p.ndim > 0) == larger] for larger in (True, False))
+        found = found or bool(single)
+        split += [({**group, "params": part}, own) for part, own in ((wide, scale), (single, scale * factor)) if part]
+    if not found:
+        raise DataError(
+            f"optimizer.scalar_lr={factor}: no parameter is a single number. With common.fp16=true or common.bf16=true set "
+            "common.fp16_no_flatten_grads=true, or all of them become one vector"
+        )
+    return [group for group, _ in split], [scale for _, scale in split]
+
+
+def _as_groups(params: list[Any]) -> list[dict[str, Any]]:
+    return params if params and isinstance(params[0], dict) else [{"params": params}]

@@ -7,16 +7,19 @@ which options of the task say how, is for the system to know (:mod:`cmelt_plugin
 
 import dataclasses
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
 from omegaconf import II
+from torch import Tensor
 from torch.nn import functional as F
 
 from cmelt_plugin import host, registry
 from cmelt_plugin.data.batches.ecg import ECGDataset
-from cmelt_plugin.data.batches.inputs import Inputs
+from cmelt_plugin.data.batches.inputs import ECG_TEXT, SOURCES, Inputs
 from cmelt_plugin.data.batches.pretraining import PretrainingDataset, PretrainingOptions
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.directory.own_files import PROMPTS_FILE, REPORTS_FILE
@@ -28,6 +31,9 @@ from cmelt_plugin.joined_config import options_of, with_options
 from cmelt_plugin.tasks.base import ECGTask
 
 logger = logging.getLogger(__name__)
+
+TRAINING_SPLIT = "train"
+SAMPLE, SAMPLE_BATCH = 2048, 64  # records that a model measures something on before it is built
 
 
 @dataclass
@@ -58,6 +64,8 @@ PretrainingConfig = with_options(CommonConfig, _OPTIONS, "PretrainingConfig", __
 class PretrainingTask(ECGTask):
     """Pre-training on a manifest directory. The model is built before data are loaded: it says what its batches hold."""
 
+    name = "cmelt_pretraining"
+
     def __init__(self, cfg: Any):
         super().__init__(cfg)
         if cfg.pad_text_to < 1:
@@ -70,7 +78,10 @@ class PretrainingTask(ECGTask):
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         name, systems = getattr(cfg, "_name", None) or cfg.arch, registry.systems()
         if name not in systems:
-            raise DataError(f"the task cmelt_pretraining trains model._name = {', '.join(sorted(systems))}, not {name!r}")
+            raise DataError(f"the task {self.name} trains model._name = {', '.join(sorted(systems))}, not {name!r}")
+        measure = getattr(host.model_class(cfg), "measure", None)
+        if measure is not None and not from_checkpoint:
+            measure(cfg, self.training_sample)
         model = super().build_model(cfg, from_checkpoint)
         self.use(systems[name], model)
         return model
@@ -81,6 +92,16 @@ class PretrainingTask(ECGTask):
         options = {option.name: getattr(self.cfg, option.name) for option in dataclasses.fields(inputs_class.Options)}
         self._system, self._inputs = system, inputs_class(inputs_class.Options(**options), model)
         self.vocab_size = model.vocab_size if system.reads_text else None
+
+    def training_sample(self) -> Iterator[tuple[Tensor, Optional[Tensor]]]:
+        """ECGs in mV and their real samples, some at a time, of records evenly spread over the split ``train``.
+
+        Models that measure something before they are built do it on these.
+        """
+        recordings = ECGDataset(Manifest.open(Path(self.data_directory(self.cfg.data)), TRAINING_SPLIT))
+        rows = np.unique(np.linspace(0, len(recordings) - 1, SAMPLE).astype(np.int64))
+        for part in np.array_split(rows, -(-len(rows) // SAMPLE_BATCH)):
+            yield recordings.read_ecg(part)
 
     @property
     def inputs(self) -> Inputs:
@@ -104,24 +125,41 @@ class PretrainingTask(ECGTask):
         if training:
             self.note_training_data(split)
         names, labels, prompts = self._class_texts(directory, manifest)
-        missing = self._missing_pairs(directory, manifest)
+        sources = self.sources_of(manifest)
+        reads_reports = self.reads_text and (sources is None or bool((sources == SOURCES.index(ECG_TEXT)).any()))
+        missing = self._missing_pairs(directory, manifest, sources) if reads_reports else None
         dataset: ECGDataset
         if missing is not None and not training and prompts is not None:
             logger.info("%s/%s: zero-shot classification alone: %s", directory, split, missing)
             dataset = ECGDataset(manifest, labels)
-        elif self.reads_text and not (directory / REPORTS_FILE).is_file():
+        elif reads_reports and not (directory / REPORTS_FILE).is_file():
             raise DataError(
                 f"{directory}: neither reports ({REPORTS_FILE}) nor labels with class texts ({split}.labels.npy, "
                 f"labels.json, {PROMPTS_FILE}): nothing to train or evaluate on"
             )
         else:
-            options = PretrainingOptions(self.cfg.seed, training, self.cfg.max_text_tokens, self.cfg.group_by_length)
-            tokens = self._tokens(directory, "reports") if self.reads_text else None
-            dataset = PretrainingDataset(manifest, self.inputs, tokens, options, labels)
+            tokens = self._tokens(directory, "reports") if reads_reports else None
+            dataset = self.paired_dataset(manifest, tokens, training, labels, sources)
         self.prompts[dataset] = (names, prompts)
         self.datasets[split] = dataset
         classes = "" if prompts is None else f", {len(names)} classes"
         logger.info("%s/%s: %d records%s", directory, split, len(dataset), classes)
+
+    def sources_of(self, manifest: Manifest) -> Optional[np.ndarray]:
+        """The source of each record of a split, where a task knows several; None: all have their reports."""
+        return None
+
+    def paired_dataset(
+        self,
+        manifest: Manifest,
+        tokens: Optional[TokenTable],
+        training: bool,
+        labels: Optional[np.ndarray],
+        sources: Optional[np.ndarray],
+    ) -> PretrainingDataset:
+        """ECGs of a split with what belongs to them."""
+        options = PretrainingOptions(self.cfg.seed, training, self.cfg.max_text_tokens, self.cfg.group_by_length)
+        return PretrainingDataset(manifest, self.inputs, tokens, options, labels)
 
     def train_step(
         self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any
@@ -168,18 +206,16 @@ class PretrainingTask(ECGTask):
         labels, names = labelled
         return names, labels, self._tokens(directory, "prompts")
 
-    def _missing_pairs(self, directory: Path, manifest: Manifest) -> Optional[str]:
+    def _missing_pairs(self, directory: Path, manifest: Manifest, sources: Optional[np.ndarray]) -> Optional[str]:
         """What a directory lacks for losses and retrieval; None where it was prepared for them.
 
         Labelled test sets seldom are. Where other files show that it was, what a single split lacks is an error further on.
         """
-        if not self.reads_text:
-            return None
         if not (directory / REPORTS_FILE).is_file():
             return "no reports"
         if not token_files(directory, "reports", self.cfg.tokenizer):
             return "no token ids of reports"
-        return self.inputs.missing(manifest)
+        return self.inputs.missing(manifest, sources)
 
     def _tokens(self, directory: Path, kind: str) -> TokenTable:
         """Token ids of ``kind``; refused when they come from another tokenizer than the checkpoint's."""

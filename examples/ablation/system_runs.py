@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
 from steps import REPOSITORY, Command, host_command, needs_cpu_switch
 
 from cmelt_plugin import registry
@@ -16,6 +17,14 @@ from cmelt_plugin.data.directory.own_files import LABELS_FILE
 CONFIGURATIONS = REPOSITORY / "examples" / "pretrain"
 FRACTIONS = (0.01, 0.1, 1.0)
 UNTRAINED_UPDATES = 10  # at learning rate 0, in which statistics of batches settle
+
+
+def tiny_configuration(system: str) -> Path | None:
+    """The smallest configuration of a system, by the model it is of; None: there is none."""
+    for path in sorted(CONFIGURATIONS.glob("*_tiny.yaml")):
+        if yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["_name"] == system:
+            return path
+    return None
 
 
 class Variant(NamedTuple):
@@ -61,10 +70,11 @@ def commands(variant: Variant, seed: int, arguments: argparse.Namespace) -> list
     """Everything one variant with one seed needs, in order."""
     system, manifest, folder = variant.system, arguments.manifest, arguments.dest / variant.name / f"seed{seed}"
     common = [f"common.seed={seed}", *(["common.cpu=true"] if needs_cpu_switch() else [])]
-    reads_text = registry.systems()[system].reads_text
+    reads_text, configuration = registry.systems()[system].reads_text, tiny_configuration(system)
+    assert configuration is not None
 
     def train(save: Path, *settings: str) -> list[str]:
-        place = ["--config-dir", str(CONFIGURATIONS), "--config-name", f"{system}_tiny", f"task.data={manifest}"]
+        place = ["--config-dir", str(CONFIGURATIONS), "--config-name", configuration.stem, f"task.data={manifest}"]
         text = [f"model.text_encoder={manifest / 'tokenizer'}"] if reads_text else []
         fixed = [f"checkpoint.save_dir={save}", "dataset.disable_validation=true", *arguments.settings, *variant.settings]
         return [*host_command("fairseq-hydra-train"), *place, *common, *text, *fixed, *settings]

@@ -1,6 +1,6 @@
 """Systems side by side: the same records, updates and evaluations for each, with several seeds.
 
-Every system is trained by its smallest configuration, examples/pretrain/SYSTEM_tiny.yaml, and evaluated by zero-shot
+Every system is trained by its smallest configuration, examples/pretrain/…_tiny.yaml, and evaluated by zero-shot
 classification, retrieval, linear probes, the reports it writes where it does, and where asked for fine-tuned. Its encoder with
 random weights is probed, too, and where asked for trained on labels alone. What is done is done: run it again after an
 interruption and it goes on. Without --manifest the records are synthetic, and the table says how fast systems learn what is in
@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 from steps import run_commands
-from system_runs import CONFIGURATIONS, Variant, cohort, commands
+from system_runs import Variant, cohort, commands, tiny_configuration
 from system_table import tabulate
 
 from cmelt_plugin import option_types, registry
@@ -81,7 +81,9 @@ def _variant(words: Sequence[str]) -> Variant:
 
 
 def _configuration(system: str) -> dict[str, Any]:
-    return yaml.safe_load((CONFIGURATIONS / f"{system}_tiny.yaml").read_text(encoding="utf-8"))
+    path = tiny_configuration(system)
+    assert path is not None
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def configured_updates(system: str) -> int:
@@ -108,13 +110,13 @@ def check_updates(systems: Sequence[str], updates: int) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     arguments = parser().parse_args(argv)
-    known = [name for name in sorted(registry.systems()) if (CONFIGURATIONS / f"{name}_tiny.yaml").is_file()]
+    known = [name for name in sorted(registry.systems()) if tiny_configuration(name) is not None]
     variants = [Variant(name, name) for name in arguments.systems or known]
     variants += [_variant(words) for words in arguments.variant]
     systems = {variant.system for variant in variants}
     unknown = sorted({*systems, *arguments.supervised} - set(known))
     if unknown:
-        raise DataError(f"no configuration {', '.join(f'{name}_tiny.yaml' for name in unknown)}; there is {', '.join(known)}")
+        raise DataError(f"no ..._tiny.yaml trains {', '.join(unknown)}; there is {', '.join(known)}")
     if arguments.updates is not None:
         check_updates(sorted(systems), arguments.updates)
     arguments.dest = arguments.dest.resolve()

@@ -10,7 +10,7 @@ from hosts import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "examples" / "ablation"))
 import systems as comparison  # noqa: E402
-from system_runs import FRACTIONS, Variant, commands, writes_reports  # noqa: E402
+from system_runs import FRACTIONS, Variant, commands, tiny_configuration, writes_reports  # noqa: E402
 from system_table import tabulate  # noqa: E402
 
 from cmelt_plugin import registry  # noqa: E402
@@ -27,10 +27,15 @@ def arguments(dest: Path, *more: str):
 
 def test_every_system_is_trained_and_evaluated_alike(tmp_path) -> None:
     given = arguments(tmp_path, "--supervised", "merl")
+    assert [tiny_configuration(name).stem for name in ("echoing_ecg", "merl")] == ["echoing_tiny", "merl_tiny"]
     plans = {name: commands(Variant(name, name), 2, given) for name in registry.systems()}
     for name, steps in plans.items():
         words = [" ".join(step.words) for step in steps]
-        assert f"--config-name {name}_tiny" in words[0] and "common.seed=2" in words[0] and words[0].endswith("max_update=7")
+        assert (
+            f"--config-name {tiny_configuration(name).stem} " in words[0]
+            and "common.seed=2" in words[0]
+            and words[0].endswith("max_update=7")
+        )
         common = ["pretrain", "zero_shot", "retrieval", "linear_probe", "untrained", "untrained_probe"]
         assert [step.name for step in steps] == common + (["supervised", "classify"] if name == "merl" else [])
         assert all("checkpoint_last.pt" in line for line in words[1:4]) and "optimization.lr=[0.0]" in words[4]
@@ -93,7 +98,7 @@ def test_the_table_has_means_over_seeds_and_the_chance(tmp_path) -> None:
 
 def test_what_cannot_be_compared_is_refused(tmp_path) -> None:
     there_is = ", ".join(sorted(registry.systems()))
-    with pytest.raises(DataError, match=f"no configuration other_tiny.yaml; there is {there_is}"):
+    with pytest.raises(DataError, match=f"no ..._tiny.yaml trains other; there is {there_is}"):
         comparison.main(["--dest", str(tmp_path), "--systems", "other"])
     with pytest.raises(DataError, match="--updates 3: in the last 30 % .* cmelt_tiny falls, .* give at least 4"):
         comparison.main(["--dest", str(tmp_path), "--updates", "3"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_echo import release_weights as echoing_weights
 from tiny_melp import release_weights as melp_weights
 from tiny_merl import release_weights as merl_weights
 from torch import Tensor
@@ -21,6 +22,7 @@ from tests.models import release_layout
 # System → weights, config.json, the order of leads where none is given.
 RELEASES = {
     "cmelt": (release_layout.release_weights, release_layout.CONFIG, LEADS),
+    "echoing_ecg": (echoing_weights, {"text_heads": 4, "lead_statistics": dict.fromkeys(LEADS, [0.0, 0.3])}, LEADS),
     "melp": (melp_weights, {"ecg_heads": 4, "text_heads": 4, "attn_pooler_heads": 4}, MIMIC_IV_ECG_LEADS),
     "merl": (lambda: merl_weights("resnet18"), {"text_heads": 4}, MIMIC_IV_ECG_LEADS),
 }
@@ -74,5 +76,7 @@ def test_a_file_of_no_system_is_refused_by_name(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     assert not is_released(tmp_path)
     for function in (load_released, leads_of_training):
-        with pytest.raises(DataError, match="other.safetensors: not the published weights of cmelt or melp or merl"):
+        with pytest.raises(
+            DataError, match="other.safetensors: not the published weights of cmelt or echoing_ecg or melp or merl"
+        ):
             function(tmp_path / "other.safetensors")

@@ -95,3 +95,11 @@ def test_recomputing_changes_neither_gradients_nor_statistics(n_samples) -> None
 def test_integers_are_refused() -> None:
     with pytest.raises(TypeError, match="floating-point"):
         tiny()(torch.zeros(1, 12, T, dtype=torch.int16))
+
+
+def test_stages_have_the_multiples_of_the_stem_that_are_asked_for() -> None:
+    """EchoingECG's: the first stage has twice the channels of the stem, and reads it through a 1×1 convolution."""
+    network = ResNet1d(12, 4, (1, 2, 1, 1), factors=(2, 4, 8, 16))
+    assert [block.conv2.out_channels for block in network.blocks()] == [8, 16, 16, 32, 64] and network.dim == 64
+    assert [len(block.shortcut) for block in network.blocks()] == [2, 2, 0, 2, 2]
+    assert network(torch.randn(1, 12, 1000))[0].shape == (1, 64, 63) and network.n_tokens(1000) == 63

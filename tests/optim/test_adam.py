@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -170,3 +171,24 @@ def test_old_pytorch_without_the_cpu_kernel_uses_parameter_lists(monkeypatch: py
     params = parameters()
     for got, expected in zip(train(params, optimiser(params, "true")), hosts_result()):
         assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize("fused", ["false", "auto"])
+@pytest.mark.parametrize("options", [{}, {"decay_vectors": False}, {"layer_decay": 0.5}])
+def test_single_numbers_can_learn_faster(fused: str, options: dict[str, Any]) -> None:
+    """Scales and shifts of losses; vectors of one number are no single numbers."""
+    params = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 2), (), (1,))]
+    for parameter in params:
+        set_depth(parameter, 0)
+        parameter.grad = torch.ones_like(parameter)
+    adam = optimiser(params, fused, weight_decay=0.1, scalar_lr=10.0, **options)
+    adam.set_lr(1e-3)
+    assert adam.get_lr() == pytest.approx(1e-3)
+    adam.step()
+    torch.testing.assert_close(torch.stack([p.detach().flatten()[0] for p in params]), torch.tensor([-1e-3, -1e-2, -1e-3]))
+
+
+@pytest.mark.parametrize("factor, message", [(0.0, "scalar_lr=0.0: must be above 0"), (2.0, "no parameter is a single number")])
+def test_a_rate_of_single_numbers_that_cannot_be_had(factor: float, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        optimiser([torch.nn.Parameter(torch.zeros(4, 4))], "auto", scalar_lr=factor)

@@ -36,6 +36,9 @@ class Case:
         inputs: options of the system's inputs.
         variants: changes of the model's settings whose layers are other code.
         compiled: graphs at least that ``model.compile`` makes of its layers.
+        draws: whether anything in a batch is drawn anew every epoch.
+        configuration: name of its tiny one in ``examples/pretrain``; None: that of the system.
+        with_echo: whether the hosts' commands train it on records of which some have echocardiograms.
     """
 
     system: str
@@ -47,6 +50,9 @@ class Case:
     inputs: dict[str, Any] = dataclasses.field(default_factory=dict)
     variants: tuple[dict[str, Any], ...] = ({},)
     compiled: int = 2
+    draws: bool = True
+    configuration: str | None = None
+    with_echo: bool = False
 
 
 _MERL: dict[str, Any] = {
@@ -84,6 +90,17 @@ _MELP_MODEL = {
     "decoder_layers": 2,
     "decoder_heads": 4,
 }
+_ECHOING: dict[str, Any] = {
+    "system": "echoing_ecg",
+    "criterion": "cmelt_plugin.models.echoing.criterion:PCMEPPCriterionConfig",
+    "losses": ("ecg_text", "ecg_echo"),
+    # Batches of records with reports say nothing of the other pair of modalities.
+    "idle": frozenset({"scale.ecg_echo", "shift.ecg_echo"}),
+    "draws": False,
+    "configuration": "echoing_tiny",
+    "with_echo": True,
+}
+_ECHOING_MODEL = {"text_encoder_pretrained": False, "embed_dim": 16}
 CASES = {
     "cmelt": Case(
         system="cmelt",
@@ -93,6 +110,13 @@ CASES = {
         inputs={"negatives": "n3s", "mlm_probability": 0.4},
         variants=({}, {"mem_decoder_conv_pos": 3, "masked_tokens_in_positions": False}),
         compiled=5,  # convolutions, layers of two encoders, of the fusion module and of the MEM decoder
+    ),
+    "echoing": Case(model={**_ECHOING_MODEL, "ecg_width": 4, "ecg_blocks": "1, 2, 1, 1"}, **_ECHOING),
+    "echoing-resnet18": Case(
+        model={**_ECHOING_MODEL, "ecg_encoder": "resnet18", "ecg_width": 4, "normalisation": "none"}, **_ECHOING
+    ),
+    "echoing-wav2vec": Case(
+        model={**_ECHOING_MODEL, **_ENCODER, "ecg_encoder": "wav2vec", "normalisation": "none"}, **_ECHOING
     ),
     "melp": Case(model={**_MELP_MODEL, "text_free_layers": 1}, **_MELP),
     "melp-resnet18": Case(model={**_MELP_MODEL, "ecg_tower": "resnet18", "resnet_width": 4}, **_MELP),
@@ -151,7 +175,8 @@ def criterion_of(case: Case, batch_size: int | None = None) -> Any:
     """The system's criterion with its defaults; ``batch_size``: the largest of all ranks, as tasks know it."""
     register()
     task = SimpleNamespace(target_dictionary=None, training_batch_size=batch_size)
-    return registry.imported(registry.systems()[case.system].criterions[case.system])(registry.imported(case.criterion)(), task)
+    system = registry.systems()[case.system]
+    return registry.imported(system.criterions[system.usual_criterion])(registry.imported(case.criterion)(), task)
 
 
 def train_step(name: str, sample: dict[str, Any], batch_size: int | None = None, **changes: Any) -> dict[str, Any]:

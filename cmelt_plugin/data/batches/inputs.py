@@ -17,6 +17,10 @@ from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.text.padding import padded_texts
 from cmelt_plugin.data.text.tokens import TokenTable
 
+ECG_TEXT, ECG_ECHO = "ecg_text", "ecg_echo"
+SOURCES = (ECG_TEXT, ECG_ECHO)
+"""What a record has beside its ECG, where a system is trained on records of several kinds: a report or an echocardiogram."""
+
 
 @dataclass
 class InputOptions:
@@ -32,6 +36,7 @@ class Pairs(NamedTuple):
         report_ids: int32 ``[n]``, the report of every record; None: no texts.
         max_text_tokens: longer texts are cut.
         train: whether the split is trained on: everything is drawn anew every epoch.
+        sources: int8 ``[n]``, places in :data:`SOURCES`; None: all records have their reports.
     """
 
     manifest: Manifest
@@ -39,6 +44,7 @@ class Pairs(NamedTuple):
     report_ids: np.ndarray | None
     max_text_tokens: int
     train: bool
+    sources: np.ndarray | None = None
 
     def texts(self) -> tuple[TokenTable, np.ndarray]:
         """:attr:`tokens` and :attr:`report_ids` of a system that reads texts."""
@@ -56,12 +62,14 @@ class Records(NamedTuple):
         shown: int64 ``[B]``, the reports they are shown with where :meth:`SplitInputs.texts_of_epoch` chose them, else None.
         generators: a source of random numbers for each record, which depends on (seed, epoch, row) alone. Numbers of a fixed
             count are to be drawn first, so that none depends on the texts of its neighbours.
+        source: one of :data:`SOURCES`, of all of them; None: all have their reports.
     """
 
     rows: np.ndarray
     report_ids: np.ndarray | None
     shown: np.ndarray | None
     generators: Sequence[np.random.Generator]
+    source: str | None = None
 
 
 class SplitInputs:
@@ -118,6 +126,10 @@ class Inputs:
     Split: ClassVar[type[SplitInputs]] = SplitInputs
     text_fillers: ClassVar[Mapping[str, Any]] = {"text": 0, "text_padding_mask": True}
     """Inputs ``[B, L]`` of the model that are as long as the texts, and what they are filled up with."""
+    sources: ClassVar[tuple[str, ...]] = (ECG_TEXT,)
+    """Of :data:`SOURCES` those whose records it can be trained on."""
+    exact: ClassVar[tuple[str, ...]] = ()
+    """Float32 inputs of the model that no host may round on their way to it."""
     reads_statements: ClassVar[bool] = False
     """Whether batches say where a report's statements lie; token files must then be of its statements as they are now."""
 
@@ -132,7 +144,13 @@ class Inputs:
         """
         return self.Split(pairs)
 
-    def missing(self, manifest: Manifest) -> str | None:
-        """What keeps records and reports of a split from being pairs; None where nothing does."""
-        without = int((manifest.report_ids() < 0).sum())
+    def missing(self, manifest: Manifest, sources: np.ndarray | None = None) -> str | None:
+        """What keeps records and reports of a split from being pairs; None where nothing does.
+
+        Args:
+            manifest: the split.
+            sources: as :attr:`Pairs.sources`; records of ``ecg_echo`` need no report.
+        """
+        lacking = manifest.report_ids() < 0
+        without = int((lacking if sources is None else lacking & (sources == SOURCES.index(ECG_TEXT))).sum())
         return f"{without} of {len(manifest)} records have no report" if without else None

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from cmelt_plugin.data.batches.ecg import ECGDataset
-from cmelt_plugin.data.batches.inputs import Inputs, Pairs, Records
+from cmelt_plugin.data.batches.inputs import ECG_TEXT, SOURCES, Inputs, Pairs, Records
 from cmelt_plugin.data.batches.length_groups import length_groups
 from cmelt_plugin.data.batches.rng import epoch_generator, epoch_order, record_generators
 from cmelt_plugin.data.directory.manifest import Manifest
@@ -53,6 +53,8 @@ class PretrainingDataset(ECGDataset):
         tokens: token ids of the manifest's reports; None: ECGs alone.
         options: see :class:`PretrainingOptions`.
         labels: as :class:`ECGDataset`.
+        sources: int8 ``[n]``, places in :data:`cmelt_plugin.data.batches.inputs.SOURCES`; records of ``ecg_echo`` need no
+            report. None: all need one.
 
     Raises:
         DataError: a record has no report, or a report no token ids.
@@ -65,12 +67,15 @@ class PretrainingDataset(ECGDataset):
         tokens: TokenTable | None,
         options: PretrainingOptions,
         labels: np.ndarray | None = None,
+        sources: np.ndarray | None = None,
     ):
         super().__init__(manifest, labels)
         self.tokens = tokens
         self.options = options
-        self.report_ids = None if tokens is None else _report_ids(manifest, tokens)
-        self.inputs = inputs.open(Pairs(manifest, tokens, self.report_ids, options.max_text_tokens, options.train))
+        self.report_ids = None if tokens is None else _report_ids(manifest, tokens, sources)
+        self.sources = sources
+        pairs = Pairs(manifest, tokens, self.report_ids, options.max_text_tokens, options.train, sources)
+        self.inputs = inputs.open(pairs)
 
     def __getitem__(self, index: Any) -> Any:
         return index if np.ndim(index) else int(index)
@@ -110,12 +115,12 @@ class PretrainingDataset(ECGDataset):
         items, options = np.asarray(samples, dtype=np.int64), self.options
         rows, shown = (items, None) if items.ndim == 1 else (items[:, 0], items[:, 1])
         batch = super().collater(rows, digital)
-        own = None
-        if self.report_ids is not None:
+        own, source = None, None if self.sources is None else SOURCES[self.sources[rows[0]]]
+        if self.report_ids is not None and source in (None, ECG_TEXT):
             own = self.report_ids[rows]
             batch["report_id"] = torch.from_numpy(own.astype(np.int64))
         generators = record_generators(options.seed, self.epoch if options.train else 0, rows)
-        self.inputs.add(batch, Records(rows, own, shown, generators))
+        self.inputs.add(batch, Records(rows, own, shown, generators, source))
         if own is not None and not options.train:
             report, padding = self.inputs.padded_texts(own)
             batch["report_text"], batch["report_padding_mask"] = torch.from_numpy(report), torch.from_numpy(padding)
@@ -124,10 +129,11 @@ class PretrainingDataset(ECGDataset):
     collator = collater  # fairseq-signals' spelling
 
 
-def _report_ids(manifest: Manifest, tokens: TokenTable) -> np.ndarray:
-    """The report of every record."""
+def _report_ids(manifest: Manifest, tokens: TokenTable, sources: np.ndarray | None) -> np.ndarray:
+    """The report of every record; -1 where one of another source has none."""
     report_ids = manifest.report_ids()
-    without = np.flatnonzero(report_ids < 0)
+    lacking = report_ids < 0
+    without = np.flatnonzero(lacking if sources is None else lacking & (sources == SOURCES.index(ECG_TEXT)))
     if len(without):
         raise DataError(
             f"{manifest.directory}/{manifest.split}.meta.parquet, row {without[0]}: no report "

@@ -47,7 +47,7 @@ def first_hit_ranks(
 
 
 def pair_recalls(
-    model: Any, ecg: Embedding, text: Embedding, report: Tensor, depths: Sequence[int] = DEPTHS
+    model: Any, ecg: Embedding, text: Embedding, report: Tensor, depths: Sequence[int] = DEPTHS, other: str = "text"
 ) -> dict[str, float]:
     """R@k in both directions for N aligned pairs: ``ecg_to_text_r10`` and so on.
 
@@ -56,9 +56,10 @@ def pair_recalls(
         ecg, text: N embeddings each; row i of both is a pair.
         report: int64 ``[N]``, equal for identical texts.
         depths: the k.
+        other: what the ECGs are paired with, in names.
     """
     recalls = {}
-    for name, query, gallery in (("ecg_to_text", ecg, text), ("text_to_ecg", text, ecg)):
+    for name, query, gallery in ((f"ecg_to_{other}", ecg, text), (f"{other}_to_ecg", text, ecg)):
         ranks = first_hit_ranks(model, query, gallery, report, report)
         recalls.update({f"{name}_r{k}": (ranks < k).float().mean().item() for k in depths})
     return recalls

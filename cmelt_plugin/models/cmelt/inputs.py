@@ -116,9 +116,9 @@ class CMELTInputs(Inputs):
             negatives = RandomNegatives(report_ids)
         return CMELTSplitInputs(pairs, self.options, self.n_ecg_tokens, negatives)
 
-    def missing(self, manifest: Manifest) -> Optional[str]:
+    def missing(self, manifest: Manifest, sources: Optional[np.ndarray] = None) -> Optional[str]:
         """Labelled test sets seldom have negatives. Where a sidecar shows that they were made, one that is not there is an
         error when it is opened."""
         if self.options.negatives != "n3s":
-            return super().missing(manifest)
+            return super().missing(manifest, sources)
         return None if has_negatives(manifest.directory) else "no negatives (preprocess/n3s.py)"

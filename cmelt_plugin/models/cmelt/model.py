@@ -31,8 +31,8 @@ from cmelt_plugin.models.cmelt.fusion import Fusion
 from cmelt_plugin.models.cmelt.heads import ETMHead, MEMHead, MLMHead
 from cmelt_plugin.models.ecg_init import load_ecg_encoder
 from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
+from cmelt_plugin.models.wav2vec import wav2vec_encoder
 from cmelt_plugin.modules.compiling import compile_in_training, repeated_layers
-from cmelt_plugin.modules.conv_layers import parse_conv_layers
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder, EncodedECG
 from cmelt_plugin.modules.feature_extractor import ConvStack
 from cmelt_plugin.modules.masking import masked_states
@@ -122,22 +122,8 @@ class CMELT(WithTextEncoder, CosineSimilarity, nn.Module):
             conv_stack: makes the stack of convolutions.
             n_leads: rows of an ECG.
         """
-        conv_layers = parse_conv_layers(cfg.conv_feature_layers)
-        return ECGEncoder(
-            conv_stack(conv_layers, n_leads),
-            conv_layers,
-            dim=cfg.encoder_embed_dim,
-            layers=cfg.encoder_layers,
-            heads=cfg.encoder_attention_heads,
-            ffn_dim=cfg.encoder_ffn_embed_dim,
-            dropout=cfg.dropout,
-            attention_dropout=cfg.attention_dropout,
-            conv_pos=cfg.conv_pos,
-            conv_pos_groups=cfg.conv_pos_groups,
-            feature_grad_mult=cfg.feature_grad_mult,
-            masked_tokens_in_positions=getattr(cfg, "masked_tokens_in_positions", True),
-            recompute=getattr(cfg, "checkpoint_activations", False),
-        )
+        in_positions = getattr(cfg, "masked_tokens_in_positions", True)
+        return wav2vec_encoder(cfg, conv_stack, n_leads, masked_tokens_in_positions=in_positions)
 
     @staticmethod
     def encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.wav2vec import wav2vec_encoder
 from cmelt_plugin.modules.attentional_pooler import AttentionalPooler
-from cmelt_plugin.modules.conv_layers import parse_conv_layers
 from cmelt_plugin.modules.ecg_encoder import ECGEncoder
 from cmelt_plugin.modules.normalisation import normalise_ecg
 from cmelt_plugin.modules.pooling import masked_mean
@@ -53,30 +53,14 @@ class ECGTower(nn.Module):
             raise DataError(f"model.ecg_tower must be one of {', '.join(TOWERS)}, not {cfg.ecg_tower!r}")
         self.normalisation: str = cfg.normalisation
         self.signal = SignalContract(normalisation=cfg.normalisation)
-        recompute = getattr(cfg, "checkpoint_activations", False)
         self.encoder: ECGEncoder | ResNet1d
         self.conv: nn.Conv1d | None = None
         if cfg.ecg_tower == "resnet18":
-            self.encoder = ResNet1d(n_leads, cfg.resnet_width, recompute=recompute)
+            self.encoder = ResNet1d(n_leads, cfg.resnet_width, recompute=getattr(cfg, "checkpoint_activations", False))
             self.conv = nn.Conv1d(self.encoder.dim, cfg.embed_dim, 1)
             self.dim = cfg.embed_dim
         else:
-            conv_layers = parse_conv_layers(cfg.conv_feature_layers)
-            self.encoder = ECGEncoder(
-                conv_stack(conv_layers, n_leads),
-                conv_layers,
-                dim=cfg.encoder_embed_dim,
-                layers=cfg.encoder_layers,
-                heads=cfg.encoder_attention_heads,
-                ffn_dim=cfg.encoder_ffn_embed_dim,
-                dropout=cfg.dropout,
-                attention_dropout=cfg.attention_dropout,
-                conv_pos=cfg.conv_pos,
-                conv_pos_groups=cfg.conv_pos_groups,
-                feature_grad_mult=cfg.feature_grad_mult,
-                recompute=recompute,
-                class_token=False,
-            )
+            self.encoder = wav2vec_encoder(cfg, conv_stack, n_leads, class_token=False)
             self.dim = cfg.encoder_embed_dim
         self.contrast_pool = AttentionalPooler(cfg.n_queries, cfg.embed_dim, self.dim, cfg.pool_heads)
         pool = getattr(cfg, "pool", None) or ECG_POOLS[0]

@@ -32,7 +32,7 @@ def dataset(directory: Path, short_row: int | None = None) -> PretrainingDataset
 def joined(*samples: dict[str, Any]) -> dict[str, Any]:
     """The rows of several mini-batches in one."""
     inputs: dict[str, Any] = {}
-    length = max(sample["net_input"]["text"].shape[1] for sample in samples)
+    length = max(sample["net_input"]["text"].shape[1] if "text" in sample["net_input"] else 0 for sample in samples)
     for name in samples[0]["net_input"]:
         parts = []
         for sample in samples:
