@@ -267,12 +267,7 @@ class MELP(WithTextEncoder, MELPEncoder):
 
     def _read(self, text: Tensor, padding_mask: Tensor | None, lower: Tensor | None = None) -> ReadText:
         sequence = self.layout.sequence(text, padding_mask)
-        encoder, gaps = self.text_encoder, self.layout.gaps
-        if lower is None:
-            lower = encoder.lower(sequence.ids, sequence.padding_mask, gaps)
-        else:
-            lower = encoder.restored(lower)
-        return ReadText(sequence, encoder.upper(lower, sequence.padding_mask, gaps))
+        return ReadText(sequence, self.text_encoder(sequence.ids, sequence.padding_mask, self.layout.gaps, lower))
 
     def _text_embedding(self, read: ReadText) -> Tensor:
         rows = torch.arange(len(read.states), device=read.states.device)
