@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import time
+from types import ModuleType
 from typing import Callable
 
 from benchmarks import systems
 from benchmarks.harness.options import Options
 from benchmarks.harness.outcome import Outcome
 
-NAMES = (
+SHARED = (
     "record_reading",
     "collation",
     "text_padding",
@@ -24,14 +25,26 @@ NAMES = (
     "evaluation",
     "end_to_end",
     "cached_reports",
+    "generation",
 )
-OF_A_MODEL = ("collation", "text_padding", "startup", "step", "activation_memory", "evaluation", "end_to_end", "cached_reports")
+OWN = systems.own_cases()
+"""Those of a piece that one system alone has, and their modules."""
+NAMES = (*SHARED, *OWN)
+OF_A_MODEL = (
+    *("collation", "text_padding", "startup", "step", "activation_memory", "evaluation", "end_to_end", "cached_reports"),
+    "generation",
+)
 """Those that measure the system of ``--model``; the others need none."""
+
+
+def module(name: str) -> ModuleType:
+    """The module of one benchmark."""
+    return importlib.import_module(OWN.get(name, f"benchmarks.cases.{name}"))
 
 
 def load(name: str) -> Callable[[Options], Outcome]:
     """The ``run`` of one benchmark."""
-    return importlib.import_module(f"benchmarks.cases.{name}").run
+    return module(name).run
 
 
 def label(name: str, options: Options) -> str:
@@ -42,7 +55,7 @@ def label(name: str, options: Options) -> str:
 
 def title(name: str) -> str:
     """First line of a benchmark's docstring."""
-    return (importlib.import_module(f"benchmarks.cases.{name}").__doc__ or "").strip().splitlines()[0]
+    return (module(name).__doc__ or "").strip().splitlines()[0]
 
 
 def measure(name: str, options: Options) -> Outcome:

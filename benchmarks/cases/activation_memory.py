@@ -1,8 +1,10 @@
 """What a training step keeps for its backward pass, at the paper's sizes: most of a GPU's memory, counted without a GPU.
 
-Counted are the bytes of all tensors that automatic differentiation saves in the forward pass, each storage once, weights left
-out; of checkpointed layers what they are given. Two batch sizes separate what grows with the batch (``a pair``) from what does
-not, such as the weights that autocast turns into bfloat16. Ways and weights are those of ``step``, with texts of 48 tokens.
+Counted are the bytes of all tensors that automatic differentiation has saved when the loss is known, each storage once, weights
+left out; of checkpointed layers what they are given. What was saved for outputs that nobody reads is gone by then. Both ways
+are counted as they run on a GPU (:mod:`benchmarks.harness.gpu_paths`), whose attention keeps no matrices. Two batch sizes
+separate what grows with the batch (``a pair``) from what does not, such as the weights that autocast turns into bfloat16. Ways
+and weights are those of ``step``, with texts of 48 tokens.
 
 ``by arithmetic at 128`` adds weights, gradients and Adam's moments in float32, 16 bytes a parameter, to 128 pairs of that. It
 leaves out what comes and goes within an operation and what an allocator wastes, so that ``step --device cuda`` will tell more
@@ -11,8 +13,10 @@ on both sides.
 
 from __future__ import annotations
 
+import weakref
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Callable
 from unittest.mock import patch
 
@@ -22,6 +26,7 @@ from torch import Tensor
 from benchmarks import systems
 from benchmarks.cases.step import TOLERANCE, check_losses
 from benchmarks.harness import training
+from benchmarks.harness.gpu_paths import gpu_paths
 from benchmarks.harness.options import Options
 from benchmarks.harness.outcome import HIGHER, LOWER, Figure, Outcome
 from benchmarks.harness.timing import figure_of
@@ -43,33 +48,44 @@ class Kept:
     def __init__(self, leave_out: Iterator[Tensor]) -> None:
         self._anyway = {tensor.untyped_storage().data_ptr() for tensor in leave_out}
         self._bytes: dict[int, int] = {}
+        self._holders: Counter[int] = Counter()
 
-    def add(self, tensor: Tensor) -> Tensor:
-        """Count a tensor, which must stay alive until the end of the count."""
+    def add(self, tensor: Tensor) -> Holder:
+        """Count a tensor for as long as somebody has what is returned."""
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._anyway:
-            self._bytes[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        place, holder = storage.data_ptr(), Holder(tensor)
+        if place not in self._anyway:
+            self._bytes[place] = storage.nbytes()
+            self._holders[place] += 1
+            weakref.finalize(holder, self._holders.subtract, [place])
+        return holder
 
     @property
     def total(self) -> int:
         """Bytes of all."""
-        return sum(self._bytes.values())
+        return sum(self._bytes[place] for place, holders in self._holders.items() if holders)
+
+
+class Holder:
+    """What a graph keeps in a tensor's place."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor.detach()  # an output would keep the graph that keeps it
 
 
 @contextmanager
 def counted_checkpoints(kept: Kept) -> Iterator[None]:
     """Count what checkpointed layers are given: they keep it themselves, automatic differentiation does not see it."""
     checkpoint = transformer.checkpoint
+    holders: list[Holder] = []
 
     def counting(layer: Any, *inputs: Any, **options: Any) -> Any:
-        for tensor in inputs:
-            if torch.is_tensor(tensor):
-                kept.add(tensor)
+        holders.extend(kept.add(tensor) for tensor in inputs if torch.is_tensor(tensor))
         return checkpoint(layer, *inputs, **options)
 
     with patch.object(transformer, "checkpoint", counting):
         yield
+    holders.clear()
 
 
 def kept_bytes(
@@ -77,11 +93,11 @@ def kept_bytes(
 ) -> int:
     """Bytes that ``losses(sample)["loss"]`` keeps for its backward pass, without ``parameters``."""
     kept = Kept(parameters)
-    hooks = torch.autograd.graph.saved_tensors_hooks(kept.add, lambda tensor: tensor)
+    hooks = torch.autograd.graph.saved_tensors_hooks(kept.add, lambda holder: holder.tensor)
     with hooks, counted_checkpoints(kept), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
         value = losses(sample)["loss"]
-    total = kept.total
-    del value  # until here it keeps them alive, so that no two storages have had the same place
+        total = kept.total
+    del value  # until here it keeps them alive
     return total
 
 
@@ -105,7 +121,8 @@ def run(options: Options) -> Outcome:
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     a_pair, at_batch = {}, {}
     for name, (losses, bf16) in ways.items():
-        few, more = (kept_bytes(losses, sample, model.parameters(), options.device, bf16) for sample in samples)
+        with nullcontext() if options.on_gpu else gpu_paths():
+            few, more = (kept_bytes(losses, sample, model.parameters(), options.device, bf16) for sample in samples)
         a_pair[name] = (more - few) / (ROWS[1] - ROWS[0])
         fixed = max(few - ROWS[0] * a_pair[name], 0.0)
         at_batch[name] = STATIC_BYTES * n_parameters + fixed + BATCH * a_pair[name]
@@ -116,8 +133,8 @@ def run(options: Options) -> Outcome:
                 ratios.append(figure_of(f"a pair: {against} / {name}", a_pair[against] / a_pair[name], "x", HIGHER))
     figures = [figure_of(f"{name}, a pair", a_pair[name] / 1e6, "MB", LOWER) for name in ways]
     figures += [figure_of(f"{name}, by arithmetic at {BATCH}", at_batch[name] / 1e9, "GB", LOWER) for name in ways]
-    share = 100 * at_batch["ours bf16"] / at_batch["naive fp32"]
-    figures.append(figure_of(f"ours bf16 / naive fp32, by arithmetic at {BATCH}", share, "%", LOWER))
+    for what, values, name in (("a pair", a_pair, "ours fp32"), (f"by arithmetic at {BATCH}", at_batch, "ours bf16")):
+        figures.append(figure_of(f"{name} / naive fp32, {what}", 100 * values[name] / values["naive fp32"], "%", LOWER))
     checks = [f"losses equal to {TOLERANCE:g} without dropout: {', '.join(terms)}"]
     settings = {"quick": options.quick, "length": length, "device": options.device}
     return Outcome(ratios, figures, checks, [], settings)

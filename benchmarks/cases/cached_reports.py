@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks import systems
 from benchmarks.harness import material, training
 from benchmarks.harness.options import Options
-from benchmarks.harness.outcome import NotMeasured, Outcome
+from benchmarks.harness.outcome import Outcome
 from benchmarks.harness.system import BenchmarkedSystem
 from benchmarks.harness.timing import race
 from cmelt_plugin.data.batches.pretraining import PretrainingOptions
@@ -46,10 +46,11 @@ def measured_system(name: str | None) -> BenchmarkedSystem:
     Raises:
         NotMeasured: it has none.
     """
-    for system in map(systems.find, systems.known() if name is None else [name]):
-        if "texts" in {option.name for option in dataclasses.fields(system.registered.inputs_class().Options)}:
-            return system
-    raise NotMeasured(f"{name or 'no known system'} has no task.texts=cached, which keeps embeddings of reports")
+
+    def keeps(system: BenchmarkedSystem) -> bool:
+        return "texts" in {option.name for option in dataclasses.fields(system.registered.inputs_class().Options)}
+
+    return systems.first(name, keeps, "task.texts=cached, which keeps embeddings of reports")
 
 
 def run(options: Options) -> Outcome:

@@ -34,26 +34,27 @@ from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.evaluation.embedding.records import embed_records
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.scoring import embed_classes, similarities
+from cmelt_plugin.modules.compiling import stacked_layers
 
 N_CLASSES = 5
 TEXTS_PER_CLASS = 2
 
 
 class Counter:
-    """Rows that went through the first layer of the ECG encoder, and through the text encoder."""
+    """Rows that went through the first layers of ECG encoder and text encoder."""
 
     def __init__(self, model: Any) -> None:
         self.ecg = self.text = 0
         self.handles = [
             model.layers()[0].register_forward_hook(self._count_ecg),
-            model.text_encoder.model.register_forward_hook(self._count_text),
+            next(stacked_layers(model.text_encoder.model)).register_forward_hook(self._count_text),
         ]
 
     def _count_ecg(self, module: Any, inputs: Any, output: Any) -> None:
         self.ecg += len(inputs[0])
 
     def _count_text(self, module: Any, inputs: Any, output: Any) -> None:
-        self.text += len(output.last_hidden_state)
+        self.text += len(inputs[0])
 
     def remove(self) -> None:
         for handle in self.handles:

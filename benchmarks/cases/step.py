@@ -5,7 +5,8 @@ the host's Adam with a loop over parameters. Before timing, dropout is switched 
 
 On a CPU: 8 pairs, 48 tokens, float32. On a GPU: 128 and 512 pairs, bf16 autocast, against naive in float32 and in bf16
 autocast; --compile adds our model through torch.compile. --full adds variants of the naive way in which one thing each is done
-our way. Weights and optimiser states are shared by all contestants, so that ``peak`` differs by what each needs for itself.
+our way. Losses of ours that the naive way has none of run beside the others (``ours, FORM``). Weights and optimiser states are
+shared by all contestants, so that ``peak`` differs by what each needs for itself.
 
 Physical limit: the operations the mathematics needs, where the system has them counted, at the measured speed of large matrix
 products, ``FLOPs utilisation``. The optimiser is bound by memory instead: it reads and writes all weights and their moments.
@@ -104,7 +105,7 @@ def contestants(
 ) -> dict[str, Callable[[], None]]:
     """Name → training step. Without a GPU names say no precision, all is float32."""
 
-    def ours(module: Any, bf16: bool) -> Callable[[], None]:
+    def ours(module: Any, bf16: bool, criterion: Any = criterion) -> Callable[[], None]:
         loss = lambda: training.our_losses(module, criterion, sample)["loss"]  # noqa: E731
         return training.training_step(loss, optimisers["ours"], options.device, bf16)
 
@@ -118,6 +119,7 @@ def contestants(
     steps[f"ours{suffix}"] = ours(model, gpu)
     if gpu:
         steps["ours fp32"] = ours(model, False)
+    steps.update({f"ours{suffix}, {form}": ours(model, gpu, system.build_criterion(form)) for form in system.forms})
     if hasattr(model.cfg, training.CHECKPOINTING):
         steps[f"ours{suffix}, checkpointing"] = ours(training.twin(model, **{training.CHECKPOINTING: True}), gpu)
     if options.compile:

@@ -91,6 +91,22 @@ BARS = (
         *("cached reports", "step over encoding 256 tokens", "cached_reports"),
         *(("256 tokens: cached / encoded",), AT_LEAST, 3, "x"),
     ),
+    Bar(
+        *("step, MELP, CPU", "8 pairs of 48 tokens, over naive", "step --model melp"),
+        *(("ours / naive at 8", "ours, compiled / naive at 8"), AT_LEAST, 1.6, "x"),
+    ),
+    Bar(
+        *("memory, MELP", "kept for the backward pass, of naive", "activation_memory --model melp"),
+        *(("ours fp32 / naive fp32, a pair",), AT_MOST, 60, "%"),
+    ),
+    Bar(
+        *("local loss, MELP", "64 pairs, forward and backward, over a loop over reports", "local_loss"),
+        *(("ours / loop at 64",), AT_LEAST, 20, "x"),
+    ),
+    Bar(
+        *("generation", "8 reports of 64 tokens, over reading all anew", "generation"),
+        *(("cached / without cache",), AT_LEAST, 5, "x"),
+    ),
     Bar("evaluation", "ECG encoder passes a record", "evaluation", ("encoder passes a record",), AT_MOST, 1, "x"),
     Bar("evaluation", "text encoder passes a class text", "evaluation", ("encoder passes a class text",), AT_MOST, 1, "x"),
     *_step(128),

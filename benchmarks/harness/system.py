@@ -35,12 +35,16 @@ class BenchmarkedSystem:
         parts: modules of the model that profiles show one by one.
         variants: names of naive ways in which one thing each is done our way.
         quick_overrides: hydra overrides that make ``NAME_tiny`` as small as can be.
+        criterion_settings: of the criterion, where its defaults compute something else than the naive way.
+        forms: name → changes of these settings, for losses that the naive way has none of; timed beside the others.
     """
 
     name: ClassVar[str]
     parts: ClassVar[tuple[str, ...]] = ()
     variants: ClassVar[tuple[str, ...]] = ()
     quick_overrides: ClassVar[tuple[str, ...]] = ()
+    criterion_settings: ClassVar[dict[str, Any]] = {}
+    forms: ClassVar[dict[str, dict[str, Any]]] = {}
 
     # -- Pieces of a system ------------------------------------------------------------------------------------------------
 
@@ -111,11 +115,13 @@ class BenchmarkedSystem:
             model = self.registered.model_class().build_model(self.build_config(tiny, **changes))
         return model.to(device).train()
 
-    def build_criterion(self) -> Any:
-        """The system's criterion with its default settings, in training mode."""
-        criterion_class = registry.imported(self.registered.criterions[self.registered.usual_criterion])
-        config_class = host.host_module("criterions").CRITERION_DATACLASS_REGISTRY[self.name]
-        return criterion_class(config_class(), SimpleNamespace(target_dictionary=None)).train()
+    def build_criterion(self, form: str | None = None) -> Any:
+        """The system's criterion with :attr:`criterion_settings`, or those of one of its :attr:`forms`, in training mode."""
+        settings = {**self.criterion_settings, **(self.forms[form] if form is not None else {})}
+        name = self.registered.usual_criterion
+        criterion_class = registry.imported(self.registered.criterions[name])
+        config_class = host.host_module("criterions").CRITERION_DATACLASS_REGISTRY[name]
+        return criterion_class(config_class(**settings), SimpleNamespace(target_dictionary=None)).train()
 
     def inputs(self, prepared: bool = True) -> Inputs:
         """What the system's batches hold, with the default options.

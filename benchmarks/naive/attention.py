@@ -81,14 +81,18 @@ def hide(padding_mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return bias.masked_fill(padding_mask, float("-inf"))[:, None, None, :]
 
 
-def multi_head(weights: Weights, x: Tensor, context: Tensor, hidden: Tensor | None, heads: int, dropout: float, eager: bool):
-    """Multi-head attention with ``q_proj, k_proj, v_proj, out_proj``: ``x [B, L, D]`` over ``context [B, S, D]``."""
+def multi_head(weights: Weights, x: Tensor, context: Tensor, bias: Tensor | None, heads: int, dropout: float, eager: bool):
+    """Multi-head attention with ``q_proj, k_proj, v_proj, out_proj``: ``x [B, L, D]`` over ``context [B, S, C]``.
+
+    ``bias`` is added to the scores, see :func:`attend`.
+    """
     parts = []
     for name, source in (("q_proj", x), ("k_proj", context), ("v_proj", context)):
         part = weights.linear(name, source)
         parts.append(part.view(len(part), part.shape[1], heads, -1).transpose(1, 2))
     query, key, value = parts
-    out = attend(query, key, value, hide(hidden, query.dtype), dropout, 1 / math.sqrt(query.shape[-1]), eager)
+    bias = None if bias is None else bias.to(query.dtype)
+    out = attend(query, key, value, bias, dropout, 1 / math.sqrt(query.shape[-1]), eager)
     return weights.linear("out_proj", out.transpose(1, 2).reshape(x.shape[0], x.shape[1], -1))
 
 
@@ -114,10 +118,11 @@ def transformer_layer(
         other, other_hidden: the other modality ``[B, S, D]`` and its mask.
     """
     epsilon = 1e-5 if other is None else BERT_EPSILON
-    attended = multi_head(weights.below("self_attn"), x, x, hidden, heads, attention_dropout, eager)
+    attended = multi_head(weights.below("self_attn"), x, x, hide(hidden, x.dtype), heads, attention_dropout, eager)
     x = weights.layer_norm("self_attn_layer_norm", x + F.dropout(attended, dropout), epsilon)
     if other is not None:
-        attended = multi_head(weights.below("cross_attn"), x, other, other_hidden, heads, attention_dropout, eager)
+        bias = hide(other_hidden, x.dtype)
+        attended = multi_head(weights.below("cross_attn"), x, other, bias, heads, attention_dropout, eager)
         x = weights.layer_norm("cross_attn_layer_norm", x + F.dropout(attended, dropout), epsilon)
     inner = weights.linear("fc2", F.gelu(weights.linear("fc1", x)))
     return weights.layer_norm("final_layer_norm", x + F.dropout(inner, dropout), epsilon)

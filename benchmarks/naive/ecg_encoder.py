@@ -45,6 +45,35 @@ def positions(weights: Weights, x: Tensor, kernel: int, groups: int) -> Tensor:
     return F.gelu(out[..., : x.shape[1]]).transpose(1, 2)
 
 
+def embed_ecg(
+    weights: Weights, cfg: Any, layers: list[tuple[int, int, int]], ecg: Tensor, dropout: float, gradient: float = 1.0
+) -> Tensor:
+    """Tokens with their positions: ``ecg [B, leads, T]`` mV → ``[B, N, D]``.
+
+    Args:
+        weights: of the encoder.
+        cfg: the model's configuration.
+        layers: parsed ``conv_feature_layers``.
+        ecg: see above.
+        dropout: of the tokens.
+        gradient: factor on the gradient that reaches the convolutions.
+    """
+    x = convolutions(weights.below("feature_extractor"), ecg, layers)
+    if gradient != 1.0 and x.requires_grad:
+        x.register_hook(lambda gradients: gradients * gradient)
+    x = F.dropout(weights.linear("post_extract_proj", weights.layer_norm("layer_norm", x.transpose(1, 2))), dropout)
+    return x + positions(weights.below("conv_pos.pos_conv.0"), x, cfg.conv_pos, cfg.conv_pos_groups)
+
+
+def run_layers(weights: Weights, cfg: Any, x: Tensor, dropout: float, attention_dropout: float) -> Tensor:
+    """LayerNorm and the transformer layers, with PyTorch's fused attention: ``[B, N, D]`` → ``[B, N, D]``."""
+    x = F.dropout(weights.layer_norm("layer_norm", x), dropout)
+    for number in range(cfg.encoder_layers):
+        layer = weights.below(f"layers.{number}")
+        x = transformer_layer(layer, x, None, cfg.encoder_attention_heads, dropout, attention_dropout, eager=False)
+    return x
+
+
 def encode_ecg(
     weights: Weights, cfg: Any, layers: list[tuple[int, int, int]], ecg: Tensor, noise: Tensor, mode: Mode
 ) -> Encoded:
@@ -59,18 +88,11 @@ def encode_ecg(
     """
     dropout = cfg.dropout if mode.dropout else 0.0
     attention_dropout = cfg.attention_dropout if mode.dropout else 0.0
-    x = convolutions(weights.below("feature_extractor"), ecg, layers).transpose(1, 2)
-    x = F.dropout(weights.linear("post_extract_proj", weights.layer_norm("layer_norm", x)), dropout)
-    x = x + positions(weights.below("conv_pos.pos_conv.0"), x, cfg.conv_pos, cfg.conv_pos_groups)
-
+    x = embed_ecg(weights, cfg, layers, ecg, dropout)
     n_keep = max(1, int(x.shape[1] * (1 - cfg.mem_ratio)))
     order = noise.argsort(dim=1, stable=True)
     restore = order.argsort(dim=1)
     x = x.gather(1, order[:, :n_keep, None].expand(-1, -1, x.shape[2]))
     x = torch.cat([weights["class_embedding"].to(x.dtype).expand(len(x), 1, -1), x], dim=1)
-    encoder = weights.below("encoder")
-    x = F.dropout(encoder.layer_norm("layer_norm", x), dropout)
-    for number in range(cfg.encoder_layers):
-        layer = encoder.below(f"layers.{number}")
-        x = transformer_layer(layer, x, None, cfg.encoder_attention_heads, dropout, attention_dropout, eager=False)
+    x = run_layers(weights.below("encoder"), cfg, x, dropout, attention_dropout)
     return Encoded(x, restore, restore >= n_keep)

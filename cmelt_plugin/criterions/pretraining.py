@@ -117,13 +117,17 @@ class PretrainingCriterion(LoggingCriterion):
             return {self.only: (1.0, functions[self.only])}
         return {name: (getattr(self.cfg, f"{name}_weight"), function) for name, function in functions.items()}
 
+    def computed_terms(self) -> Terms:
+        """Those whose weight is not 0."""
+        return {name: term for name, term in self.terms().items() if term[0] != 0}
+
     def model_options(self, sample: dict[str, Any], terms: Sequence[str]) -> dict[str, Any]:
         """What the model is told beside ``net_input``, e.g. which of its outputs the named terms read."""
         return {}
 
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """Loss summed over rows, number of rows, values to log."""
-        terms = {name: term for name, term in self.terms().items() if term[0] != 0}
+        terms = self.computed_terms()
         sample = without_repeated_records(model, sample)
         output = model(**sample["net_input"], **self.model_options(sample, tuple(terms)))
         # A rank that ran out of batches repeats one whose gradient is thrown away; its rows count nowhere.

@@ -18,20 +18,24 @@ beats' own products ``[A, Q, Q]``::
 
     ⟨c_l, s_l⟩ = Σ_q α_lq D_ql        |c_l|² = Σ_q α_lq (K α_l)_q
 
-so that a few tensors ``[A, Q, S · B]`` are kept for the backward pass, and two matrix products make them. For 64 ECGs against
-256 reports of up to 16 sentences, with 14 beats, each is 14 MiB in float32; one of A × B × S × E with E = 256 would be 256 MiB.
-Reports come last because softmaxes over a last dimension as short as Q or S are slow on a CPU, where padding is left out, too.
+so that four tensors of A × Q × N numbers, N sentences, are kept for the backward pass. For 64 ECGs against 256 reports of up to
+16 sentences, with 14 beats, each is 14 MiB in float32; one of A × B × S × E with E = 256 would be 256 MiB. What bounds the time
+is the product that makes D and the two of its gradient; to go over the four tensors as rarely as can be, the gradient is
+written out (:class:`_Scores`). As x_l does not change with the length of c_l, Σ_q α_lq ∂x_l/∂α_lq = 0, and the softmax over
+beats needs none of the sums that a softmax's gradient has otherwise.
 """
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Any, Callable, Union
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from cmelt_plugin.losses.clip import softmax_loss
+from cmelt_plugin.losses.sentence_columns import PackedColumns, PaddedColumns, columns_of
 
 FORMS = ("beat", "gloria")
 BEAT_FACTOR = 4.0
@@ -40,11 +44,10 @@ SENTENCE_FACTOR, LOGIT_FACTOR = 5.0, 10.0
 """Factors inside and outside of the logarithm that joins the sentences."""
 _SHORTEST = 1e-8  # of a vector, where its length is divided by
 
-PACKING_DEVICES = ("cpu",)
-"""Where the real sentences alone are computed; elsewhere the CPU would wait to be told how many there are."""
-
 Similarity = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Beats ``[A, Q, E]``, sentences ``[B, S, E]`` and their padding ``[B, S]`` → logits ``[A, B]``."""
+
+_Columns = Union[PackedColumns, PaddedColumns]
 
 
 def gloria_similarity(beats: Tensor, sentences: Tensor, sentence_padding_mask: Tensor) -> Tensor:
@@ -59,11 +62,8 @@ def gloria_similarity(beats: Tensor, sentences: Tensor, sentence_padding_mask: T
         ``[A, B]`` in float32 (or wider), also for half precision and under autocast.
     """
     with torch.autocast(beats.device.type, enabled=False):
-        columns = _Columns(sentence_padding_mask)
-        beats, vectors = _wide(beats), columns.of(_wide(sentences))
-        products = _products(beats, vectors)
-        cosine = _cosine(beats, products, _gloria_weights(products, columns))
-        return LOGIT_FACTOR * _log_sum(cosine / vectors.norm(dim=-1).clamp(min=_SHORTEST), columns)
+        columns = columns_of(sentence_padding_mask)
+        return LOGIT_FACTOR * _scores(_wide(beats), columns.of(_wide(sentences)), None, columns)
 
 
 def beat_similarity(beats: Tensor, sentences: Tensor, sentence_padding_mask: Tensor, beat_scale: Tensor | float) -> Tensor:
@@ -73,12 +73,11 @@ def beat_similarity(beats: Tensor, sentences: Tensor, sentence_padding_mask: Ten
         beat_scale: τ, the inverse temperature of the softmax over beats.
     """
     with torch.autocast(beats.device.type, enabled=False):
-        columns = _Columns(sentence_padding_mask)
-        beats, vectors = _unit(beats), _unit(columns.of(sentences))
-        products = _products(beats, vectors)
-        cosine = _cosine(beats, products, _beat_weights(products, beat_scale))
+        columns, beats = columns_of(sentence_padding_mask), _unit(beats)
+        scale = torch.as_tensor(beat_scale, dtype=beats.dtype, device=beats.device)
+        scores = _scores(beats, _unit(columns.of(sentences)), scale, columns)
         n_sentences = (~sentence_padding_mask).sum(dim=1)
-        return LOGIT_FACTOR * (_log_sum(cosine, columns) - n_sentences.to(cosine.dtype).log())
+        return LOGIT_FACTOR * (scores - n_sentences.to(scores.dtype).log())
 
 
 def sentence_attention(
@@ -102,10 +101,10 @@ def sentence_attention(
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
     with torch.autocast(beats.device.type, enabled=False):
-        columns, scaled = _Columns(sentence_padding_mask), _unit if form == "beat" else _wide
-        products = columns.take(torch.einsum("bqe,bse->qsb", scaled(beats), scaled(sentences)))[None]
-        weights = _beat_weights(products, beat_scale) if form == "beat" else _gloria_weights(products, columns)
-        return columns.lay_out(weights[0], 0.0).permute(2, 1, 0)
+        columns, scaled = columns_of(sentence_padding_mask), _unit if form == "beat" else _wide
+        products = columns.take(torch.einsum("bqe,bse->qbs", scaled(beats), scaled(sentences)))
+        heights = beat_scale * products if form == "beat" else BEAT_FACTOR * columns.softmax(products)
+        return columns.lay_out(heights.softmax(dim=0)).permute(1, 2, 0)
 
 
 def local_loss(
@@ -136,35 +135,59 @@ def local_loss(
     return (softmax_loss(rows, labels) + softmax_loss(columns.T, labels)) / 2
 
 
-class _Columns:
-    """Sentences of all reports as N columns, or laid out by report.
+def _scores(beats: Tensor, vectors: Tensor, scale: Tensor | None, columns: _Columns) -> Tensor:
+    return columns.reports(_Scores.apply(beats, vectors, scale, columns))  # type: ignore[no-untyped-call]
 
-    Args:
-        padding: ``[B, S]`` bool, True = padding.
+
+class _Scores(torch.autograd.Function):
+    """log Σ_l exp(5 x_l) over the sentences of each report, ``[A, B]``.
+
+    Takes beats ``[A, Q, E]``, sentences ``[N, E]`` as columns, τ (``beat``; None: ``gloria``) and the columns.
     """
 
-    def __init__(self, padding: Tensor):
-        self.padding = padding.T
-        packing = padding.device.type in PACKING_DEVICES
-        self.real = (~self.padding).flatten().nonzero()[:, 0] if packing else None
+    @staticmethod
+    def forward(ctx: Any, beats: Tensor, vectors: Tensor, scale: Tensor | None, columns: _Columns) -> Tensor:
+        products = (beats.flatten(0, 1) @ vectors.T).view(*beats.shape[:2], -1)  # D, [A, Q, N]
+        share = products if scale is not None else columns.softmax(products)
+        weights = ((BEAT_FACTOR if scale is None else scale) * share).softmax(dim=1)  # α
+        own = beats @ beats.transpose(1, 2) @ weights  # K α
+        square = (weights * own).sum(dim=1).clamp_(min=_SHORTEST**2)  # |c|², [A, N]
+        length = vectors.norm(dim=-1).clamp_(min=_SHORTEST)
+        inverse = 1 / (square.sqrt() * length)
+        cosine = (weights * products).sum(dim=1) * inverse
+        powers = (SENTENCE_FACTOR * cosine).exp_()  # at most e⁵
+        total = columns.total(powers)
+        ctx.save_for_backward(
+            beats, vectors, scale, products, share, weights, own, square, length, inverse, cosine, powers, total
+        )
+        ctx.columns = columns
+        return total.log()
 
-    def of(self, sentences: Tensor) -> Tensor:
-        """``[B, S, E]`` → ``[N, E]``."""
-        rows = sentences.transpose(0, 1).flatten(0, 1)
-        return rows if self.real is None else rows.index_select(0, self.real)
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+        beats, vectors, scale, products, share, weights, own, square, length, inverse, cosine, powers, total = ctx.saved_tensors
+        columns: _Columns = ctx.columns
+        with torch.autocast(beats.device.type, enabled=False):
+            d_cosine = columns.times(powers, SENTENCE_FACTOR * gradient / total)
+            d_square = (-d_cosine * cosine / square).masked_fill_(square <= _SHORTEST**2, 0.0)  # twice it
+            d_numerator = (d_cosine * inverse)[:, None]
+            d_length = -(d_cosine * cosine).sum(dim=0) / length
 
-    def take(self, values: Tensor) -> Tensor:
-        """``[…, S, B]`` → ``[…, N]``."""
-        values = values.flatten(-2)
-        return values if self.real is None else values.index_select(-1, self.real)
-
-    def lay_out(self, values: Tensor, filler: float) -> Tensor:
-        """``[…, N]`` → ``[…, S, B]``, with ``filler`` at padding."""
-        shape = (*values.shape[:-1], *self.padding.shape)
-        if self.real is None:
-            return values.view(shape).masked_fill(self.padding, filler)
-        empty = values.new_full((*values.shape[:-1], self.padding.numel()), filler)
-        return empty.index_copy(-1, self.real, values).view(shape)
+            d_heights = (d_numerator * products).addcmul_(d_square[:, None], own).mul_(weights)
+            d_products = weights * d_numerator
+            d_scale = None
+            if scale is not None:
+                d_products += scale * d_heights
+                d_scale = (d_heights * products).sum()
+            else:
+                d_share = d_heights.mul_(share)
+                d_products += BEAT_FACTOR * (d_share - columns.times(share, columns.total(d_share)))
+            flat = d_products.flatten(0, 1)
+            d_own = (weights * d_square[:, None]) @ weights.transpose(1, 2)
+            d_beats = (flat @ vectors).view_as(beats).baddbmm_(d_own, beats)
+            d_vectors = (flat.T @ beats.flatten(0, 1)).addcmul_(vectors, (d_length / length)[:, None])
+        return d_beats, d_vectors, d_scale, None
 
 
 def _wide(vectors: Tensor) -> Tensor:
@@ -173,30 +196,3 @@ def _wide(vectors: Tensor) -> Tensor:
 
 def _unit(vectors: Tensor) -> Tensor:
     return F.normalize(_wide(vectors), dim=-1)
-
-
-def _products(beats: Tensor, vectors: Tensor) -> Tensor:
-    """⟨v_q, s_l⟩ of every ECG and N sentences, ``[A, Q, N]``."""
-    return (beats.flatten(0, 1) @ vectors.T).view(*beats.shape[:2], -1)
-
-
-def _gloria_weights(products: Tensor, columns: _Columns) -> Tensor:
-    """``[A, Q, N]`` → the same shape, adding up to 1 over Q."""
-    share = columns.lay_out(products, torch.finfo(products.dtype).min).softmax(dim=-2)
-    return (BEAT_FACTOR * columns.take(share)).softmax(dim=1)
-
-
-def _beat_weights(products: Tensor, beat_scale: Tensor | float) -> Tensor:
-    return (beat_scale * products).softmax(dim=1)
-
-
-def _cosine(beats: Tensor, products: Tensor, weights: Tensor) -> Tensor:
-    """⟨c_l, s_l⟩ / |c_l|, ``[A, N]``: the cosine, if the sentences are of unit length."""
-    own = beats @ beats.transpose(1, 2)
-    length = (weights * (own @ weights)).sum(dim=1).clamp(min=_SHORTEST**2).sqrt()
-    return (weights * products).sum(dim=1) / length
-
-
-def _log_sum(cosine: Tensor, columns: _Columns) -> Tensor:
-    """log Σ over real sentences of exp(5 x): ``[A, N]`` → ``[A, B]``."""
-    return columns.lay_out(SENTENCE_FACTOR * cosine, float("-inf")).logsumexp(dim=1)

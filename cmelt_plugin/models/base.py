@@ -6,8 +6,8 @@ that also reads texts is an :class:`ECGTextModel`. Scores between the two are ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +133,25 @@ class ECGTextModel(ECGModel, Protocol):
 
     def match_probability(self, similarity: Tensor) -> Tensor | None:
         """What training takes for the probability of a pair at that similarity; None where it has no such thing."""
+        ...
+
+
+@runtime_checkable
+class TrainedForLosses(Protocol):
+    """A model of which some losses read parts alone."""
+
+    def train_for(self, losses: Collection[str], settings: Any) -> dict[str, Any]:
+        """Be told before training what will be computed; what none of the losses reads must not ask for a gradient.
+
+        Several processes would wait for it.
+
+        Args:
+            losses: names of the terms of the loss.
+            settings: of the criterion.
+
+        Returns:
+            Settings of the model that follow, which its checkpoints must hold.
+        """
         ...
 
 

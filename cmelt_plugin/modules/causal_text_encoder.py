@@ -130,8 +130,21 @@ class CausalTextEncoder(TextEncoder):
             embeddings = [self.model.get_input_embeddings() if self.is_t5 else self.model.embeddings]
         return [*embeddings, *super()._free_modules()]
 
+    def forward(
+        self, text: Tensor, padding_mask: Tensor | None = None, gaps: bool = False, lower: Tensor | None = None
+    ) -> Tensor:
+        """As :meth:`TextEncoder.forward`.
+
+        Args:
+            text, padding_mask: see there.
+            gaps: as :meth:`lower`.
+            lower: the states of :meth:`lower`, in any precision, which then are not computed.
+        """
+        lower = self.lower(text, padding_mask, gaps) if lower is None else self.restored(lower)
+        return self.upper(lower, padding_mask, gaps)
+
     def _run(self, text: Tensor, padding_mask: Tensor | None) -> LastStates:
-        return LastStates(self.upper(self.lower(text, padding_mask), padding_mask))
+        return LastStates(self(text, padding_mask))
 
     def lower(self, text: Tensor, padding_mask: Tensor | None = None, gaps: bool = False) -> Tensor:
         """States after the layers that do not train; without such layers, the embeddings.

@@ -6,10 +6,11 @@ weights pre-trained there load without renaming.
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Any, Callable
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -143,6 +144,30 @@ class Attention(nn.Module):
         return logits.softmax(-1).mean(1)
 
 
+class _ActivatedLinear(torch.autograd.Function):
+    """``linear(activation(x), weight, bias)`` that keeps ``x`` alone, and not what the activation makes of it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.activation = activation
+        return F.linear(activation(x), weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        with torch.autocast(x.device.type, enabled=False):
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                active = ctx.activation(x)
+            rows = gradient.flatten(0, -2)
+            d_weight = rows.T @ active.detach().flatten(0, -2) if ctx.needs_input_grad[1] else None
+            d_bias = rows.sum(dim=0) if ctx.needs_input_grad[2] else None
+            (d_x,) = torch.autograd.grad(active, x, (rows @ weight).view_as(active))
+        return d_x, d_weight, d_bias, None
+
+
 class FeedForwardLayer(nn.Module):
     """Base of layers that end in a feed-forward network: attention comes first, then :meth:`_end_with_feed_forward`."""
 
@@ -162,7 +187,12 @@ class FeedForwardLayer(nn.Module):
         return self.dropout(on_real_tokens(x, real, self._dense)[0])
 
     def _dense(self, x: Tensor) -> Tensor:
-        return self.fc2(ACTIVATIONS[self.activation](self.fc1(x)))
+        hidden, activation = self.fc1(x), ACTIVATIONS[self.activation]
+        if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and hidden.requires_grad):
+            return self.fc2(activation(hidden))
+        # The widest states of a layer are twice as many as are needed: those behind the activation are made again.
+        weight, bias = (parameter.to(hidden.dtype) for parameter in (self.fc2.weight, self.fc2.bias))
+        return _ActivatedLinear.apply(hidden, weight, bias, activation)  # type: ignore[no-untyped-call]
 
 
 class EncoderLayer(FeedForwardLayer):

@@ -28,6 +28,7 @@ from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.validation import TextModelValidation
 from cmelt_plugin.joined_config import options_of, with_options
+from cmelt_plugin.models.base import TrainedForLosses
 from cmelt_plugin.tasks.base import ECGTask
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class PretrainingTask(ECGTask):
             raise DataError(f"task.pad_text_to={cfg.pad_text_to}: must be at least 1 (1: no more padding than needed)")
         self._system: Optional[registry.System] = None
         self._inputs: Optional[Inputs] = None
+        self._built: Optional[tuple[Any, Any]] = None  # settings and model
         self.vocab_size: Optional[int] = None
         self.prompts: dict[ECGDataset, Any] = {}
 
@@ -84,7 +86,17 @@ class PretrainingTask(ECGTask):
             measure(cfg, self.training_sample)
         model = super().build_model(cfg, from_checkpoint)
         self.use(systems[name], model)
+        self._built = (cfg, model)
         return model
+
+    def build_criterion(self, cfg: Any, *options: Any, **more: Any) -> Any:
+        """The hosts build it after the model, and only then put the model into what joins several processes."""
+        criterion = super().build_criterion(cfg, *options, **more)
+        settings, model = self._built or (None, None)
+        if isinstance(model, TrainedForLosses) and not self.loading_checkpoint:
+            for name, value in model.train_for(criterion.computed_terms(), criterion.cfg).items():
+                setattr(settings, name, value)
+        return criterion
 
     def use(self, system: registry.System, model: Any) -> None:
         """Make batches for ``model`` from now on."""

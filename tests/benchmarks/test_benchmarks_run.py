@@ -32,7 +32,15 @@ CONTESTANTS = {
     "evaluation": {"ours / bare encoder", "ours / texts every batch"},
     "end_to_end": set(),
     "cached_reports": {f"{length} tokens: cached / encoded" for length in (32, 64, 256)},
+    "generation": {"cached / without cache"},
+    "local_loss": {"ours / loop at 6", "ours, beat / loop at 6", "products alone / loop at 6"},
 }
+OTHER_SYSTEMS = {
+    "step --model melp": {"ours / naive at 4", "ours, beat / naive at 4", "naive, no language head / naive at 4"},
+    "activation_memory --model melp": {"a pair: naive fp32 / ours fp32"},
+    "step --model merl": {"ours / naive at 4", "naive, texts as long as they are / naive at 4"},
+}
+PARTS = {"step": "ecg_encoder", "step --model melp": "text_encoder", "step --model merl": "text_encoder"}
 
 
 def without_sizes(name: str) -> str:
@@ -40,15 +48,15 @@ def without_sizes(name: str) -> str:
     return re.sub(r"\d[\d,]*", "#", name)
 
 
-@pytest.mark.parametrize("name", registry.NAMES)
+@pytest.mark.parametrize("name", [*registry.NAMES, *OTHER_SYSTEMS])
 def test_benchmark_runs_quickly_and_checks_its_contestants(name: str, tmp_path) -> None:
     path = tmp_path / "out.json"
     profile = tmp_path / "profile.txt"
-    assert command.main([name, "--quick", "--rounds", "1", "--json", str(path), "--profile", str(profile)]) == 0
+    assert command.main([*name.split(), "--quick", "--rounds", "1", "--json", str(path), "--profile", str(profile)]) == 0
     result = read_report(path)
     assert result.failures == {} and list(result.outcomes) == [name]
     outcome = result.outcomes[name]
-    assert CONTESTANTS[name] <= {ratio.name for ratio in outcome.ratios}
+    assert {**CONTESTANTS, **OTHER_SYSTEMS}[name] <= {ratio.name for ratio in outcome.ratios}
     assert all(ratio.unit == "x" for ratio in outcome.ratios)
     assert outcome.figures and outcome.checks and outcome.settings
     for figure in (*outcome.ratios, *outcome.figures):
@@ -57,11 +65,11 @@ def test_benchmark_runs_quickly_and_checks_its_contestants(name: str, tmp_path) 
     for bar in BARS:  # of which the sizes are those of real runs; --jobs needs several cores
         if bar.benchmark == name and not bar.on_gpu and "--jobs" not in bar.figures[0]:
             assert without_sizes(bar.figures[0]) in names
-    assert profile.is_file() == (name == "step")
+    assert profile.is_file() == (name in PARTS)
     if name == "evaluation":
         assert [outcome.find(f"encoder passes a {what}").value for what in ("record", "class text")] == [1.0, 1.0]
-    if name == "step":
-        assert "ecg_encoder" in profile.read_text() and "aten::" in profile.read_text()
+    if name in PARTS:
+        assert f"forward, {PARTS[name]}" in profile.read_text() and "aten::" in profile.read_text()
 
 
 def test_quick_settings_differ_from_real_ones_so_that_they_are_never_compared(tmp_path, capsys) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cmelt_plugin.modules.transformer import (
+    ACTIVATIONS,
     Attention,
     CrossModalLayer,
     Encoder,
@@ -84,6 +85,32 @@ def test_cross_modal_layer_formula() -> None:
     informed = layer.cross_attn_layer_norm(own + layer.cross_attn(own, other))
     expected = layer.final_layer_norm(informed + layer.fc2(F.gelu(layer.fc1(informed))))
     torch.testing.assert_close(layer(x, other), expected)
+
+
+@pytest.mark.parametrize("frozen", ["", "fc1", "fc2"])
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_made_again_in_the_backward_pass_give_the_same_bits(activation: str, bf16: bool, frozen: str) -> None:
+    layer, x = EncoderLayer(DIM, HEADS, FFN, 0.0, 0.0, activation=activation), torch.randn(2, 5, DIM, requires_grad=True)
+    if frozen:
+        layer.get_submodule(frozen).requires_grad_(False)
+    leaves = [x, *(parameter for parameter in layer.parameters() if parameter.requires_grad)]
+
+    def dense(states: torch.Tensor) -> torch.Tensor:
+        return layer.fc2(ACTIVATIONS[activation](layer.fc1(states)))
+
+    found, kept = [], []
+    for way in (layer.feed_forward, dense):
+        sizes: list[torch.Size] = []
+        hooks = torch.autograd.graph.saved_tensors_hooks(lambda kept, s=sizes: s.append(kept.shape) or kept, lambda kept: kept)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with hooks:
+                loss = way(x).float().square().sum()
+        found.append([loss, *torch.autograd.grad(loss, leaves, allow_unused=True)])
+        kept.append(sum(math.prod(shape) == 2 * 5 * FFN for shape in sizes))
+    assert all(one is other is None or torch.equal(one, other) for one, other in zip(*found))
+    assert kept[0] == 1
+    assert kept[1] > 1 or frozen == "fc2"  # which asks for nothing behind the activation
 
 
 def test_post_norm_stack_normalises_in_front_and_pre_norm_stack_behind() -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pickle
 from dataclasses import dataclass
@@ -8,9 +9,10 @@ import torch
 from omegaconf import OmegaConf
 from pairs import pretraining_task as task
 from tiny import TINY_MODEL, hosted_tiny_model, tiny_t5_config, token_table, write_manifest
+from tiny_melp import TEXT_ENCODERS, TINY_MELP
 from torch import nn
 
-from cmelt_plugin import host, registry
+from cmelt_plugin import host, register, registry
 from cmelt_plugin.criterions.pretraining import LossTerm, PretrainingCriterion
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.millivolts import batch_in_mv
@@ -18,6 +20,7 @@ from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.retrieval import pair_recalls
 from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
+from cmelt_plugin.models.melp.criterion import MELPCriterionConfig
 from cmelt_plugin.tasks.pretraining import PretrainingConfig, PretrainingTask
 
 
@@ -155,6 +158,20 @@ def test_build_model_keeps_the_text_encoder_configuration(directory, tmp_path):
     configuration.model.update({"text_encoder": str(tmp_path / "nowhere"), "text_encoder_config": None})
     with pytest.raises(DataError, match="text encoder .* cannot be opened"):
         task(directory).build_model(configuration.model)
+
+
+@pytest.mark.parametrize("loading", [False, True])
+def test_the_model_hears_of_the_criterion_before_it_trains(directory, loading: bool) -> None:
+    """What follows is written into the host's own configuration; not where a checkpoint is opened, which has it."""
+    register()
+    criterion = {**dataclasses.asdict(MELPCriterionConfig(local="gloria")), "_name": "melp_local"}
+    model = {"_name": "melp", **TINY_MELP, **TEXT_ENCODERS["bert"], "local_form": None}
+    configuration = OmegaConf.create({"model": model, "criterion": criterion})
+    the_task = task(directory)
+    built = the_task.build_model(configuration.model, loading)
+    the_task.build_criterion(configuration.criterion)
+    assert configuration.model.local_form == built.cfg.local_form == (None if loading else "gloria")
+    assert any(parameter.requires_grad for parameter in built.decoder.parameters()) == loading
 
 
 @pytest.mark.parametrize(("data", "message"), [(None, "set task.data"), ("nowhere", "no such folder")])

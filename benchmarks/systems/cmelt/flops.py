@@ -11,9 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cmelt_plugin.modules.conv_layers import parse_conv_layers
-
-N_LEADS, N_SAMPLES = 12, 5000
+from benchmarks.harness.operations import N_LEADS, N_SAMPLES, convolutions, dense, ecg_encoder, projections, scores
 
 
 def forward_flops(cfg: Any, rows: int, length: int, n_masked: int, n_real: int | None = None) -> tuple[float, float]:
@@ -29,33 +27,29 @@ def forward_flops(cfg: Any, rows: int, length: int, n_masked: int, n_real: int |
     tokens = length if n_real is None else n_real / rows
     text_sizes = json.loads(cfg.text_encoder_config)
     d, f, text_dim = cfg.fusion_dim, cfg.fusion_ffn_dim, text_sizes["d_model"]
-    n_tokens, conv, first = _convolutions(cfg)
+    n_tokens, conv, first = convolutions(cfg)
     visible = 1 + max(1, int(n_tokens * (1 - cfg.mem_ratio)))
-    channels = parse_conv_layers(cfg.conv_feature_layers)[-1][0]
 
     width = cfg.encoder_embed_dim
-    ecg = conv + 2 * n_tokens * channels * width
-    ecg += 2 * n_tokens * width * (width // cfg.conv_pos_groups) * cfg.conv_pos
-    ecg_layer = _projections(visible, visible, width) + _scores(visible, visible, width)
-    ecg += cfg.encoder_layers * (ecg_layer + _dense(visible, width, cfg.encoder_ffn_embed_dim))
+    ecg = conv + ecg_encoder(cfg, n_tokens, visible)
 
     inner = text_sizes["num_heads"] * text_sizes["d_kv"]
     text_layer = (
-        2 * tokens * 4 * text_dim * inner + _scores(length, length, inner) + 2 * tokens * 3 * text_dim * text_sizes["d_ff"]
+        2 * tokens * 4 * text_dim * inner + scores(length, length, inner) + 2 * tokens * 3 * text_dim * text_sizes["d_ff"]
     )
     text = text_sizes["num_layers"] * text_layer
 
     fusion = 2 * tokens * text_dim * d + 2 * visible * width * d
     for own, other in ((tokens, visible), (visible, tokens)):
-        fusion += cfg.fusion_layers * (_projections(own, own, d) + _projections(own, other, d) + _dense(own, d, f))
-    fusion += cfg.fusion_layers * (_scores(length, length, d) + _scores(visible, visible, d) + 2 * _scores(length, visible, d))
+        fusion += cfg.fusion_layers * (projections(own, own, d) + projections(own, other, d) + dense(own, d, f))
+    fusion += cfg.fusion_layers * (scores(length, length, d) + scores(visible, visible, d) + 2 * scores(length, visible, d))
 
     small = cfg.mem_decoder_dim
     whole = 1 + n_tokens
     samples = N_LEADS * (N_SAMPLES // n_tokens)
     mem = 2 * visible * d * small + 2 * n_tokens * small * samples
     mem += cfg.mem_decoder_layers * (
-        _projections(whole, whole, small) + _scores(whole, whole, small) + _dense(whole, small, 4 * small)
+        projections(whole, whole, small) + scores(whole, whole, small) + dense(whole, small, 4 * small)
     )
 
     vectors = 2 * (width * d + text_dim * d + 2 * d * d) + 2 * 2 * d
@@ -68,27 +62,3 @@ def training_flops(cfg: Any, rows: int, length: int, n_masked: int, n_real: int 
     """Forward and backward: each product needs two more for its gradients, the first convolution one."""
     forward, first = forward_flops(cfg, rows, length, n_masked, n_real)
     return 3 * forward - first
-
-
-def _convolutions(cfg: Any) -> tuple[int, float, float]:
-    """Tokens of a record, operations of the feature extractor, and of its first layer."""
-    length, channels, counts = N_SAMPLES, N_LEADS, []
-    for out, kernel, stride in parse_conv_layers(cfg.conv_feature_layers):
-        length = (length - kernel) // stride + 1
-        counts.append(2.0 * length * out * channels * kernel)
-        channels = out
-    return length, sum(counts), counts[0]
-
-
-def _projections(own: float, other: float, width: int) -> float:
-    """Of an attention of ``own`` tokens over ``other`` ones: queries and outputs, keys and values."""
-    return 2 * width * width * (2 * own + 2 * other)
-
-
-def _scores(own: int, other: int, width: int) -> float:
-    """Scores and weighted sum of an attention."""
-    return 4 * own * other * width
-
-
-def _dense(length: float, width: int, inner: int) -> float:
-    return 2 * length * 2 * width * inner

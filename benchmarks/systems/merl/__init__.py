@@ -1,1 +1,1 @@
-"""MERL at the sizes of its authors' release."""
+"""MERL the way of its authors' release."""

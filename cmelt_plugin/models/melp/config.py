@@ -130,7 +130,14 @@ class MELPConfig:
     )
     learn_beat_scale: bool = field(
         default=True,
-        metadata={"help": "learn that temperature; False where the local loss does not read it (its form gloria)"},
+        metadata={"help": "learn that temperature; False: it stays (the local loss's form gloria does not read it)"},
+    )
+    local_form: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "form of the local loss it was trained with, beat or gloria, which says where sentences look; filled in "
+            "from criterion.local and kept in the checkpoint"
+        },
     )
     ecg_encoder_init: Optional[str] = field(
         default=None,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 from collections.abc import Collection
 from typing import Any, NamedTuple, cast
 
@@ -26,7 +27,7 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.text.tokenizer import load_tokenizer
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import config_of
-from cmelt_plugin.losses.beats import sentence_attention
+from cmelt_plugin.losses.beats import FORMS, sentence_attention
 from cmelt_plugin.models.base import MAX_WRITTEN_TOKENS, Embedding, TimeAttention
 from cmelt_plugin.models.ecg_init import load_ecg_encoder
 from cmelt_plugin.models.melp.captioner import CachedCaptioner, WholeCaptioner
@@ -43,6 +44,17 @@ from cmelt_plugin.modules.ecg_encoder import ECGEncoder
 from cmelt_plugin.modules.multimodal_decoder import MultimodalDecoder
 
 OBJECTIVES = ("clip", "caption", "local")
+READERS = {
+    "ecg_tower.contrast_pool": ("clip", "local"),
+    "ecg_projection": ("clip", "local"),
+    "caption_pool": ("caption",),
+    "decoder": ("caption",),
+    "text_projection": ("clip",),
+    "log_logit_scale": ("clip",),
+    "sentence_projection": ("local",),
+    "log_beat_scale": ("local",),
+}
+"""Modules and weights that not every objective reads, and which do."""
 
 
 class ReadText(NamedTuple):
@@ -64,6 +76,8 @@ class MELP(WithTextEncoder, MELPEncoder):
 
     def __init__(self, cfg: MELPConfig, text_encoder: CausalTextEncoder, n_leads: int = len(LEADS)):
         super().__init__(cfg, n_leads)
+        if cfg.local_form not in (None, *FORMS):
+            raise DataError(f"model.local_form must be one of {', '.join(FORMS)}, not {cfg.local_form!r}")
         width = text_encoder.dim
         self.layout = TextLayout(text_tokens(cfg, text_encoder.model.config), not text_encoder.is_t5, cfg.text_layout)
         self.caption_pool = AttentionalPooler(cfg.n_caption_queries, width, self.ecg_tower.dim, cfg.pool_heads)
@@ -115,6 +129,18 @@ class MELP(WithTextEncoder, MELPEncoder):
                 raise DataError("model.ecg_encoder_init is for model.ecg_tower=wav2vec; a ResNet-18 has other weights")
             load_ecg_encoder(model.ecg_tower.encoder, cfg.ecg_encoder_init, partial=cfg.ecg_encoder_init_partial)
         return model
+
+    def train_for(self, losses: Collection[str], settings: Any) -> dict[str, Any]:
+        """As :meth:`cmelt_plugin.models.base.TrainedForLosses.train_for`: what no loss reads stays as it is."""
+        if "local" in losses:
+            self.cfg.local_form = settings.local
+        idle = [name for name, readers in READERS.items() if not set(readers) & set(losses)]
+        if self.cfg.local_form == "gloria":
+            idle.append("log_beat_scale")
+        for name in idle:
+            part = operator.attrgetter(name)(self)
+            part.requires_grad_(False)
+        return {"local_form": self.cfg.local_form}
 
     @property
     def logit_scale(self) -> Tensor:
@@ -249,13 +275,13 @@ class MELP(WithTextEncoder, MELPEncoder):
     ) -> TimeAttention:
         """Where in time each sentence looks: at the beats as in the local loss, and through them where these look.
 
-        The loss's form is ``beat`` where its temperature is learned (``learn_beat_scale``), else ``gloria``. Arguments as
-        :meth:`cmelt_plugin.models.base.Grounding.grounding`.
+        Arguments as :meth:`cmelt_plugin.models.base.Grounding.grounding`. A model that does not know its loss's form (older
+        checkpoints) is taken for ``beat`` if its temperature was learned.
         """
         states = self.ecg_tower(ecg, n_samples)
         queries = self.ecg_tower.contrast_pool.weights(*states)
         sentences = self._sentences(self._read(text, text_padding_mask), sentence_spans)
-        form = "beat" if self.cfg.learn_beat_scale else "gloria"
+        form = self.cfg.local_form or ("beat" if self.cfg.learn_beat_scale else "gloria")
         scale = inverse_temperature(self.log_beat_scale)
         shares = sentence_attention(form, self.beats(states), sentences, sentence_padding_mask, scale)
         return TimeAttention(shares @ queries, queries, self.samples_per_token)
@@ -267,12 +293,7 @@ class MELP(WithTextEncoder, MELPEncoder):
 
     def _read(self, text: Tensor, padding_mask: Tensor | None, lower: Tensor | None = None) -> ReadText:
         sequence = self.layout.sequence(text, padding_mask)
-        encoder, gaps = self.text_encoder, self.layout.gaps
-        if lower is None:
-            lower = encoder.lower(sequence.ids, sequence.padding_mask, gaps)
-        else:
-            lower = encoder.restored(lower)
-        return ReadText(sequence, encoder.upper(lower, sequence.padding_mask, gaps))
+        return ReadText(sequence, self.text_encoder(sequence.ids, sequence.padding_mask, self.layout.gaps, lower))
 
     def _text_embedding(self, read: ReadText) -> Tensor:
         rows = torch.arange(len(read.states), device=read.states.device)

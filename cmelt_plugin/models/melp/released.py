@@ -173,6 +173,7 @@ def our_settings(weights: Mapping[str, Any], config: dict[str, Any] | None = Non
             "end_token": SEP,
             "summary_token": CLS,
             "learn_beat_scale": False,
+            "local_form": "gloria",
         }
     except KeyError as error:
         raise DataError(f"the published weights lack {error.args[0]}") from None

@@ -20,6 +20,16 @@ def test_each_tensor_that_the_backward_pass_needs_is_counted_once_and_weights_ar
     assert everything == 4 * (4 * 8 + 4 * 16) and kept_bytes(losses, inputs, iter([]), "cpu", False) == everything + 4 * 8 * 16
 
 
+def test_what_is_saved_for_an_output_that_nobody_reads_is_not_counted() -> None:
+    inputs = torch.randn(4, 8, requires_grad=True)
+
+    def losses(sample: torch.Tensor) -> dict[str, torch.Tensor]:
+        sample.exp().exp()
+        return {"loss": sample.exp().sum()}
+
+    assert kept_bytes(losses, inputs, iter([]), "cpu", False) == 4 * 4 * 8
+
+
 def test_checkpointed_layers_keep_what_they_are_given() -> None:
     model = SYSTEM.build_model(tiny=True)
     saving = training.twin(model, checkpoint_activations=True)

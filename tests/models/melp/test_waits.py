@@ -10,7 +10,7 @@ import torch
 from tiny import write_manifest
 
 from benchmarks.harness.waits import WaitCounter
-from cmelt_plugin.losses import beats
+from cmelt_plugin.losses import sentence_columns
 from cmelt_plugin.models.melp.criterion import MELPCriterion, MELPCriterionConfig
 from tests.systems.cases import CASES, hosted_model, split_of
 
@@ -24,7 +24,7 @@ def sample(tmp_path_factory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("options", [{}, {"local": "gloria", "duplicates": "positive"}])
 def test_nothing_is_read_back(sample, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beats, "PACKING_DEVICES", ())  # as on a GPU
+    monkeypatch.setattr(sentence_columns, "PACKING_DEVICES", ())  # as on a GPU
     model = hosted_model(CASES["melp"]).train()
     criterion = MELPCriterion(MELPCriterionConfig(**options), None).train()
     with WaitCounter() as counter:

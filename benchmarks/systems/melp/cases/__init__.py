@@ -1,0 +1,1 @@
+"""Benchmarks of pieces that MELP alone has."""
