@@ -108,7 +108,7 @@ class SourcesTask(PretrainingTask):
 
     def reduce_metrics(self, logging_outputs: Any, criterion: Any) -> None:
         super().reduce_metrics(logging_outputs, criterion)
-        if any(METRIC_RANKS in log for log in logging_outputs):
+        if any(METRIC_RANKS in log and "loss" in log for log in logging_outputs):
             host.metrics.log_derived(SELECTION, selection, priority=50)
 
 
