@@ -67,7 +67,7 @@ def prompt_regression(similarity: np.ndarray, values: np.ndarray, share: float =
         share: part of the ranks that vote.
 
     Returns:
-        float64 ``[..]``: the median of the first K = ⌊share · C⌋ means over F, the lower of the two middle ones where K is even.
+        float64 ``[..]``: the median of the first K = ⌊share · C⌋ means over F, the lower middle one of an even K.
 
     Raises:
         ValueError: as :func:`ranked_values`.
