@@ -24,6 +24,7 @@ SCORES_FILE = "scores.npz"
 EMBEDDINGS_FILE = "embeddings.npz"
 GENERATED_FILE = "reports.jsonl"
 GROUNDED_FILE = "examples.npz"
+VALUES_FILE = "values.npz"
 FORMAT = 1
 
 KINDS = (
@@ -36,6 +37,8 @@ KINDS = (
     "retrieval",
     "generation",  # reports written for recordings
     "grounding",  # where a model looks for each sentence
+    "regression",  # a number such as the ejection fraction
+    "uncertainty",  # what the variances of embeddings are worth
     "ablation",  # Tables 6-8
 )
 
@@ -72,7 +75,7 @@ class Result:
         settings: what else decides the metrics, e.g. ``fraction``, ``seed``, ``seeds``, ``subset``, ``leads``, ``pool``,
             ``source`` (label set a probe was trained on), ``prompt_kind``.
         metrics: name → value in the unit interval (percent is for tables); e.g. ``macro_auc``, ``macro_auprc``,
-            ``macro_f1``, ``accuracy``, ``cinc_score``, ``recall_at_1``.
+            ``macro_f1``, ``accuracy``, ``cinc_score``, ``recall_at_1``. Errors of a regression are in its own unit.
         intervals: name → (low, high), 95 %, for some of ``metrics`` and ``auc/<class>``.
         spread: name → standard deviation over seeds.
         per_class: class → {"positives", "negatives", "auc", "auprc", "f1", "threshold"} (what there is).

@@ -55,6 +55,23 @@ def build(model_class: Any, cfg: Any, weights: dict[str, Tensor], source: str) -
     return model.eval()
 
 
+def build_random(values: dict[str, Any], source: str, seed: int = 0) -> Any:
+    """The model that ``values`` describe with the random weights of a seed, in eval mode, on the CPU: it has learnt nothing.
+
+    Args:
+        values: the model's configuration, with its registered name under ``_name``.
+        source: what to name in messages.
+        seed: of the weights; random numbers drawn elsewhere do not change.
+
+    Raises:
+        DataError: an unknown model or setting.
+    """
+    model_class, cfg = _configuration(values, source)
+    with _as_data_error(source), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return model_class.build_model(cfg, _LoadingTask()).eval()
+
+
 def check_fits(values: Any, weights: Mapping[str, Any], source: str) -> tuple[Any, Any]:
     """Compare a configuration with the names, shapes and kinds of weights, in little memory.
 

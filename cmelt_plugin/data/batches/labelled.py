@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from cmelt_plugin.data.batches.augmentation import random_lead_mask
@@ -134,6 +135,22 @@ def check_known(manifest: Manifest, labels: np.ndarray, rows: np.ndarray) -> Non
 def subject_ids(manifest: Manifest) -> np.ndarray:
     """Subject id of every record, str ``[n]``, empty = unknown."""
     return np.asarray(manifest.meta(["subject_id"])["subject_id"].to_pylist(), dtype=np.str_)
+
+
+def target_values(manifest: Manifest, column: str) -> np.ndarray:
+    """A measured value of every record, float64 ``[n]``, NaN = unknown, from a column of ``SPLIT.meta.parquet``.
+
+    Raises:
+        DataError: there is no such column, or it holds no numbers.
+    """
+    path = manifest.directory / f"{manifest.split}.meta.parquet"
+    values = manifest.meta([column])[column]
+    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+        raise DataError(f"{path}, column {column}: holds {values.type}, not numbers")
+    numbers = np.asarray(values.to_numpy(), dtype=np.float64)  # null → NaN
+    if np.isinf(numbers).any():
+        raise DataError(f"{path}, column {column}: a value is infinite; write it again, unknown values as NaN")
+    return numbers
 
 
 def labels_by_name(manifest: Manifest, names: Sequence[str]) -> np.ndarray:

@@ -16,6 +16,8 @@ KIND_NAMES = {
     "retrieval": "retrieval",
     "generation": "report generation",
     "grounding": "grounding of sentences",
+    "regression": "regression",
+    "uncertainty": "uncertainty",
     "ablation": "ablation",
 }
 
