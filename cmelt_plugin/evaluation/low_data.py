@@ -70,6 +70,48 @@ def subset_rows(
     return np.sort(order[n - size :] if rule == "merl" else order[:size])
 
 
+def shot_rows(labels: np.ndarray, shots: int, seed: int = 0, groups: Sequence[str] | None = None) -> np.ndarray:
+    """Rows for few-shot learning: ``shots`` records that have each class and as many that have it not.
+
+    A record counts for every class whose label is known. Rarer classes are served first, by records in a random order, each
+    subject's first one before all second ones. A class with fewer such records gives all it has.
+
+    Args:
+        labels: ``[N, C]`` 0/1/NaN of the whole training set.
+        shots: of each kind, 1 or more.
+        seed: of the order.
+        groups: subject ids; None: each record is of another.
+
+    Returns:
+        int64, ascending. More shots with the same seed need not hold the rows of fewer.
+
+    Raises:
+        DataError: no record has a known label.
+    """
+    labels = np.asarray(labels, dtype=np.float64)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    subject = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
+    kinds = np.concatenate([labels == 1, labels == 0], axis=1)
+    taken = np.zeros(len(labels), dtype=bool)
+    for column in np.argsort(kinds.sum(axis=0), kind="stable"):
+        wanted = shots - int(kinds[taken, column].sum())
+        candidates = order[kinds[order, column] & ~taken[order]]
+        candidates = candidates[np.argsort(_occurrence(subject.reshape(-1)[candidates]), kind="stable")]
+        taken[candidates[: max(0, wanted)]] = True
+    if not taken.any():
+        raise DataError(f"none of {len(labels)} training records has a known label")
+    return np.flatnonzero(taken)
+
+
+def _occurrence(values: np.ndarray) -> np.ndarray:
+    """How often each value stood before in the list: int64 ``[n]``."""
+    order = np.argsort(values, kind="stable")
+    first = np.append(True, values[order][1:] != values[order][:-1]) if len(values) else np.zeros(0, dtype=bool)
+    result = np.empty(len(values), dtype=np.int64)
+    result[order] = np.arange(len(values)) - np.maximum.accumulate(np.where(first, np.arange(len(values)), 0))
+    return result
+
+
 def without_positives(labels: np.ndarray, rows: np.ndarray, names: Sequence[str]) -> list[str]:
     """Classes of which these rows hold no positive."""
     present = (np.asarray(labels, dtype=np.float64)[rows] > 0.5).any(axis=0)

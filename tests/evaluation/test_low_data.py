@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.low_data import PUBLISHED_ROWS, subset_rows, without_positives
+from cmelt_plugin.evaluation.low_data import PUBLISHED_ROWS, shot_rows, subset_rows, without_positives
 
 # Rows at 1 % and 10 % as published, per training set: MERL, MELP.
 PUBLISHED_SIZES = {
@@ -122,3 +122,28 @@ def test_classes_without_a_positive_are_named():
 def test_what_cannot_be_taken_is_refused(fraction, rule, message):
     with pytest.raises(DataError, match=message):
         subset_rows(np.zeros((20, 1)), fraction, rule)
+
+
+def test_shots_are_records_with_and_without_each_class():
+    labels = np.full((40, 3), np.nan)
+    labels[:, 0] = np.arange(40) % 2  # 20 and 20
+    labels[:30, 1] = np.arange(30) < 3  # 3 and 27
+    rows = shot_rows(labels, 5, seed=1)
+    assert sorted(rows) == rows.tolist() and len(set(rows)) == len(rows)
+    taken = labels[rows]
+    assert (taken[:, 1] == 1).sum() == 3  # all there are
+    assert (taken[:, 1] == 0).sum() >= 5 and (taken[:, 0] == 1).sum() >= 5 and (taken[:, 0] == 0).sum() >= 5
+    assert len(shot_rows(labels[:, :1], 5, seed=1)) == 10 and len(shot_rows(labels[:, :1], 100)) == 40
+    assert shot_rows(labels, 5, seed=2).tolist() != rows.tolist() == shot_rows(labels, 5, seed=1).tolist()
+    with pytest.raises(DataError, match="none of 40 training records"):
+        shot_rows(labels[:, 2:], 1)
+
+
+def test_shots_are_of_different_subjects_as_far_as_there_are_any():
+    labels = np.array([[1.0], [0.0]] * 30)
+    groups = [f"s{row // 6}" for row in range(60)]  # ten subjects, three records of each kind
+    for seed in range(5):
+        rows = shot_rows(labels, 8, seed, groups)
+        for kind in (0, 1):
+            assert len({groups[row] for row in rows if row % 2 == kind}) == 8
+    assert len(shot_rows(labels, 20, 0, groups)) == 40

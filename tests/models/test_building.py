@@ -14,7 +14,7 @@ from hosts import environment
 from tiny import TINY_MODEL, tiny_model, tiny_t5_config
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.building import build_from_config, check_fits
+from cmelt_plugin.models.building import build_from_config, build_random, check_fits
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 
 
@@ -143,3 +143,17 @@ def test_a_message_lists_a_few_differences_and_counts_the_others(weights) -> Non
     integers = {**weights, "log_logit_scale": torch.tensor(3)}
     with pytest.raises(DataError, match="log_logit_scale is torch.int64 and should be torch.float32"):
         check_fits(settings(), integers, "x.pt")
+
+
+def test_random_weights_are_a_seed_s_own_and_leave_other_random_numbers_alone(weights) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    models = [build_random(settings(), "x.pt", seed) for seed in (1, 1, 2)]
+    assert torch.equal(torch.rand(3), expected)
+    states = [model.state_dict() for model in models]
+    name = next(name for name, value in weights.items() if value.ndim == 2)
+    assert torch.equal(states[0][name], states[1][name]) and not torch.equal(states[0][name], states[2][name])
+    assert not models[0].training and states[0].keys() == weights.keys()
+    with pytest.raises(DataError, match=r"x.pt: .* does not know: layers"):
+        build_random(settings(layers=1), "x.pt")

@@ -8,7 +8,9 @@ Parts of the training set follow --subset: merl (published choice), melp or stra
 that is possible). The first seed uses the published part (seed 42), the next ones other parts of the same size, unless
 --same-subset is given: the spread over seeds is that of drawing few training records.
 
-With --target the probes of the largest fraction are also tested on other data sets, on the classes that Table 11 maps
+Few-shot: --shots takes so many records with and without each class instead, every seed others.
+
+With --target the probes of the largest size are also tested on other data sets, on the classes that Table 11 maps
 (paper Table 4): a source class counts as present where any of its target classes is.
 """
 
@@ -29,7 +31,17 @@ from cmelt_plugin.data.files import write_texts
 from cmelt_plugin.data.leads import LEAD_SETS, LEADS, lead_keep_mask
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.labelled_split import folder_names, open_labelled
-from cmelt_plugin.evaluation.linear_probe.runs import ProbedEncoder, Row, kept_probe_rows, other_sets, plan_set, probe_set
+from cmelt_plugin.evaluation.linear_probe.runs import (
+    FEATURES,
+    POOLED,
+    ProbedEncoder,
+    Row,
+    kept_probe_rows,
+    other_sets,
+    plan_set,
+    probe_set,
+)
+from cmelt_plugin.evaluation.linear_probe.sizes import TrainingSize
 from cmelt_plugin.evaluation.linear_probe.train import SELECT, ProbeSettings, load_probe
 from cmelt_plugin.evaluation.low_data import RULES
 from cmelt_plugin.evaluation.options import OPTIONS, CommandFacts, add_options, command_facts, typed_command
@@ -54,13 +66,23 @@ def parser() -> argparse.ArgumentParser:
     seed = {"help": "the first seed, and bootstrap seed (0)"}
     add_options(result, OPTION_NAMES, {"manifest": manifest, "seed": seed})
     result.add_argument("--target", type=Path, nargs="+", default=[], help="manifest directories for distribution shift")
-    result.add_argument(
+    sizes = result.add_mutually_exclusive_group()
+    sizes.add_argument(
         "--fraction", type=option_types.share, nargs="+", default=[1.0], help="shares of the training records (1.0)"
     )
-    result.add_argument("--seeds", type=option_types.count, default=5, help="how many probes per fraction (5)")
+    sizes.add_argument(
+        "--shots", type=option_types.count, nargs="+", metavar="N", help="few-shot: N records with and without each class"
+    )
+    result.add_argument("--seeds", type=option_types.count, help="how many probes per size (5; with --shots 10)")
     result.add_argument("--subset", choices=RULES, default="merl", help="which records a fraction means (merl)")
     result.add_argument("--same-subset", action="store_true", help="the published part of the records for every seed")
     result.add_argument("--pool", help="features from token states, e.g. cls or mean (the model's first)")
+    result.add_argument(
+        "--features",
+        choices=FEATURES,
+        default=POOLED,
+        help="pooled states; or of models of ECGs and texts the mean of the embedding, or mean and log-variance (pooled)",
+    )
     result.add_argument("--leads", nargs="+", default=["12"], help="12, 6, 3, 2 or 1 (paper Table 1), or names: I II V2 (12)")
     result.add_argument("--select", choices=SELECT, default="best_valid", help="which epoch is tested (best_valid)")
     result.add_argument("--epochs", type=option_types.count, default=200, help="of training (200)")
@@ -115,8 +137,12 @@ def check_arguments(args: argparse.Namespace) -> None:
     if args.save_probe is not None and (args.probe is not None or len(args.manifest) != 1):
         raise DataError("--save-probe keeps one probe: give exactly one --manifest")
     args.fraction = sorted(set(args.fraction))
+    args.seeds = args.seeds or (5 if args.shots is None else 10)
     names = LEAD_SETS.get(args.leads[0], args.leads[0].split(",")) if len(args.leads) == 1 else args.leads
     args.leads = [lead for lead, kept in zip(LEADS, lead_keep_mask(names)) if kept]
+    if args.features != POOLED and (args.pool is not None or len(args.leads) < len(LEADS)):
+        raise DataError(f"--features {args.features}: embeddings are of all leads and of the model's own pooling; leave out "
+                        "--leads and --pool")  # fmt: skip
 
 
 def write_table(rows: Sequence[Row], facts: CommandFacts, folder: Path) -> str:
@@ -126,7 +152,8 @@ def write_table(rows: Sequence[Row], facts: CommandFacts, folder: Path) -> str:
     for row in rows:
         settings, result = row.result.settings, row.result
         low, high = result.intervals.get("macro_auc", (float("nan"), float("nan")))
-        trained = "kept probe" if "n_train" not in settings else f"{settings['n_train']} ({100 * settings['fraction']:g} %)"
+        size = TrainingSize(settings.get("fraction"), settings.get("shots"))
+        trained = "kept probe" if "n_train" not in settings else f"{settings['n_train']} ({size.text})"
         body.append(
             [
                 row.name,
@@ -140,9 +167,10 @@ def write_table(rows: Sequence[Row], facts: CommandFacts, folder: Path) -> str:
     table = markdown(head, body)
     notes = ["\n".join([f"- {r.name}, {cells[1]}", *(f"  - {n}" for n in r.result.notes)]) for r, cells in zip(rows, body)]
     first = rows[0].result
+    kind = first.settings.get("features", first.settings["pool"])
     lines = [
         f"# Linear probes: {facts.model}\n",
-        f"Checkpoint: `{facts.checkpoint}`; {first.settings['pool']} features of {len(first.settings['leads'])} leads\n",
+        f"Checkpoint: `{facts.checkpoint}`; {kind} features of {len(first.settings['leads'])} leads\n",
         table,
         "Percent; mean ± standard deviation over seeds; interval of the mean over resampled subjects.\n",
         "\n".join(notes) + "\n",

@@ -16,13 +16,18 @@ from cmelt_plugin.evaluation.embedding.cache import weights_fingerprint
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.features import choose_pool
 from cmelt_plugin.evaluation.embedding.precision import FLOAT32, precision_name
+from cmelt_plugin.evaluation.embedding.records import columns_of
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
 from cmelt_plugin.evaluation.linear_probe.results import ProbeScores, probe_result, scores_on_target
+from cmelt_plugin.evaluation.linear_probe.sizes import TrainingSize, subset_seed, training_part, training_sizes
 from cmelt_plugin.evaluation.linear_probe.train import Probe, ProbeSettings, save_probe, seeded_run, train_probes
-from cmelt_plugin.evaluation.low_data import PUBLISHED_ROWS, PUBLISHED_SEED, subset_rows, without_positives
+from cmelt_plugin.evaluation.low_data import PUBLISHED_ROWS, without_positives
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.options import CommandFacts, load_ecg_model
 from cmelt_plugin.evaluation.result_files import Result, write_result
+
+POOLED, MEAN, GAUSSIAN = "pooled", "mean", "gaussian"
+FEATURES = (POOLED, MEAN, GAUSSIAN)
 
 
 class ProbedSet(NamedTuple):
@@ -43,23 +48,40 @@ class Row(NamedTuple):
 
 
 class ProbedEncoder:
-    """The checkpoint's ECG encoder with the pool and leads whose features probes are trained on."""
+    """The checkpoint's ECG encoder with the pool and leads whose features probes are trained on.
+
+    Raises:
+        DataError: the model has no such pool, or embeddings were asked for that it does not make.
+    """
 
     def __init__(self, args: argparse.Namespace) -> None:
+        self.kind = args.features
         self.encoder = SplitEncoder(
             load_ecg_model(args).model, args.cache, args.batch_size, args.workers, args.device, args.bf16
         )
         self.pool = choose_pool(self.encoder.model, args.pool)
         self.leads = args.leads
+        if self.kind != POOLED and not hasattr(self.encoder.model, "embed_text"):
+            raise DataError(f"--features {self.kind}: {args.checkpoint} is no model of ECGs and texts; its features are pooled")
 
     def features(self, split: LabelledSplit) -> np.ndarray:
-        """float32 ``[N, D]``; computed once a split."""
-        return self.encoder.features(split.manifest, self.pool, self.leads)
+        """float32 ``[N, D]``; computed once a split.
+
+        Raises:
+            DataError: variances were asked for, and embeddings are points.
+        """
+        if self.kind == POOLED:
+            return self.encoder.features(split.manifest, self.pool, self.leads)
+        columns = columns_of(self.encoder.embeddings(split.manifest))
+        if self.kind == GAUSSIAN and len(columns) < 2:
+            raise DataError(f"--features {GAUSSIAN}: this model's embeddings are points, which have no variance; use {MEAN}")
+        return np.concatenate([*columns.values()] if self.kind == GAUSSIAN else [columns["mean"]], axis=1)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What of it decides the metrics of a probe."""
-        return {"pool": self.pool, "leads": self.leads, "precision": precision_name(self.encoder.bf16)}
+        own = {} if self.kind == POOLED else {"features": self.kind}
+        return {"pool": self.pool, "leads": self.leads, "precision": precision_name(self.encoder.bf16), **own}
 
     def info(self) -> dict[str, str]:
         """What a kept probe must agree with."""
@@ -68,6 +90,8 @@ class ProbedEncoder:
     def differences(self, info: dict[str, str]) -> list[str]:
         """Names of what a kept probe does not agree with, given its :meth:`info`."""
         info = {"precision": FLOAT32, **info}  # probes kept before there was a choice do not say it
+        if self.kind == POOLED and info.get("features", POOLED) != POOLED:
+            return ["features"]
         # Probes kept before the fingerprint was that of the whole model hold that of its part that encodes ECGs.
         parts = [weights_fingerprint(part) for part in self.encoder.model.children()]
         return [
@@ -99,23 +123,22 @@ def probe_set(
     facts: CommandFacts,
     args: argparse.Namespace,
 ) -> list[Row]:
-    """Train and test every fraction and seed on one set; write a result folder per fraction and per target."""
+    """Train and test every size and seed on one set; write a result folder per size and per target."""
     valid = None if planned.valid is None else (encoder.features(planned.valid), planned.valid.labels)
     train, test = encoder.features(planned.train), encoder.features(planned.test)
     rows: list[Row] = []
     probes: list[Probe] = []
     training: dict[str, Any] = {}
-    for fraction in args.fraction:
-        parts = [training_part(planned.train, fraction, index, args) for index in range(args.seeds)]
-        title = f"{planned.name}, {100 * fraction:g} %"
+    for size in training_sizes(args):
+        parts = [training_part(planned.train, size, index, args) for index in range(args.seeds)]
+        title = f"{planned.name}, {size.text}"
         probes = train_parts(title, train, planned.train.labels, parts, settings, valid, args.seed)
         scores = [probe.scores(test) for probe in probes]
         thresholds = [] if valid is None else [choose_thresholds(valid[1], probe.scores(valid[0])) for probe in probes]
         probed = ProbeScores(planned.test.names, planned.test.labels, scores, thresholds)
         missing = without_positives(planned.train.labels, parts[0], planned.train.names)
         training = {
-            "fraction": fraction,
-            "subset": args.subset,
+            **size.settings(args.subset),
             "subset_seeds": [subset_seed(index, args) for index in range(args.seeds)],
             "n_train": len(parts[0]),
             "epochs_tested": [probe.epoch for probe in probes],
@@ -123,9 +146,9 @@ def probe_set(
         location = _location(planned.test)
         if planned.valid is not None:
             location["thresholds"] = _where(planned.valid)
-        notes = notes_of(planned, parts, missing, fraction, args)
+        notes = notes_of(planned, parts, missing, size, args)
         result, stored = probe_result("linear_probe", probed, planned.test, facts, {**training, **location}, notes)
-        write_result(args.results / f"{planned.name}-{100 * fraction:g}pct", result, stored)
+        write_result(args.results / f"{planned.name}-{size.folder}", result, stored)
         rows.append(Row(planned.name, result, missing))
     if args.save_probe is not None:
         save_probe(args.save_probe, probes[0], planned.train.names, {**encoder.info(), "label_set": planned.train.label_set})
@@ -184,21 +207,6 @@ def shift_row(
     return Row(f"{source_name} → {name}", result, [])
 
 
-def subset_seed(index: int, args: argparse.Namespace) -> int:
-    """Seed of the part of the training records for the probe number ``index``."""
-    return PUBLISHED_SEED + (0 if args.same_subset else index)
-
-
-def training_part(train: LabelledSplit, fraction: float, index: int, args: argparse.Namespace) -> np.ndarray:
-    """Rows that the probe number ``index`` trains on; see :func:`cmelt_plugin.evaluation.low_data.subset_rows`."""
-    try:
-        # Records of unknown subjects stand alone.
-        groups = [subject or f"record {row}" for row, subject in enumerate(train.subject_id)]
-        return subset_rows(train.labels, fraction, args.subset, subset_seed(index, args), groups)
-    except DataError as error:
-        raise DataError(f"{train.manifest.directory}/{train.manifest.split}.tsv: {error}") from None
-
-
 def train_parts(
     title: str,
     features: np.ndarray,
@@ -223,20 +231,22 @@ def train_parts(
 
 
 def notes_of(
-    planned: ProbedSet, parts: Sequence[np.ndarray], missing: Sequence[str], fraction: float, args: argparse.Namespace
+    planned: ProbedSet, parts: Sequence[np.ndarray], missing: Sequence[str], size: TrainingSize, args: argparse.Namespace
 ) -> list[str]:
     """What a reader of the metrics must know of the training records."""
     n = len(planned.train.labels)
     notes = [f"Trained on {len(parts[0])} of {n} records."]
+    if size.shots is not None:
+        notes.append(f"{size.shots} records with and {size.shots} without each class, as far as there are any.")
     if missing:
         notes.append(f"No positive training record{' of the first seed' if len(parts) > 1 else ''}: {', '.join(missing)}.")
     published = PUBLISHED_ROWS.get(planned.train.label_set)
-    if fraction < 1 and args.subset != "stratified" and published is not None:
+    if size.fraction is not None and size.fraction < 1 and args.subset != "stratified" and published is not None:
         if n != published:
             notes.append(f"The published parts are of {published} training records; from {n} the same rule takes other ones.")
         else:
             notes.append("The first seed's part is the published one if train.tsv has the records in the published order.")
-    if fraction < 1 and len(parts) > 1 and not args.same_subset:
+    if size.is_part and len(parts) > 1 and not args.same_subset:
         notes.append("Every seed has a part of its own, so that the spread is that of drawing the training records, too.")
     shared = set(planned.train.subject_id) & set(planned.test.subject_id) - {""}
     if shared:

@@ -27,7 +27,10 @@ def data_set_name(result: Result) -> str:
     return result.label_set or result.data_set
 
 
-USUAL = {"pool": "cls", "prompt_kind": "description", "source": "", "variant": "", "task": "", "score": COSINE, "beams": 1}
+USUAL = {
+    **{"pool": "cls", "features": "pooled", "prompt_kind": "description", "source": "", "variant": "", "task": ""},
+    **{"score": COSINE, "beams": 1},
+}
 """Settings that are shown where they have another value."""
 
 
@@ -39,6 +42,8 @@ def settings_text(result: Result) -> str:
         parts.append(f"{100 * float(settings['fraction']):g} % of the training records")
         if float(settings["fraction"]) < 1 and settings.get("subset"):
             parts.append(f"{settings['subset']} subset")
+    if "shots" in settings:
+        parts.append(f"{settings['shots']} training records of each class")
     if "seeds" in settings:
         parts.append(f"{settings['seeds']} seeds")
     leads = settings.get("leads")

@@ -8,6 +8,7 @@ import torch
 import yaml
 from finetune_runs import CLASSES, save_pretrained, write_labelled
 from hosts import HOSTS, REPOSITORY, host_python, run
+from planted_values import planted
 
 from cmelt_plugin.data.batches.rng import epoch_order
 from cmelt_plugin.data.directory.manifest import Manifest
@@ -15,9 +16,11 @@ from cmelt_plugin.data.files import write_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding import encoder as encoder_module
 from cmelt_plugin.evaluation.embedding.features import extract_features
+from cmelt_plugin.evaluation.embedding.records import embed_records
+from cmelt_plugin.evaluation.linear_probe import runs as runs_module
 from cmelt_plugin.evaluation.linear_probe.__main__ import main
 from cmelt_plugin.evaluation.linear_probe.train import ProbeRun, ProbeSettings, load_probe, seeded_run, train_probes
-from cmelt_plugin.evaluation.low_data import subset_rows
+from cmelt_plugin.evaluation.low_data import shot_rows, subset_rows
 from cmelt_plugin.evaluation.metrics.multi_label import macro_auc
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.result_files import read_result, read_results
@@ -138,6 +141,43 @@ def test_probes_on_bfloat16_features_say_so_and_score_as_those_on_float32(checkp
         found.append(stored.scores().scores)
     assert len(list((tmp_path / "cache").iterdir())) == 6  # three splits twice
     assert 0 < np.abs(found[0] - found[1]).max() < 0.02 * np.abs(found[0]).max()
+
+
+def test_few_shots_take_records_of_each_class(checkpoint, manifest, tmp_path, capsys):
+    assert main(options(checkpoint, manifest, tmp_path, "--shots", "4", "1")) == 0
+    stored = read_results([tmp_path])
+    assert [(s.folder.name, s.result.settings["shots"], s.result.settings["seeds"]) for s in stored] == [
+        ("loud-1shots", 1, 10),
+        ("loud-4shots", 4, 10),
+    ]
+    result = stored[1].result
+    labels, _ = Manifest.open(manifest, "train").labels()
+    subjects = [str(name) for name in Manifest.open(manifest, "train").meta(["subject_id"])["subject_id"].to_pylist()]
+    rows = shot_rows(labels, 4, 42, [name or f"record {row}" for row, name in enumerate(subjects)])
+    assert result.settings["n_train"] == len(rows) and "fraction" not in result.settings
+    assert result.notes[:2] == [
+        f"Trained on {len(rows)} of 60 records.",
+        "4 records with and 4 without each class, as far as there are any.",
+    ]
+    assert f"{len(rows)} (4 a class)" in capsys.readouterr().out
+
+
+def test_probes_read_embeddings_of_gaussians(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained_module, "load_pretrained", lambda *arguments: planted())
+    model = planted().model
+    embedding = embed_records(model, Manifest.open(manifest, "train"))
+    widths = []
+
+    def recorded(features, *arguments):
+        widths.append(features)
+        return train_probes(features, *arguments)
+
+    monkeypatch.setattr(runs_module, "train_probes", recorded)
+    for kind in ("mean", "gaussian"):
+        assert main(options("planted.pt", manifest, tmp_path / kind, "--seeds", "1", "--features", kind)) == 0
+        assert read_result(tmp_path / kind / "loud-100pct").result.settings["features"] == kind
+    assert np.array_equal(widths[0], embedding.mean.numpy())
+    assert np.array_equal(widths[1], np.concatenate([embedding.mean, embedding.log_variance], axis=1))
 
 
 def test_classes_that_the_part_lacks_are_listed(checkpoint, tmp_path, capsys):
