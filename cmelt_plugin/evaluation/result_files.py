@@ -25,6 +25,7 @@ EMBEDDINGS_FILE = "embeddings.npz"
 GENERATED_FILE = "reports.jsonl"
 GROUNDED_FILE = "examples.npz"
 VALUES_FILE = "values.npz"
+RANKS_FILE = "ranks.npz"
 FORMAT = 1
 
 KINDS = (

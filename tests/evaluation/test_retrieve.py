@@ -2,11 +2,13 @@
 
 import csv
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from labelled_sets import write_checkpoint, write_tokenizer
+from planted_values import planted, write_planted, write_planted_teacher
 from tiny import write_manifest
 
 from cmelt_plugin.data.directory.manifest import Manifest
@@ -15,6 +17,7 @@ from cmelt_plugin.evaluation.embedding.records import embed_records
 from cmelt_plugin.evaluation.metrics.retrieval import retrieval_directions, retrieval_metrics
 from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.evaluation.retrieve import main
+from cmelt_plugin.models import pretrained as pretrained_module
 from cmelt_plugin.models.pretrained import load_pretrained
 from preprocess import tokenizer as tokenizer_command
 
@@ -116,3 +119,37 @@ def test_command_names_what_is_missing(checkpoint, tmp_path):
         run(checkpoint, directory, tmp_path / "out")
     with pytest.raises(DataError, match="valid.tsv"):
         run(checkpoint, directory, tmp_path / "out", "--split", "valid")
+
+
+def test_a_teacher_adds_its_echocardiograms(tmp_path, monkeypatch, capsys):
+    words = planted(lambda text: [round(float(text.split()[-1]))])
+    monkeypatch.setattr(pretrained_module, "load_pretrained", lambda *arguments: words)
+    values = np.array([10.0, 20, 20, 35, np.nan, 60, 80, 95])
+    directory = write_planted(tmp_path / "m", {"test": values}, reports=True)
+    teacher = write_planted_teacher(tmp_path / "teacher", [10, 20, 35, 60, 80])  # 95 is not in it
+    result = run("planted.pt", directory, tmp_path / "out", "--teacher", teacher, "--bootstrap", 50)
+    assert result.n_records == 7 and result.settings["between"] == ["ecg", "text"]  # as without a teacher
+    echo = read_result(tmp_path / "out" / "retrieval-m-ecg-echo")
+    assert echo.result.n_records == 6 and echo.result.metrics["ecg_to_echo_r1"] == echo.result.metrics["echo_to_ecg_r1"] == 1
+    assert echo.result.metrics["ecg_to_echo_r1_chance"] == pytest.approx((4 * 1 / 6 + 2 * 2 / 6) / 6)  # 20 is there twice
+    assert "1 records name none; 1 name one that the sidecar does not hold" in echo.result.notes[0]
+    record_id, names, ranks = echo.arrays("ranks.npz", ("record_id", "names", "ranks"), "")
+    assert record_id.tolist() == [f"test{i}" for i in (0, 1, 2, 3, 5, 6)]
+    assert names.tolist() == ["ecg_to_echo", "echo_to_ecg"] and ranks.tolist() == [[1] * 6] * 2
+    both = read_result(tmp_path / "out" / "retrieval-m-text-echo").result
+    assert both.n_records == 6 and both.metrics["text_to_echo_r1"] == 1 and "echo_to_text_r5" in both.intervals
+    with open(tmp_path / "out" / "retrieval.csv", newline="", encoding="utf-8") as handle:
+        table = [(row["gallery"], row["direction"], row["items"]) for row in csv.DictReader(handle)]
+    assert len(table) == 12 and ("distinct echoes", "ecg → echo", "5") in table and ("all pairs", "echo → text", "6") in table
+    assert "ECGs and reports and echoes" in capsys.readouterr().out
+
+    silent = write_planted(tmp_path / "silent", {"test": values})  # no reports
+    with pytest.raises(DataError, match="0 distinct reports"):
+        run("planted.pt", silent, tmp_path / "none")
+    assert (
+        main([*map(str, ["--checkpoint", "x", "--manifest", silent, "--results", tmp_path / "none", "--teacher", teacher])])
+        == 0
+    )
+    assert [path.name for path in (tmp_path / "none").glob("retrieval-*")] == ["retrieval-silent-ecg-echo"]
+    with pytest.raises(DataError, match="1 echocardiograms of .*, retrieval needs two"):
+        run("planted.pt", silent, tmp_path / "few", "--teacher", write_planted_teacher(tmp_path / "one", [60]))

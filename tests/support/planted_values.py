@@ -17,6 +17,7 @@ from cmelt_plugin.data.signal_contract import STORE_SIGNALS
 from cmelt_plugin.data.store.record_store import shard_name
 from cmelt_plugin.data.store.shard_writer import write_records
 from cmelt_plugin.data.teacher import TeacherPrompts, entry_of_frames, write_teacher
+from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
 from cmelt_plugin.models.checkpoint import LoadedModel
 from cmelt_plugin.models.pretrained import Pretrained
@@ -66,13 +67,16 @@ def planted(tokens=None) -> Pretrained:
     return loaded
 
 
-def write_planted(directory: Path, values: dict[str, np.ndarray], deviation: float | np.ndarray = 0.01) -> Path:
+def write_planted(
+    directory: Path, values: dict[str, np.ndarray], deviation: float | np.ndarray = 0.01, reports: bool = False
+) -> Path:
     """A manifest directory with a record for each value of each split, its ``lvef`` (NaN = unknown) and its ``teacher_id``.
 
     Args:
         directory: to be written.
         values: split → ``[n]``; a record without one looks like 50.
         deviation: standard deviation of the embeddings of all records, of all splits together.
+        reports: every record with a value has a report that says it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     every = np.concatenate([np.asarray(known, dtype=np.float64) for known in values.values()])
@@ -81,13 +85,16 @@ def write_planted(directory: Path, values: dict[str, np.ndarray], deviation: flo
     ecg[:, 1] = np.resize(deviation, len(every))[:, None] * np.where(np.arange(5000) % 2, 1, -1)
     write_records(directory, ecg)
     write_json(directory / "labels.json", {"label_set": "", "names": ["LVEF<40"]})
+    said, report_ids = np.unique(every[~np.isnan(every)], return_inverse=True)
+    if reports:
+        write_reports(directory, [f"value {value:g}" for value in said], np.bincount(report_ids))
     start = 0
     for split, known in values.items():
         n = len(known)
         meta = {
             "record_id": [f"{split}{i}" for i in range(n)],
             "subject_id": [f"{split}-subject{i // 2}" for i in range(n)],
-            "report_id": np.full(n, -1),
+            "report_id": np.where(np.isnan(known) | (not reports), -1, np.searchsorted(said, known)),
             "sex": [""] * n,
             "age": np.full(n, np.nan),
             "source": ["planted"] * n,

@@ -1,4 +1,4 @@
-"""Retrieval between N ECGs and their reports in both directions: ranks, recall, and what a random order would give."""
+"""Retrieval between N records and their reports or other companions, both ways: ranks, recall, and what chance would give."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ class Direction(NamedTuple):
     """One direction.
 
     Attributes:
-        gallery: ``pairs``, every record with its report, or ``distinct``, every text once.
-        name: ``ecg_to_text`` or ``text_to_ecg``.
+        gallery: ``pairs``, every record with its companion, or ``distinct``, every companion once.
+        name: ``ecg_to_text``, ``text_to_ecg`` and so on.
         ranks: int64 ``[Q]``, rank of each query's first right item, from 1.
         right: int64 ``[Q]``, right items in the gallery per query.
         gallery_size: items in the gallery.
@@ -150,17 +150,24 @@ class Direction(NamedTuple):
 
 
 def retrieval_directions(
-    model: Any, ecg: Embedding, text: Embedding, report: Tensor, device: str | torch.device | None = None
+    model: Any,
+    ecg: Embedding,
+    text: Embedding,
+    report: Tensor,
+    device: str | torch.device | None = None,
+    names: tuple[str, str] = ("ecg", "text"),
 ) -> list[Direction]:
     """Both directions over all pairs, then both among distinct reports.
 
     Args:
         model: as :func:`first_hit_ranks`.
         ecg: embeddings of N records.
-        text: embeddings of the U distinct reports.
+        text: embeddings of the U distinct reports, or other companions of which each record has one.
         report: int64 ``[N]``, each record's row of ``text``; every row occurs.
         device: where scores are made; None: where the embeddings are.
+        names: of the two sides.
     """
+    there, back = f"{names[0]}_to_{names[1]}", f"{names[1]}_to_{names[0]}"
     n, u = ecg.rows, text.rows
     distinct = torch.arange(u)
     copies = torch.bincount(report, minlength=u).numpy()
@@ -170,10 +177,10 @@ def retrieval_directions(
     pair_ranks = first_hit_ranks(model, ecg, text.select(report), report, report, device).numpy() + 1
     distinct_ranks = first_hit_ranks(model, ecg, text, report, distinct, device).numpy() + 1
     return [
-        Direction("pairs", "ecg_to_text", pair_ranks, of_record, n, copies),
-        Direction("pairs", "text_to_ecg", text_ranks[report.numpy()], of_record, n),
-        Direction("distinct", "ecg_to_text", distinct_ranks, np.ones(n, np.int64), u),
-        Direction("distinct", "text_to_ecg", text_ranks, copies, n),
+        Direction("pairs", there, pair_ranks, of_record, n, copies),
+        Direction("pairs", back, text_ranks[report.numpy()], of_record, n),
+        Direction("distinct", there, distinct_ranks, np.ones(n, np.int64), u),
+        Direction("distinct", back, text_ranks, copies, n),
     ]
 
 

@@ -9,7 +9,10 @@ from cmelt_plugin.evaluation.report.descriptions import KIND_NAMES, data_set_nam
 from cmelt_plugin.evaluation.result_files import Result, StoredResult
 from cmelt_plugin.tables import DASH
 
-LEADING_METRICS = ("macro_auc", "cinc_score", "top1_accuracy", "score", "ecg_to_text_r10", "fact_f1", "pointing", "mae")
+LEADING_METRICS = (
+    *("macro_auc", "cinc_score", "top1_accuracy", "score", "ecg_to_text_r10", "ecg_to_echo_r10", "text_to_echo_r10"),
+    *("fact_f1", "pointing", "mae"),
+)
 
 
 def overview_section(results: Sequence[StoredResult]) -> Section:
