@@ -26,6 +26,7 @@ GENERATED_FILE = "reports.jsonl"
 GROUNDED_FILE = "examples.npz"
 VALUES_FILE = "values.npz"
 RANKS_FILE = "ranks.npz"
+UNCERTAINTY_FILE = "uncertainty.npz"
 FORMAT = 1
 
 KINDS = (

@@ -131,7 +131,7 @@ def test_a_teacher_adds_its_echocardiograms(tmp_path, monkeypatch, capsys):
     assert result.n_records == 7 and result.settings["between"] == ["ecg", "text"]  # as without a teacher
     echo = read_result(tmp_path / "out" / "retrieval-m-ecg-echo")
     assert echo.result.n_records == 6 and echo.result.metrics["ecg_to_echo_r1"] == echo.result.metrics["echo_to_ecg_r1"] == 1
-    assert echo.result.metrics["ecg_to_echo_r1_chance"] == pytest.approx((4 * 1 / 6 + 2 * 2 / 6) / 6)  # 20 is there twice
+    assert echo.result.metrics["echo_to_ecg_r1_chance"] == pytest.approx((4 * 1 / 6 + 2 * 2 / 6) / 6)  # 20 is there twice
     assert "1 records name none; 1 name one that the sidecar does not hold" in echo.result.notes[0]
     record_id, names, ranks = echo.arrays("ranks.npz", ("record_id", "names", "ranks"), "")
     assert record_id.tolist() == [f"test{i}" for i in (0, 1, 2, 3, 5, 6)]

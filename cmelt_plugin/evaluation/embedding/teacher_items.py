@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.teacher import Teacher, TeacherPrompts, open_teacher
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.embedding.records import silent_embedding
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.pretrained import Pretrained
 
@@ -64,10 +65,7 @@ def open_teacher_of(pretrained: Pretrained, path: Path) -> Teacher:
         DataError: damaged, or of another width than the model's embeddings.
     """
     teacher = open_teacher(path)
-    signal = pretrained.model.signal
-    with torch.inference_mode():
-        ecg = torch.zeros(1, len(signal.leads), signal.n_samples, device=pretrained.device)
-        width = pretrained.model.embed_ecg(ecg).mean.shape[1]
+    width = silent_embedding(pretrained).mean.shape[1]
     if width != teacher.dim:
         raise DataError(
             f"{path}: embeddings of {teacher.dim} numbers, those of {pretrained.source} have {width}; a model is compared with "
