@@ -17,7 +17,6 @@ from cmelt_plugin.evaluation.embedding.records import embed_records
 from cmelt_plugin.evaluation.zero_shot.class_texts import choose_class_texts, embed_class_texts
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.models.scoring import similarities
 
 
 class EmbeddedSplit(NamedTuple):
@@ -59,5 +58,5 @@ def embed_split(pretrained: Pretrained, directory: Path, split: str, batch_size:
     if labelled is not None and (directory / PROMPTS_FILE).is_file():
         labels, names = labelled
         classes = embed_class_texts(pretrained, directory, choose_class_texts(directory, names))
-        scores = similarities(pretrained.model, ecg, classes, pretrained.device).numpy()
+        scores = classes.scores(pretrained.model, ecg, pretrained.device)
     return EmbeddedSplit(pretrained.model, ecg, text, torch.from_numpy(pairs.report), labels, scores, names)

@@ -97,6 +97,11 @@ class Centring(NamedTuple):
     ecg: Tensor
     text: Tensor
 
+    @classmethod
+    def of(cls, ecg: Tensor, text: Tensor) -> Centring:
+        """The means of ``ecg [N, D]`` and ``text [T, D]``, of each vector at unit length."""
+        return cls(F.normalize(ecg, dim=-1).mean(dim=0), F.normalize(text, dim=-1).mean(dim=0))
+
     @property
     def gap(self) -> float:
         """Distance between the two means (the modality gap, Liang et al. 2022)."""

@@ -207,6 +207,33 @@ def decision_metrics(labels: np.ndarray, decisions: np.ndarray, decided: np.ndar
     return _mean(~wrong[known]), _mean(~wrong[some].any(axis=1))
 
 
+def balanced_accuracy(labels: np.ndarray, decisions: np.ndarray) -> float:
+    """Mean of sensitivity and specificity, mean over the classes that have both kinds of labels; NaN where none has.
+
+    Args:
+        labels: ``[N, C]`` 0/1, NaN = unknown.
+        decisions: bool ``[N, C]``.
+    """
+    return float(balanced_accuracy_of_sums(class_counts(labels, decisions).sum(axis=0)))
+
+
+def class_counts(labels: np.ndarray, decisions: np.ndarray) -> np.ndarray:
+    """What each record brings to :func:`balanced_accuracy_of_sums`: float64 ``[N, 4 C]``.
+
+    For each class: called rightly positive, positive, called rightly negative, negative.
+    """
+    positive, negative = labels == 1, labels == 0
+    counts = [positive & decisions, positive, negative & ~decisions, negative]
+    return np.concatenate(counts, axis=1).astype(np.float64)
+
+
+def balanced_accuracy_of_sums(sums: np.ndarray) -> float:
+    """Balanced accuracy from sums over records ``[4 C]`` of :func:`class_counts`."""
+    right_positive, positives, right_negative, negatives = np.split(np.asarray(sums, dtype=np.float64), 4)
+    both = (positives > 0) & (negatives > 0)
+    return _mean((right_positive[both] / positives[both] + right_negative[both] / negatives[both]) / 2)
+
+
 def check_shapes(labels: np.ndarray, scores: np.ndarray, names: Sized) -> tuple[np.ndarray, np.ndarray]:
     """Labels and scores as float64 ``[N, C]``; ValueError where they do not fit or a score is not finite."""
     labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.teacher import Teacher
@@ -19,8 +18,7 @@ from cmelt_plugin.models.base import Embedding
 
 def centring_on(encoder: SplitEncoder, manifest: Manifest, candidates: Candidates) -> Centring:
     """Means of the embeddings of a split that is not evaluated, and of the texts."""
-    ecg = F.normalize(encoder.embeddings(manifest).mean, dim=-1).mean(dim=0)
-    return Centring(ecg, F.normalize(candidates.embedding.mean, dim=-1).mean(dim=0))
+    return Centring.of(encoder.embeddings(manifest).mean, candidates.embedding.mean)
 
 
 def model_estimators(

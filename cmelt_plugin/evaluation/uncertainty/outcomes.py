@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.metrics.multi_label import decide, macro_auc
+from cmelt_plugin.evaluation.metrics.multi_label import balanced_accuracy, decide, macro_auc
 from cmelt_plugin.evaluation.metrics.regression import regression_metrics
 from cmelt_plugin.evaluation.metrics.uncertainty import Metric
 from cmelt_plugin.evaluation.result_files import RANKS_FILE, VALUES_FILE, StoredResult
@@ -49,22 +49,6 @@ def read_outcome(stored: StoredResult) -> Outcome:
         raise DataError(f"{stored.folder}: keeps no scores, values or ranks of records; {REMEDY}")
     thresholds = [stored.result.per_class.get(name, {}).get("threshold", np.nan) for name in scores.names]
     return _classification(list(scores.record_id), scores.labels, scores.scores, list(scores.names), np.array(thresholds))
-
-
-def balanced_accuracy(labels: np.ndarray, decisions: np.ndarray) -> float:
-    """Mean of sensitivity and specificity, mean over the classes that have both kinds of labels; NaN where none has.
-
-    Args:
-        labels: ``[N, C]`` 0/1, NaN = unknown.
-        decisions: bool ``[N, C]``.
-    """
-    positive, negative = labels == 1, labels == 0
-    both = positive.any(axis=0) & negative.any(axis=0)
-    if not both.any():
-        return float("nan")
-    sensitivity = (positive & decisions).sum(axis=0)[both] / positive.sum(axis=0)[both]
-    specificity = (negative & ~decisions).sum(axis=0)[both] / negative.sum(axis=0)[both]
-    return float(np.mean((sensitivity + specificity) / 2))
 
 
 def _regression(record_id: np.ndarray, target: np.ndarray, value: np.ndarray) -> Outcome:

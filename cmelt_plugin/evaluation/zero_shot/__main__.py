@@ -4,7 +4,11 @@ The ECG encoder goes over every split once; class texts are embedded once per se
 from the directory's prompts.json, else from the texts of this package for the directory's label set; --prompt-kind asks
 for the latter by kind. Each set gives a result folder with its scores below --results, and all of them a table.
 
-F1 and accuracy need thresholds, which are chosen on validation data, never on the split that is evaluated.
+F1 and accuracy need thresholds, which are chosen on validation data, never on the split that is evaluated. Where a class has
+texts on its absence, its score is the difference of both similarities.
+
+--teacher adds scores by the texts of the teacher whose space the embeddings share: mean cosines, as they are and centred, that
+is without the mean embedding of the validation data and without that of the texts.
 """
 
 from __future__ import annotations
@@ -15,14 +19,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from cmelt_plugin.data.directory.manifest import available_splits
 from cmelt_plugin.data.files import write_texts
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.precision import precision_name
-from cmelt_plugin.evaluation.labelled_split import LabelledSplit, folder_names, open_labelled
+from cmelt_plugin.evaluation.embedding.teacher_items import open_teacher_of, prompts_of
+from cmelt_plugin.evaluation.labelled_split import folder_names
+from cmelt_plugin.evaluation.metrics.thresholds import F1, RULES
 from cmelt_plugin.evaluation.options import (
     TEXT_MODEL,
     CommandFacts,
@@ -32,14 +36,10 @@ from cmelt_plugin.evaluation.options import (
     typed_command,
 )
 from cmelt_plugin.evaluation.result_files import Result
-from cmelt_plugin.evaluation.zero_shot.class_texts import ClassTexts, choose_class_texts, embed_class_texts
 from cmelt_plugin.evaluation.zero_shot.evaluate import (
-    evaluate,
-    evaluate_shift,
     shift_sources,
-    validation_thresholds,
-    write_evaluation,
 )
+from cmelt_plugin.evaluation.zero_shot.sets import evaluate_set, plan_set
 from cmelt_plugin.evaluation.zero_shot.tables import (
     class_table,
     prompts_table,
@@ -47,8 +47,8 @@ from cmelt_plugin.evaluation.zero_shot.tables import (
     shift_table,
     summary_table,
 )
-from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.models.scoring import score_settings, similarities
+from cmelt_plugin.evaluation.zero_shot.teacher_texts import teacher_classes
+from cmelt_plugin.models.scoring import score_settings
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.prompts import KINDS
 from cmelt_plugin.tables import TextTable
@@ -57,22 +57,6 @@ EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.zero_shot --checkpoint checkpoints/mine/checkpoint_best.pt \\
       --manifest manifests/ptb-xl-super manifests/cpsc2018 manifests/csn --shift --results results/zero-shot
 """
-
-
-class PlannedSet(NamedTuple):
-    """A set to evaluate, with everything found before the first recording is read.
-
-    Attributes:
-        name: of its folder and rows.
-        test: records and labels.
-        valid: validation data for thresholds, or None.
-        texts: one entry per kind of class text.
-    """
-
-    name: str
-    test: LabelledSplit
-    valid: LabelledSplit | None
-    texts: list[ClassTexts]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,6 +71,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--thresholds-manifest", type=Path, help="take thresholds from this directory, for sets without validation data"
     )
+    result.add_argument(
+        "--threshold-rule", choices=RULES, default=F1, help="what thresholds are best by on validation data (f1)"
+    )
+    result.add_argument("--teacher", type=Path, metavar="DIR", help="teacher sidecar: also by its texts (prompts.npz)")
     result.add_argument("--shift", action="store_true", help="also the class mappings of paper Table 11 (Table 4)")
     result.add_argument("--keep-embeddings", action="store_true", help="write embeddings.npz, for t-SNE")
     return result
@@ -100,6 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.shift and not any(shift_sources(one.test.label_set) for one in planned):
         raise DataError("--shift: none of the manifests has one of the label sets of Table 11: ptb-xl-super, cpsc2018, csn")
     pretrained = load_text_model(args)
+    prompts = None
+    if args.teacher is not None:
+        prompts = prompts_of(open_teacher_of(pretrained, args.teacher))
+        if not any(teacher_classes(prompts, one.test.names).names for one in planned):
+            groups = ", ".join(sorted(set(prompts.group.tolist())))
+            raise DataError(f"--teacher {args.teacher}: has no texts on a class of these sets; groups of its texts: {groups}")
     encoder = SplitEncoder(pretrained.model, args.cache, args.batch_size, device=args.device, bf16=args.bf16)
     settings = {"precision": precision_name(args.bf16), **score_settings(pretrained.model)}
     facts = command_facts(args, command, settings)
@@ -107,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     named: list[tuple[str, Result]] = []
     shifted: list[Result] = []
     for one in planned:
-        results, shifts = evaluate_set(one, pretrained, encoder, facts, args)
+        results, shifts = evaluate_set(one, pretrained, encoder, facts, args, prompts)
         named += [(one.name, result) for result in results]
         shifted += shifts
     tables = {"zero_shot": summary_table(_with_kind(named)), "zero_shot_classes": class_table(_with_kind(named))}
@@ -122,63 +116,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\n{table.markdown()}", end="")
     print(f"\n{args.results}: {len(named)} results, {len(shifted)} of distribution shift, tables in zero_shot.md and *.csv")
     return 0
-
-
-def plan_set(name: str, directory: Path, args: argparse.Namespace) -> PlannedSet:
-    """Open what a set needs.
-
-    Raises:
-        DataError: the split, its labels or class texts are missing, or thresholds would come from the evaluated split.
-    """
-    test = open_labelled(directory, args.split)
-    kinds = args.compare_prompts or [args.prompt_kind]
-    texts = [choose_class_texts(directory, test.names, kind, args.prompts) for kind in dict.fromkeys(kinds)]
-    valid = None
-    if args.thresholds_from != "none":
-        source = args.thresholds_manifest or directory
-        if args.thresholds_from == args.split and source.resolve() == directory.resolve():
-            raise DataError(
-                f"--thresholds-from {args.thresholds_from}: thresholds chosen on the split that is evaluated flatter F1 and "
-                "accuracy; choose another split, or none"
-            )
-        if args.thresholds_manifest is not None or args.thresholds_from in available_splits(source):
-            valid = open_labelled(source, args.thresholds_from)
-        if valid is not None and valid.data_set == test.data_set and set(valid.record_id) & set(test.record_id):
-            raise DataError(
-                f"{source}, split {args.thresholds_from}: holds records of {directory}, split {args.split}; thresholds must "
-                "come from other records than those they are applied to"
-            )
-    return PlannedSet(name, test, valid, texts)
-
-
-def evaluate_set(
-    planned: PlannedSet, pretrained: Pretrained, encoder: SplitEncoder, facts: CommandFacts, args: argparse.Namespace
-) -> tuple[list[Result], list[Result]]:
-    """Evaluate one set and write its folders: a result per kind of text, and those of distribution shift (first kind)."""
-    test, valid = planned.test, planned.valid
-    model, device = pretrained.model, pretrained.device
-    ecg = encoder.embeddings(test.manifest)
-    valid_ecg = None if valid is None else encoder.embeddings(valid.manifest)
-    results, shifts = [], []
-    for texts in planned.texts:
-        classes = embed_class_texts(pretrained, test.manifest.directory, texts, args.tokenizer is None)
-        thresholds = None
-        notes = ["No validation data, hence no thresholds, F1 and accuracy."]
-        if valid is not None and valid_ecg is not None:
-            thresholds, pairs = validation_thresholds(test, valid, similarities(model, valid_ecg, classes, device).numpy())
-            correspondence = ", ".join(f"{name} by {other}" for name, other in pairs.items()) or "none"
-            same = valid.label_set == test.label_set
-            notes = [] if same else [f"Thresholds come from classes of another label set: {correspondence}."]
-        scores = similarities(model, ecg, classes, device).numpy()
-        evaluation = evaluate(test, scores, texts, facts, thresholds, notes)
-        folder = args.results / (planned.name if len(planned.texts) == 1 else f"{planned.name}-{texts.kind}")
-        write_evaluation(folder, evaluation, texts, ecg.mean.numpy() if args.keep_embeddings else None)
-        results.append(evaluation.result)
-        for source in shift_sources(test.label_set) if args.shift and texts is planned.texts[0] else ():
-            shift = evaluate_shift(evaluation, test, source, facts)
-            write_evaluation(args.results / f"shift-{source}-to-{planned.name}", shift)
-            shifts.append(shift.result)
-    return results, shifts
 
 
 def write_tables(folder: Path, tables: dict[str, TextTable], facts: CommandFacts, named: Sequence[tuple[str, Result]]) -> None:

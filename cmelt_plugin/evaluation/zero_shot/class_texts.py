@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
 
 from cmelt_plugin.data.directory.own_files import LABELS_FILE, PROMPTS_FILE
 from cmelt_plugin.data.files import read_object
@@ -12,7 +15,8 @@ from cmelt_plugin.data.text.token_files import find_token_file
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.prompts import OWN, kind_of, label_sets, load_prompts
+from cmelt_plugin.models.scoring import similarities
+from cmelt_plugin.prompts import KINDS, OWN, absence_texts, kind_of, label_sets, load_prompts
 
 
 class ClassTexts(NamedTuple):
@@ -23,11 +27,13 @@ class ClassTexts(NamedTuple):
         kind: ``name``, ``abbreviation``, ``description`` or ``all``; ``own`` for a user's; ``unknown`` where a copy of
             ours does not say (:mod:`cmelt_plugin.data.text.prompt_copies`).
         source: label set or file they come from.
+        absent: class → texts on records without it, for the classes that have such texts.
     """
 
     texts: dict[str, list[str]]
     kind: str
     source: str
+    absent: dict[str, list[str]] = {}
 
 
 def read_label_set(directory: Path) -> str:
@@ -89,11 +95,36 @@ def choose_class_texts(
     missing = [name for name in names if name not in texts]
     if missing:
         raise DataError(f"{source}: no text for the class {', '.join(missing)}")
-    return ClassTexts({name: texts[name] for name in names}, kind, source)
+    # A copy of ours has no place for the texts of absence.
+    absent = absence_texts(label_set if source == str(own_file) and kind in KINDS and ours else source)
+    return ClassTexts({name: texts[name] for name in names}, kind, source, {n: absent[n] for n in names if n in absent})
 
 
-def embed_class_texts(pretrained: Pretrained, directory: Path, chosen: ClassTexts, use_token_files: bool = True) -> Embedding:
-    """One embedding per class, on the CPU: the model's ensemble of its texts.
+class ClassEmbeddings(NamedTuple):
+    """What the C classes are compared with.
+
+    Attributes:
+        present: C embeddings of the classes' texts.
+        absent: K embeddings of texts on their absence; None: no class has any.
+        contrasted: int64 ``[K]``, the classes that have.
+    """
+
+    present: Embedding
+    absent: Embedding | None
+    contrasted: np.ndarray
+
+    def scores(self, model: Any, ecg: Embedding, device: str | torch.device | None = None) -> np.ndarray:
+        """float32 ``[N, C]``: similarity to a class's texts, less that to texts on its absence where there are any."""
+        result = similarities(model, ecg, self.present, device).numpy()
+        if self.absent is not None:
+            result[:, self.contrasted] -= similarities(model, ecg, self.absent, device).numpy()
+        return result
+
+
+def embed_class_texts(
+    pretrained: Pretrained, directory: Path, chosen: ClassTexts, use_token_files: bool = True
+) -> ClassEmbeddings:
+    """Embeddings of the classes, on the CPU: the model's ensemble of each one's texts, and of those on its absence.
 
     The texts of the directory's own prompts.json are taken from ``prompts.TAG.npz`` where preprocess/tokenizer.py has
     written it with the model's tokenizer; then no tokenizer is needed. Any other text is tokenised here.
@@ -110,4 +141,7 @@ def embed_class_texts(pretrained: Pretrained, directory: Path, chosen: ClassText
     tokens = None
     if use_token_files and chosen.source == str(directory / PROMPTS_FILE):
         tokens = find_token_file(directory, "prompts", pretrained.task_state.get("tokenizer_fingerprint"))
-    return pretrained.class_embeddings(chosen.texts, tokens)[1]
+    present = pretrained.class_embeddings(chosen.texts, tokens)[1]
+    absent = pretrained.class_embeddings(chosen.absent)[1] if chosen.absent else None
+    columns = [column for column, name in enumerate(chosen.texts) if name in chosen.absent]
+    return ClassEmbeddings(present, absent, np.array(columns, dtype=np.int64))

@@ -11,9 +11,19 @@ import numpy as np
 from cmelt_plugin.data.files import atomic_path, write_json
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, result_on
-from cmelt_plugin.evaluation.metrics.bootstrap import bootstrap_samples, percentile_intervals
-from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics
-from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
+from cmelt_plugin.evaluation.metrics.bootstrap import (
+    bootstrap_samples,
+    metrics_of_sums,
+    percentile_intervals,
+    subject_groups,
+)
+from cmelt_plugin.evaluation.metrics.multi_label import (
+    balanced_accuracy_of_sums,
+    class_counts,
+    classification_metrics,
+    decide,
+)
+from cmelt_plugin.evaluation.metrics.thresholds import BALANCED_ACCURACY, F1, choose_thresholds
 from cmelt_plugin.evaluation.options import CommandFacts
 from cmelt_plugin.evaluation.result_files import EMBEDDINGS_FILE, Result, Scores, write_result
 from cmelt_plugin.evaluation.shift import PAIRS, matched_targets
@@ -29,10 +39,12 @@ class Thresholds(NamedTuple):
     Attributes:
         values: float64 ``[C]``, NaN = none for that class.
         source: the validation data they come from, for readers.
+        rule: what they are best by there.
     """
 
     values: np.ndarray
     source: str
+    rule: str = F1
 
 
 class Evaluation(NamedTuple):
@@ -43,14 +55,15 @@ class Evaluation(NamedTuple):
 
 
 def validation_thresholds(
-    test: LabelledSplit, valid: LabelledSplit, valid_scores: np.ndarray
+    test: LabelledSplit, valid: LabelledSplit, valid_scores: np.ndarray, rule: str = F1
 ) -> tuple[Thresholds, dict[str, str]]:
-    """Thresholds of largest F1 on validation data, for the very class texts the test set is scored with.
+    """Thresholds from validation data, for the very class texts the test set is scored with.
 
     Args:
         test: the set whose classes need thresholds.
         valid: validation data of the same label set, or of another one with classes of the same meaning.
         valid_scores: ``[M, C]``, similarity of each record of ``valid`` to each class of ``test``.
+        rule: of :func:`cmelt_plugin.evaluation.metrics.thresholds.choose_thresholds`.
 
     Returns:
         The thresholds, and test class → class of ``valid`` its threshold was chosen for.
@@ -60,9 +73,9 @@ def validation_thresholds(
     if pairs:
         rows = [test.names.index(name) for name in pairs]
         columns = [valid.names.index(name) for name in pairs.values()]
-        values[rows] = choose_thresholds(valid.labels[:, columns], valid_scores[:, rows])
+        values[rows] = choose_thresholds(valid.labels[:, columns], valid_scores[:, rows], rule)
     where = f"{valid.label_set or valid.data_set}, split {valid.manifest.split}, {len(valid.labels)} records"
-    return Thresholds(values, where), pairs
+    return Thresholds(values, where, rule), pairs
 
 
 def evaluate(
@@ -83,7 +96,10 @@ def evaluate(
         thresholds: chosen on validation data; None: no metric that needs decisions.
         notes: sentences for the result.
     """
-    settings = {"prompt_kind": texts.kind, "prompts": texts.source, "training_ratio": 0.0}
+    settings: dict[str, Any] = {"prompt_kind": texts.kind, "prompts": texts.source, "training_ratio": 0.0}
+    if texts.absent:
+        settings["classes_with_texts_of_absence"] = len(texts.absent)
+        notes = [*notes, "Scores of classes with texts on their absence: similarity to their own texts less that to these."]
     return _evaluate(test, test.names, test.labels, scores, "zero_shot", settings, facts, thresholds, notes)
 
 
@@ -113,6 +129,10 @@ def evaluate_shift(plain: Evaluation, test: LabelledSplit, source: str, facts: C
     return _evaluate(test, names, labels, scores, "shift", settings, facts, None, [note])
 
 
+def _balanced(sums: np.ndarray) -> dict[str, float]:
+    return {BALANCED_ACCURACY: balanced_accuracy_of_sums(sums)}
+
+
 def shift_sources(label_set: str) -> list[str]:
     """Label sets that Table 4 pairs with ``label_set`` as the target, in its order."""
     return [source for source, target in PAIRS if target == label_set]
@@ -124,7 +144,8 @@ def write_evaluation(
     """Write a result folder; also ``texts`` and, for t-SNE, the embeddings ``[N, D]``."""
     (folder / EMBEDDINGS_FILE).unlink(missing_ok=True)
     if texts is not None:
-        write_json(folder / TEXTS_FILE, {"source": texts.source, "kind": texts.kind, "classes": texts.texts})
+        absent = {"absent": texts.absent} if texts.absent else {}
+        write_json(folder / TEXTS_FILE, {"source": texts.source, "kind": texts.kind, "classes": texts.texts, **absent})
     if ecg is not None:
         with atomic_path(folder / EMBEDDINGS_FILE) as temporary:
             np.savez(
@@ -166,6 +187,15 @@ def _evaluate(
     if thresholds is not None:
         settings = {**settings, "thresholds": thresholds.source}
         all_notes.append(f"Thresholds of F1 and accuracy were chosen on {thresholds.source}.")
+        if thresholds.rule == BALANCED_ACCURACY:
+            settings["threshold_rule"] = BALANCED_ACCURACY
+            all_notes[-1] = f"Thresholds are those of largest balanced accuracy on {thresholds.source}."
+            decided = np.flatnonzero(~np.isnan(thresholds.values))
+            counts = class_counts(labels[:, decided], decide(scores, thresholds.values)[:, decided])
+            balanced, pairs = metrics_of_sums(
+                counts, subject_groups(len(labels), test.subject_id), _balanced, facts.bootstrap, facts.seed
+            )
+            metrics, intervals = {**metrics, **balanced}, {**intervals, **pairs}
         if every.undecided:
             all_notes.append(f"No threshold, for want of positive validation records: {', '.join(every.undecided)}.")
     result = result_on(

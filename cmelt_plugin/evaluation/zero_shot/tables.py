@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cmelt_plugin.evaluation.metrics.multi_label import MANY_POSITIVES
+from cmelt_plugin.evaluation.metrics.thresholds import BALANCED_ACCURACY
 from cmelt_plugin.evaluation.report.own_rows import extend
 from cmelt_plugin.evaluation.report.published import published_tables
 from cmelt_plugin.evaluation.result_files import Result, StoredResult
@@ -32,6 +33,9 @@ def summary_table(named: Sequence[tuple[str, Result]]) -> TextTable:
         "accuracy",
         "left out",
     ]
+    balanced = any(BALANCED_ACCURACY in result.metrics for _, result in named)
+    if balanced:
+        head.insert(-1, "balanced accuracy")
     rows = []
     for name, result in named:
         low, high = result.intervals.get("macro_auc", (None, None))
@@ -51,6 +55,7 @@ def summary_table(named: Sequence[tuple[str, Result]]) -> TextTable:
                 percent(result.metrics.get("macro_auprc")),
                 percent(result.metrics.get("macro_f1")),
                 percent(result.metrics.get("accuracy")),
+                *([percent(result.metrics.get(BALANCED_ACCURACY))] if balanced else []),
                 " ".join(result.excluded) or DASH,
             ]
         )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmelt_plugin.evaluation.metrics.multi_label import classification_metrics
+from cmelt_plugin.evaluation.metrics.multi_label import balanced_accuracy, classification_metrics
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 
 
@@ -68,3 +68,26 @@ def test_scores_that_do_not_fit_are_refused():
         choose_thresholds(np.ones((2, 1)), np.ones((3, 1)))
     with pytest.raises(ValueError, match="NaN"):
         choose_thresholds(np.ones((1, 1)), np.array([[np.nan]]))
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_no_other_threshold_has_a_larger_balanced_accuracy(seed):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((25, 1)) < 0.3).astype(float)
+    scores = rng.integers(0, 8, (25, 1)).astype(float)
+    (chosen,) = choose_thresholds(labels, scores, "balanced_accuracy")
+    target, score = labels[:, 0] == 1, scores[:, 0]
+    if target.all() or not target.any():
+        assert np.isnan(chosen)
+        return
+    every = [balanced_accuracy(labels, (score >= t)[:, None]) for t in set(score)]
+    assert balanced_accuracy(labels, (score >= chosen)[:, None]) == pytest.approx(max(every))
+    assert balanced_accuracy(labels, (score >= chosen)[:, None]) == pytest.approx(
+        ((score >= chosen)[target].mean() + (score < chosen)[~target].mean()) / 2
+    )
+
+
+def test_there_are_two_rules():
+    with pytest.raises(ValueError, match="rule 'youden', not one of f1, balanced_accuracy"):
+        choose_thresholds(np.ones((1, 1)), np.ones((1, 1)), "youden")
