@@ -182,6 +182,7 @@ def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokeniz
         leads=model.leads,
         classes=model.class_names,
         thresholds=model.thresholds,
+        measurement=model.measurement,
         text_encoder="" if not model.reads_text else str(without_paths(settings).get("text_encoder") or ""),
         tokenizer=has_tokenizer,
         training=run_facts(state),

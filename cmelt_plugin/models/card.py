@@ -48,6 +48,7 @@ class CardFacts:
         sizes: setting → value of the model's configuration, for the table.
         classes: classes of a classifier.
         thresholds: class → threshold of a classifier.
+        measurement: what a regression estimates; "" for other models.
         leads: leads the model reads.
         text_encoder: name of the text encoder; "" where there is none.
         tokenizer: whether the folder holds the tokenizer.
@@ -68,6 +69,7 @@ class CardFacts:
     leads: Sequence[str]
     classes: Sequence[str] = ()
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    measurement: str = ""
     text_encoder: str = ""
     tokenizer: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -110,9 +112,10 @@ def render_card(facts: CardFacts) -> str:
 
 def _front_matter(facts: CardFacts) -> str:
     name, *rest = facts.system.tags
-    tags = ["ecg", "electrocardiogram", name, *(["fine-tuned"] if facts.classes else rest)]
+    tuned = bool(facts.classes or facts.measurement)
+    tags = ["ecg", "electrocardiogram", name, *(["fine-tuned"] if tuned else rest)]
     values: dict[str, Any] = {"library_name": "cmelt-plugin", "license": facts.licence, "tags": tags}
-    if not facts.classes:
+    if not tuned:
         values["pipeline_tag"] = "feature-extraction"
     # JSON is YAML, and quotes whatever needs quoting.
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
@@ -121,9 +124,11 @@ def _front_matter(facts: CardFacts) -> str:
 
 def _what(facts: CardFacts) -> str:
     total = sum(facts.parameters.values())
+    encoder = f"the ECG encoder of {facts.system.name} and one linear layer"
     if facts.classes:
-        encoder = f"the ECG encoder of {facts.system.name} and one linear layer"
         text = f"A 12-lead ECG classifier of {len(facts.classes)} classes: {encoder}"
+    elif facts.measurement:
+        text = f"Estimates {facts.measurement} from a 12-lead ECG: {encoder}"
     elif facts.whole:
         text = f"{facts.system.name}: {facts.system.what}"
     else:
@@ -140,6 +145,8 @@ def _usage(classifier: bool, facts: CardFacts) -> str:
     ]
     if classifier:
         lines.append('names, probabilities = model.classify("path/of/a/wfdb/record")')
+    elif facts.measurement:
+        lines.append('name, value = model.estimate("path/of/a/wfdb/record")')
     else:
         lines.append('embedding = model.encode_ecg(signal, sample_rate=400, leads=["I", "II", ...])  # [leads, samples], mV')
         if facts.text_encoder:
@@ -163,6 +170,8 @@ def _limits(facts: CardFacts) -> str:
     ]
     if facts.classes:
         items.append("Probabilities are those of the training data's class frequencies.")
+    elif facts.measurement:
+        items.append("Values are drawn towards the mean of the training data, the more the less a recording shows.")
     else:
         items.append("Zero-shot scores rank recordings and classes; they are not probabilities of a diagnosis.")
     if facts.released:

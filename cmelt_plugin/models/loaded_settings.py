@@ -13,6 +13,8 @@ PROBLEMS = ("multi_label", "multi_class")
 LONGEST_TEXT = 1 << 16  # tokens
 LONGEST_NAME = 10_000  # characters
 CLASSIFIER = "cmelt_classifier"
+TARGET_MEAN, TARGET_DEVIATION = "target_mean", "target_deviation"
+"""What a task keeps of a regression: mean and standard deviation of the training records' values."""
 
 
 def check_settings(cfg: Any, task_state: Any, source: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -47,6 +49,7 @@ def check_settings(cfg: Any, task_state: Any, source: str) -> tuple[dict[str, An
     fingerprint = state.get("tokenizer_fingerprint")
     _check(fingerprint is None or _is_text(fingerprint), source, "tokenizer_fingerprint", fingerprint)
     _check_classes(cfg["model"], state.get("thresholds"), source)
+    _check_scale(cfg["model"], state, source)
     return {**cfg, "task": task}, dict(state)
 
 
@@ -66,6 +69,17 @@ def _check_classes(model: Mapping[str, Any], thresholds: Any, source: str) -> No
         _check(known, source, "thresholds (probabilities, or none)", value)
     if model.get("_name") == CLASSIFIER:
         _check(len(thresholds) == count, source, f"thresholds (one for each of {count} classes)", thresholds)
+
+
+def _check_scale(model: Mapping[str, Any], state: Mapping[str, Any], source: str) -> None:
+    """Mean and deviation of a regression's values: both or none, of one output."""
+    scale: dict[str, Any] = {name: state.get(name) for name in (TARGET_MEAN, TARGET_DEVIATION)}
+    if all(value is None for value in scale.values()):
+        return
+    for name, value in scale.items():
+        _check(type(value) in (int, float) and math.isfinite(value), source, name, value)
+    _check(scale[TARGET_DEVIATION] > 0, source, TARGET_DEVIATION, scale[TARGET_DEVIATION])
+    _check(model.get("num_classes") == 1, source, "model.num_classes (of a regression)", model.get("num_classes"))
 
 
 def _is_text(value: Any) -> bool:

@@ -10,6 +10,7 @@ import torch
 from cmelt_plugin import registry
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.checkpoint import LoadedModel
+from cmelt_plugin.models.loaded_settings import TARGET_DEVIATION
 
 
 class OpenedModel:
@@ -51,9 +52,16 @@ class OpenedModel:
     @property
     def class_names(self) -> list[str]:
         """Classes of a fine-tuned classifier in the order of its outputs; empty for other models."""
+        if self.measurement:
+            return []
         names = [str(name) for name in getattr(self.model.cfg, "class_names", None) or []]
         # A model that identifies subjects keeps a fingerprint of theirs in this place.
         return names if len(names) == getattr(self.model.cfg, "num_classes", -1) else []
+
+    @property
+    def measurement(self) -> str:
+        """What a fine-tuned regression estimates; "" for other models."""
+        return str(self.model.cfg.class_names[0]) if self.is_classifier and TARGET_DEVIATION in self.task_state else ""
 
     @property
     def exclusive(self) -> bool:

@@ -16,6 +16,7 @@ from cmelt_plugin.data.prepared_ecg import PreparedECG, Signal, prepare_ecg
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.loaded_settings import TARGET_DEVIATION, TARGET_MEAN
 from cmelt_plugin.models.opening import open_model
 from cmelt_plugin.models.scoring import choose_score, similarities
 from cmelt_plugin.models.text_side import Prompts, TextSide
@@ -77,6 +78,23 @@ class Pretrained(TextSide):
         """:meth:`encode_ecg` for recordings that :meth:`prepare` has prepared."""
         return self._run(prepared, lambda ecg, n_samples: self.model.embed_ecg(ecg, n_samples).mean, batch_size)
 
+    def embed_ecg(self, signal: Signal, *reading: Any, batch_size: int = 64, **options: Any) -> Embedding:
+        """:meth:`encode_ecg` with the variances, where embeddings are Gaussians; shapes ``[B, D]``."""
+        return self.embed_prepared(_warned(self.prepare(signal, *reading, **options)), batch_size)
+
+    def embed_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> Embedding:
+        """:meth:`embed_ecg` for recordings that :meth:`prepare` has prepared."""
+        n_parts = 1
+
+        def side_by_side(ecg: Tensor, n_samples: Tensor | None) -> Tensor:
+            nonlocal n_parts
+            parts = [part for part in self.model.embed_ecg(ecg, n_samples) if part is not None]
+            n_parts = len(parts)
+            return torch.cat(parts, dim=1)
+
+        values = self._run(prepared, side_by_side, batch_size).reshape(len(prepared.ecg), -1)
+        return Embedding(*values.chunk(n_parts, dim=1))
+
     def ecg_features(
         self, signal: Signal, *reading: Any, batch_size: int = 64, pool: str | None = None, **options: Any
     ) -> Tensor:
@@ -103,13 +121,31 @@ class Pretrained(TextSide):
     def classify_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> Tensor:
         """Probabilities ``[.., C]``, as :meth:`classify`."""
         if not self.class_names:
-            raise DataError(f"{self.source}: not a classifier; use zero_shot() with texts of your classes")
+            other = "estimate()" if self.measurement else "zero_shot() with texts of your classes"
+            raise DataError(f"{self.source}: not a classifier; use {other}")
 
         def probabilities(ecg: Tensor, n_samples: Tensor | None) -> Tensor:
             logits = self.model(ecg, n_samples)["logits"].float()
             return logits.softmax(dim=-1) if self.exclusive else logits.sigmoid()
 
         return self._run(prepared, probabilities, batch_size)
+
+    def estimate(self, signal: Signal, *reading: Any, batch_size: int = 64, **options: Any) -> tuple[str, Tensor]:
+        """What a fine-tuned regression estimates, and its values ``[..]``. Args are those of :meth:`encode_ecg`.
+
+        Raises:
+            DataError: the recording cannot be used, or the model is no regression.
+        """
+        prepared = _warned(self.prepare(signal, *reading, **options))
+        return self.measurement, self.estimate_prepared(prepared, batch_size)
+
+    def estimate_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> Tensor:
+        """Values ``[..]``, as :meth:`estimate`."""
+        if not self.measurement:
+            raise DataError(f"{self.source}: not fine-tuned for regression (task cmelt_regression)")
+        mean, deviation = self.task_state[TARGET_MEAN], self.task_state[TARGET_DEVIATION]
+        outputs = self._run(prepared, lambda ecg, n_samples: self.model(ecg, n_samples)["logits"].float(), batch_size)
+        return mean + deviation * outputs.squeeze(-1)
 
     def zero_shot(
         self, signal: Signal, prompts: str | os.PathLike | Prompts, *reading: Any, batch_size: int = 64, **options: Any

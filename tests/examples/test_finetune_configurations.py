@@ -9,11 +9,13 @@ from hosts import HOSTS, REPOSITORY, run
 
 from cmelt_plugin.criterions.classification import ClassificationCriterionConfig
 from cmelt_plugin.criterions.identification import IdentificationCriterionConfig
+from cmelt_plugin.criterions.regression import RegressionCriterionConfig
 from cmelt_plugin.data.leads import LEAD_SETS
 from cmelt_plugin.models.classifier.config import ClassifierConfig
 from cmelt_plugin.optim.adam import LayerwiseAdamConfig
 from cmelt_plugin.tasks.classification import ClassificationConfig
 from cmelt_plugin.tasks.identification import IdentificationConfig
+from cmelt_plugin.tasks.regression import RegressionConfig
 
 FOLDER = REPOSITORY / "examples" / "finetune"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -21,6 +23,7 @@ ONE_HOST_ONLY = {"bf16", "cpu", "tensorboard_logdir", "user_dir", "ddp_backend",
 CLASSES = {
     "cmelt_classification": (ClassificationConfig, ClassificationCriterionConfig),
     "cmelt_identification": (IdentificationConfig, IdentificationCriterionConfig),
+    "cmelt_regression": (RegressionConfig, RegressionCriterionConfig),
 }
 
 
@@ -34,7 +37,7 @@ def fields(dataclass):
 
 def test_every_row_of_table_1_has_a_configuration():
     rows = [f"{kind}_{leads}" for kind in ("dx", "id") for leads in LEAD_SETS]
-    assert NAMES == sorted([*rows, "ptb_xl_super", "tiny"])
+    assert NAMES == sorted([*rows, "lvef", "ptb_xl_super", "tiny"])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -27,6 +27,8 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.precision import precision_name
 from cmelt_plugin.evaluation.embedding.teacher_items import open_teacher_of
+from cmelt_plugin.evaluation.finetuned.checkpoint import load_finetuned
+from cmelt_plugin.evaluation.finetuned.regression import TASK, finetuned_values
 from cmelt_plugin.evaluation.labelled_split import folder_names
 from cmelt_plugin.evaluation.metrics.prompt_regression import SHARE
 from cmelt_plugin.evaluation.options import (
@@ -40,9 +42,9 @@ from cmelt_plugin.evaluation.options import (
 )
 from cmelt_plugin.evaluation.regress.candidates import TEACHER, Candidates, own_candidates, teacher_candidates
 from cmelt_plugin.evaluation.regress.estimates import SAMPLES
-from cmelt_plugin.evaluation.regress.estimators import baselines, ceiling, centring_on, model_estimators
+from cmelt_plugin.evaluation.regress.estimators import ceiling, centring_on, model_estimators, random_weights, train_mean
 from cmelt_plugin.evaluation.regress.measured_split import MeasuredSplit, open_measured
-from cmelt_plugin.evaluation.regress.results import MODEL, regression_result, regression_table, write_regression
+from cmelt_plugin.evaluation.regress.results import MODEL, Estimator, regression_result, regression_table, write_regression
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.models.building import build_random
 from cmelt_plugin.models.scoring import choose_score, score_settings
@@ -84,8 +86,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = parser().parse_args(argv)
     command = typed_command("cmelt_plugin.evaluation.regress", argv)
-    if args.teacher is None and args.value_texts is None:
-        raise DataError("name the texts to estimate values by: --teacher DIR, or --value-texts lvef")
+    if args.teacher is not None or args.value_texts is not None:
+        named = results_by_texts(args, command)
+    else:
+        named = results_of_finetuned(args, command)
+    table = regression_table(named)
+    notes = [f"- {name}: {note}" for name, result in named for note in result.notes]
+    page = [
+        f"# {table.title}: {args.model_name}\n",
+        f"Checkpoint: `{args.checkpoint}`\n",
+        table.markdown(),
+        "\n".join(notes) + "\n",
+        f"Command: `{command}`\n",
+    ]
+    write_texts(args.results, {"regression.md": "\n".join(page), "regression.csv": table.csv()})
+    print(table.markdown(), *notes, sep="\n")
+    return 0
+
+
+def results_of_finetuned(args: argparse.Namespace, command: str) -> list[tuple[str, Result]]:
+    """A fine-tuned regression on every set.
+
+    Raises:
+        DataError: the checkpoint is none of such.
+    """
+    pretrained = load_ecg_model(args)
+    if not pretrained.measurement:
+        raise DataError(
+            f"{args.checkpoint}: not fine-tuned for regression (task cmelt_regression); a pre-trained model needs texts that "
+            "name values: --teacher DIR, or --value-texts lvef"
+        )
+    finetuned = load_finetuned(args.checkpoint, TASK)
+    sets = [open_measured(directory, args.split, args.target or pretrained.measurement) for directory in args.manifest]
+    facts = command_facts(args, command, {"precision": precision_name(args.bf16)})
+    named = []
+    for name, measured in zip(folder_names(args.manifest), sets):
+        options = (args.batch_size, args.device, args.workers, args.bf16)
+        value = finetuned_values(finetuned, measured.manifest, *options)[measured.rows]
+        estimators = {MODEL: Estimator("fine-tuned", value), **train_mean(measured)}
+        result = regression_result(measured, estimators, facts, finetuned.settings, [known_records(measured)])
+        write_regression(args.results / name, result, measured, estimators[MODEL], None)
+        named.append((name, result))
+    return named
+
+
+def results_by_texts(args: argparse.Namespace, command: str) -> list[tuple[str, Result]]:
+    """A pre-trained model on every set, by texts that name values.
+
+    Raises:
+        DataError: there are no such texts, or the model is not of these.
+    """
     if args.centre == args.split:
         raise DataError(f"--centre {args.centre}: is the split that is evaluated; name another one, or none")
     column = args.target or args.measurement
@@ -107,18 +157,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = []
     for name, measured in zip(folder_names(args.manifest), sets):
         named.append((name, evaluate_set(name, measured, encoder, untrained, candidates, teacher, facts, args)))
-    table = regression_table(named)
-    notes = [f"- {name}: {note}" for name, result in named for note in result.notes]
-    page = [
-        f"# {table.title}: {facts.model}\n",
-        f"Checkpoint: `{facts.checkpoint}`\n",
-        table.markdown(),
-        "\n".join(notes) + "\n",
-        f"Command: `{command}`\n",
-    ]
-    write_texts(args.results, {"regression.md": "\n".join(page), "regression.csv": table.csv()})
-    print(table.markdown(), *notes, sep="\n")
-    return 0
+    return named
+
+
+def known_records(measured: MeasuredSplit) -> str:
+    """How many records are evaluated, in words."""
+    return f"{len(measured.target)} records with a value of {measured.column}; {measured.unknown} without are left out."
 
 
 def evaluate_set(
@@ -133,7 +177,7 @@ def evaluate_set(
 ) -> Result:
     """Evaluate one set and write its folder."""
     directory = measured.manifest.directory
-    notes = [f"{len(measured.target)} records with a value of {measured.column}; {measured.unknown} without are left out."]
+    notes = [known_records(measured)]
     settings: dict[str, Any] = {"texts": candidates.texts, "prompts": candidates.source, "unit": candidates.unit}
     settings.update(n_texts=len(candidates.values), share=SHARE)
     centring = None
@@ -145,7 +189,7 @@ def evaluate_set(
             f"{centring.gap:.3f} apart."
         )
     estimators, first = model_estimators(encoder, measured, candidates, centring, args.samples, args.seed)
-    estimators.update(baselines(encoder, untrained, measured, candidates))
+    estimators.update({**train_mean(measured), **random_weights(encoder, untrained, measured, candidates)})
     if teacher is not None:
         estimators.update(ceiling(encoder, measured, teacher, candidates))
     if first.low is not None:

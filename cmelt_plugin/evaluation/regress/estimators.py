@@ -40,10 +40,18 @@ def model_estimators(
     return estimators, first
 
 
-def baselines(
+def train_mean(measured: MeasuredSplit) -> dict[str, Estimator]:
+    """The mean of the training records; empty where there are none."""
+    if measured.train_mean is None:
+        return {}
+    constant = np.full(len(measured.target), measured.train_mean)
+    return {"train_mean": Estimator("mean of the training records", constant)}
+
+
+def random_weights(
     encoder: SplitEncoder, untrained: SplitEncoder, measured: MeasuredSplit, candidates: Candidates
 ) -> dict[str, Estimator]:
-    """The mean of the training records, and an encoder with random weights before the same texts.
+    """An encoder with random weights before the same texts.
 
     Args:
         encoder: the model's, which compares.
@@ -53,11 +61,7 @@ def baselines(
     """
     ecg = untrained.embeddings(measured.manifest).select(torch.from_numpy(measured.rows))
     value = estimate_values(encoder.model, ecg, candidates, 0, device=encoder.device).value
-    random = {"random": Estimator("encoder with random weights", value)}
-    if measured.train_mean is None:
-        return random
-    constant = np.full(len(measured.target), measured.train_mean)
-    return {"train_mean": Estimator("mean of the training records", constant), **random}
+    return {"random": Estimator("encoder with random weights", value)}
 
 
 def ceiling(encoder: SplitEncoder, measured: MeasuredSplit, teacher: Teacher, candidates: Candidates) -> dict[str, Estimator]:

@@ -118,7 +118,7 @@ def test_our_texts_name_every_percent() -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ((), "--teacher DIR, or --value-texts"),
+        ((), "planted.pt: not fine-tuned for regression .*--teacher DIR, or --value-texts"),
         (("--value-texts", "lvef", "--centre", "test"), "is the split that is evaluated"),
         (("--value-texts", "lvef", "--target", "age"), "age is unknown for all 10 records"),
         (("--value-texts", "lvef", "--target", "sex"), "column sex: holds string, not numbers"),
