@@ -1,8 +1,10 @@
 """What a trained model says about recordings: ``python -m cmelt_plugin.predict``.
 
-A fine-tuned classifier gives probabilities of its classes. A pre-trained model is used zero-shot: it compares each
-recording with texts that describe classes (--prompts). Its scores rank recordings and classes; they are not
-probabilities of a diagnosis. Records that cannot be read are reported and skipped; those whose
+A fine-tuned classifier gives probabilities of its classes, a fine-tuned regression its value. A pre-trained model is used
+zero-shot: it compares each recording with texts that describe classes (--prompts), or that name values of a measurement
+(--teacher, --value-texts). Scores rank recordings and classes; they are not probabilities of a diagnosis. Where embeddings
+are Gaussians, values have an interval, and every record the sum of its variances, its uncertainty; figures then show which
+parts of the recording add to it. Records that cannot be read are reported and skipped; those whose
 amplitude, range, limb leads or hum are no ordinary ECG's are predicted and named as doubtful. Not a medical device.
 """
 
@@ -21,8 +23,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -34,13 +37,21 @@ from cmelt_plugin.data.prepared_ecg import CROPS, MISSING_LEADS, PreparedECG
 from cmelt_plugin.data.readers.record_paths import find_records
 from cmelt_plugin.errors import DataError, printable
 from cmelt_plugin.evaluation.options import add_options
-from cmelt_plugin.models.predictor import MEANING, PAIR, SIMILARITY, Prediction, Predictor
+from cmelt_plugin.evaluation.prediction_lines import class_table, json_line, value_table
+from cmelt_plugin.evaluation.regress.options import add_value_options
+from cmelt_plugin.evaluation.variance_map.methods import FILLS, LEAD, METHODS, ZERO
+from cmelt_plugin.models.predictor import MEANING, SIMILARITY, VALUE, Prediction, Predictor
 from cmelt_plugin.option_types import command_parser
+
+if TYPE_CHECKING:
+    from cmelt_plugin.evaluation.regress.predictor import ValuePredictor
+    from cmelt_plugin.evaluation.variance_map.maps import MapSettings
 
 EPILOG = """examples:
   python -m cmelt_plugin.predict --checkpoint finetuned.pt 00001_hr.hea
   python -m cmelt_plugin.predict --checkpoint exported/ --prompts cpsc2018 --format jsonl records/ > scores.jsonl
   python -m cmelt_plugin.predict --checkpoint pretrained.pt --prompts mine.json --figure figures @list.txt
+  python -m cmelt_plugin.predict --checkpoint pretrained.pt --teacher teachers/echo-clip --figure figures 00001_hr.hea
 """
 ERROR_LENGTH = 300
 LONGEST_FILE_NAME = 200  # bytes; file systems allow 255, and a temporary name is longer
@@ -53,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("records", nargs="+", metavar="RECORD", help=names)
     result.add_argument("--checkpoint", required=True, help="checkpoint, exported folder, or the authors' weights")
     result.add_argument("--prompts", help="classes of a pre-trained model: label set or JSON file")
+    add_value_options(result)
     result.add_argument("--prompt-kind", default="description", help="name, abbreviation, description (default) or all")
     result.add_argument("--tokenizer", help="folder or name, where the model's own is not found")
     result.add_argument("--lead-order", help="authors' weights only: standard or mimic-iv-ecg")
@@ -62,6 +74,19 @@ def parser() -> argparse.ArgumentParser:
         "--top", type=option_types.natural, default=5, metavar="N", help="classes a record shows in the table; 0: all (5)"
     )
     result.add_argument("--figure", type=Path, metavar="DIR", help="also write a PNG per record: the ECG and its scores")
+    result.add_argument(
+        "--map",
+        choices=(*METHODS, "none"),
+        default=LEAD,
+        help="uncertainty in figures: by hiding each second of each lead, of all leads, or by the model's tokens (lead)",
+    )
+    result.add_argument(
+        "--map-window", type=option_types.positive_number, default=1.0, metavar="S", help="seconds that are hidden (1.0)"
+    )
+    result.add_argument(
+        "--map-hop", type=option_types.positive_number, default=0.25, metavar="S", help="seconds from window to window (0.25)"
+    )
+    result.add_argument("--map-fill", choices=FILLS, default=ZERO, help="what stands in a hidden window (zero)")
     result.add_argument("--crop", choices=CROPS, default="start", help="which 10 s of longer recordings (start)")
     result.add_argument(
         "--missing-leads", choices=MISSING_LEADS, default="refuse", help="zero: accept records without all leads"
@@ -79,9 +104,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     records = find_records(arguments.records)
     predictor = _predictor(arguments)
-    print(f"{arguments.checkpoint}: {len(predictor.names)} classes; scores: {MEANING[predictor.kind]}", file=sys.stderr)
-    write = _write_jsonl(predictor) if arguments.format == "jsonl" else _write_table(predictor, records, arguments.top)
+    what = predictor.names[0] if predictor.kind == VALUE else f"{len(predictor.names)} classes; scores"
+    print(f"{arguments.checkpoint}: {what}: {MEANING[predictor.kind]}", file=sys.stderr)
+    write = _writer(predictor, records, arguments)
     figure_names = _figure_names(records)
+    maps = _maps(predictor, arguments)
     failed: list[tuple[str, str]] = []
     doubtful: list[tuple[str, str]] = []
     reasons: Counter[str] = Counter()
@@ -99,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         doubtful.append((prediction.record, describe_reasons(prediction.doubts)))
                         reasons.update(reason.code for reason in prediction.doubts)
                     if arguments.figure is not None:
-                        _write_figure(arguments.figure / figure_names[prediction.record], predictor, prediction)
+                        _write_figure(arguments.figure / figure_names[prediction.record], predictor, prediction, maps)
             for record, reason in unreadable:
                 if arguments.format == "jsonl":
                     _print(json.dumps({"record": record, "error": reason}, ensure_ascii=False))
@@ -115,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if done else 1
 
 
-def _predictor(arguments: argparse.Namespace) -> Predictor:
+def _predictor(arguments: argparse.Namespace) -> Predictor | ValuePredictor:
     from cmelt_plugin.models.pretrained import load_pretrained
 
     try:
@@ -124,6 +151,13 @@ def _predictor(arguments: argparse.Namespace) -> Predictor:
         )
     except RuntimeError as error:  # torch knows which devices there are
         raise DataError(f"--device {arguments.device}: {str(error).splitlines()[0]}") from None
+    by_values = arguments.teacher is not None or arguments.value_texts is not None
+    if (by_values or pretrained.measurement) and arguments.prompts is not None:
+        raise DataError("--prompts: classes and values are asked for apart; leave out one of them")
+    if pretrained.measurement and by_values:
+        raise DataError(f"{arguments.checkpoint}: estimates {pretrained.measurement} by itself; leave texts out")
+    if pretrained.measurement or by_values:
+        return _value_predictor(pretrained, arguments)
     prompts = arguments.prompts
     if prompts is not None and not pretrained.is_classifier:
         from cmelt_plugin.prompts import load_prompts
@@ -132,8 +166,36 @@ def _predictor(arguments: argparse.Namespace) -> Predictor:
     return Predictor(pretrained, prompts)
 
 
+def _value_predictor(pretrained: Any, arguments: argparse.Namespace) -> ValuePredictor:
+    # Late: most predictions are of classes.
+    from cmelt_plugin.evaluation.embedding.teacher_items import open_teacher_of
+    from cmelt_plugin.evaluation.regress.candidates import own_candidates, teacher_candidates
+    from cmelt_plugin.evaluation.regress.predictor import ValuePredictor
+
+    candidates = None
+    if arguments.teacher is not None:
+        candidates = teacher_candidates(open_teacher_of(pretrained, arguments.teacher), arguments.measurement)
+    elif arguments.value_texts is not None:
+        candidates = own_candidates(pretrained, arguments.value_texts)
+    return ValuePredictor(pretrained, candidates, arguments.samples)
+
+
+def _maps(predictor: Predictor | ValuePredictor, arguments: argparse.Namespace) -> MapSettings | None:
+    """How figures show the uncertainty; None: they do not."""
+    if arguments.figure is None or arguments.map == "none" or predictor.pretrained.is_classifier:
+        return None
+    from cmelt_plugin.evaluation.embedding.records import silent_embedding
+    from cmelt_plugin.evaluation.variance_map.maps import MapSettings, check_maps
+
+    if silent_embedding(predictor.pretrained).log_variance is None:
+        return None
+    settings = MapSettings(arguments.map, arguments.map_window, arguments.map_hop, arguments.map_fill, arguments.batch_size)
+    check_maps(predictor.pretrained, settings)
+    return settings
+
+
 def _batches(
-    predictor: Predictor, records: Sequence[str], arguments: argparse.Namespace
+    predictor: Predictor | ValuePredictor, records: Sequence[str], arguments: argparse.Namespace
 ) -> Iterator[tuple[list[str], PreparedECG, list[tuple[str, str]]]]:
     """Records that can be used, prepared, and those that cannot, with the reason; ``batch_size`` at a time."""
     prepare = functools.partial(
@@ -160,60 +222,37 @@ def _batches(
         yield good, PreparedECG(ecg, n_samples, (len(good),), doubts), unreadable
 
 
-def _write_jsonl(predictor: Predictor) -> Callable[[Prediction], None]:
-    def write(prediction: Prediction) -> None:
-        values: dict[str, Any] = {"record": prediction.record, "seconds": prediction.seconds, "kind": predictor.kind}
-        values["scores"] = _rounded(prediction.scores)
-        if prediction.similarity is not None and predictor.kind != SIMILARITY:
-            values["similarity"] = _rounded(prediction.similarity)
-        if prediction.positive is not None:
-            values["positive"] = prediction.positive
-        if prediction.flat_leads:
-            values["flat_leads"] = prediction.flat_leads
-        if prediction.doubts:
-            values["warnings"] = [str(reason) for reason in prediction.doubts]
-        _print(json.dumps(values, ensure_ascii=False, allow_nan=False))
-
-    return write
+def _writer(
+    predictor: Predictor | ValuePredictor, records: Sequence[str], arguments: argparse.Namespace
+) -> Callable[[Prediction], None]:
+    unit = getattr(predictor, "unit", "")
+    if arguments.format == "jsonl":
+        return lambda prediction: _print(json_line(prediction, predictor.kind, unit))
+    if predictor.kind == VALUE:
+        return value_table(predictor.names[0], unit, records, _print)
+    return class_table(predictor.names, predictor.kind, records, arguments.top, _print)
 
 
-def _write_table(predictor: Predictor, records: Sequence[str], top: int) -> Callable[[Prediction], None]:
-    first = max(len("record"), *(len(printable(record)) for record in records))
-    second = max(len("class"), *(len(printable(name)) for name in predictor.names))
-    both = predictor.kind == PAIR
-    columns = [f"{'record':<{first}}", f"{'class':<{second}}", *(["similarity"] if both else []), predictor.kind]
-    _print("  ".join(columns))
+def _write_figure(path: Path, predictor: Predictor | ValuePredictor, prediction: Prediction, maps: MapSettings | None) -> None:
+    """The figure of a record, and beside it the numbers of its variance map."""
+    from cmelt_plugin.evaluation.plots.prediction import Shading, prediction_figure, value_figure
 
-    def write(prediction: Prediction) -> None:
-        ranked = sorted(prediction.scores, key=lambda name: -prediction.scores[name])
-        shown = ranked[: top or None]
-        # Whatever counts as present is never hidden.
-        shown += [name for name in ranked[len(shown) :] if name in (prediction.positive or ())]
-        for index, name in enumerate(shown):
-            cells = [f"{printable(prediction.record) if index == 0 else '':<{first}}", f"{printable(name):<{second}}"]
-            cells += [f"{prediction.similarity[name]:>10.4f}"] if both and prediction.similarity else []
-            mark = "  present" if name in (prediction.positive or ()) else ""
-            _print("  ".join([*cells, f"{prediction.scores[name]:>{len(predictor.kind)}.4f}"]) + mark)
-        if prediction.flat_leads:
-            _print(f"{'':<{first}}  (no signal in {', '.join(prediction.flat_leads)})")
-        if prediction.doubts:
-            _print(f"{'':<{first}}  (doubtful: {', '.join(reason.code for reason in prediction.doubts)})")
+    title, shading = f"{Path(prediction.record).name}, {prediction.seconds:.1f} s", None
+    if maps is not None:
+        from cmelt_plugin.evaluation.variance_map.maps import variance_map
 
-    return write
-
-
-def _write_figure(path: Path, predictor: Predictor, prediction: Prediction) -> None:
-    from cmelt_plugin.evaluation.plots.prediction import prediction_figure
-
-    title = f"{Path(prediction.record).name}, {prediction.seconds:.1f} s"
-    figure = prediction_figure(
-        prediction.ecg,
-        prediction.scores,
-        MEANING[predictor.kind],
-        predictor.kind != SIMILARITY,
-        prediction.positive or (),
-        title,
-    )
+        values = variance_map(predictor.pretrained, prediction.ecg, maps, progress=sys.stderr.isatty())
+        shading = Shading(values, maps.meaning)
+        with atomic_path(path.with_suffix(".npz")) as temporary:
+            np.savez(temporary, map=values, leads=np.array(LEADS), method=np.array(maps.method))
+    label = MEANING[predictor.kind]
+    if isinstance(predictor, Predictor):
+        unit_interval, positive = predictor.kind != SIMILARITY, prediction.positive or ()
+        figure = prediction_figure(prediction.ecg, prediction.scores, label, unit_interval, positive, title, shading)
+    else:
+        ((name, value),) = prediction.scores.items()
+        label = f"{name}{f' ({predictor.unit})' if predictor.unit else ''}: {label}"
+        figure = value_figure(prediction.ecg, value, prediction.interval, predictor.limits, label, title, shading)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
@@ -247,11 +286,8 @@ def _print(line: str) -> None:
 
 
 def _is_finite(prediction: Prediction) -> bool:
-    return all(map(math.isfinite, [*prediction.scores.values(), *(prediction.similarity or {}).values()]))
-
-
-def _rounded(scores: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in scores.items()}
+    values = [*prediction.scores.values(), *(prediction.similarity or {}).values(), *(prediction.interval or ())]
+    return all(map(math.isfinite, [*values, prediction.uncertainty or 0.0]))
 
 
 if __name__ == "__main__":

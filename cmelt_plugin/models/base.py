@@ -197,6 +197,23 @@ class Grounding(Protocol):
         ...
 
 
+@runtime_checkable
+class TokenUncertainty(Protocol):
+    """A model that divides the uncertainty of an embedding among parts of the recording.
+
+    Its ``samples_per_token`` says where they lie: token t begins at sample t · ``samples_per_token``.
+    """
+
+    def uncertainty_tokens(self, ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
+        """What each of T' tokens adds to the uncertainty, to first order: ``[B, T']`` float32, 0 for padding.
+
+        Args:
+            ecg: ``[B, 12, T]`` float32, mV.
+            n_samples: ``[B]`` real samples per record; None: none is padded.
+        """
+        ...
+
+
 def group_means(points: Tensor, group: Tensor, n_groups: int) -> Tensor:
     """The mean of the ``points [B, D]`` of each group, ``[n_groups, D]``; ``group [B]`` int64 names each point's."""
     sums = torch.zeros(n_groups, points.shape[1], device=points.device).index_add_(0, group, points)

@@ -14,12 +14,14 @@ from cmelt_plugin.data.prepared_ecg import PreparedECG
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.scoring import similarities
 
-PROBABILITY, PAIR, SIMILARITY = "probability", "pair_probability", "similarity"
+PROBABILITY, PAIR, SIMILARITY, VALUE = "probability", "pair_probability", "similarity", "value"
 MEANING = {
     PROBABILITY: "probability of the fine-tuned classifier",
     PAIR: "zero-shot: sigmoid(scale * similarity + bias) of the contrastive loss; not a calibrated probability",
     SIMILARITY: "zero-shot: similarity of ECG and class text; not a probability",
+    VALUE: "estimate of a measurement; not a measurement",
 }
 
 
@@ -35,6 +37,8 @@ class Prediction(NamedTuple):
         positive: classes that count as present; None where nothing decides.
         ecg: float32 ``[12, samples]``, mV at 500 Hz, as the model saw it.
         doubts: what is doubtful about the recording.
+        uncertainty: sum of the variances of its embedding; None where embeddings are points, or a classifier needs none.
+        interval: ends of the predictive interval of a value; None where nothing gives one.
     """
 
     record: str
@@ -45,6 +49,15 @@ class Prediction(NamedTuple):
     positive: list[str] | None
     ecg: np.ndarray
     doubts: tuple[Reason, ...]
+    uncertainty: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+def seen_part(pretrained: Any, prepared: PreparedECG, index: int) -> tuple[float, list[str], np.ndarray, tuple[Reason, ...]]:
+    """Seconds, flat leads, ECG and doubts of a prepared record, as :class:`Prediction` has them."""
+    ecg = prepared.ecg[index, :, : int(prepared.n_samples[index])].numpy()
+    flat = [lead for lead, row in zip(LEADS, ecg) if lead in pretrained.leads and row.min() == row.max()]
+    return ecg.shape[1] / SAMPLE_RATE, flat, ecg, prepared.doubts[index]
 
 
 class Predictor:
@@ -86,21 +99,25 @@ class Predictor:
 
     def predict(self, records: Sequence[str], prepared: PreparedECG, batch_size: int) -> list[Prediction]:
         """Predictions for prepared records, in their order."""
-        similarity = None
+        similarity = uncertainty = None
         if self.classes is None:
             scores = self.pretrained.classify_prepared(prepared, batch_size)
-        else:
+        elif self.classes.log_variance is None:
             similarity = self.pretrained.compare_prepared(prepared, self.classes, batch_size)
+        else:
+            ecg = self.pretrained.embed_prepared(prepared, batch_size)
+            similarity = similarities(self.pretrained.text_model, ecg, self.classes, self.pretrained.device)
+            uncertainty = ecg.uncertainty().tolist()
+        if similarity is not None:
             scores = similarity if self.kind == SIMILARITY else self.pretrained.pair_probability(similarity)
         predictions = []
         for index, record in enumerate(records):
-            ecg = prepared.ecg[index, :, : int(prepared.n_samples[index])].numpy()
-            flat = [lead for lead, row in zip(LEADS, ecg) if lead in self.pretrained.leads and row.min() == row.max()]
+            seconds, flat, signal, doubts = seen_part(self.pretrained, prepared, index)
             named = dict(zip(self.names, scores[index].tolist()))
             close = None if similarity is None else dict(zip(self.names, similarity[index].tolist()))
-            seconds = ecg.shape[1] / SAMPLE_RATE
-            doubts = prepared.doubts[index]
-            predictions.append(Prediction(record, seconds, flat, named, close, self._positive(named), ecg, doubts))
+            own = None if uncertainty is None else uncertainty[index]
+            positive = self._positive(named)
+            predictions.append(Prediction(record, seconds, flat, named, close, positive, signal, doubts, own))
         return predictions
 
     def _positive(self, scores: dict[str, float]) -> list[str] | None:

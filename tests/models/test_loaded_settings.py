@@ -17,6 +17,9 @@ def cfg(task=None, **model):
     return {"model": {**MODEL, **model}, "task": {"_name": "cmelt_classification", **(task or {})}}
 
 
+ONE = cfg(num_classes=1, class_names=["lvef"])
+
+
 def test_what_is_right_comes_back() -> None:
     state = {"thresholds": [0.5, float("nan")], "tokenizer_fingerprint": None, "cinc_weights": {"classes": []}}
     values = cfg({"leads": ["I", "ii"], "problem": "multi_label", "max_text_tokens": 256, "other": object})
@@ -56,6 +59,11 @@ def test_what_is_right_comes_back() -> None:
         (cfg(class_names=["A", "A"]), {}, "named twice"),
         (cfg(class_names=["A", 3]), {}, "model.class_names"),
         (cfg(num_classes=0), {}, "model.num_classes"),
+        (cfg(), {"target_mean": 50.0, "target_deviation": 9.0}, "model.num_classes .of a regression"),
+        (ONE, {"target_mean": 50.0}, "target_deviation"),
+        (ONE, {"target_mean": "50", "target_deviation": 9.0}, "target_mean"),
+        (ONE, {"target_mean": 50.0, "target_deviation": 0.0}, "target_deviation"),
+        (ONE, {"target_mean": float("nan"), "target_deviation": 9.0}, "target_mean"),
     ],
 )
 def test_what_is_not_is_refused(values, state, message) -> None:

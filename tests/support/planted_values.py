@@ -18,7 +18,7 @@ from cmelt_plugin.data.store.record_store import shard_name
 from cmelt_plugin.data.store.shard_writer import write_records
 from cmelt_plugin.data.teacher import TeacherPrompts, entry_of_frames, write_teacher
 from cmelt_plugin.data.text.reports import write_reports
-from cmelt_plugin.models.base import CosineSimilarity, Embedding
+from cmelt_plugin.models.base import CosineSimilarity, Embedding, group_means
 from cmelt_plugin.models.checkpoint import LoadedModel
 from cmelt_plugin.models.pretrained import Pretrained
 
@@ -56,6 +56,10 @@ class Planted(CosineSimilarity, nn.Module):
     def embed_text(self, ids, padding_mask=None):
         means = directions(ids[:, 0].numpy())
         return Embedding(means, torch.full_like(means, -8.0))
+
+    def ensemble(self, texts, group, n_groups):
+        log_variance = group_means(texts.log_variance, group, n_groups)
+        return Embedding(super().ensemble(texts, group, n_groups).mean, log_variance)
 
 
 def planted(tokens=None) -> Pretrained:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.evaluation.plots.style import BLUE, new_figure, plain
+from cmelt_plugin.evaluation.plots.style import BLUE, ORANGE, new_figure, plain
 
 MM_PER_SECOND = 25.0
 MM_PER_MV = 10.0
@@ -34,16 +34,17 @@ def ecg_figure(
     masked_leads: np.ndarray | None = None,
     reconstruction: np.ndarray | None = None,
     title: str = "",
+    shading: np.ndarray | None = None,
 ) -> Any:
     """:func:`draw_ecg` in a figure of its own.
 
     Args:
-        ecg, sample_rate, masked, masked_leads, reconstruction: as there.
+        ecg, sample_rate, masked, masked_leads, reconstruction, shading: as there.
         title: above the paper.
     """
     figure = new_figure((PAPER_WIDTH + 22) / 25.4, (PAPER_HEIGHT + 26) / 25.4)
     axes = figure.add_subplot()
-    draw_ecg(axes, ecg, sample_rate, masked, masked_leads, reconstruction)
+    draw_ecg(axes, ecg, sample_rate, masked, masked_leads, reconstruction, shading)
     _legend(axes, masked is not None or masked_leads is not None, reconstruction is not None)
     axes.set_title(plain(title), loc="left", fontsize=12)
     return figure
@@ -56,6 +57,7 @@ def draw_ecg(
     masked: np.ndarray | None = None,
     masked_leads: np.ndarray | None = None,
     reconstruction: np.ndarray | None = None,
+    shading: np.ndarray | None = None,
 ) -> None:
     """Standard layout: three rows of four leads, 2.5 s each, over 10 s of lead II; 25 mm/s, 10 mm/mV; x and y in millimetres.
 
@@ -66,6 +68,7 @@ def draw_ecg(
         masked: bool ``[T]``, True = hidden from the model in all leads; shaded.
         masked_leads: bool ``[12]``, True = the whole lead was hidden; shaded.
         reconstruction: ``[12, T]`` mV, drawn over the shaded parts.
+        shading: ``[12, T]``, drawn as colours behind each lead: orange above zero, blue below, the strongest of all in full.
     """
     ecg = np.asarray(ecg, dtype=np.float64)[:, : round(4 * COLUMN_SECONDS * sample_rate)]
     if ecg.shape[0] != len(LEADS):
@@ -90,6 +93,9 @@ def draw_ecg(
         part = slice(start, min(stop, n_samples))
         if x[part].size == 0:
             continue
+        if shading is not None:
+            extent = (x[part][0], x[part][-1] + x[1], baseline - 0.48 * ROW_HEIGHT, baseline + 0.48 * ROW_HEIGHT)
+            _shade(axes, np.asarray(shading)[index, part], extent, float(np.abs(shading).max()))
         offset = np.median(ecg[index])
         lead_hidden = masked_leads is not None and bool(masked_leads[index])
         if lead_hidden:
@@ -112,6 +118,14 @@ def draw_ecg(
         )
         if 0 < start:
             axes.plot([x[start]] * 2, [baseline - 4, baseline + 4], color=INK, linewidth=1.2, zorder=4)
+
+
+def _shade(axes: Any, values: np.ndarray, extent: tuple[float, float, float, float], largest: float) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = LinearSegmentedColormap.from_list("shading", [BLUE, PAPER, ORANGE])
+    limits = {"vmin": -(largest or 1.0), "vmax": largest or 1.0, "extent": extent, "aspect": "equal"}
+    axes.imshow(values[None], cmap=colours, alpha=0.75, interpolation="nearest", zorder=1, **limits)
 
 
 def _height(mv: np.ndarray, baseline: float) -> np.ndarray:

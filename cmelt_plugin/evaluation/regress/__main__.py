@@ -16,10 +16,8 @@ from cmelt_plugin.cli import run
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from cmelt_plugin import option_types
 from cmelt_plugin.data.directory.manifest import Manifest, available_splits
 from cmelt_plugin.data.files import write_texts
 from cmelt_plugin.data.teacher import Teacher
@@ -41,9 +39,9 @@ from cmelt_plugin.evaluation.options import (
     typed_command,
 )
 from cmelt_plugin.evaluation.regress.candidates import TEACHER, Candidates, own_candidates, teacher_candidates
-from cmelt_plugin.evaluation.regress.estimates import SAMPLES
 from cmelt_plugin.evaluation.regress.estimators import ceiling, centring_on, model_estimators, random_weights, train_mean
 from cmelt_plugin.evaluation.regress.measured_split import MeasuredSplit, open_measured
+from cmelt_plugin.evaluation.regress.options import add_value_options
 from cmelt_plugin.evaluation.regress.results import MODEL, Estimator, regression_result, regression_table, write_regression
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.models.building import build_random
@@ -56,7 +54,6 @@ EXAMPLE = """examples:
   python -m cmelt_plugin.evaluation.regress --checkpoint checkpoints/mine/checkpoint_best.pt \\
       --manifest manifests/mimic-iv-echo --value-texts lvef --score distance --results results/lvef-own-texts
 """
-MEASUREMENT = "lvef"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,17 +66,6 @@ def parser() -> argparse.ArgumentParser:
         "--centre", default="valid", metavar="SPLIT", help="also with the mean of this split taken away (valid); none: not"
     )
     return result
-
-
-def add_value_options(result: argparse.ArgumentParser) -> None:
-    """Options of the commands that estimate a value by texts."""
-    texts = result.add_mutually_exclusive_group()
-    texts.add_argument("--teacher", type=Path, metavar="DIR", help="teacher sidecar whose texts name values (prompts.npz)")
-    texts.add_argument("--value-texts", metavar="lvef|FILE", help="texts for the model's own text encoder")
-    result.add_argument("--measurement", default=MEASUREMENT, help=f"group of the teacher's texts ({MEASUREMENT})")
-    result.add_argument(
-        "--samples", type=option_types.natural, default=SAMPLES, metavar="N", help=f"of each Gaussian; 0: none ({SAMPLES})"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

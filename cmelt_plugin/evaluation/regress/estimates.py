@@ -9,9 +9,9 @@ import torch
 
 from cmelt_plugin.evaluation.metrics.prompt_regression import LEVEL, SHARE, prompt_regression, sampled_regression
 from cmelt_plugin.evaluation.regress.candidates import Candidates
+from cmelt_plugin.evaluation.regress.options import SAMPLES
 from cmelt_plugin.models.base import Embedding
 
-SAMPLES = 100
 _CELLS = 1 << 22  # similarities held at once
 
 

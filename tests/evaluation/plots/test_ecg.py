@@ -63,3 +63,19 @@ def test_short_record_and_wrong_number_of_leads():
     ecg_figure(np.zeros((12, 3500)))
     with pytest.raises(ValueError, match="12 leads"):
         ecg_figure(np.zeros((11, 5000)))
+
+
+def test_shading_lies_behind_each_lead_on_one_scale():
+    values = np.zeros((12, 5000))
+    values[LEADS.index("V1"), 2500:3750] = 2.0
+    values[LEADS.index("aVF"), :] = -1.0
+    figure = ecg_figure(np.zeros((12, 5000)), shading=values)
+    axes = figure.axes[0]
+    assert len(axes.images) == 13 and axes.get_aspect() == 1.0  # millimetres stay square
+    leads = [name for row in ecg_module.LAYOUT for name in row]  # in the order they are drawn in
+    by_place = dict(zip(leads, axes.images))
+    assert by_place["V1"].get_extent()[:2] == pytest.approx([125, 187.5])  # mm: seconds 5 to 7.5
+    assert (by_place["V1"].get_array() == 2).all() and (by_place["aVF"].get_array() == -1).all()
+    assert not by_place["V2"].get_array().any()
+    assert {image.get_clim() for image in axes.images} == {(-2.0, 2.0)}
+    assert len(ecg_figure(np.zeros((12, 5000))).axes[0].images) == 0

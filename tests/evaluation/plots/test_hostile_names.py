@@ -18,7 +18,7 @@ from cmelt_plugin.evaluation.plots.confusion import confusion_figure  # noqa: E4
 from cmelt_plugin.evaluation.plots.curves import overlaid_curves, training_curve  # noqa: E402
 from cmelt_plugin.evaluation.plots.intervals import interval_figure  # noqa: E402
 from cmelt_plugin.evaluation.plots.precision_recall import precision_recall_figure  # noqa: E402
-from cmelt_plugin.evaluation.plots.prediction import prediction_figure  # noqa: E402
+from cmelt_plugin.evaluation.plots.prediction import Shading, prediction_figure, value_figure  # noqa: E402
 from cmelt_plugin.evaluation.plots.similarity import similarity_figure  # noqa: E402
 from cmelt_plugin.evaluation.plots.style import to_svg  # noqa: E402
 from cmelt_plugin.evaluation.plots.tsne import Projection, tsne_figure  # noqa: E402
@@ -43,6 +43,8 @@ VALUES = {name: 0.4 + index / 20 for index, name in enumerate(NAMES)}
 COUNTS = dict.fromkeys(NAMES, 5)
 CURVE = (np.arange(1, 5), np.array([1.0, 20.0, 300.0, 0.4]))
 
+SHADES = np.linspace(-1, 1, 6000).reshape(12, 500)
+
 FIGURES: dict[str, Callable[[], Any]] = {
     "roc": lambda: roc_figure(LABELS, SCORES, NAMES, VALUES, TITLE),
     "auc": lambda: auc_figure(VALUES, COUNTS, 0.5),
@@ -52,6 +54,7 @@ FIGURES: dict[str, Callable[[], Any]] = {
     "intervals": lambda: interval_figure(VALUES, {NAMES[0]: (0.3, 0.6)}, COUNTS, 0.5, TITLE),
     "precision": lambda: precision_recall_figure(LABELS, SCORES, NAMES, VALUES, TITLE),
     "prediction": lambda: prediction_figure(np.zeros((12, 500)), VALUES, "probability", True, NAMES[:1], TITLE),
+    "value": lambda: value_figure(np.zeros((12, 500)), 1.0, (0.5, 2.0), (0, 3), TITLE, TITLE, Shading(SHADES, TITLE)),
     "similarity": lambda: similarity_figure(GENERATOR.random((8, 8)), NAMES, "similarity"),
     "tsne": lambda: tsne_figure(Projection(SCORES[:, :2], np.arange(40) % 8, NAMES, {}, 0), TITLE),
     "words": lambda: frequency_figure([(name, 3) for name in NAMES], 9, TITLE),
