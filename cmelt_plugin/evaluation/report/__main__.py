@@ -32,7 +32,9 @@ from cmelt_plugin.evaluation.report.sections.generation import generation_sectio
 from cmelt_plugin.evaluation.report.sections.grounding import grounding_section
 from cmelt_plugin.evaluation.report.sections.overview import overview_section
 from cmelt_plugin.evaluation.report.sections.published_tables import table_section
+from cmelt_plugin.evaluation.report.sections.regression import regression_section
 from cmelt_plugin.evaluation.report.sections.training import training_section
+from cmelt_plugin.evaluation.report.sections.uncertainty import uncertainty_section
 from cmelt_plugin.evaluation.report.training_log import read_log
 from cmelt_plugin.evaluation.result_files import StoredResult, read_results
 from cmelt_plugin.tables import comma_separated, latex, markdown
@@ -78,7 +80,13 @@ def build_page(
     for stored in tqdm(results, unit="result", desc="pictures"):
         if stored in detailed:
             parts += [part for part in (classes_section(stored),) if part]
-        own = (generation_section(stored), grounding_section(stored), tsne_section(stored, min_records))
+        own = (
+            generation_section(stored),
+            grounding_section(stored),
+            regression_section(stored),
+            uncertainty_section(stored),
+            tsne_section(stored, min_records),
+        )
         parts += [part for part in own if part]
     parts += [part for part in map(words_section, manifests) if part]
     for path in logs:

@@ -40,7 +40,7 @@ from cmelt_plugin.evaluation.uncertainty.analysis import (
 )
 from cmelt_plugin.evaluation.uncertainty.disturbances import LEADS_LOST, LOST, NOISE, SNR, disturbed_uncertainty
 from cmelt_plugin.evaluation.uncertainty.outcomes import read_outcome
-from cmelt_plugin.evaluation.uncertainty.tables import correlation_table, disturbance_table, halves_table
+from cmelt_plugin.evaluation.uncertainty.tables import CORRELATION, uncertainty_tables
 from cmelt_plugin.option_types import command_parser
 
 EXAMPLE = """example:
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             values = {"all": one.every, "low": one.low, "high": one.high, "pearson": one.trend.pearson}
             metrics.update({f"{label}/{name}/{part}": value for part, value in values.items()})
         for name, value in error_correlations(outcome, uncertainty[of_split]).items():
-            metrics[f"spearman/{label}/{name}"] = value
+            metrics[f"{CORRELATION}{label}/{name}"] = value
     steps = {NOISE: args.snr, LEADS_LOST: args.lost}
     levels = {}
     if args.snr or args.lost:
@@ -121,7 +121,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             "manifest": str(args.manifest),
             "precision": precision_name(args.bf16),
             "of": [str(folder) for folder in args.of],
+            "compared": [[label, name, one.counts[0]] for (label, name), one in comparisons.items()],
             "levels": {name: [float(step) for step in steps[name]] for name in levels},
+            "mean_at_levels": {name: values.mean(axis=0, dtype=np.float64).tolist() for name, values in levels.items()},
             "bootstrap": args.bootstrap,
             "seed": args.seed,
         },
@@ -136,8 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command=command,
     )
     write_uncertainty(args.results, result, record_id, uncertainty, comparisons, levels)
-    tables = [halves_table(comparisons), correlation_table(result), disturbance_table(levels, steps)]
-    shown = [table for table in tables if table.rows]
+    shown = uncertainty_tables(result)
     head = f"{split}: {len(manifest)} records, uncertainty {metrics['mean']:.4g} ± {metrics['standard_deviation']:.4g}"
     page = [f"# Uncertainty: {args.model_name}\n", f"Checkpoint: `{args.checkpoint}`\n", f"{head}\n"]
     page += [table.markdown() for table in shown] + ["\n".join(f"- {note}" for note in notes) + "\n", f"Command: `{command}`\n"]
