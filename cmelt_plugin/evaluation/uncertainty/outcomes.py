@@ -48,7 +48,9 @@ def read_outcome(stored: StoredResult) -> Outcome:
     if scores is None:
         raise DataError(f"{stored.folder}: keeps no scores, values or ranks of records; {REMEDY}")
     thresholds = [stored.result.per_class.get(name, {}).get("threshold", np.nan) for name in scores.names]
-    return _classification(list(scores.record_id), scores.labels, scores.scores, list(scores.names), np.array(thresholds))
+    known = np.flatnonzero(~np.isnan(scores.labels).all(axis=1))  # of the others nothing is right or wrong
+    record_id = [scores.record_id[row] for row in known]
+    return _classification(record_id, scores.labels[known], scores.scores[known], list(scores.names), np.array(thresholds))
 
 
 def _regression(record_id: np.ndarray, target: np.ndarray, value: np.ndarray) -> Outcome:
@@ -77,6 +79,6 @@ def _classification(
     metrics[BALANCED] = lambda rows: balanced_accuracy(known[rows], decisions[rows])
     wrong = np.where(np.isnan(known), np.nan, (known == 1) != decisions)
     some = ~np.isnan(wrong).all(axis=1)
-    share = np.full(len(wrong), np.nan)
+    share = np.full(len(wrong), np.nan)  # unknown of every class that has a threshold
     share[some] = np.nanmean(wrong[some], axis=1)
     return Outcome(record_id, metrics, {"wrong decisions": share})

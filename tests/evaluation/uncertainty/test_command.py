@@ -81,6 +81,7 @@ def test_metrics_by_uncertainty(directory, tmp_path, capsys) -> None:
     assert metrics["zero-shot/balanced_accuracy/pearson"] < -0.8
     wrong = (DEVIATION >= np.median(DEVIATION))[1:].astype(float)  # the first record's label is unknown
     assert metrics["spearman/zero-shot/wrong decisions"] == pytest.approx(spearman(uncertainty[1:], wrong))
+    assert ["zero-shot", "macro_auc", N - 1] in stored.result.settings["compared"]
     assert metrics["retrieval/ecg_to_echo_r5/low"] == 0.25 and metrics["retrieval/ecg_to_echo_r5/high"] == 0
     assert names.tolist()[:2] == ["regression: mae", "regression: r2"] and bins.shape == (6, 10)
     lower, upper = stored.result.intervals["regression/mae/high"]
