@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 from planted_values import DIM, Planted, planted, write_planted, write_planted_teacher
+from pretrained_files import write_tokenizer_folder
 
+from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.embedding.records import embed_records
 from cmelt_plugin.evaluation.metrics.prompt_regression import prompt_regression, sampled_regression
 from cmelt_plugin.evaluation.metrics.regression import regression_metrics
 from cmelt_plugin.evaluation.regress import __main__ as regress
@@ -16,6 +19,9 @@ from cmelt_plugin.evaluation.regress.estimates import estimate_values
 from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.models import pretrained as pretrained_module
 from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.building import build_random
+from cmelt_plugin.models.pretrained import load_pretrained
+from tests.systems.cases import CASES, write_checkpoint
 
 VALUES = np.array([12.0, 25, np.nan, 38, 45, 52, 58, 63, 70, 66])
 TRAIN = np.array([30.0, np.nan, 60, 66])
@@ -142,3 +148,27 @@ def test_a_teacher_must_have_texts_of_the_measurement_and_the_model_s_width(load
 
     with pytest.raises(DataError, match="embeddings of 6 numbers, those of planted.pt have 8"):
         run(directory, tmp_path / "out", "--teacher", write_tiny_teacher(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("name", ["echoing", "merl-resnet18"])
+def test_a_checkpoint_of_a_system_beside_the_same_with_random_weights(name, tmp_path) -> None:
+    """Gaussians have intervals, points have none; the encoder with random weights is of the checkpoint's own sizes."""
+    write_tokenizer_folder(tmp_path / "tokenizer")
+    write_checkpoint(tmp_path / "c.pt", CASES[name], tmp_path / "tokenizer")
+    directory = write_planted(tmp_path / "m", {"test": VALUES, "train": TRAIN})
+    file = tmp_path / "ef.json"
+    file.write_text('{"first": 0, "last": 100, "step": 20, "texts": ["sinus rhythm {value}"]}')
+    fixed = ["--manifest", directory, "--value-texts", file, "--bootstrap", 0, "--samples", 5]
+    arguments = ["--checkpoint", tmp_path / "c.pt", *fixed, "--target", "lvef", "--results", tmp_path / "out"]
+    assert regress.main([str(argument) for argument in arguments]) == 0
+    stored = read_result(tmp_path / "out" / "m")
+    gaussian = name == "echoing"
+    assert ("sampled" in stored.result.settings["estimators"]) == gaussian == ("coverage" in stored.result.metrics)
+    uncertainty = stored.arrays("values.npz", ("uncertainty",), "")[0]
+    assert (uncertainty > 0).all() if gaussian else np.isnan(uncertainty).all()
+    opened = load_pretrained(tmp_path / "c.pt")
+    random = build_random(opened.cfg["model"], "c.pt", 0)
+    texts = own_candidates(opened, str(file))
+    expected = estimate_values(opened.model, embed_records(random, Manifest.open(directory, "test")), texts, 0).value
+    known = ~np.isnan(VALUES)
+    assert stored.result.metrics["random/mae"] == pytest.approx(np.abs(expected - VALUES)[known].mean())
