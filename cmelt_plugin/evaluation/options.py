@@ -24,8 +24,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tokenizer": {"help": "folder or name of the text encoder's tokenizer, where it is not found by itself"},
     "lead-order": {"help": "published weights only: standard or mimic-iv-ecg"},
     "score": {
-        "metavar": "cosine|product",
-        "help": "how ECG and text are compared, where the model knows both (as the checkpoint says)",
+        "metavar": "cosine|product|distance",
+        "help": "how ECG and text are compared, where the model knows several ways (as the checkpoint says)",
     },
     "cache": {"type": Path, "help": "folder for embeddings and features, used again by later runs"},
     "bootstrap": {
