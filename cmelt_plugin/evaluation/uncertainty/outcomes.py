@@ -49,7 +49,7 @@ def read_outcome(stored: StoredResult) -> Outcome:
         raise DataError(f"{stored.folder}: keeps no scores, values or ranks of records; {REMEDY}")
     thresholds = [stored.result.per_class.get(name, {}).get("threshold", np.nan) for name in scores.names]
     known = np.flatnonzero(~np.isnan(scores.labels).all(axis=1))  # of the others nothing is right or wrong
-    record_id = [scores.record_id[row] for row in known]
+    record_id = [scores.record_id[row] for row in known.tolist()]
     return _classification(record_id, scores.labels[known], scores.scores[known], list(scores.names), np.array(thresholds))
 
 
