@@ -63,6 +63,7 @@ def test_conformance(name):
         "cmelt_identification",
         "cmelt_mem",
         "cmelt_mlm",
+        "cmelt_regression",
         "cmelt_siglep",
         "cmelt_text_mlm",
     ]
