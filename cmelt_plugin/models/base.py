@@ -155,6 +155,26 @@ class TrainedForLosses(Protocol):
         ...
 
 
+class CacheableText(Protocol):
+    """A model with a text encoder of which a part, or all, may be frozen, so that what it makes of a report can be kept.
+
+    Attributes:
+        text_is_cacheable: whether :meth:`cacheable_text` of a text stays what it is while the model trains.
+        cached_tokens: states of how many tokens there are beside one for each of the text's; None: a single vector.
+    """
+
+    text_is_cacheable: bool
+    cached_tokens: int | None
+
+    def cacheable_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Tensor:
+        """``text [B, L]`` ids, ``text_padding_mask [B, L]`` True = padding → ``[B, W]`` or, of tokens, ``[B, N, W]``."""
+        ...
+
+    def text_fingerprint(self) -> str:
+        """``sha256:…`` of what :meth:`cacheable_text` computes."""
+        ...
+
+
 @runtime_checkable
 class ReportWriter(Protocol):
     """A model that writes the report of a recording."""

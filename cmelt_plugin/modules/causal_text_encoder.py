@@ -8,6 +8,7 @@ and one token at a time behind what was read before.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -124,11 +125,17 @@ class CausalTextEncoder(TextEncoder):
         """Whether :meth:`lower` of a text stays what it is while the rest trains, so that it may be computed once."""
         return self.n_frozen > 0 and not self.free_embeddings
 
+    @property
+    def _embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings() if self.is_t5 else self.model.embeddings
+
     def _free_modules(self) -> list[nn.Module]:
-        embeddings: list[nn.Module] = []
-        if self.free_embeddings:
-            embeddings = [self.model.get_input_embeddings() if self.is_t5 else self.model.embeddings]
-        return [*embeddings, *super()._free_modules()]
+        return [*([self._embeddings] if self.free_embeddings else []), *super()._free_modules()]
+
+    def lower_fingerprint(self) -> str:
+        """``sha256:`` of what :meth:`lower` computes."""
+        weights = self.fingerprint([self._embeddings, *self.causal_layers[: self.n_frozen]])
+        return "sha256:" + hashlib.sha256(f"{weights} {self.n_frozen} layers, causal".encode()).hexdigest()
 
     def forward(
         self, text: Tensor, padding_mask: Tensor | None = None, gaps: bool = False, lower: Tensor | None = None

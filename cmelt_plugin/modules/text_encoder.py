@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -168,11 +169,20 @@ class TextEncoder(nn.Module):
                 module.train(mode)
         return self
 
-    def fingerprint(self) -> str:
-        """``sha256:`` of architecture and weights: the same for the same function of token ids."""
+    def fingerprint(self, parts: Sequence[nn.Module] | None = None) -> str:
+        """``sha256:`` of architecture and weights: the same for the same function of token ids.
+
+        Args:
+            parts: the modules whose weights count; None: all of them.
+        """
         config = {key: value for key, value in self.model.config.to_diff_dict().items() if key not in _NO_MATTER}
         digest = hashlib.sha256(json.dumps([self.model_type, config], sort_keys=True, default=str).encode())
+        counting = tuple(
+            f"{name}." for name, module in self.model.named_modules() if any(module is part for part in parts or ())
+        )
         for name, tensor in sorted(self.model.state_dict().items()):
+            if parts is not None and not name.startswith(counting):
+                continue
             values = tensor.detach().cpu().contiguous()
             digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
             digest.update(values.reshape(-1).view(torch.uint8).numpy())

@@ -38,6 +38,7 @@ CONTESTANTS = {
 OTHER_SYSTEMS = {
     "step --model melp": {"ours / naive at 4", "ours, beat / naive at 4", "naive, no language head / naive at 4"},
     "activation_memory --model melp": {"a pair: naive fp32 / ours fp32"},
+    "cached_reports --model melp": {"256 tokens: cached / encoded"},
     "step --model merl": {"ours / naive at 4", "naive, texts as long as they are / naive at 4"},
 }
 PARTS = {"step": "ecg_encoder", "step --model melp": "text_encoder", "step --model merl": "text_encoder"}

@@ -49,7 +49,7 @@ class NaiveMERL:
     def __init__(self, model: Any, mode: Mode | None = None) -> None:
         self.model, self.mode = model, mode or Mode()
         self.sizes = json.loads(model.cfg.text_encoder_config)
-        if self.sizes["model_type"] != "bert" or not model.text_is_frozen or model.cfg.text_pool != "first":
+        if self.sizes["model_type"] != "bert" or not model.text_is_cacheable or model.cfg.text_pool != "first":
             raise ValueError("the naive model knows a frozen BERT and text_pool=first only")
 
     def losses(self, sample: dict[str, Any]) -> dict[str, Tensor]:

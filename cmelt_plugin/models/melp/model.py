@@ -14,6 +14,7 @@ The model returns a dictionary; the criterions read it by name and the model kno
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import operator
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.text.tokenizer import load_tokenizer
@@ -153,8 +155,23 @@ class MELP(WithTextEncoder, MELPEncoder):
 
     @property
     def text_is_cacheable(self) -> bool:
-        """Whether :meth:`lower_text_states` of a text never change while the rest trains."""
-        return self.text_encoder.lower_is_constant
+        """Whether :meth:`lower_text_states` of a text never change while the rest trains, and there is no padding in them."""
+        return self.text_encoder.lower_is_constant and not self.layout.gaps
+
+    @property
+    def cached_tokens(self) -> int:
+        """Places that the layout adds to a text's own."""
+        return self.layout.shift + 1
+
+    def cacheable_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Tensor:
+        """:meth:`lower_text_states`."""
+        return self.lower_text_states(text, text_padding_mask)
+
+    def text_fingerprint(self) -> str:
+        """``sha256:…`` of what :meth:`lower_text_states` computes: weights below the layers that train, tokens at the ends."""
+        tokens = self.layout.tokens
+        ends = f"{self.text_encoder.lower_fingerprint()} begins with {tokens.begin}, summed up by {tokens.summary}"
+        return "sha256:" + hashlib.sha256(ends.encode()).hexdigest()
 
     def lower_text_states(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Tensor:
         """What the text tower's frozen layers make of texts, for :meth:`forward` to go on from.
@@ -191,7 +208,8 @@ class MELP(WithTextEncoder, MELPEncoder):
             lead_mask: ``[B, 12]`` bool, True = a lead the encoder does not see; None: it sees all.
             sentence_spans: int64 ``[B, S, 2]``, first token and end of each sentence in ``text``, for ``local``.
             sentence_padding_mask: ``[B, S]`` bool, True = no sentence; None: all are.
-            text_states: ``[B, N, W]`` of :meth:`lower_text_states`, in any precision, which then are not computed.
+            text_states: ``[B, N, W]`` of :meth:`lower_text_states`, in any precision, which then are not computed; places at
+                the end that are padding in all texts may be missing.
             objectives: which outputs are wanted.
 
         Returns:
@@ -293,6 +311,8 @@ class MELP(WithTextEncoder, MELPEncoder):
 
     def _read(self, text: Tensor, padding_mask: Tensor | None, lower: Tensor | None = None) -> ReadText:
         sequence = self.layout.sequence(text, padding_mask)
+        if lower is not None:
+            lower = F.pad(lower, (0, 0, 0, sequence.ids.shape[1] - lower.shape[1]))
         return ReadText(sequence, self.text_encoder(sequence.ids, sequence.padding_mask, self.layout.gaps, lower))
 
     def _text_embedding(self, read: ReadText) -> Tensor:

@@ -1,27 +1,19 @@
 """What MERL's batches hold beside ECG and report: masked leads and, for a frozen text tower, vectors of the reports."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional
 
 import torch
 
 from cmelt_plugin.data.batches.augmentation import LeadMaskingOptions, add_lead_mask
+from cmelt_plugin.data.batches.cached_texts import CachedTextOptions, CachedTexts
 from cmelt_plugin.data.batches.inputs import Inputs, Pairs, Records, SplitInputs
-from cmelt_plugin.data.text.report_embeddings import ReportEmbeddings, load_report_embeddings
-from cmelt_plugin.errors import DataError
-
-TEXTS = ("encode", "cached")
+from cmelt_plugin.data.text.report_embeddings import ReportEmbeddings
 
 
 @dataclass
-class MERLInputOptions(LeadMaskingOptions):
-    texts: str = field(
-        default="encode",
-        metadata={
-            "help": "encode: every batch's reports run through the text encoder; cached: what a frozen text encoder makes of "
-            "each report is read from a file in training (preprocess/report_embeddings.py)"
-        },
-    )
+class MERLInputOptions(CachedTextOptions, LeadMaskingOptions):
+    """Options of MERL's batches."""
 
 
 class MERLSplitInputs(SplitInputs):
@@ -54,7 +46,6 @@ class MERLInputs(Inputs):
     """See :class:`MERLSplitInputs`."""
 
     Options = MERLInputOptions
-    options: MERLInputOptions
 
     def __init__(self, options: MERLInputOptions, model: Any):
         """
@@ -62,57 +53,15 @@ class MERLInputs(Inputs):
             DataError: vectors of reports are wanted, and the text encoder that would make them trains.
         """
         super().__init__(options, model)
-        if options.texts not in TEXTS:
-            raise DataError(f"task.texts must be one of {', '.join(TEXTS)}, not {options.texts!r}")
-        self.encoder: Optional[FrozenText] = None
-        if options.texts == "cached":
-            if not model.text_is_frozen:
-                raise DataError(
-                    f"task.texts=cached with model.text_free_layers={model.cfg.text_free_layers}: vectors of reports can be "
-                    "kept for a frozen text encoder alone; set model.text_free_layers=0 or task.texts=encode"
-                )
-            self.encoder = FrozenText(model)
+        remedy = (
+            "vectors of reports can be kept for a frozen text encoder alone; set model.text_free_layers=0 or task.texts=encode"
+        )
+        self.cache = CachedTexts.of(options, model, remedy)
 
     def open(self, pairs: Pairs) -> MERLSplitInputs:
         """
         Raises:
             DataError: there are no vectors of the reports, or not the ones this text encoder makes.
         """
-        if self.encoder is None or not pairs.train:  # validation encodes reports for its retrieval anyway
-            return MERLSplitInputs(pairs, self.options)
-        directory, (tokens, _) = pairs.manifest.directory, pairs.texts()
-        self.encoder.check()
-        try:
-            vectors = load_report_embeddings(directory, tokens, self.encoder.fingerprint, pairs.max_text_tokens)
-        except DataError as error:
-            raise DataError(
-                f"{error} (task.texts=cached; python preprocess/report_embeddings.py --manifest {directory} makes them, with "
-                "--text-encoder, --pool and --max-tokens as model.text_encoder, model.text_pool and task.max_text_tokens say)"
-            ) from None
-        return MERLSplitInputs(pairs, self.options, vectors)
-
-
-class FrozenText:
-    """Which vectors a model's text encoder makes.
-
-    Its fingerprint is taken when the model is built: hosts round the weights afterwards, for ``common.fp16`` or ``bf16``.
-    """
-
-    def __init__(self, model: Any):
-        self.fingerprint: str = model.text_fingerprint()
-        self.weights = model.text_encoder.model.get_input_embeddings()
-        self.sample = self._sample()
-
-    def _sample(self) -> torch.Tensor:
-        return self.weights.weight.detach()[:64].float().cpu().clone()
-
-    def check(self) -> None:
-        """
-        Raises:
-            DataError: other weights were loaded since.
-        """
-        if not torch.allclose(self._sample(), self.sample, rtol=1e-2, atol=1e-4):
-            raise DataError(
-                "task.texts=cached: the checkpoint has another text encoder than model.text_encoder names, whose vectors would "
-                "be used; name the checkpoint's, or set task.texts=encode"
-            )
+        command = "--text-encoder, --pool and --max-tokens as model.text_encoder, model.text_pool and task.max_text_tokens say"
+        return MERLSplitInputs(pairs, self.options, self.cache.open(pairs, command) if self.cache else None)

@@ -39,6 +39,7 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
 
     log_logit_scale: Tensor
     log_uma_scale: Tensor
+    cached_tokens = None
     pools = ("mean",)
 
     def __init__(self, cfg: MERLConfig, text_encoder: TextEncoder, n_leads: int = len(LEADS)):
@@ -101,13 +102,17 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
         return inverse_temperature(self.log_logit_scale)
 
     @property
-    def text_is_frozen(self) -> bool:
+    def text_is_cacheable(self) -> bool:
         """Whether :meth:`text_features` of a text never change, so that they may be computed once."""
         return self.text_encoder.free_layers == 0
 
     def text_fingerprint(self) -> str:
         """``sha256:…`` of what :meth:`text_features` computes: weights of the text encoder, and how its states are pooled."""
         return self.text_encoder.pooled_fingerprint(self.cfg.text_pool)
+
+    def cacheable_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Tensor:
+        """:meth:`text_features`."""
+        return self.text_features(text, text_padding_mask)
 
     def layers(self) -> list[nn.Module]:
         """Layers of the ECG encoder, first to last."""

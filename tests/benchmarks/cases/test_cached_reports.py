@@ -10,15 +10,17 @@ from benchmarks.cases.cached_reports import WAYS, check_losses, losses_of, measu
 from benchmarks.harness.outcome import NotMeasured
 
 
-def test_the_system_is_the_first_with_a_cache_or_the_one_named() -> None:
+def test_the_system_is_the_first_that_keeps_a_vector_a_report_or_the_one_named() -> None:
     first = measured_system(None)
     assert measured_system(first.name) is first and first.name in systems.known()
+    assert first.registered.model_class().cached_tokens is None and measured_system("melp").name == "melp"
     with pytest.raises(NotMeasured, match="cmelt has no task.texts=cached"):
         measured_system("cmelt")
 
 
-def test_vectors_of_another_encoder_would_be_noticed(tmp_path) -> None:
-    system = measured_system(None)
+@pytest.mark.parametrize("name", ["melp", "merl"])
+def test_vectors_of_another_encoder_would_be_noticed(name: str, tmp_path) -> None:
+    system = measured_system(name)
     model, criterion = system.build_model(tiny=True), system.build_criterion()
     tokens = write_directory(tmp_path, 3, 7, model.vocab_size)
     assert tokens.lengths().tolist() == [7, 7, 7]

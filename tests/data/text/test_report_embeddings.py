@@ -136,3 +136,65 @@ def test_both_files_are_listed_and_known_as_parts_of_the_directory(directory, to
     for name in (path.name, path.with_suffix(".json").name):
         assert name in listed and is_part(name) and is_derived(name)
     assert not is_part("reports.other.npy")
+
+
+# -- States of tokens ----------------------------------------------------------------------------------------------------
+
+
+class TokenEncoder(Encoder):
+    """Of each token its id, its place and the length of its text; one more behind them; rubbish behind that."""
+
+    def __call__(self, texts) -> np.ndarray:
+        super().__call__(texts)
+        states = np.full((len(texts), max(map(len, texts)) + 1, 3), np.nan)
+        for row, text in zip(states, texts):
+            row[: len(text)] = np.stack([text, np.arange(len(text)), np.full(len(text), len(text))], axis=1)
+            row[len(text)] = -1
+        return states
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_every_token_has_its_state(directory, tokens, precision: str) -> None:
+    path = make(directory, tokens, TokenEncoder(), batch_size=3, added_tokens=1, precision=precision)
+    table = load_report_embeddings(directory, tokens, ENCODER, LIMIT, added_tokens=1)
+    assert (len(table), table.width) == (12, 3) and np.load(path).shape == (int(tokens.lengths().sum()) + 12, 3)
+    wanted = [7, 0, 11]
+    states, lengths = table.states(np.array(wanted)), [len(report_tokens(report)) + 1 for report in wanted]
+    assert states.dtype == np.dtype(precision) and states.shape == (3, max(lengths) + 1, 3)
+    for found, report, length in zip(states, wanted, lengths):
+        assert found[:length].tolist() == [[token, place, length] for place, token in enumerate([*report_tokens(report), 1])]
+        assert found[length].tolist() == [-1, -1, -1] and not found[length + 1 :].any()
+    assert table.states(np.array([], dtype=np.int64)).shape == (0, 1, 3)
+    assert np.array_equal(pickle.loads(pickle.dumps(table)).states(np.array(wanted)), states)
+
+
+def test_states_of_cut_reports_are_those_of_the_cut_ones(directory, tokens) -> None:
+    make_report_embeddings(
+        directory, tokens, lambda texts: TokenEncoder()([text[:3] for text in texts]), ENCODER, 3, added_tokens=1
+    )
+    table = load_report_embeddings(directory, tokens, ENCODER, 3, added_tokens=1)
+    assert (np.diff(table.offsets) == np.minimum(tokens.lengths(), 3) + 1).all() and table.states(np.array([7])).shape[1] <= 4
+
+
+def test_states_are_no_vectors_and_the_other_way_round(directory, tokens) -> None:
+    path = make(directory, tokens, TokenEncoder(), added_tokens=1)
+    for added in (None, 2):
+        with pytest.raises(DataError, match="another added_tokens|holds"):
+            load_report_embeddings(directory, tokens, ENCODER, LIMIT, added)
+    path.unlink()
+    make(directory, tokens)
+    with pytest.raises(DataError, match="another added_tokens"):
+        load_report_embeddings(directory, tokens, ENCODER, LIMIT, 1)
+
+
+def test_a_stopped_run_does_not_go_on_in_another_precision(directory, tokens) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        make(directory, tokens, TokenEncoder(stop_after=11), added_tokens=1)
+    encoder = TokenEncoder()
+    path = make(directory, tokens, encoder, added_tokens=1, precision="float16")
+    assert encoder.texts == 12 and np.load(path).dtype == np.float16
+
+
+def test_what_a_precision_does_not_hold_is_refused(directory, tokens) -> None:
+    with pytest.raises(DataError, match="more than float16 holds for report 0"):
+        make(directory, tokens, lambda texts: Encoder()(texts) * 1e5, precision="float16")

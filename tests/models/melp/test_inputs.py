@@ -1,7 +1,8 @@
-"""What MELP's batches hold: where the sentences of reports lie, and masked leads."""
+"""What MELP's batches hold: where the sentences of reports lie, masked leads, and states of frozen layers."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import token_table, write_manifest
+from tiny import token_table, write_manifest, write_text_encoder
+from tiny_melp import TINY_MELP, tiny_melp
+from torch.nn import functional as F
 
 from cmelt_plugin import registry
 from cmelt_plugin.data.batches.pretraining import PretrainingDataset, PretrainingOptions
@@ -18,8 +21,11 @@ from cmelt_plugin.data.text.reports import read_reports, write_reports
 from cmelt_plugin.data.text.statement_spans import StatementTable
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.melp.config import MELPConfig
 from cmelt_plugin.models.melp.inputs import MELPInputs
+from cmelt_plugin.models.melp.model import MELP
 from cmelt_plugin.tasks.pretraining import PretrainingConfig, PretrainingTask
+from preprocess.report_embeddings import main
 
 LENGTHS = [[2], [2, 1], [3, 1, 2], [1], [1, 1, 1, 1], [4]]
 """Words of each sentence of each report; word w of report r is token 3 + r + 10 w."""
@@ -48,10 +54,12 @@ def directory(tmp_path_factory) -> Path:
     return folder
 
 
-def split_of(directory: Path, split: str = "train", max_text_tokens: int = 256, **options: Any) -> PretrainingDataset:
+def split_of(
+    directory: Path, split: str = "train", max_text_tokens: int = 256, model: Any = None, **options: Any
+) -> PretrainingDataset:
     tokens = TokenTable.load(directory / "reports.tiny.npz", directory / "reports.parquet", statements=True)
     settings = PretrainingOptions(train=split == "train", max_text_tokens=max_text_tokens)
-    inputs = MELPInputs(MELPInputs.Options(**options), SimpleNamespace())
+    inputs = MELPInputs(MELPInputs.Options(**options), model)
     return PretrainingDataset(Manifest.open(directory, split), inputs, tokens, settings)
 
 
@@ -129,3 +137,73 @@ def test_longer_padding_moves_no_sentence(directory) -> None:
     batch = task.dataset("train").collater([2, 3])
     padded = task.with_padded_texts(batch)["net_input"]
     assert padded["text"].shape == (2, 8) and shown(padded) == shown(batch["net_input"]) == [words(2), words(3)]
+
+
+# -- States of frozen layers that were kept ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def text_encoder(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    return write_text_encoder(tmp_path_factory.mktemp("t5"))
+
+
+def model_with(text_encoder: Path, **changes: Any) -> MELP:
+    cfg = MELPConfig(**{**TINY_MELP, "text_encoder": str(text_encoder), "text_encoder_pretrained": True, **changes})
+    MELP.prepare_config(cfg)
+    return MELP.build_model(cfg).eval()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_states_from_a_file_give_the_outputs_of_the_texts(directory, text_encoder, tmp_path, capsys, precision: str) -> None:
+    """Computed by the command, read by training; validation encodes texts. Of upper layers that trained since, too."""
+    shutil.copytree(directory, tmp_path / "m")
+    directory, model = tmp_path / "m", model_with(text_encoder)
+    with pytest.raises(DataError, match=r"report_embeddings.py --manifest .*m makes them, with --system melp.*free_layers"):
+        split_of(directory, model=model, texts="cached")
+    arguments = ["--manifest", str(directory), "--text-encoder", str(text_encoder), "--system", "melp", "--device", "cpu"]
+    arguments += ["--set", "text_free_layers=1", "ecg_tower=resnet18", "resnet_width=4", "--precision", precision]
+    assert main(arguments) == 0 and "6 reports, 32 numbers for each token" in capsys.readouterr().out
+    assert main(arguments) == 0 and "up to date" in capsys.readouterr().out
+    with torch.no_grad():
+        model.text_encoder.causal_layers[-1].layer[0].SelfAttention.q.weight.mul_(1.5)
+    ways = [
+        split_of(directory, model=model, texts=texts, lead_mask_probability=0.0).collater([3, 4, 9, 2])["net_input"]
+        for texts in ("cached", "encode")
+    ]
+    states = ways[0].pop("text_states")
+    assert states.dtype == getattr(torch, precision) and states.shape == (4, ways[0]["text"].shape[1] + 2, 32)
+    assert all(torch.equal(ways[0][name], ways[1][name]) for name in ways[1] if torch.is_tensor(ways[1][name]))
+    tolerance = 1e-5 if precision == "float32" else 5e-3
+    longer = {**ways[1], **{name: F.pad(ways[1][name], (0, 3), value=fill) for name, fill in MELPInputs.text_fillers.items()}}
+    with torch.no_grad():
+        for inputs in (ways[1], longer):
+            expected, found = model(**inputs), model(**inputs, text_states=states)
+            real = expected["caption_labels"] >= 0
+            for name in ("text_embedding", "sentences", "caption_logits"):
+                pairs = (found[name][real], expected[name][real]) if name == "caption_logits" else (found[name], expected[name])
+                torch.testing.assert_close(*pairs, rtol=tolerance, atol=tolerance, msg=name)
+    assert "text_states" not in split_of(directory, "valid", model=model, texts="cached").collater([0, 1])["net_input"]
+
+
+def test_states_of_layers_that_train_are_not_kept(text_encoder, directory) -> None:
+    for changes in ({"text_free_layers": -1}, {"text_free_embeddings": True}, {"text_layout": "released"}):
+        with pytest.raises(DataError, match="task.texts=cached with model.text_free_layers=.*: states of reports can be kept"):
+            MELPInputs(MELPInputs.Options(texts="cached"), tiny_melp(**changes))
+    arguments = ["--manifest", str(directory), "--text-encoder", str(text_encoder), "--system", "melp", "--set"]
+    with pytest.raises(DataError, match="--set free: melp has no such setting"):
+        main([*arguments, "free=1"])
+    with pytest.raises(DataError, match="--system melp: with these settings"):
+        main([*arguments, "text_free_layers=-1", "ecg_tower=resnet18", "resnet_width=4"])
+
+
+def test_the_fingerprint_is_of_what_is_kept_alone(text_encoder) -> None:
+    model = model_with(text_encoder)
+    known = model.text_fingerprint()
+    assert known != model_with(text_encoder, text_free_layers=0).text_fingerprint()
+    assert known != model_with(text_encoder, summary_token=5, begin_token=1, end_token=1).text_fingerprint()
+    layers = model.text_encoder.causal_layers
+    for layer, same in ((layers[1], True), (layers[0], False)):
+        with torch.no_grad():
+            layer.layer[0].SelfAttention.q.weight.mul_(1.5)
+        assert (model.text_fingerprint() == known) == same

@@ -90,11 +90,11 @@ def test_vectors_are_refused_where_the_text_encoder_trains_or_was_replaced(direc
     model = merl(text_encoder)
     inputs = MERLInputs(MERLInputOptions(texts="cached"), model)
     model.half()  # as hosts do: still the same encoder
-    inputs.encoder.check()
+    inputs.cache.check()
     with torch.no_grad():  # as a checkpoint with another text encoder would
         model.text_encoder.model.get_input_embeddings().weight.mul_(1.5)
     with pytest.raises(DataError, match="another text encoder than model.text_encoder names"):
-        inputs.encoder.check()
+        inputs.cache.check()
 
 
 def test_epochs_have_orders_of_their_own(directory, text_encoder) -> None:

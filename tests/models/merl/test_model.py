@@ -135,7 +135,7 @@ def test_a_frozen_text_tower_runs_without_dropout_and_gradient() -> None:
     first, second = model.text_features(*text), model.text_features(*text)
     assert torch.equal(first, second) and not first.requires_grad
     assert torch.equal(first, model.eval().text_features(*text))
-    assert model.text_is_frozen
+    assert model.text_is_cacheable
 
 
 def test_text_towers_that_train_do() -> None:
@@ -149,10 +149,10 @@ def test_text_towers_that_train_do() -> None:
         True,
         False,
     ]
-    assert not model.text_is_frozen and model.text_features(*text).requires_grad
+    assert not model.text_is_cacheable and model.text_features(*text).requires_grad
     assert not torch.equal(model.text_features(*text), model.text_features(*text))
     everything = tiny_merl(text_free_layers=-1).train()
-    assert all(module.training for module in everything.modules()) and not everything.text_is_frozen
+    assert all(module.training for module in everything.modules()) and not everything.text_is_cacheable
     with pytest.raises(DataError, match="3 free layers"):
         tiny_merl(text_free_layers=3)
 

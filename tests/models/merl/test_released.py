@@ -82,7 +82,7 @@ def test_leads_are_permuted_by_name(weights) -> None:
 
 def test_released_weights_read_their_own_normalisation_and_temperature(weights) -> None:
     model = model_of(weights)
-    assert model.cfg.normalisation == "min_max" and model.cfg.text_pool == "pooler" and model.text_is_frozen
+    assert model.cfg.normalisation == "min_max" and model.cfg.text_pool == "pooler" and model.text_is_cacheable
     assert float(model.logit_scale) == pytest.approx(1 / 0.07) and not model.log_logit_scale.requires_grad
     signal = batch(samples=5000)["ecg"]
     with torch.no_grad():  # amplitudes and offsets are lost in it
