@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from cmelt_plugin.errors import DataError
 
 METADATA = b"reports"
 """Key of the Parquet schema's metadata; its value is a JSON object with ``format``, ``statements`` and ``former``."""
+_TEXTS_AT_A_TIME = 1 << 16
 
 
 def string_array(column: pa.ChunkedArray | pa.Array) -> pa.StringArray:
@@ -45,11 +47,33 @@ def fingerprint_of_statements(statements: pa.ListArray) -> str:
 
 
 def _add_texts(digest: Any, texts: pa.StringArray) -> None:
-    offsets = np.cumsum(np.append(0, pc.binary_length(texts).to_numpy(zero_copy_only=False)), dtype="<i8")
-    digest.update(offsets.tobytes())
-    if offsets[-1]:
-        start = np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset]
-        digest.update(memoryview(texts.buffers()[2])[start : start + offsets[-1]])
+    digest.update(_places([texts]).tobytes())
+    _add_bytes(digest, texts)
+
+
+def _places(parts: Iterable[pa.StringArray]) -> np.ndarray:
+    """int64 ``[n + 1]``: the byte at which each text begins, and the end of the last."""
+    lengths = [pc.binary_length(texts).to_numpy(zero_copy_only=False) for texts in parts]
+    return np.cumsum(np.concatenate([[0], *lengths]), dtype="<i8")
+
+
+def _add_bytes(digest: Any, texts: pa.StringArray) -> None:
+    if len(texts):
+        offsets = np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+        digest.update(memoryview(texts.buffers()[2] or b"")[offsets[0] : offsets[-1]])
+
+
+def _fingerprint_of_file(file: pq.ParquetFile) -> str:
+    """:func:`fingerprint_of_texts` of the column ``text``, of which a part at a time is in memory."""
+
+    def parts() -> Iterator[pa.StringArray]:
+        for batch in file.iter_batches(_TEXTS_AT_A_TIME, columns=["text"], use_threads=False):
+            yield batch.column("text").cast(pa.string())
+
+    digest = hashlib.sha256(_places(parts()).tobytes())
+    for texts in parts():
+        _add_bytes(digest, texts)
+    return "sha256:" + digest.hexdigest()
 
 
 def known_fingerprints(path: str | os.PathLike) -> tuple[str, ...]:
@@ -61,9 +85,10 @@ def known_fingerprints(path: str | os.PathLike) -> tuple[str, ...]:
     check_listed(path)
 
     def read(handle: Any) -> tuple[str, ...]:
-        table = pq.read_table(handle, columns=["text"])
-        texts = fingerprint_of_texts(string_array(table["text"]))
-        former = read_metadata(table.schema).get("former")
+        with pq.ParquetFile(handle) as file:
+            texts = _fingerprint_of_file(file)
+            former = read_metadata(file.schema_arrow).get("former")
+        pa.default_memory_pool().release_unused()
         if not isinstance(former, dict) or former.get("texts") != texts or not isinstance(former.get("files"), list):
             return (texts,)  # a file that somebody changed keeps the metadata, but not the texts
         return (texts, *former["files"])
