@@ -33,7 +33,7 @@ from cmelt_plugin.errors import DataError
 EXAMPLE = """examples:
   python preprocess/report_embeddings.py --manifest manifests/mimic-iv-ecg --text-encoder ncbi/MedCPT-Query-Encoder
   python preprocess/report_embeddings.py --manifest manifests/mimic-iv-ecg --text-encoder ncbi/MedCPT-Query-Encoder \\
-      --system melp --set text_free_layers=6
+      --system melp --set text_free_layers=6 --max-tokens 128
 """
 
 

@@ -48,5 +48,6 @@ def host_module(name: str = "") -> Any:
 
 # fairseq's speech tasks ask for tensorboardX whenever fairseq is imported; nothing here uses them.
 logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
-logging.getLogger("fsspec").setLevel(logging.WARNING)  # the host turns on debugging output of every library
+for _name in ("fsspec", "matplotlib", "fontTools"):
+    logging.getLogger(_name).setLevel(logging.WARNING)  # the host turns on debugging output of every library
 host_module()

@@ -1,6 +1,7 @@
 """Both hosts behave alike behind ``cmelt_plugin.host``; each is asked in a process of its own."""
 
 import json
+import logging
 import pickle
 import re
 import subprocess
@@ -129,6 +130,20 @@ def test_batches_are_pinned_where_there_is_a_gpu_and_nowhere_else(name):
 
     if not torch.cuda.is_available():
         assert facts["pinned"][0] is False and facts["warnings"] == []
+
+
+def test_the_hosts_debugging_output_is_not_that_of_libraries():
+    """One of fairseq's models, imported with it, turns it on for the whole process."""
+    import cmelt_plugin.host  # noqa: F401
+
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.DEBUG)
+    try:
+        for name in ("fsspec.local", "matplotlib.colorbar", "matplotlib.font_manager", "fontTools.subset"):
+            assert not logging.getLogger(name).isEnabledFor(logging.DEBUG), name
+    finally:
+        root.setLevel(level)
 
 
 def test_choice_of_host(monkeypatch):

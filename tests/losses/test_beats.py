@@ -144,6 +144,16 @@ def test_long_reports_have_no_advantage() -> None:
         torch.testing.assert_close(beat_similarity(beats, again, none, TAU), beat_similarity(beats, sentences, padding, TAU))
 
 
+def test_a_sentence_can_look_at_one_beat_alone() -> None:
+    """D-M7b: in the release's form no beat weighs more than e⁴ times another, however well it fits."""
+    beats = torch.eye(3, dtype=torch.float64)[None]
+    sentences, padding = torch.stack([beats[0, 0], beats[0, 1]])[None], torch.zeros(1, 2, dtype=torch.bool)
+    for size in (1.0, 1000.0):
+        weights = sentence_attention("gloria", size * beats, size * sentences, padding)[0, 0]
+        assert weights.max() <= weights.min() * math.exp(4) * (1 + 1e-9)
+    assert sentence_attention("beat", beats, sentences, padding, 20.0)[0, 0, 0] > 0.999
+
+
 def test_lengths_of_vectors_do_not_matter() -> None:
     """D-M7d; and a score stays between −50 and 50."""
     beats, sentences, padding = material()

@@ -10,6 +10,8 @@ from cmelt_plugin.data.text.report_embeddings import ReportEmbeddings, load_repo
 from cmelt_plugin.errors import DataError
 
 TEXTS = ("encode", "cached")
+SAMPLE = 1024  # numbers of a weight that are compared
+ROUNDING = 2**-8  # twice what bfloat16 changes a number by
 
 
 @dataclass
@@ -37,8 +39,8 @@ class CachedTexts:
     def __init__(self, model: Any):
         self.fingerprint: str = model.text_fingerprint()
         self.added_tokens: Optional[int] = model.cached_tokens
-        self.weights = model.text_encoder.model.get_input_embeddings()
-        self.sample = self._sample()
+        self.weights = [weight for weight in model.text_encoder.parameters() if not weight.requires_grad]
+        self.samples = self._samples()
 
     @classmethod
     def of(cls, options: CachedTextOptions, model: Any, remedy: str) -> "Optional[CachedTexts]":
@@ -82,16 +84,20 @@ class CachedTexts:
                 f"{command})"
             ) from None
 
-    def _sample(self) -> torch.Tensor:
-        return self.weights.weight.detach()[:64].float().cpu().clone()
+    def _samples(self) -> list[torch.Tensor]:
+        """Some numbers of every frozen weight: a checkpoint may have other layers, and the same embeddings."""
+        steps = [max(1, weight.numel() // SAMPLE) for weight in self.weights]
+        return [weight.detach().flatten()[::step].float().cpu().clone() for weight, step in zip(self.weights, steps)]
 
     def check(self) -> None:
         """
         Raises:
             DataError: other weights were loaded since.
         """
-        if not torch.allclose(self._sample(), self.sample, rtol=1e-2, atol=1e-4):
-            raise DataError(
-                "task.texts=cached: the checkpoint has another text encoder than model.text_encoder names, whose vectors would "
-                "be used; name the checkpoint's, or set task.texts=encode"
-            )
+        for found, known in zip(self._samples(), self.samples):
+            if not torch.allclose(found, known, rtol=ROUNDING, atol=1e-7):
+                raise DataError(
+                    "task.texts=cached: the checkpoint has another text encoder than model.text_encoder names, or has trained "
+                    "layers that are frozen now; what would be read from the file is not what it makes of reports. Name the "
+                    "checkpoint's, or set task.texts=encode"
+                )

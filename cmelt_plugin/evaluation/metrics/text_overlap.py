@@ -45,13 +45,15 @@ class TextOverlap:
         self._of_one = BLEU(effective_order=True)  # counts of a single text, without sacreBLEU's warning that they are few
         self._rouge = RougeScorer(["rougeL"], tokenizer=_Words())
         self._meteor = single_meteor_score
+        self._synonyms: Any = wordnet
+        synonyms = "with synonyms of WordNet"
         try:
-            wordnet.ensure_loaded()
-            self._synonyms: Any = wordnet
-            synonyms = "with synonyms of WordNet"
-        except LookupError:
+            wordnet.synsets("well")  # of all four parts of speech: each has a file, which is opened when it is first needed
+        except Exception as error:  # a damaged download raises anything, and reports can be compared without it
             self._synonyms = _NoSynonyms()
-            synonyms = "of words and stems, without synonyms: NLTK has no WordNet here"
+            remedy = "python -m nltk.downloader wordnet"
+            why = "is not installed" if isinstance(error, LookupError) else f"cannot be read ({type(error).__name__})"
+            synonyms = f"of words and stems, without synonyms: NLTK's WordNet {why}; {remedy}"
         self.notes = [f"BLEU: sacreBLEU, {self._signature()}.", f"METEOR: {synonyms}."]
         self._known: dict[tuple[str, str], list[float]] = {}
 

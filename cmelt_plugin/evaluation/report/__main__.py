@@ -10,7 +10,6 @@ from __future__ import annotations
 from cmelt_plugin.cli import run
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,8 +114,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"t-SNE leaves out classes with fewer records (default {MIN_RECORDS}, as the paper)",
     )
     args = parser.parse_args(argv)
-    for name in ("matplotlib.font_manager", "fontTools"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     results = read_results(args.runs)
     every = [extend(table, results) for table in published_tables()]
     tables = [extended for extended in every if extended.has_own or args.all_tables]

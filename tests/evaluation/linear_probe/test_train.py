@@ -165,6 +165,7 @@ def test_standardised_training_ends_in_a_probe_of_raw_features():
 
 
 def test_scores_are_raw_logits_without_a_softmax_over_classes():
+    """D-M4: the release gives a softmax over classes to the AUC of labels that occur together."""
     probe = Probe(np.eye(2, dtype=np.float32), np.array([0.0, 1.0], np.float32), 1, np.zeros(0))
     assert probe.scores(np.array([[2.0, 3.0]])).tolist() == [[2.0, 4.0]]
 

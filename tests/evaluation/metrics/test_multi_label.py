@@ -150,7 +150,7 @@ def test_the_mean_over_classes_with_ten_positives_stands_beside_the_other():
 
 
 def test_a_softmax_over_classes_changes_the_auc_so_raw_logits_must_be_given():
-    """Labels are not exclusive: normalising over classes moves a record's score by what its other classes score."""
+    """D-M4: labels are not exclusive: normalising over classes moves a record's score by what its other classes score."""
     labels = np.array([[1, 1], [1, 0], [0, 0], [0, 1]])
     logits = np.array([[3.0, 6.0], [2.0, 0.0], [1.0, 0.0], [0.0, 5.0]])
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -75,6 +75,49 @@ def test_meteor_of_words_and_stems(overlap, monkeypatch):
     assert any(note.startswith("METEOR: ") and "synonyms" in note for note in bare.notes)
 
 
+@pytest.fixture
+def wordnet(tmp_path, monkeypatch):
+    """The folder of a WordNet that knows two words, and nothing else where NLTK looks."""
+    nltk = pytest.importorskip("nltk", reason="metrics of wording need the extra 'generation'")
+    from nltk.corpus.reader import WordNetCorpusReader
+    from nltk.corpus.util import LazyCorpusLoader
+
+    folder = tmp_path / "corpora" / "wordnet"
+    folder.mkdir(parents=True)
+    for name in WordNetCorpusReader._FILES:
+        (folder / name).touch()
+    (folder / "lexnames").write_text("00\tnoun.all\t1\n")
+    (folder / "index.noun").write_text("infarct n 1 0 1 0 00000000\nscar n 1 0 1 0 00000000\nwell n 1 0 1 0 00000000\n")
+    (folder / "data.noun").write_text("00000000 00 n 03 infarct 0 scar 0 well 0 000 | dead tissue\n")
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    monkeypatch.setattr(nltk.corpus, "wordnet", LazyCorpusLoader("wordnet", WordNetCorpusReader, None))
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:The multilingual functions")
+def test_meteor_knows_the_synonyms_of_wordnet(overlap, wordnet):
+    knowing = TextOverlap()
+    texts = ["old infarct"], ["old scar"]
+    assert of(knowing, *texts)["meteor"] == pytest.approx(of(knowing, texts[1], texts[1])["meteor"])
+    assert of(knowing, ["old infarct"], ["old injury"])["meteor"] < 0.5
+    assert knowing.notes[-1] == "METEOR: with synonyms of WordNet."
+
+
+@pytest.mark.filterwarnings("ignore:The multilingual functions")
+@pytest.mark.parametrize("damage", ["none", "lexnames", "data.noun", "index.noun"])
+def test_reports_are_compared_without_wordnet(overlap, wordnet, damage):
+    if damage == "none":
+        wordnet.rename(wordnet.with_name("elsewhere"))
+    elif damage == "index.noun":
+        (wordnet / damage).write_text("infarct n 1 0\n")
+    else:
+        (wordnet / damage).unlink()
+    bare = TextOverlap()
+    assert of(bare, ["old heart"], ["old infarction"])["meteor"] == of(bare, ["old word"], ["old infarction"])["meteor"] > 0
+    why = "is not installed" if damage == "none" else "cannot be read"
+    assert why in bare.notes[-1] and "nltk.downloader wordnet" in bare.notes[-1] and "\n" not in bare.notes[-1]
+
+
 def test_copies_and_strangers(overlap):
     same = of(overlap, REFERENCES, REFERENCES)
     assert same["bleu"] == pytest.approx(1) and same["rouge_l"] == pytest.approx(1) and same["exact"] == 1

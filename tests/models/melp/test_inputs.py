@@ -197,6 +197,20 @@ def test_states_of_layers_that_train_are_not_kept(text_encoder, directory) -> No
         main([*arguments, "text_free_layers=-1", "ecg_tower=resnet18", "resnet_width=4"])
 
 
+def test_states_are_refused_where_a_checkpoint_has_other_frozen_layers(text_encoder) -> None:
+    """Layers that train now may be the checkpoint's; embeddings alone do not say whether those that are frozen are."""
+    model = model_with(text_encoder)
+    inputs = MELPInputs(MELPInputs.Options(texts="cached"), model)
+    lower, upper = (layer.layer[0].SelfAttention.q.weight for layer in model.text_encoder.causal_layers)
+    model.bfloat16()  # as hosts do: still the same encoder
+    with torch.no_grad():
+        upper.mul_(1.5)
+        inputs.cache.check()
+        lower.mul_(1.02)
+    with pytest.raises(DataError, match="or has trained layers that are frozen now"):
+        inputs.cache.check()
+
+
 def test_the_fingerprint_is_of_what_is_kept_alone(text_encoder) -> None:
     model = model_with(text_encoder)
     known = model.text_fingerprint()
