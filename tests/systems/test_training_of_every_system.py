@@ -51,9 +51,7 @@ def data_of(system: str, data: Path) -> Path:
     return data / ("echo" if case_of(system).with_echo else "m")
 
 
-def command(
-    host: str, system: str, data: Path, text_encoder: Path, dest: Path, *overrides: str, processes: int = 1
-) -> list[str]:
+def command(host: str, system: str, data: Path, text_encoder: Path, dest: Path, *overrides: str) -> list[str]:
     """``fairseq-hydra-train`` of the system's first case by its tiny configuration, 8 records a batch, every update logged."""
     case = case_of(system)
     values = {key: value for key, value in case.model.items() if not isinstance(value, bool)}
@@ -64,10 +62,8 @@ def command(
     fixed += [f"model.text_encoder={text_encoder}"] if case.text_encoder is not None else []
     fixed += [f"task.teacher={folder / 'teacher'}"] if case.with_echo else []
     fixed += ["common.cpu=true"] if host == "fairseq" else []
-    python = host_python(host)
-    launcher = [python] if processes == 1 else [python, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
     place = ["--config-dir", str(REPOSITORY / "examples" / "pretrain"), "--config-name", case.configuration or f"{system}_tiny"]
-    return [*launcher, "-m", "fairseq_cli.hydra_train", *place, *fixed, *overrides]
+    return [host_python(host), "-m", "fairseq_cli.hydra_train", *place, *fixed, *overrides]
 
 
 @pytest.fixture(scope="module", params=[(host, system) for system in SYSTEMS for host in HOSTS], ids="-".join)
@@ -137,22 +133,23 @@ def test_a_resumed_training_is_bit_identical(host: str, system: str, data, text_
 
 @pytest.mark.parametrize("system", NAMES)
 def test_two_processes_train_one_model(system: str, data, text_encoder, tmp_path) -> None:
-    arguments = command("fairseq", system, data, text_encoder, tmp_path / "ck", "optimization.max_update=4", processes=2)
+    arguments = command("fairseq", system, data, text_encoder, tmp_path / "ck", "optimization.max_update=4")
     by_update: dict[str, set[str]] = {}
-    for line in logged(run(arguments, "fairseq", tmp_path), "train_inner"):
+    for line in logged(run(arguments, "fairseq", tmp_path, processes=2), "train_inner"):
         by_update.setdefault(line["num_updates"], set()).add(line["loss"])
     assert sorted(by_update) == ["1", "2", "3", "4"] and all(len(values) == 1 for values in by_update.values())
 
 
-@pytest.mark.parametrize("option", ["bf16", "fp16"])
 @pytest.mark.parametrize("system", NAMES)
-def test_half_precision_of_the_host_trains_as_float32_does(system: str, option: str, data, text_encoder, tmp_path) -> None:
+def test_half_precision_of_the_host_trains_as_float32_does(system: str, data, text_encoder, tmp_path) -> None:
     fixed = ["optimization.max_update=4", "dataset.disable_validation=true"]
-    half = [*fixed, f"common.{option}=true", "common.fp16_no_flatten_grads=true"]
-    found, expected = (
-        losses(run(command("fairseq", system, data, text_encoder, tmp_path / name, *options), "fairseq", tmp_path))
-        for name, options in (("half", half), ("whole", fixed))
-    )
-    assert found.keys() == expected.keys()
-    for update, loss in expected.items():
-        assert float(found[update]) == pytest.approx(float(loss), rel=0.05), update
+
+    def trained(name: str, *options: str) -> dict[int, float]:
+        arguments = command("fairseq", system, data, text_encoder, tmp_path / name, *fixed, *options)
+        return {update: float(loss) for update, loss in losses(run(arguments, "fairseq", tmp_path)).items()}
+
+    expected = trained("float32")
+    assert list(expected) == [1, 2, 3, 4]
+    for option in ("bf16", "fp16"):
+        found = trained(option, f"common.{option}=true", "common.fp16_no_flatten_grads=true")
+        assert found == pytest.approx(expected, rel=0.05), option
