@@ -36,7 +36,7 @@ class Ranks:
 
     def __init__(self, folder: Path):
         context = multiprocessing.get_context("forkserver")  # whose process imports once what both need
-        context.set_forkserver_preload(["torch._dynamo", "cmelt_plugin.host", "transformers"])
+        context.set_forkserver_preload(["torch._dynamo", "cmelt_plugin.host"])
         self.connections, self.processes = [], []
         for rank in range(N_RANKS):
             ours, theirs = context.Pipe()
