@@ -5,6 +5,7 @@ import os
 # Tiny tensors gain nothing from threads, and threads that share cores with other processes wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import signal  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
@@ -14,6 +15,15 @@ from batteries import (  # noqa: E402, F401  (hooks and fixture of the reliabili
     pytest_runtest_makereport,
     pytest_terminal_summary,
 )
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+# What a shell runs in the background ignores Ctrl-C, and so would every command that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How fast a machine draws examples says nothing of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

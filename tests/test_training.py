@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from hosts import HOSTS, REPOSITORY, command, environment, host_python, logged, losses, run, train_command
+from hosts import HOSTS, REPOSITORY, command, environment, host_python, logged, losses, refused, run, torchrun, train_command
 from tiny import tiny_t5_config, write_manifest
 
 UPDATES = 12
@@ -73,8 +73,9 @@ def test_killed_training_resumes_bit_identically(trained, data, text_encoder, tm
     with open(tmp_path / "log", "w+") as log:
         process = subprocess.Popen(interrupted, cwd=tmp_path, env=environment(name), stdout=log, stderr=log)
         deadline = time.monotonic() + 200
-        while "checkpoint_1_3.pt (epoch 1 @ 3 updates" not in (printed := (tmp_path / "log").read_text()):
-            assert process.poll() is None and time.monotonic() < deadline, printed[-4000:]
+        saved = tmp_path / "ck" / "checkpoint_1_3.pt"  # costs less to look for than what is said when it has been copied
+        while not saved.exists() or f"{saved.name} (epoch 1 @ 3 updates" not in (tmp_path / "log").read_text():
+            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()[-4000:]
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -85,13 +86,6 @@ def test_killed_training_resumes_bit_identically(trained, data, text_encoder, tm
     assert got == {update: loss for update, loss in expected.items() if update >= first}
     for key, tensor in weights(folder / "ck" / "checkpoint_last.pt").items():
         assert torch.equal(tensor, weights(tmp_path / "ck" / "checkpoint_last.pt")[key]), key
-
-
-def refused(arguments, name, folder):
-    """What a command printed that ended with an error."""
-    done = subprocess.run(arguments, cwd=folder, env=environment(name), capture_output=True, text=True, timeout=200)
-    assert done.returncode != 0
-    return " ".join((done.stdout + done.stderr).split())
 
 
 def test_a_damaged_last_checkpoint_is_replaced_and_a_hostile_one_or_other_data_refused(trained, data, text_encoder, tmp_path):
@@ -175,17 +169,17 @@ def test_another_tokenizer_is_refused(trained, data, tmp_path):
         TokenTable(np.asarray(table.ids), table.offsets, {**table.info, "fingerprint": "sha256:other"}).save(path)
     overrides = [f"task.data={other}", "model.text_encoder=x", "dataset.batch_size=8", "dataset.num_workers=0"]
     arguments = command(name, "hydra_validate", [*overrides, f"common_eval.path={folder / 'ck' / 'checkpoint_last.pt'}"])
-    done = subprocess.run(arguments, cwd=tmp_path, env=environment(name), capture_output=True, text=True, timeout=200)
-    assert done.returncode != 0
-    assert "which is not the one the model was trained with" in " ".join((done.stdout + done.stderr).split())
+    assert "which is not the one the model was trained with" in refused(arguments, name, tmp_path)
 
 
 def test_two_processes_train_and_validate_as_one(data, text_encoder, tmp_path):
     """torchrun on two CPU processes: one model, and validation figures that do not depend on the number of ranks."""
     name = "fairseq"
     options = ("optimization.max_update=4", "task.group_by_length=true")
-    arguments = train_command(name, data, text_encoder, tmp_path / "ck", *options, processes=2)
-    output = run(arguments, name, tmp_path)
+    arguments = torchrun(train_command(name, data, text_encoder, tmp_path / "ck", *options), 2)
+    done = subprocess.run(arguments, cwd=tmp_path, env=environment(name), capture_output=True, text=True, timeout=300)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-6000:]
     assert "distributed init (rank 1)" in output
     by_update = {}
     for line in logged(output, "train_inner"):
@@ -200,7 +194,7 @@ def test_two_processes_train_and_validate_as_one(data, text_encoder, tmp_path):
         "dataset.num_workers=0",
     ]
     one = logged(run(command(name, "hydra_validate", overrides), name, tmp_path), "valid")[-1]
-    two = logged(run(command(name, "hydra_validate", overrides, processes=2), name, tmp_path), "valid")[-1]
+    two = logged(run(command(name, "hydra_validate", overrides), name, tmp_path, processes=2), "valid")[-1]
     assert one == two
 
 

@@ -21,6 +21,8 @@ BACKEND = "inductor"
 # without padded recordings, for several modules of one class.
 SHAPES, SHAPES_OF_ALL = 256, 1024
 LAYERS_SHARE_CODE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5)
+# In torch 2.3 a checkpoint counts tensors of the compiler's tracing too, and the first backward pass fails.
+RECOMPUTES_COMPILED = LAYERS_SHARE_CODE
 
 
 def _warn(error: BaseException) -> None:
@@ -42,15 +44,22 @@ def stacked_layers(module: nn.Module) -> Iterator[nn.Module]:
             yield from stacked_layers(child)
 
 
-def compile_in_training(*modules: nn.Module) -> bool:
+def compile_in_training(*modules: nn.Module, recomputed: bool = False) -> bool:
     """Let ``modules`` run compiled while they train, for one shape at a time (``dynamic=False``).
 
     In evaluation, whose batches come in many shapes, they run as written. A compiler that fails at the first batch
     (none installed, for instance) is given up with a warning.
 
+    Args:
+        *modules: what is compiled.
+        recomputed: whether their activations are recomputed in the backward pass, each module called by a checkpoint.
+
     Returns:
-        False, after a warning, where this PyTorch cannot compile on this Python or system.
+        False, after a warning, where this PyTorch cannot compile on this Python or system, or not what is recomputed.
     """
+    if recomputed and not RECOMPUTES_COMPILED:
+        _warn(RuntimeError(f"with checkpoint_activations this model needs torch 2.5, and this is {torch.__version__}"))
+        return False
     kinds: dict[type, list[nn.Module]] = {}
     for module in modules:
         kinds.setdefault(type(module), []).append(module)

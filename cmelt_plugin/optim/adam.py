@@ -44,6 +44,12 @@ class LayerwiseAdamConfig(host.AdamConfig):
     )
 
 
+def _setting(cfg: Any, name: str, default: Any) -> Any:
+    """A setting that configurations of older runs do not have; omegaconf 2.0 says None of what is not there."""
+    value = getattr(cfg, name, None)
+    return default if value is None else value
+
+
 @host.register_optimizer("cmelt_adam", dataclass=LayerwiseAdamConfig)
 class LayerwiseAdam(host.Adam):
     """One parameter group per depth, or two; the scheduler's learning rate is multiplied by ``layer_decay ** depth``.
@@ -56,14 +62,13 @@ class LayerwiseAdam(host.Adam):
         self.scales = [1.0]
         if cfg.layer_decay != 1.0:
             params, self.scales = group_by_depth(params, cfg.layer_decay)
-        if not getattr(cfg, "decay_vectors", True):  # configurations of older runs do not have it
+        if not _setting(cfg, "decay_vectors", True):
             params, self.scales = without_decay_of_vectors(params, self.scales)
-        scalar_lr = getattr(cfg, "scalar_lr", 1.0)
+        scalar_lr = _setting(cfg, "scalar_lr", 1.0)
         if scalar_lr != 1.0:
             params, self.scales = with_rate_of_scalars(params, self.scales, scalar_lr)
         super().__init__(cfg, params)
-        wanted = getattr(cfg, "fused", None)
-        wanted = "auto" if wanted is None else wanted  # configurations of older runs do not have it
+        wanted = _setting(cfg, "fused", "auto")
         fused = str(wanted).lower()  # true and false arrive as words or as truth values
         if fused not in FUSED:
             raise DataError(f"optimizer.fused must be one of {', '.join(FUSED)}, not {wanted!r}")

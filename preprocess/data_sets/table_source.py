@@ -93,7 +93,7 @@ def _read_parquet(path: Path, columns: list[str], separator: str) -> pd.DataFram
     try:
         known = pq.read_schema(path).names
         find_columns(path, known, columns, f"it has {', '.join(known)}")
-        table = pq.read_table(path, columns=columns)
+        table = pq.ParquetFile(path).read(columns)  # pq.read_table of pyarrow 21 refuses names that are there twice
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from None
     return pd.DataFrame(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 from pathlib import Path
@@ -10,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hosts import HOSTS, ask
+from hosts import HOSTS
+from hosts import facts as host_facts
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.host import checkpoints, saving
@@ -111,7 +111,7 @@ print("FACTS" + json.dumps(facts))
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_kills_leave_whole_files_and_nothing_of_a_checkpoint_is_run(name, tmp_path) -> None:
-    facts = json.loads(ask(name, SCRIPT.replace("FOLDER", str(tmp_path))).split("FACTS")[1])
+    facts = host_facts(name, SCRIPT.replace("FOLDER", str(tmp_path)))
     assert facts["copy"] == [True] * 40 and facts["save"] == [True] * 10 and facts["random"] == [True] * 10
     assert facts["killed"] == 60
     names = ["checkpoint_1_1.pt", "checkpoint_1_2.pt", "checkpoint_last.pt", "checkpoint_last.pt.tmp"]

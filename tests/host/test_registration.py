@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pickle
 from types import SimpleNamespace
 
 import pytest
 import torch
-from hosts import HOSTS, ask
+from hosts import HOSTS
+from hosts import facts as host_facts
 from omegaconf import OmegaConf
 from tiny import TINY_MODEL, tiny_t5_config
 from torch import nn
@@ -115,7 +115,7 @@ print("FACTS" + json.dumps(facts))
 @pytest.mark.parametrize("name", HOSTS)
 def test_the_convolutions_without_a_host_are_those_of_the_hosts(name: str) -> None:
     """From a seed they begin with fairseq's weights; fairseq-signals draws the first convolution in another order."""
-    facts = json.loads(ask(name, EXTRACTORS).split("FACTS")[1])
+    facts = host_facts(name, EXTRACTORS)
     assert len(facts) == 2
     for fact in facts.values():
         assert fact == {"names": True, "draws": name == "fairseq", "results": True, "told lengths": True}

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hosts import HOSTS, environment, host_python, train_command
+from hosts import HOSTS, environment, host_python, run, train_command
 from tiny import write_manifest, write_text_encoder
 
 from tests.host.ranks import fail_with_a_data_error
@@ -20,6 +20,7 @@ from tests.host.ranks import fail_with_a_data_error
 # One process runs the commands one after the other: starting a host takes seconds.
 COMMANDS = """
 import logging, os, shlex, sys, warnings
+os.dup2(os.open("errors", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
 warnings.simplefilter("ignore")
 os.environ["PYTHONWARNINGS"] = "ignore"
 from {host}.dataclass import initialize
@@ -66,11 +67,9 @@ def test_errors_are_one_line(name: str, tmp_path: Path) -> None:
     data, encoder = write_manifest(tmp_path / "m", n_records=24), write_text_encoder(tmp_path / "t5")
     arguments = train_command(name, data, encoder, tmp_path / "ck", "optimization.max_update=12")
     script = COMMANDS.format(host=name, arguments=shlex.join(arguments[arguments.index("--config-dir") :]))
-    process = [python, "-c", script]
-    done = subprocess.run(process, cwd=tmp_path, env=environment(name), capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr[-4000:]
+    run([python, "-c", script], name, tmp_path)
     said = {}  # command → exit code, lines that begin with "error: ", whether there was more
-    for part in done.stderr.split("BEGIN ")[1:]:
+    for part in (tmp_path / "errors").read_text().split("BEGIN ")[1:]:
         title, text = part.split("\n", 1)
         text, code = text.split("END ")
         lines = text.splitlines()

@@ -35,7 +35,8 @@ class Ranks:
     """Calls one function in both processes, each with its own arguments. Functions must live in importable modules."""
 
     def __init__(self, folder: Path):
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")  # whose process imports once what both need
+        context.set_forkserver_preload(["torch._dynamo", "cmelt_plugin.host"])
         self.connections, self.processes = [], []
         for rank in range(N_RANKS):
             ours, theirs = context.Pipe()

@@ -101,12 +101,9 @@ def _meta(rows: np.ndarray, records_per_subject: int) -> pa.Table:
     )
 
 
-def command(name: str, module: str, config: str, overrides: Sequence[str], processes: int = 1) -> list[str]:
+def command(name: str, module: str, config: str, overrides: Sequence[str]) -> list[str]:
     """A host's hydra command with a configuration of examples/finetune, on the CPU."""
-    launcher = [host_python(name)]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
     place = ["--config-dir", str(REPOSITORY / "examples" / "finetune"), "--config-name", config]
     on_cpu = ["common.cpu=true"] if name == "fairseq" else []
     fixed = ["dataset.num_workers=0", "common.log_interval=1"]
-    return [*launcher, "-m", f"fairseq_cli.{module}", *place, *on_cpu, *fixed, *overrides]
+    return [host_python(name), "-m", f"fairseq_cli.{module}", *place, *on_cpu, *fixed, *overrides]

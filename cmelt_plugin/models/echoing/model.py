@@ -85,7 +85,7 @@ class EchoingECG(WithTextEncoder, CosineSimilarity, nn.Module):
             encoder = self.ecg_tower.encoder
             first = [encoder.feature_extractor, *encoder.layers()] if isinstance(encoder, ECGEncoder) else encoder.blocks()
             trained = list(stacked_layers(text_encoder.model)) if text_encoder.free_layers != 0 else []
-            compile_in_training(*first, *trained)
+            compile_in_training(*first, *trained, recomputed=cfg.checkpoint_activations)
 
     @classmethod
     def measure(cls, cfg: Any, recordings: Callable[[], Iterable[tuple[Tensor, Tensor | None]]]) -> None:

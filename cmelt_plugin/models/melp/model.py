@@ -325,7 +325,8 @@ class MELP(WithTextEncoder, MELPEncoder):
         convolutions = [encoder.feature_extractor] if isinstance(encoder, ECGEncoder) else []
         ecg_layers = encoder.layers() if isinstance(encoder, ECGEncoder) else encoder.blocks()
         text_layers = self.text_encoder.causal_layers[self.text_encoder.n_frozen :]
-        compile_in_training(*convolutions, *ecg_layers, *text_layers, *self.decoder.self_layers, *self.decoder.cross_layers)
+        layers = (*convolutions, *ecg_layers, *text_layers, *self.decoder.self_layers, *self.decoder.cross_layers)
+        compile_in_training(*layers, recomputed=self.cfg.checkpoint_activations)
 
 
 def _tokenizer_of(text_encoder: str, vocab_size: int) -> Any | None:

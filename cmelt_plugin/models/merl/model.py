@@ -63,7 +63,7 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
             share_statistics(self.ecg_tower, self.data_parallel_group)
         if cfg.compile:
             trained = list(stacked_layers(text_encoder.model)) if text_encoder.free_layers != 0 else []
-            compile_in_training(*self.layers(), *trained)
+            compile_in_training(*self.layers(), *trained, recomputed=cfg.checkpoint_activations)
 
     @staticmethod
     def data_parallel_group() -> Any | None:

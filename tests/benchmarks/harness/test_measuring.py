@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from hosts import REPOSITORY, host_python, run
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import DeviceType
@@ -21,6 +21,7 @@ from benchmarks.harness.memory import read_memory, run_fresh
 from benchmarks.harness.waits import WaitCounter
 from benchmarks.registry import NAMES
 from benchmarks.systems.cmelt.system import SYSTEM
+from cmelt_plugin import host
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, which Linux has")
 
@@ -134,6 +135,5 @@ def test_optimiser_is_the_one_of_the_training_configuration() -> None:
 
 
 def test_importing_the_command_line_is_enough_to_list_the_benchmarks() -> None:
-    done = subprocess.run([sys.executable, "-m", "benchmarks", "--list"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()] == list(NAMES)
+    listed = run([host_python(host.NAME), "-m", "benchmarks", "--list"], host.NAME, REPOSITORY)
+    assert [line.split()[0] for line in listed.splitlines()] == list(NAMES)

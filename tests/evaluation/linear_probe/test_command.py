@@ -334,13 +334,14 @@ def test_the_host_trains_the_same_probe(host, checkpoint, manifest, tmp_path):
 
 
 INITIAL_HEAD = """
-import sys, numpy, torch
-from cmelt_plugin.models.classifier.model import Classifier
-from cmelt_plugin.models.classifier.config import ClassifierConfig
+import sys, types, numpy, torch
+from cmelt_plugin import host, register
+register()
 checkpoint, seed, names, dest = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(), sys.argv[4]
 torch.manual_seed(seed)
-cfg = ClassifierConfig(pretrained=checkpoint, freeze="encoder", num_classes=len(names), class_names=names)
-head = Classifier.build_model(cfg).head
+model = host.model_class(types.SimpleNamespace(_name="cmelt_classifier"))
+cfg = host.model_config_class(model)(pretrained=checkpoint, freeze="encoder", num_classes=len(names), class_names=names)
+head = model.build_model(cfg).head
 numpy.savez(dest, weight=head.weight.detach().numpy(), bias=head.bias.detach().numpy())
 """
 

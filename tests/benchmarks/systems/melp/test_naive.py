@@ -126,9 +126,7 @@ def test_sentences_of_a_batch_cover_its_words() -> None:
     inputs = sample["net_input"]
     lengths = (~inputs["text_padding_mask"]).sum(dim=1)
     assert sample["max_sentences"] == inputs["sentence_spans"].shape[1] > 2
-    for ids, n, spans, padding in zip(
-        inputs["text"], lengths, inputs["sentence_spans"], inputs["sentence_padding_mask"], strict=True
-    ):
+    for ids, n, spans, padding in zip(inputs["text"], lengths, inputs["sentence_spans"], inputs["sentence_padding_mask"]):
         first, end = spans[~padding].T
         assert first[0] == 1 and end[-1] == n - 1 and torch.equal(first[1:], end[:-1]) and (end > first).all()
         assert int(ids[0]) == model.layout.tokens.summary and int(ids[n - 1]) == model.layout.tokens.end
