@@ -1,8 +1,8 @@
 """EchoingECG's match loss of 8,192 ECGs with 8,192 echocardiograms, some rows at a time, against the whole matrix at once.
 
-512 numbers a Gaussian, one direction, forward and backward pass, float32; each way in a fresh process, of which the memory before
-is subtracted: ``above`` is what distances, targets, losses and gradients take. ``criterion.chunk`` sets the rows. All ways must
-give the same loss, to 1e-5 of it.
+512 numbers a Gaussian, one direction, forward and backward pass, float32; each way in a fresh process, of which the memory
+before is subtracted: ``above`` is what distances, targets, losses and gradients take. ``criterion.chunk`` sets the rows. Both
+ways must give the same loss, to 1e-5 of it.
 
 Physical limit: the gradients of means and log-variances, four arrays of 8,192 × 512 numbers, 67 MB.
 """

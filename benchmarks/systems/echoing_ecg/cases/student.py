@@ -2,8 +2,8 @@
 
 Both evaluate: records of 10 s, float32, no gradients. ``student`` does all that is done for an answer: band-pass and resampling
 from 500 to 100 Hz, lead statistics, the network, and both heads with their pooling. ``bare network`` is the network alone on
-signals that are filtered already; the sizes are those of the reference, 126.6 million parameters. Before timing, the heads on the
-bare network's states must give the student's Gaussian, to 1e-5.
+signals that are filtered already; the sizes are those of the reference, 126.6 million parameters. Before timing, the heads on
+the bare network's states must give the student's Gaussian, to 1e-5.
 
 Physical limit: the bare network.
 """
