@@ -104,6 +104,14 @@ BARS = (
         *(("ours / loop at 64",), AT_LEAST, 20, "x"),
     ),
     Bar(
+        *("student, EchoingECG", "8 records to Gaussians, over the bare network", "student"),
+        *(("student / bare network at 8",), AT_LEAST, 0.9, "x"),
+    ),
+    Bar(
+        *("match loss, EchoingECG", "8,192 × 8,192 pairs, forward and backward, memory above", "match_loss"),
+        *(("512 rows, peak above",), AT_MOST, 1000, "MB"),
+    ),
+    Bar(
         *("generation", "8 reports of 64 tokens, over reading all anew", "generation"),
         *(("cached / without cache",), AT_LEAST, 5, "x"),
     ),

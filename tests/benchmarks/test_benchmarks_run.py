@@ -33,6 +33,8 @@ CONTESTANTS = {
     "end_to_end": set(),
     "cached_reports": {f"{length} tokens: cached / encoded" for length in (32, 64, 256)},
     "generation": {"cached / without cache"},
+    "match_loss": {"chunks / whole, speed"},
+    "student": {"student / bare network at 2"},
     "local_loss": {"ours / loop at 6", "ours, beat / loop at 6", "products alone / loop at 6"},
 }
 OTHER_SYSTEMS = {

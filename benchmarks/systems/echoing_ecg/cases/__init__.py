@@ -1,0 +1,1 @@
+"""Benchmarks of pieces that EchoingECG alone has."""
