@@ -46,7 +46,7 @@ REQUIREMENTS = [
     "h5py>=3.10",  # CODE-test and other recordings in HDF5
     "safetensors>=0.4",
     "jinja2>=3.1",  # the pages of evaluation.report and the demo
-    "PyYAML",  # grids of examples/ablation
+    "PyYAML",  # values on command lines, grids of examples/ablation
 ]
 # Preparing data on several machines.
 CLUSTER = ["dask[distributed]>=2024.8"]

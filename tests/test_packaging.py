@@ -23,7 +23,13 @@ PACKAGES = ("cmelt_plugin", "preprocess", "hydra_plugins")
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "examples", *PACKAGES)
 
 # Distributions whose import name differs from their own.
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "faiss": "faiss-cpu", "distributed": "dask", "rouge_score": "rouge-score"}
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "faiss": "faiss-cpu",
+    "distributed": "dask",
+    "rouge_score": "rouge-score",
+    "yaml": "PyYAML",
+}
 # What the hosts bring: fairseq is the host itself; hydra and omegaconf must be the versions it asks for.
 FROM_HOST = {"fairseq", "fairseq_cli", "fairseq_signals", "hydra", "omegaconf"}
 # Brought by a declared dependency that cannot do without it: transformers.
