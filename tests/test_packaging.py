@@ -28,7 +28,7 @@ DISTRIBUTIONS = {
     "faiss": "faiss-cpu",
     "distributed": "dask",
     "rouge_score": "rouge-score",
-    "yaml": "PyYAML",
+    "yaml": "pyyaml",
 }
 # What the hosts bring: fairseq is the host itself; hydra and omegaconf must be the versions it asks for.
 FROM_HOST = {"fairseq", "fairseq_cli", "fairseq_signals", "hydra", "omegaconf"}
