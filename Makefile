@@ -55,7 +55,7 @@ format: install  ## lets ruff repair what it can
 demo: install  ## from a synthetic cohort to demo/report.html
 	$(BIN)/python examples/demo/run.py --dest demo
 
-bench: install  ## ratios of speed and memory, side by side; about 10 minutes on 2 idle cores
+bench: install  ## ratios of speed and memory, side by side; about 20 minutes on 2 idle cores
 	$(BIN)/python -m benchmarks all --json bench.json
 
 clean:  ## removes .venv, the demo and build products

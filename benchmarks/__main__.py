@@ -1,7 +1,7 @@
 """Speed and memory of this plugin, side by side with the way released code works.
 
 Every benchmark makes its own data, checks that the contestants give the same results, warms up, and runs them in turn.
-Without --quick the CPU suite (all) takes up to 15 minutes on two idle cores.
+Without --quick the CPU suite (all) takes about 20 minutes on two idle cores.
 """
 
 from __future__ import annotations
