@@ -39,7 +39,7 @@ EXAMPLE = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    from cmelt_plugin.modules.text_encoder import TEXT_POOLS  # late: it loads torch
+    from cmelt_plugin.modules.text.text_encoder import TEXT_POOLS  # late: it loads torch
 
     result = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--manifest", type=Path, required=True, help="manifest directory with token ids of its reports")
@@ -91,7 +91,7 @@ def caching_systems() -> list[str]:
 
 def pooled(text_encoder: str, pool: str) -> Kept:
     """One vector a report, whatever the system."""
-    from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
+    from cmelt_plugin.modules.text.text_encoder import TextEncoder, describe_text_encoder
 
     encoder = TextEncoder(describe_text_encoder(text_encoder), text_encoder, pooler=pool == "pooler").eval()
     fingerprint = encoder.pooled_fingerprint(pool)

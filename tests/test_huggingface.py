@@ -21,7 +21,7 @@ from cmelt_plugin import huggingface
 from cmelt_plugin.data.text.tokenizer import load_tokenizer
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import import_transformers
-from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
+from cmelt_plugin.modules.text.text_encoder import TextEncoder, describe_text_encoder
 from preprocess.text.text_embedding import load_embedder
 
 TRANSFORMERS = tuple(map(int, import_transformers().__version__.split(".")[:1]))

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cmelt_plugin.losses import sentence_columns
-from cmelt_plugin.modules import conv_positions
-from cmelt_plugin.modules.real_tokens import RealTokens
+from cmelt_plugin.modules.ecg import conv_positions
+from cmelt_plugin.modules.text.real_tokens import RealTokens
 
 _attention = F.scaled_dot_product_attention
 

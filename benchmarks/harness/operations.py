@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cmelt_plugin.modules.conv_layers import parse_conv_layers
+from cmelt_plugin.modules.ecg.conv_layers import parse_conv_layers
 
 N_LEADS, N_SAMPLES = 12, 5000
 

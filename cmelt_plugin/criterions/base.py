@@ -7,7 +7,7 @@ import torch
 
 from cmelt_plugin import host
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
+from cmelt_plugin.modules.ecg.length_batch_norm import LengthBatchNorm
 
 METRIC = "metric/"
 """Prefix of values that hold for a whole validation split, not for one batch."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
+from cmelt_plugin.modules.text.text_encoder import TextEncoder, describe_text_encoder
 
 
 class WithTextEncoder:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cmelt_plugin.modules.conv_layers import parse_conv_layers
-from cmelt_plugin.modules.ecg_encoder import ECGEncoder
+from cmelt_plugin.modules.ecg.conv_layers import parse_conv_layers
+from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
 
 
 def wav2vec_encoder(cfg: Any, conv_stack: Any, n_leads: int, **options: Any) -> ECGEncoder:

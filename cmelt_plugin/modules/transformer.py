@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from cmelt_plugin.modules.real_tokens import RealTokens, on_real_tokens
+from cmelt_plugin.modules.text.real_tokens import RealTokens, on_real_tokens
 
 # The fusion layers and the MLM head are BERT's, and with them its epsilon (Devlin et al. 2019).
 BERT_NORM_EPSILON = 1e-12

@@ -16,8 +16,8 @@ from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.text.padding import pad
 from cmelt_plugin.data.text.word_masking import WordMasker
 from cmelt_plugin.losses.mlm import mlm_loss
-from cmelt_plugin.modules.masked_text_encoder import MaskedTextEncoder
-from cmelt_plugin.modules.text_encoder import describe_text_encoder
+from cmelt_plugin.modules.text.masked_text_encoder import MaskedTextEncoder
+from cmelt_plugin.modules.text.text_encoder import describe_text_encoder
 from preprocess.corpus.token_ids import added_ids, encode_words
 from preprocess.text.hf_tokenizer import load_tokenizer, mask_id, special_ids
 

@@ -144,7 +144,7 @@ def test_the_table_gives_mean_and_spread_over_seeds(tmp_path):
 def test_tiny_encoders_take_the_manifests_tokens(tmp_path, name):
     import torch
 
-    from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
+    from cmelt_plugin.modules.text.text_encoder import TextEncoder, describe_text_encoder
 
     tokens = token_table([[5, 6, 7]])
     folder = write_tiny_encoder(name, tokens, tmp_path / "encoder")

@@ -16,7 +16,7 @@ from torch import nn
 
 from cmelt_plugin import host, registry
 from cmelt_plugin.host.registration import hosted_config, hosted_model
-from cmelt_plugin.modules.feature_extractor import ConvStack
+from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
 
 CONV = [(8, 10, 5), (12, 4, 4), (16, 2, 2)]
 
@@ -91,7 +91,7 @@ def test_a_name_is_given_once() -> None:
 EXTRACTORS = f"""
 import json, torch
 from cmelt_plugin import host
-from cmelt_plugin.modules.feature_extractor import ConvStack, FeatureExtractor
+from cmelt_plugin.modules.ecg.feature_extractor import ConvStack, FeatureExtractor
 
 facts = {{}}
 for conv in ({CONV}, [(16, 2, 2)] * 4):

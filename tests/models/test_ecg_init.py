@@ -13,7 +13,7 @@ from torch import Tensor
 from cmelt_plugin import host
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.ecg_init import load_ecg_encoder
-from cmelt_plugin.modules.ecg_encoder import ECGEncoder
+from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
 
 CONV = [(16, 2, 2)] * 4
 NEW_SPELLING = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from cmelt_plugin.losses import etm_loss, mem_loss, mlm_loss, siglep_loss
 from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, CompositeCriterion
-from cmelt_plugin.modules.patches import standardise_leads
-from cmelt_plugin.modules.pooling import masked_mean
-from cmelt_plugin.modules.text_encoder import TextEncoder
+from cmelt_plugin.modules.ecg.patches import standardise_leads
+from cmelt_plugin.modules.pooling.tokens import masked_mean
+from cmelt_plugin.modules.text.text_encoder import TextEncoder
 from cmelt_plugin.modules.transformer import BERT_NORM_EPSILON
 from tests.models.cmelt.batches import dataset, without_dropout
 

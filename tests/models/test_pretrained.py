@@ -23,7 +23,7 @@ from cmelt_plugin.data.text.reports import normalise_report
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.pretrained import load_pretrained
-from cmelt_plugin.modules.pooling import pool_ecg_states
+from cmelt_plugin.modules.pooling.tokens import pool_ecg_states
 from tests.models.release_layout import write_release
 
 PROMPTS = {

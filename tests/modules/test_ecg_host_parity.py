@@ -10,7 +10,7 @@ import torch
 
 from cmelt_plugin import host
 from cmelt_plugin.models.ecg_init import load_ecg_encoder
-from cmelt_plugin.modules.ecg_encoder import ECGEncoder
+from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
 
 pytestmark = pytest.mark.skipif(not host.IS_SIGNALS, reason="needs fairseq-signals, whose model is the reference")
 

@@ -37,7 +37,7 @@ def write_checkpoint(path: Path, tokenizer: Path, seed: int = 0) -> Path:
     """A tiny C-MELT of random weights with that text encoder, as a host saves it."""
     from cmelt_plugin.models.cmelt.config import CMELTConfig
     from cmelt_plugin.models.cmelt.model import CMELT
-    from cmelt_plugin.modules.text_encoder import describe_text_encoder
+    from cmelt_plugin.modules.text.text_encoder import describe_text_encoder
 
     described = describe_text_encoder(str(tokenizer))
     cfg = CMELTConfig(**{**TINY_MODEL, "text_encoder": str(tokenizer), "text_encoder_config": described})

@@ -22,7 +22,7 @@ UPDATES, UPDATES_OF_RELEASE, UPDATES_OF_FINETUNING, UPDATES_RESUMED = 8, 4, 4, 1
 CONVOLVE_DIRECTLY = """
 import contextlib, sys
 with contextlib.suppress(ImportError):
-    from cmelt_plugin.modules import conv_positions
+    from cmelt_plugin.modules.ecg import conv_positions
     conv_positions.LONG = sys.maxsize
 """
 # The authors' way where it differs from pretrain.yaml; with batches of similar lengths.

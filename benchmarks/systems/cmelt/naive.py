@@ -23,7 +23,7 @@ from benchmarks.naive.attention import Mode, Weights
 from benchmarks.naive.ecg_encoder import encode_ecg
 from benchmarks.naive.text_encoder import encode_text
 from benchmarks.systems.cmelt.heads import fuse, pool, reconstruct, vocabulary_logits
-from cmelt_plugin.modules.conv_layers import parse_conv_layers
+from cmelt_plugin.modules.ecg.conv_layers import parse_conv_layers
 
 IGNORE = -100
 

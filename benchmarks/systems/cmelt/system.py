@@ -17,7 +17,7 @@ from benchmarks.systems.cmelt.flops import training_flops
 from benchmarks.systems.cmelt.naive import NaiveCMELT
 from cmelt_plugin.data.text.word_masking import WordMasker
 from cmelt_plugin.models.cmelt.inputs import CMELTInputOptions, CMELTInputs
-from cmelt_plugin.modules.real_tokens import RealTokens
+from cmelt_plugin.modules.text.real_tokens import RealTokens
 
 N_ECG_TOKENS = 312  # of 10 s at 500 Hz
 N_LEADS = 12

@@ -31,7 +31,7 @@ from benchmarks.systems.melp.language_head import LanguageHead
 from cmelt_plugin.losses import beats as ours
 from cmelt_plugin.models.melp.text_layout import RELEASED_LENGTH
 from cmelt_plugin.modules.contrast import inverse_temperature
-from cmelt_plugin.modules.conv_layers import parse_conv_layers
+from cmelt_plugin.modules.ecg.conv_layers import parse_conv_layers
 
 PAD = 0
 WEIGHTS = {"clip": 1.0, "caption": 2.0, "local": 0.2}

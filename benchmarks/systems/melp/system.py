@@ -11,7 +11,7 @@ import torch
 from benchmarks.harness.system import BenchmarkedSystem, Losses
 from benchmarks.systems.melp.flops import training_flops
 from benchmarks.systems.melp.naive import Mode, NaiveMELP
-from cmelt_plugin.modules.real_tokens import RealTokens
+from cmelt_plugin.modules.text.real_tokens import RealTokens
 
 # The release's BERT-base of PubMed's vocabulary, to which it adds [BOS] as the last token; [CLS] is 101 and [SEP] 102.
 PAPER_TEXT = {

@@ -15,8 +15,8 @@ from cmelt_plugin.criterions.pretraining import Batch, LossTerm, PretrainingCrit
 from cmelt_plugin.losses import etm_loss, mem_loss, mlm_loss, siglep_loss_in_rows
 from cmelt_plugin.losses.mlm import IGNORED
 from cmelt_plugin.losses.pairs import DUPLICATES
+from cmelt_plugin.modules.ecg.patches import patchify, standardise_leads
 from cmelt_plugin.modules.masking import masked_states
-from cmelt_plugin.modules.patches import patchify, standardise_leads
 
 CHOICES = {
     "mem_target": ("original", "masked_input"),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from cmelt_plugin.modules.real_tokens import RealTokens, on_real_tokens
+from cmelt_plugin.modules.text.real_tokens import RealTokens, on_real_tokens
 from cmelt_plugin.modules.transformer import CrossModalLayer, init_bert_weights, run_layer
 
 TEXT, ECG = 0, 1  # rows of the modality-type embedding

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cmelt_plugin.modules.conv_positions import ConvPositionalEncoding
+from cmelt_plugin.modules.ecg.conv_positions import ConvPositionalEncoding
 from cmelt_plugin.modules.masking import TokenMask
 from cmelt_plugin.modules.transformer import BERT_NORM_EPSILON, Encoder, init_bert_weights, sinusoidal_positions
 

@@ -33,11 +33,11 @@ from cmelt_plugin.models.ecg_init import load_ecg_encoder
 from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
 from cmelt_plugin.models.wav2vec import wav2vec_encoder
 from cmelt_plugin.modules.compiling import compile_in_training, repeated_layers
-from cmelt_plugin.modules.ecg_encoder import ECGEncoder, EncodedECG
-from cmelt_plugin.modules.feature_extractor import ConvStack
+from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder, EncodedECG
+from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
 from cmelt_plugin.modules.masking import masked_states
-from cmelt_plugin.modules.pooling import ECG_POOLS, Pooler
-from cmelt_plugin.modules.text_encoder import TextEncoder
+from cmelt_plugin.modules.pooling.tokens import ECG_POOLS, Pooler
+from cmelt_plugin.modules.text.text_encoder import TextEncoder
 from cmelt_plugin.modules.transformer import init_bert_weights
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.modules.band_pass import BandPass
-from cmelt_plugin.modules.length_batch_norm import zero_padding
-from cmelt_plugin.modules.normalisation import NORMALISATIONS, normalise_ecg
+from cmelt_plugin.modules.ecg.band_pass import BandPass
+from cmelt_plugin.modules.ecg.length_batch_norm import zero_padding
+from cmelt_plugin.modules.ecg.normalisation import NORMALISATIONS, normalise_ecg
 
 STANDARDISED = "standardised"
 RATE = 100.0  # Hz, of standardised ECGs
@@ -25,7 +25,7 @@ class FrontEnd(nn.Module):
 
     Args:
         normalisation: ``standardised`` (0.5–40 Hz, 100 Hz, z-scores of each lead) or as
-            :func:`cmelt_plugin.modules.normalisation.normalise_ecg`.
+            :func:`cmelt_plugin.modules.ecg.normalisation.normalise_ecg`.
         lead_statistics: JSON of means and standard deviations; None: standardised ECGs stay in mV.
 
     Attributes:

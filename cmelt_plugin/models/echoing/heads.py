@@ -7,7 +7,7 @@ import math
 from torch import Tensor, nn
 
 from cmelt_plugin.modules.contrast import unit
-from cmelt_plugin.modules.generalised_pooling import GeneralisedPooling
+from cmelt_plugin.modules.pooling.generalised import GeneralisedPooling
 
 
 class PooledLinear(nn.Module):

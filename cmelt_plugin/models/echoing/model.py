@@ -33,10 +33,10 @@ from cmelt_plugin.models.echoing.heads import LogVarianceHead, MeanHead
 from cmelt_plugin.models.echoing.towers import ECG_POOLS, ECGTower, resolved_sizes
 from cmelt_plugin.models.text_tower import WithTextEncoder, text_encoder_of
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
-from cmelt_plugin.modules.ecg_encoder import ECGEncoder
-from cmelt_plugin.modules.feature_extractor import ConvStack
-from cmelt_plugin.modules.length_batch_norm import share_statistics
-from cmelt_plugin.modules.text_encoder import TextEncoder
+from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
+from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
+from cmelt_plugin.modules.ecg.length_batch_norm import share_statistics
+from cmelt_plugin.modules.text.text_encoder import TextEncoder
 
 PAIRS = ("ecg_text", "ecg_echo")
 """Pairs of modalities that are matched, each with a scale and a shift of its own."""

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from cmelt_plugin.models.language.config import LanguageConfig
 from cmelt_plugin.models.text_tower import described, fill_in_description
-from cmelt_plugin.modules.masked_text_encoder import MaskedTextEncoder
+from cmelt_plugin.modules.text.masked_text_encoder import MaskedTextEncoder
 
 
 class LanguageModel(nn.Module):
-    """See :class:`cmelt_plugin.modules.masked_text_encoder.MaskedTextEncoder`. Build it with :meth:`build_model`."""
+    """See :class:`cmelt_plugin.modules.text.masked_text_encoder.MaskedTextEncoder`. Build it with :meth:`build_model`."""
 
     def __init__(self, cfg: LanguageConfig, text_encoder: MaskedTextEncoder):
         super().__init__()

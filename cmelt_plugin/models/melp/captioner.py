@@ -1,11 +1,11 @@
-"""MELP's captioner, one token after the other: what :mod:`cmelt_plugin.modules.decoding` asks for the next token."""
+"""MELP's captioner, one token after the other: what :mod:`cmelt_plugin.modules.text.decoding` asks for the next token."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from cmelt_plugin.modules.causal_text_encoder import CausalTextEncoder
-from cmelt_plugin.modules.multimodal_decoder import MultimodalDecoder
+from cmelt_plugin.modules.text.causal_text_encoder import CausalTextEncoder
+from cmelt_plugin.modules.text.multimodal_decoder import MultimodalDecoder
 
 
 class CachedCaptioner:

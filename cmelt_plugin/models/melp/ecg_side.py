@@ -13,8 +13,8 @@ from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
 from cmelt_plugin.models.melp.towers import ECG_POOLS, ECGStates, ECGTower
 from cmelt_plugin.modules.contrast import unit
-from cmelt_plugin.modules.feature_extractor import ConvStack
-from cmelt_plugin.modules.length_batch_norm import share_statistics
+from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
+from cmelt_plugin.modules.ecg.length_batch_norm import share_statistics
 
 TOWER = "ecg_tower."  # with which the names of the ECG tower's weights begin
 

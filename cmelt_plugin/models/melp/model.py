@@ -37,13 +37,13 @@ from cmelt_plugin.models.melp.config import MELPConfig
 from cmelt_plugin.models.melp.ecg_side import MELPEncoder
 from cmelt_plugin.models.melp.text_layout import NO_LABEL, TextLayout, TextSequence, text_tokens
 from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
-from cmelt_plugin.modules.attentional_pooler import AttentionalPooler
-from cmelt_plugin.modules.causal_text_encoder import CausalTextEncoder
 from cmelt_plugin.modules.compiling import compile_in_training
 from cmelt_plugin.modules.contrast import inverse_temperature, unit
-from cmelt_plugin.modules.decoding import beam_search, greedy
-from cmelt_plugin.modules.ecg_encoder import ECGEncoder
-from cmelt_plugin.modules.multimodal_decoder import MultimodalDecoder
+from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
+from cmelt_plugin.modules.pooling.learned_queries import AttentionalPooler
+from cmelt_plugin.modules.text.causal_text_encoder import CausalTextEncoder
+from cmelt_plugin.modules.text.decoding import beam_search, greedy
+from cmelt_plugin.modules.text.multimodal_decoder import MultimodalDecoder
 
 OBJECTIVES = ("clip", "caption", "local")
 READERS = {

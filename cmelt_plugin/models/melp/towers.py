@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.wav2vec import wav2vec_encoder
-from cmelt_plugin.modules.attentional_pooler import AttentionalPooler
-from cmelt_plugin.modules.ecg_encoder import ECGEncoder
-from cmelt_plugin.modules.normalisation import normalise_ecg
-from cmelt_plugin.modules.pooling import masked_mean
-from cmelt_plugin.modules.resnet1d import ResNet1d
+from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
+from cmelt_plugin.modules.ecg.normalisation import normalise_ecg
+from cmelt_plugin.modules.ecg.resnet1d import ResNet1d
+from cmelt_plugin.modules.pooling.learned_queries import AttentionalPooler
+from cmelt_plugin.modules.pooling.tokens import masked_mean
 
 TOWERS = ("wav2vec", "resnet18")
 ECG_POOLS = ("queries", "mean")

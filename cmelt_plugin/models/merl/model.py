@@ -27,9 +27,9 @@ from cmelt_plugin.models.merl.towers import ECGEncoder, build_tower, layers_of, 
 from cmelt_plugin.models.text_tower import WithTextEncoder, text_encoder_of
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
 from cmelt_plugin.modules.contrast import inverse_temperature, unit
-from cmelt_plugin.modules.length_batch_norm import share_statistics
-from cmelt_plugin.modules.normalisation import normalise_ecg
-from cmelt_plugin.modules.text_encoder import TextEncoder
+from cmelt_plugin.modules.ecg.length_batch_norm import share_statistics
+from cmelt_plugin.modules.ecg.normalisation import normalise_ecg
+from cmelt_plugin.modules.text.text_encoder import TextEncoder
 
 OBJECTIVES = ("cma", "uma")
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.merl.config import MERLConfig
-from cmelt_plugin.modules.attention_pool import AttentionPool
-from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
-from cmelt_plugin.modules.normalisation import normalise_ecg
-from cmelt_plugin.modules.pooling import masked_mean
-from cmelt_plugin.modules.resnet1d import ResNet1d
-from cmelt_plugin.modules.vit1d import VIT_SIZES, ViT1d
+from cmelt_plugin.modules.ecg.length_batch_norm import LengthBatchNorm
+from cmelt_plugin.modules.ecg.normalisation import normalise_ecg
+from cmelt_plugin.modules.ecg.resnet1d import ResNet1d
+from cmelt_plugin.modules.ecg.vit1d import VIT_SIZES, ViT1d
+from cmelt_plugin.modules.pooling.single_query import AttentionPool
+from cmelt_plugin.modules.pooling.tokens import masked_mean
 
 N_SAMPLES = 5000  # 10 s at 500 Hz
 RESNET18_WIDTH = 64

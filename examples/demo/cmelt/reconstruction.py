@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmelt_plugin.modules.patches import unpatchify
+from cmelt_plugin.modules.ecg.patches import unpatchify
 
 
 class Reconstruction(NamedTuple):

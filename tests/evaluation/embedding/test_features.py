@@ -10,7 +10,7 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.features import extract_features
-from cmelt_plugin.modules.pooling import pool_ecg_states
+from cmelt_plugin.modules.pooling.tokens import pool_ecg_states
 
 
 @pytest.fixture(scope="module")

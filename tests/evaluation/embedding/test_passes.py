@@ -15,7 +15,7 @@ from cmelt_plugin.evaluation.embedding.features import extract_features
 from cmelt_plugin.evaluation.embedding.passes import fetch_columns
 from cmelt_plugin.evaluation.embedding.records import embed_records
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.modules.pooling import pool_ecg_states
+from cmelt_plugin.modules.pooling.tokens import pool_ecg_states
 
 
 @pytest.fixture(scope="module")

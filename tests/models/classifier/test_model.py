@@ -11,7 +11,7 @@ from cmelt_plugin.models.checkpoint import load_model
 from cmelt_plugin.models.classifier.config import ClassifierConfig
 from cmelt_plugin.models.classifier.model import Classifier, outputs_key
 from cmelt_plugin.models.encoder_source import read_encoder
-from cmelt_plugin.modules.pooling import pool_ecg_states
+from cmelt_plugin.modules.pooling.tokens import pool_ecg_states
 from tests.losses.ranks import two_ranks
 from tests.models.classifier_ranks import UPDATES, tiny_config, train
 

@@ -16,7 +16,7 @@ from cmelt_plugin import host, registry
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.cmelt.model import CMELT
-from cmelt_plugin.modules.text_encoder import TextEncoder
+from cmelt_plugin.modules.text.text_encoder import TextEncoder
 
 FLAN_T5_BASE = {
     "model_type": "t5",

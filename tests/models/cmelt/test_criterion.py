@@ -23,7 +23,7 @@ from cmelt_plugin.models.cmelt.criterion import (
     MLMCriterion,
     SiglepCriterion,
 )
-from cmelt_plugin.modules.patches import patchify, standardise_leads
+from cmelt_plugin.modules.ecg.patches import patchify, standardise_leads
 from tests.models.cmelt.batches import dataset
 from tests.models.cmelt.rank_work import filled
 

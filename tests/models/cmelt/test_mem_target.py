@@ -11,7 +11,7 @@ from torch import Tensor
 from cmelt_plugin.criterions.pretraining import Batch
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.cmelt.criterion import CMELTCriterionConfig, MEMCriterion
-from cmelt_plugin.modules.patches import patchify, standardise_leads, unpatchify
+from cmelt_plugin.modules.ecg.patches import patchify, standardise_leads, unpatchify
 
 N_TOKENS, SAMPLES = 6, 4
 LEAD_MASK = torch.zeros(2, 12, dtype=torch.bool)

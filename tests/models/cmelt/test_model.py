@@ -14,7 +14,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import ECGTextModel
 from cmelt_plugin.models.building import build_from_config
 from cmelt_plugin.models.cmelt.model import OBJECTIVES
-from cmelt_plugin.modules.pooling import pool_ecg_states
+from cmelt_plugin.modules.pooling.tokens import pool_ecg_states
 
 N_TOKENS = 312
 

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.harness import training
 from benchmarks.systems.cmelt.system import SYSTEM
-from cmelt_plugin.modules import real_tokens
+from cmelt_plugin.modules.text import real_tokens
 
 UPDATES = 8
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.echoing.front_end import FrontEnd, lead_statistics
-from cmelt_plugin.modules.band_pass import BandPass
-from cmelt_plugin.modules.normalisation import min_max
+from cmelt_plugin.modules.ecg.band_pass import BandPass
+from cmelt_plugin.modules.ecg.normalisation import min_max
 
 
 def recordings(rows: int = 3, seed: int = 0) -> Tensor:

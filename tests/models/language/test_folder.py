@@ -13,8 +13,8 @@ from cmelt_plugin import export, registry
 from cmelt_plugin.data.files import read_json
 from cmelt_plugin.data.text.tokenizer import load_tokenizer, tokenizer_fingerprint
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.modules.masked_text_encoder import MaskedTextEncoder
-from cmelt_plugin.modules.text_encoder import TextEncoder, describe_text_encoder
+from cmelt_plugin.modules.text.masked_text_encoder import MaskedTextEncoder
+from cmelt_plugin.modules.text.text_encoder import TextEncoder, describe_text_encoder
 from preprocess.text.text_embedding import EncoderEmbedder
 from tests.systems.cases import CASES, values_of
 

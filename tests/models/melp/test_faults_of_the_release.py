@@ -1,7 +1,7 @@
 """Faults of MELP's released code that ours does not have, and where the others are tested:
 
 - D-M1 (evaluations that do not start) in ``tests/systems/test_every_system.py``; D-M2 in
-  ``tests/modules/test_multimodal_decoder.py``;
+  ``tests/modules/text/test_multimodal_decoder.py``;
 - D-M3 in ``test_criterion.py`` and, with D-M15, in ``tests/examples/test_configurations.py`` (D-M15 also in
   ``tests/optim/test_adam.py``);
 - D-M4 in ``tests/evaluation/linear_probe/test_train.py`` and ``tests/evaluation/metrics/test_multi_label.py``;

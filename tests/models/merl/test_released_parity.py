@@ -15,7 +15,7 @@ from cmelt_plugin.losses import clip_loss
 from cmelt_plugin.models.merl.config import MERLConfig
 from cmelt_plugin.models.merl.model import MERL
 from cmelt_plugin.models.merl.released import convert, our_settings
-from cmelt_plugin.modules.length_batch_norm import LengthBatchNorm
+from cmelt_plugin.modules.ecg.length_batch_norm import LengthBatchNorm
 
 # |a − b| / max(1, max |b|), as the case's own description gives it.
 OUTPUTS, GRADIENTS = 1e-4, 1e-3

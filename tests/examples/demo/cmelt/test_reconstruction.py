@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from tiny import tiny_model
 
-from cmelt_plugin.modules.patches import patchify, standardise_leads
+from cmelt_plugin.modules.ecg.patches import patchify, standardise_leads
 from examples.demo.cmelt.reconstruction import reconstruct
 
 

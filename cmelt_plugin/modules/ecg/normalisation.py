@@ -1,0 +1,40 @@
+"""What a system does to the amplitudes of a recording before its first layer reads it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cmelt_plugin.modules.ecg.length_batch_norm import real_steps, zero_padding
+
+NORMALISATIONS = ("none", "min_max")
+
+
+def normalise_ecg(ecg: Tensor, n_samples: Tensor | None, normalisation: str) -> Tensor:
+    """``ecg [B, leads, T]`` mV → ``[B, leads, T]``; ``n_samples [B]`` real samples, None: all are.
+
+    Args:
+        normalisation: ``none`` (mV) or ``min_max`` (:func:`min_max`).
+
+    Raises:
+        ValueError: another ``normalisation``.
+    """
+    if normalisation not in NORMALISATIONS:
+        raise ValueError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, not {normalisation!r}")
+    return ecg if normalisation == "none" else min_max(ecg, n_samples)
+
+
+def min_max(ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
+    """The smallest value of each record, over all leads and real samples, becomes 0 and the largest 1 (released MERL).
+
+    Padding becomes 0 and takes no part; a record of one value becomes 0. The scale in mV, on which criteria of voltage rest,
+    is lost, and one spike changes all leads.
+    """
+    low, high = ecg, ecg
+    if n_samples is not None:
+        padding = ~real_steps(n_samples, ecg.shape[-1])
+        low, high = ecg.masked_fill(padding, float("inf")), ecg.masked_fill(padding, float("-inf"))
+    low, high = low.amin((1, 2), keepdim=True), high.amax((1, 2), keepdim=True)
+    varies = high > low
+    low, span = torch.where(varies, low, ecg[:, :1, :1]), torch.where(varies, high - low, 1.0)
+    return zero_padding((ecg - low) / span * varies, n_samples)
