@@ -80,7 +80,8 @@ class ECGModel(Protocol):
     - ``resolved_sizes(cfg)``, only where a setting of the encoder may be None: what it then is.
 
     Its configuration names the encoder's settings: ``encoder_sizes``, which must be those of the pre-trained encoder, and
-    ``encoder_training`` with the classifier's defaults (None: as in pre-training).
+    ``encoder_training`` with the classifier's defaults (None: as in pre-training). ``encoder_additions``, where there are any,
+    are those of the former that checkpoints of earlier versions lack, with what holds for these.
 
     Attributes:
         pools: ways of pooling, the usual one first.

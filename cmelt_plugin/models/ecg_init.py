@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 # Parts of those models that exist for their own pre-training loss and have no counterpart here.
 _PRETRAINING_ONLY = re.compile(r"^(quantizer|project_q|final_proj|mask_emb|target_glu|proj)\b")
+# What wav2vec models do not have: ours to learn.
+_OURS = ("class_embedding", "amplitude.proj.weight")
 _PREFIXES = ("ecg_encoder.", "encoder.w2v_model.", "w2v_encoder.w2v_model.")
 
 
@@ -49,8 +51,7 @@ def match_ecg_weights(encoder: nn.Module, weights: dict[str, Tensor]) -> tuple[d
             mismatched.append(f"{name} {tuple(tensor.shape)} ≠ {tuple(own[target].shape)}")
         else:
             fitting[target] = tensor
-    # wav2vec models have no CLS token; it is ours to learn.
-    missing = [name for name in own if name not in fitting and name != "class_embedding"]
+    missing = [name for name in own if name not in fitting and name not in _OURS]
     return fitting, Fit(missing, unexpected, mismatched)
 
 

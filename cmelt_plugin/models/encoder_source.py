@@ -55,6 +55,11 @@ def encoder_names(system: registry.System) -> list[str]:
     return [*config.encoder_sizes, *(name for name, default in config.encoder_training.items() if default is None)]
 
 
+def encoder_additions(system: registry.System) -> dict[str, Any]:
+    """Of :func:`encoder_names` those that checkpoints of earlier versions lack, with what holds for their encoders."""
+    return dict(getattr(system.config_class(), "encoder_additions", {}))
+
+
 def encoder_settings(system: registry.System, cfg: Any) -> dict[str, Any]:
     """Values of :func:`encoder_names` in a configuration of the system or of a classifier; none is None."""
     values = {name: getattr(cfg, name) for name in encoder_names(system)}
@@ -76,6 +81,7 @@ def _source(path: str, cfg: Mapping[str, Any], state: Mapping[str, Tensor]) -> E
     model = registry.models()[cfg["_name"]]
     system = model if isinstance(model, registry.System) else registry.system_of_encoder(cfg.get("encoder"))
     weights = {name: tensor.clone() for name, tensor in model.model_class().encoder_weights(state).items()}
+    cfg = {**cfg, **{name: value for name, value in encoder_additions(system).items() if cfg.get(name) is None}}
     missing = [name for name in encoder_names(system) if name not in cfg]
     settings = {} if missing else encoder_settings(system, SimpleNamespace(**cfg))
     missing += [name for name, value in settings.items() if value is None]

@@ -112,7 +112,11 @@ CASES = {
         criterion="cmelt_plugin.models.cmelt.criterion:CMELTCriterionConfig",
         losses=("mlm", "mem", "etm", "siglep"),
         inputs={"negatives": "n3s", "mlm_probability": 0.4},
-        variants=({}, {"mem_decoder_conv_pos": 3, "masked_tokens_in_positions": False}),
+        variants=(
+            {},
+            {"mem_decoder_conv_pos": 3, "masked_tokens_in_positions": False},
+            {"extractor_mode": "layer_norm", "amplitude_embedding": True},
+        ),
         compiled=5,  # convolutions, layers of two encoders, of the fusion module and of the MEM decoder
     ),
     "echoing": Case(model={**_ECHOING_MODEL, "ecg_width": 4, "ecg_blocks": "1, 2, 1, 1"}, **_ECHOING),

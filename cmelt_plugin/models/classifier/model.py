@@ -15,7 +15,7 @@ from cmelt_plugin import registry
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
-from cmelt_plugin.models.encoder_source import encoder_names, encoder_settings, read_encoder
+from cmelt_plugin.models.encoder_source import encoder_additions, encoder_names, encoder_settings, read_encoder
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
 from cmelt_plugin.modules.ecg.length_batch_norm import share_statistics
 from cmelt_plugin.modules.linear_head import initialise_head
@@ -92,7 +92,11 @@ class Classifier(CosineSimilarity, nn.Module):
             DataError: the pre-trained encoder cannot be read or does not fit, strictly.
         """
         loading = bool(getattr(task, "loading_checkpoint", False))
-        unset = [name for name in encoder_names(registry.system_of_encoder(cfg.encoder)) if getattr(cfg, name) is None]
+        system = registry.system_of_encoder(cfg.encoder)
+        for name, value in encoder_additions(system).items() if loading else ():
+            if getattr(cfg, name) is None:
+                setattr(cfg, name, value)
+        unset = [name for name in encoder_names(system) if getattr(cfg, name) is None]
         if loading and unset:
             raise ValueError(f"{', '.join(unset)}: not set, so its ECG encoder is not described")
         cls.prepare_config(cfg)

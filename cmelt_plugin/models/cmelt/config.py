@@ -3,11 +3,15 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
+from cmelt_plugin.models.wav2vec_options import Wav2VecOptions
+
 
 @dataclass
-class CMELTConfig:
+class CMELTConfig(Wav2VecOptions):
     encoder_sizes: ClassVar[tuple[str, ...]] = (
         "conv_feature_layers",
+        "extractor_mode",
+        "amplitude_embedding",
         "conv_pos",
         "conv_pos_groups",
         "encoder_embed_dim",

@@ -3,14 +3,18 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
+from cmelt_plugin.models.wav2vec_options import Wav2VecOptions
+
 
 @dataclass
-class EchoingConfig:
+class EchoingConfig(Wav2VecOptions):
     encoder_sizes: ClassVar[tuple[str, ...]] = (
         "ecg_encoder",
         "ecg_width",
         "ecg_blocks",
         "conv_feature_layers",
+        "extractor_mode",
+        "amplitude_embedding",
         "conv_pos",
         "conv_pos_groups",
         "encoder_embed_dim",

@@ -85,7 +85,7 @@ class ECGTower(nn.Module):
         elif cfg.ecg_encoder == "resnet18":
             self.encoder = ResNet1d(n_leads, width, recompute=recompute)
         else:
-            self.encoder = wav2vec_encoder(cfg, conv_stack, n_leads, class_token=False)
+            self.encoder = wav2vec_encoder(cfg, conv_stack, n_leads, self.front_end.step, class_token=False)
         self.dim = self.encoder.dim if isinstance(self.encoder, ResNet1d) else self.encoder.width
         self.mean = MeanHead(self.dim, cfg.embed_dim)
         pool = getattr(cfg, "pool", None) or ECG_POOLS[0]

@@ -3,12 +3,16 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
+from cmelt_plugin.models.wav2vec_options import Wav2VecOptions
+
 
 @dataclass
-class MELPConfig:
+class MELPConfig(Wav2VecOptions):
     encoder_sizes: ClassVar[tuple[str, ...]] = (
         "ecg_tower",
         "conv_feature_layers",
+        "extractor_mode",
+        "amplitude_embedding",
         "conv_pos",
         "conv_pos_groups",
         "encoder_embed_dim",

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cmelt_plugin.modules.ecg.amplitude import AmplitudeEmbedding
 from cmelt_plugin.modules.ecg.conv_positions import ConvPositionalEncoding
 from cmelt_plugin.modules.ecg.feature_extractor import FeatureExtractor, conv_steps
 from cmelt_plugin.modules.masking import TokenMask, gather_tokens, mask_tokens
@@ -48,6 +49,8 @@ class ECGEncoder(nn.Module):
             statistics of group normalisation over the whole record, and what windows of convolutions that overlap share.
         recompute: keep no activations inside transformer layers (:func:`cmelt_plugin.modules.transformer.run_layer`).
         class_token: a learned token before all others; False: none, as in wav2vec 2.0.
+        amplitude_window: samples of a window of :class:`cmelt_plugin.modules.ecg.amplitude.AmplitudeEmbedding`, which is added to
+            all tokens, the class token among them, once they have their positions; 0: there is none.
     """
 
     class_embedding: nn.Parameter | None
@@ -68,6 +71,7 @@ class ECGEncoder(nn.Module):
         masked_tokens_in_positions: bool = True,
         recompute: bool = False,
         class_token: bool = True,
+        amplitude_window: int = 0,
     ):
         super().__init__()
         self.conv_layers = list(conv_layers)
@@ -82,6 +86,8 @@ class ECGEncoder(nn.Module):
         self.conv_pos = ConvPositionalEncoding(dim, conv_pos, conv_pos_groups)
         self.class_embedding = nn.Parameter(torch.empty(dim).uniform_()) if class_token else None
         self.encoder = Encoder(layers, dim, heads, ffn_dim, dropout, attention_dropout, recompute=recompute)
+        n_leads = self.feature_extractor.conv_layers[0][0].in_channels
+        self.amplitude = AmplitudeEmbedding(n_leads, dim, amplitude_window) if amplitude_window else None
 
     @property
     def width(self) -> int:
@@ -142,7 +148,7 @@ class ECGEncoder(nn.Module):
         return x.masked_fill(padding.unsqueeze(-1), 0.0), padding
 
     def embed(self, ecg: Tensor, n_samples: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """:meth:`tokens` with positions, nothing masked."""
+        """:meth:`tokens` with positions, nothing masked and nothing of amplitudes added."""
         x, padding = self.tokens(ecg, n_samples)
         return x + self.conv_pos(x), padding
 
@@ -182,4 +188,6 @@ class ECGEncoder(nn.Module):
             x = torch.cat([cls, x], dim=1)
             if visible_padding is not None:
                 visible_padding = torch.cat([visible_padding.new_zeros(len(x), 1), visible_padding], dim=1)
+        if self.amplitude is not None:
+            x = x + self.amplitude(ecg, n_samples).unsqueeze(1)
         return EncodedECG(self.encoder(x, visible_padding), visible_padding, mask, padding)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cmelt_plugin.modules.ecg.length_batch_norm import real_steps, zero_padding
 
-NORMALISATIONS = ("none", "min_max")
+NONE, MIN_MAX = NORMALISATIONS = ("none", "min_max")
 
 
 def normalise_ecg(ecg: Tensor, n_samples: Tensor | None, normalisation: str) -> Tensor:
@@ -21,7 +21,7 @@ def normalise_ecg(ecg: Tensor, n_samples: Tensor | None, normalisation: str) -> 
     """
     if normalisation not in NORMALISATIONS:
         raise ValueError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, not {normalisation!r}")
-    return ecg if normalisation == "none" else min_max(ecg, n_samples)
+    return ecg if normalisation == NONE else min_max(ecg, n_samples)
 
 
 def min_max(ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:

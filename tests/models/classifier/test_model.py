@@ -60,6 +60,36 @@ def test_features_are_those_of_the_pretrained_encoder(pretrained, pool):
     )
 
 
+SEEING = {"extractor_mode": "layer_norm", "amplitude_embedding": True}
+
+
+def test_an_encoder_that_sees_amplitudes_is_taken_as_it_is(tmp_path):
+    path = save_pretrained(tmp_path / "checkpoint.pt", **SEEING)
+    model = Classifier.build_model(config(path)).eval()
+    assert {name: getattr(model.cfg, name) for name in SEEING} == SEEING
+    loaded = load_model(save_classifier(model, tmp_path / "classifier.pt")).model
+    assert torch.equal(loaded(batch())["logits"], model(batch())["logits"])
+    with pytest.raises(DataError, match="model.extractor_mode=default, but the encoder of .* has layer_norm"):
+        Classifier.build_model(config(path, extractor_mode="default"))
+
+
+def test_checkpoints_from_before_these_settings_are_what_they_were(pretrained, tmp_path):
+    """Neither the model's own nor the classifier's says anything of them."""
+    state = torch.load(pretrained, weights_only=False)
+    for name in SEEING:
+        state["cfg"]["model"].pop(name, None)
+    torch.save(state, tmp_path / "old.pt")
+    expected, model = (Classifier.build_model(config(path)).eval() for path in (pretrained, tmp_path / "old.pt"))
+    assert torch.equal(model.features(batch()), expected.features(batch()))
+    state = torch.load(save_classifier(model, tmp_path / "classifier.pt"), weights_only=False)
+    for name in SEEING:
+        state["cfg"]["model"].pop(name, None)
+    torch.save(state, tmp_path / "old_classifier.pt")
+    loaded = load_model(tmp_path / "old_classifier.pt").model
+    assert torch.equal(loaded(batch())["logits"], model(batch())["logits"])
+    assert (loaded.cfg.extractor_mode, loaded.cfg.amplitude_embedding) == ("default", False)
+
+
 def test_masked_leads_are_zero(pretrained):
     model = Classifier.build_model(config(pretrained)).eval()
     ecg, mask = batch(), torch.zeros(3, 12, dtype=torch.bool)

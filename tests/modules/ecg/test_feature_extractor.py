@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import copy
+import importlib
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from cmelt_plugin import host
-from cmelt_plugin.modules.ecg.feature_extractor import FeatureExtractor, LengthGroupNorm, conv_steps
+from cmelt_plugin.modules.ecg.feature_extractor import (
+    FIXED,
+    LAYER_NORM,
+    ConvStack,
+    FeatureExtractor,
+    LengthGroupNorm,
+    conv_steps,
+)
 
 PAPER_CONV = [(16, 2, 2)] * 4
 TINY_CONV = [(8, 10, 5), (12, 4, 4), (16, 2, 2)]  # windows that overlap
@@ -81,6 +89,33 @@ def test_steps_of_a_convolution() -> None:
         expected = [nn.functional.conv1d(torch.zeros(1, 1, n), torch.zeros(1, 1, kernel), stride=stride).shape[-1]
                     if n >= kernel else 0 for n in lengths.tolist()]  # fmt: skip
         assert conv_steps(lengths, kernel, stride).clamp(min=0).tolist() == expected
+
+
+def test_layer_norm_mode_is_wav2vecs_own() -> None:
+    """The names of its weights and its numbers, in float32 and below."""
+    torch.manual_seed(0)
+    if host.IS_SIGNALS:
+        n_leads, module = 12, importlib.import_module("fairseq_signals.modules.conv_feature_extraction")
+        theirs = module.ConvFeatureExtraction(TINY_CONV, in_d=12, dropout=0.0, mode=LAYER_NORM, conv_bias=True)
+    else:
+        n_leads, module = 1, importlib.import_module("fairseq.models.wav2vec.wav2vec2")
+        theirs = module.ConvFeatureExtractionModel(TINY_CONV, dropout=0.0, mode=LAYER_NORM, conv_bias=True)
+    ours = FeatureExtractor(ConvStack(TINY_CONV, n_leads, LAYER_NORM), TINY_CONV)
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    ecg = torch.randn(2, n_leads, 1000)
+    for dtype in (torch.float32, torch.bfloat16):
+        seen = ecg.to(dtype) if host.IS_SIGNALS else ecg[:, 0].to(dtype)
+        assert torch.equal(ours.to(dtype)(ecg.to(dtype)), theirs.to(dtype)(seen))
+
+
+def test_fixed_mode_reads_no_statistic_of_the_recording() -> None:
+    ours = FeatureExtractor(ConvStack(PAPER_CONV, 12, FIXED), PAPER_CONV)
+    assert list(ours.state_dict()) == list(extractors(PAPER_CONV)[1].state_dict())
+    ecg = torch.randn(1, 12, 1000)
+    other = torch.cat([ecg[..., :500], 9 * torch.randn(1, 12, 500)], dim=-1)
+    assert torch.equal(ours(ecg)[..., :31], ours(other)[..., :31])
 
 
 def test_another_kind_of_norm_is_refused() -> None:
