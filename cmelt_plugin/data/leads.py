@@ -6,6 +6,7 @@ aVR, aVF, aVL.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,6 +45,27 @@ def lead_indices(names: Sequence[str]) -> list[int]:
 
 # The lead sets of paper Table 1 (Oh et al. 2022, PhysioNet/CinC Challenge 2021).
 LEAD_SETS = {"12": LEADS, "6": LEADS[:6], "3": ("I", "II", "V2"), "2": ("I", "II"), "1": ("I",)}
+_SPOKEN = {"all": "12", "limb": "6"}
+
+
+def parse_leads(text: str) -> tuple[str, ...]:
+    """``12``, ``6``, ``3``, ``2``, ``1``, ``all``, ``limb`` or names, ``I+II+V2`` or ``I,II`` → names as in :data:`LEADS`.
+
+    Raises:
+        LeadError: no name, an unknown one, or one given twice.
+    """
+    name = text.strip().lower()
+    names = LEAD_SETS.get(_SPOKEN.get(name, name), [lead for lead in re.split(r"[\s,+]+", text) if lead])
+    return ordered_leads(names)
+
+
+def ordered_leads(names: Sequence[str]) -> tuple[str, ...]:
+    """``names`` as :data:`LEADS` has and orders them.
+
+    Raises:
+        LeadError: as :func:`lead_keep_mask`.
+    """
+    return tuple(lead for lead, kept in zip(LEADS, lead_keep_mask(names)) if kept)
 
 
 def lead_keep_mask(names: Sequence[str]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, Optional
 from omegaconf import II
 
 from cmelt_plugin import host
+from cmelt_plugin.data.batches.augmentation import LEAD_SETS_HELP
 from cmelt_plugin.data.batches.labelled import LabelledECGDataset, LabelledOptions
 from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.errors import DataError
@@ -26,6 +27,7 @@ class FinetuningConfig(host.Dataclass):
     lead_mask_probability: float = field(
         default=0.0, metadata={"help": "random lead masking: probability of zeroing each of the leads in training"}
     )
+    lead_sets: Optional[str] = field(default=None, metadata={"help": LEAD_SETS_HELP})
     seed: int = II("common.seed")
 
 
@@ -60,6 +62,7 @@ class FinetuningTask(ECGTask):
             train=training,
             keep=self.keep,
             lead_mask_probability=self.cfg.lead_mask_probability,
+            lead_sets=self.cfg.lead_sets,
         )
 
     def is_training_set(self, dataset: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cmelt_plugin.data.leads import LEADS, LeadError, lead_indices
+from cmelt_plugin.data.leads import LEAD_SETS, LEADS, LeadError, lead_indices, parse_leads
 
 
 def test_mimic_order_is_put_right():
@@ -28,3 +28,21 @@ def test_case_and_blanks_do_not_matter():
 def test_wrong_leads_are_named(names, message):
     with pytest.raises(LeadError, match=message):
         lead_indices(names)
+
+
+@pytest.mark.parametrize("text", ["I+II+V2", "v2,i, ii", " I II  V2 ", "3"])
+def test_sets_of_leads_are_named_or_listed(text):
+    assert parse_leads(text) == ("I", "II", "V2")
+
+
+def test_names_of_sets_and_what_is_none():
+    assert (parse_leads("all"), parse_leads("Limb"), parse_leads("12")) == (LEADS, LEADS[:6], LEADS)
+    assert all(parse_leads(name) == leads for name, leads in LEAD_SETS.items())
+    for text, message in (
+        ("", "no leads chosen"),
+        ("I+V7", "unknown lead V7"),
+        ("I,i", "a lead is named twice"),
+        ("4", "lead 4"),
+    ):
+        with pytest.raises(LeadError, match=message):
+            parse_leads(text)

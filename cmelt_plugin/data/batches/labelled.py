@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from cmelt_plugin.data.batches.augmentation import random_lead_mask
+from cmelt_plugin.data.batches.augmentation import LeadMasking
 from cmelt_plugin.data.batches.ecg import ECGDataset
 from cmelt_plugin.data.batches.rng import epoch_order, record_generators
 from cmelt_plugin.data.directory.class_labels import read_class_names
@@ -32,13 +32,15 @@ class LabelledOptions:
         seed: of all randomness.
         train: shuffle anew every epoch and draw lead masks.
         keep: bool ``[12]``, True = a lead the model may see; the others are zero in every record.
-        lead_mask_probability: random masking of the leads in ``keep``, training only.
+        lead_mask_probability, lead_sets: masking of the leads in ``keep``, training only
+            (:class:`cmelt_plugin.data.batches.augmentation.LeadMasking`).
     """
 
     seed: int = 1
     train: bool = True
     keep: np.ndarray = field(default_factory=_all_leads)
     lead_mask_probability: float = 0.0
+    lead_sets: str | None = None
 
 
 class LabelledECGDataset(ECGDataset):
@@ -66,6 +68,7 @@ class LabelledECGDataset(ECGDataset):
     ):
         super().__init__(manifest, labels)
         self.options = options
+        self.masking = LeadMasking(options.lead_mask_probability, options.lead_sets, options.keep)
         self.subject = subject
         self.rows = np.arange(len(manifest)) if rows is None else np.asarray(rows, dtype=np.int64)
         if options.train and labels is not None:
@@ -83,14 +86,17 @@ class LabelledECGDataset(ECGDataset):
             return self.rows[epoch_order(self.options.seed, self.epoch, len(self.rows))]
         return self.rows
 
-    def lead_mask(self, rows: np.ndarray) -> np.ndarray | None:
-        """bool ``[B, 12]``, True = to be zeroed; at least one lead survives. None: no lead is."""
+    def lead_mask(self, rows: np.ndarray, ecg: torch.Tensor | None = None) -> np.ndarray | None:
+        """bool ``[B, 12]``, True = to be zeroed; at least one lead survives. None: no lead is.
+
+        ``rows [B]`` of the manifest; ``ecg [B, 12, T]``, the records, as :class:`LeadMasking` takes them.
+        """
         options = self.options
-        mask = np.repeat(~options.keep[None, :], len(rows), axis=0)
-        if options.train and options.lead_mask_probability > 0:
+        if options.train and self.masking.masks:
             generators = record_generators(options.seed, self.epoch, rows)
-            uniforms = np.stack([generator.random(int(options.keep.sum())) for generator in generators])
-            mask[:, options.keep] = random_lead_mask(uniforms, options.lead_mask_probability)
+            mask = self.masking(np.stack([generator.random(self.masking.n_keys) for generator in generators]), ecg)
+        else:
+            mask = np.repeat(~options.keep[None, :], len(rows), axis=0)
         return mask if mask.any() else None
 
     def collater(self, samples: Sequence[Any] | np.ndarray, digital: bool = False) -> dict[str, Any]:
@@ -98,7 +104,7 @@ class LabelledECGDataset(ECGDataset):
         if not batch:
             return batch
         rows = np.asarray(samples, dtype=np.int64)
-        mask = self.lead_mask(rows)
+        mask = self.lead_mask(rows, batch["net_input"]["ecg"])
         batch["net_input"]["lead_mask"] = None if mask is None else torch.from_numpy(mask)
         if self.subject is not None:
             batch["subject"] = torch.from_numpy(self.subject[rows])

@@ -6,12 +6,11 @@ from typing import Any, Optional, Union
 import numpy as np
 import torch
 
-from cmelt_plugin.data.batches.augmentation import LeadMaskingOptions, random_lead_mask
+from cmelt_plugin.data.batches.augmentation import LeadMasking, LeadMaskingOptions
 from cmelt_plugin.data.batches.inputs import Inputs, Pairs, Records, SplitInputs
 from cmelt_plugin.data.batches.length_groups import first_halves
 from cmelt_plugin.data.batches.negatives import NegativeTable, RandomNegatives, has_negatives
 from cmelt_plugin.data.directory.manifest import Manifest
-from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.text.word_masking import WordMasker
 from cmelt_plugin.errors import DataError
 
@@ -47,7 +46,8 @@ class CMELTSplitInputs(SplitInputs):
         self, pairs: Pairs, options: CMELTInputOptions, n_ecg_tokens: int, negatives: Union[NegativeTable, RandomNegatives]
     ):
         super().__init__(pairs)
-        self.options, self.n_ecg_tokens, self.negatives = options, n_ecg_tokens, negatives
+        self.masking = LeadMasking(options.lead_mask_probability, options.lead_sets)
+        self.n_ecg_tokens, self.negatives = n_ecg_tokens, negatives
         info = pairs.texts()[0].info
         self.mask_words = WordMasker(options.mlm_probability, info["mask_id"], info["vocab_size"], info["special_ids"])
 
@@ -61,7 +61,7 @@ class CMELTSplitInputs(SplitInputs):
         own, generators, n_rows = records.report_ids, records.generators, len(records.rows)
         assert own is not None
         # Fixed-size draws come first, so that no record's numbers depend on its neighbours' texts.
-        fixed = np.stack([generator.random(2 + len(LEADS)) for generator in generators])
+        fixed = np.stack([generator.random(2 + self.masking.n_keys) for generator in generators])
         swap_key, negative_key, lead_keys = fixed[:, 0], fixed[:, 1], fixed[:, 2:]
         mem_noise = np.stack([g.integers(0, 2**31, self.n_ecg_tokens, dtype=np.int64) for g in generators])
         if records.shown is None:
@@ -78,7 +78,7 @@ class CMELTSplitInputs(SplitInputs):
             length = int((~padding[row]).sum())
             uniforms[:, row, :length] = generator.random((3, length))
         text = self.mask_words(ids, padding, uniforms)
-        lead_mask = random_lead_mask(lead_keys, self.options.lead_mask_probability) if self.pairs.train else None
+        lead_mask = self.masking(lead_keys, batch["net_input"]["ecg"]) if self.pairs.train else None
 
         self.add_texts(batch, text.ids, padding)
         batch["net_input"].update(

@@ -5,7 +5,7 @@ from typing import Any, Optional
 
 import torch
 
-from cmelt_plugin.data.batches.augmentation import LeadMaskingOptions, add_lead_mask
+from cmelt_plugin.data.batches.augmentation import LeadMasking, LeadMaskingOptions, add_lead_mask
 from cmelt_plugin.data.batches.cached_texts import CachedTextOptions, CachedTexts
 from cmelt_plugin.data.batches.inputs import Inputs, Pairs, Records, SplitInputs
 from cmelt_plugin.data.text.padding import padded_spans
@@ -34,13 +34,13 @@ class MELPSplitInputs(SplitInputs):
 
     def __init__(self, pairs: Pairs, options: MELPInputOptions, states: Optional[ReportEmbeddings] = None):
         super().__init__(pairs)
-        self.options, self.states = options, states
+        self.masking, self.states = LeadMasking(options.lead_mask_probability, options.lead_sets), states
         self.max_sentences = pairs.texts()[0].most_spans(pairs.max_text_tokens)
 
     def add(self, batch: dict[str, Any], records: Records) -> None:
         assert records.report_ids is not None
         if self.pairs.train:
-            add_lead_mask(batch, records, self.options.lead_mask_probability)
+            add_lead_mask(batch, records, self.masking)
         super().add(batch, records)
         spans, padding = padded_spans(self.pairs.texts()[0], records.report_ids, self.pairs.max_text_tokens)
         batch["net_input"].update(sentence_spans=torch.from_numpy(spans), sentence_padding_mask=torch.from_numpy(padding))

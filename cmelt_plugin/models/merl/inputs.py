@@ -5,7 +5,7 @@ from typing import Any, Optional
 
 import torch
 
-from cmelt_plugin.data.batches.augmentation import LeadMaskingOptions, add_lead_mask
+from cmelt_plugin.data.batches.augmentation import LeadMasking, LeadMaskingOptions, add_lead_mask
 from cmelt_plugin.data.batches.cached_texts import CachedTextOptions, CachedTexts
 from cmelt_plugin.data.batches.inputs import Inputs, Pairs, Records, SplitInputs
 from cmelt_plugin.data.text.report_embeddings import ReportEmbeddings
@@ -30,11 +30,11 @@ class MERLSplitInputs(SplitInputs):
 
     def __init__(self, pairs: Pairs, options: MERLInputOptions, vectors: Optional[ReportEmbeddings] = None):
         super().__init__(pairs)
-        self.options, self.vectors = options, vectors
+        self.masking, self.vectors = LeadMasking(options.lead_mask_probability, options.lead_sets), vectors
 
     def add(self, batch: dict[str, Any], records: Records) -> None:
         if self.pairs.train:
-            add_lead_mask(batch, records, self.options.lead_mask_probability)
+            add_lead_mask(batch, records, self.masking)
         if self.vectors is None:
             super().add(batch, records)
         else:
