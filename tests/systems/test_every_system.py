@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,13 @@ from tests.systems.cases import (
 
 NAMES = sorted(CASES)
 READING = [name for name in NAMES if CASES[name].text_encoder is not None]
+
+
+def option_names(name: str) -> set[str]:
+    """Options of the task that a case's system has."""
+    return {field.name for field in dataclasses.fields(registry.systems()[CASES[name].system].inputs_class().Options)}
+
+
 VARIANTS = [(name, changes) for name in NAMES for changes in CASES[name].variants]
 
 
@@ -101,6 +109,19 @@ def test_losses_fall_and_every_parameter_learns(name: str, batches) -> None:
     assert np.isfinite(losses).all() and losses[-1] < 0.9 * losses[0]
     idle = {key for key, parameter in parameters.items() if parameter.grad is None or not parameter.grad.any()}
     assert idle == case.idle
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "lead_sets" in option_names(name)])
+def test_sets_of_leads_depend_on_epoch_and_record_alone(name: str, directory) -> None:
+    case = dataclasses.replace(CASES[name], inputs={**CASES[name].inputs, "lead_sets": "all limb:0.5 I+II any"})
+    model = plain_model(case)
+    data, valid = split_of(case, directory, model), split_of(case, directory, model, "valid")
+    whole = data.collater(list(range(12)))["net_input"]["lead_mask"]
+    assert not whole.all(dim=1).any() and len(whole.unique(dim=0)) > 2
+    assert torch.equal(data.collater([9, 4])["net_input"]["lead_mask"], whole[[9, 4]])
+    data.set_epoch(2)
+    assert not torch.equal(data.collater(list(range(12)))["net_input"]["lead_mask"], whole)
+    assert valid.collater([0, 1])["net_input"].get("lead_mask") is None
 
 
 # -- Padding, leads, precision ------------------------------------------------------------------------------------------

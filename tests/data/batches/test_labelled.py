@@ -126,3 +126,15 @@ def test_labels_from_which_nothing_can_be_learnt_are_refused_in_training(manifes
     dataset(manifest, some, rows=np.array([0, 1]))
     with pytest.raises(DataError, match="every label of the 2 records to be trained on is unknown"):
         dataset(manifest, some, rows=np.array([1, 2]))
+
+
+def test_sets_of_leads_are_drawn_among_those_of_the_task_by_epoch_and_record_and_in_training(manifest):
+    options = {"keep": lead_keep_mask(["I", "II", "V2", "V5"]), "lead_sets": "all I+II any"}
+    data = dataset(manifest, train=True, **options)
+    whole = data.collater(np.arange(12))["net_input"]["lead_mask"]
+    assert whole[:, ~options["keep"]].all() and not whole.all(dim=1).any() and len(whole.unique(dim=0)) > 2
+    assert torch.equal(data.collater([7, 2])["net_input"]["lead_mask"], whole[[7, 2]])
+    data.set_epoch(2)
+    assert not torch.equal(data.collater(np.arange(12))["net_input"]["lead_mask"], whole)
+    mask = dataset(manifest, train=False, **options).collater([0, 1])["net_input"]["lead_mask"]
+    assert mask.tolist() == [(~options["keep"]).tolist()] * 2
