@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cmelt_plugin.data.directory.manifest import Manifest
-from cmelt_plugin.data.leads import LEADS, lead_keep_mask
+from cmelt_plugin.data.leads import LEADS, ordered_leads
 from cmelt_plugin.evaluation.embedding.cache import EmbeddingCache, split_inputs
 from cmelt_plugin.evaluation.embedding.features import FEATURES, choose_pool, extract_features
 from cmelt_plugin.evaluation.embedding.precision import precision_name
@@ -41,24 +41,25 @@ class SplitEncoder:
         self.cache = EmbeddingCache(model, cache)
         self.batch_size, self.workers, self.device, self.bf16 = batch_size, workers, device, bf16
 
-    def embeddings(self, manifest: Manifest) -> Embedding:
+    def embeddings(self, manifest: Manifest, leads: Sequence[str] | None = None) -> Embedding:
         """:func:`~cmelt_plugin.evaluation.embedding.records.embed_records`."""
 
         def compute() -> dict[str, np.ndarray]:
-            return columns_of(embed_records(self.model, manifest, self.batch_size, self.device, self.workers, self.bf16))
+            return columns_of(embed_records(self.model, manifest, self.batch_size, self.device, self.workers, self.bf16, leads))
 
-        inputs = {**split_inputs(manifest), "precision": precision_name(self.bf16), **other_score(self.model)}
+        shown = list(ordered_leads(LEADS if leads is None else leads))
+        fewer = {} if shown == list(LEADS) else {"leads": shown}  # files from before there was a choice say nothing of leads
+        inputs = {**split_inputs(manifest), "precision": precision_name(self.bf16), **other_score(self.model), **fewer}
         return embedding_of(self.cache.columns("embeddings", inputs, len(manifest), compute))
 
     def features(self, manifest: Manifest, pool: str | None = None, leads: Sequence[str] | None = None) -> np.ndarray:
         """:func:`~cmelt_plugin.evaluation.embedding.features.extract_features`."""
         pool = choose_pool(self.model, pool)
-        keep = lead_keep_mask(LEADS if leads is None else leads)
         inputs = {
             **split_inputs(manifest),
             "precision": precision_name(self.bf16),
             "pool": pool,
-            "leads": [lead for lead, kept in zip(LEADS, keep) if kept],
+            "leads": list(ordered_leads(LEADS if leads is None else leads)),
         }
 
         def compute() -> dict[str, np.ndarray]:

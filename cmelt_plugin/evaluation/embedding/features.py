@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin.data.directory.manifest import Manifest
-from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.passes import evaluating, over_records
 
@@ -48,13 +47,12 @@ def extract_features(
         DataError: unknown lead or pool, unreadable records, or a feature that is not finite.
     """
     pool = choose_pool(model, pool)
-    keep = torch.from_numpy(lead_keep_mask(LEADS if leads is None else leads)).to(device)
 
     def encode(ecg: Tensor, n_samples: Tensor | None) -> dict[str, Tensor]:
-        return {FEATURES: model.ecg_features(ecg * keep[:, None], n_samples, pool)}
+        return {FEATURES: model.ecg_features(ecg, n_samples, pool)}
 
     with evaluating(model, device):
-        return over_records(encode, manifest, batch_size, device, num_workers, bf16, progress)[FEATURES]
+        return over_records(encode, manifest, batch_size, device, num_workers, bf16, progress, leads)[FEATURES]
 
 
 def choose_pool(model: Any, pool: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Callable
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.batches import record_batches
 from cmelt_plugin.evaluation.embedding.precision import encoder_precision
@@ -31,6 +32,7 @@ def over_records(
     workers: int = 0,
     bf16: bool = False,
     progress: bool = True,
+    leads: Sequence[str] | None = None,
 ) -> Columns:
     """Outputs of ``encode`` for every record of a split, in the manifest's order.
 
@@ -43,18 +45,22 @@ def over_records(
         workers: processes that read ahead; 0: a thread does.
         bf16: ``encode`` runs in bfloat16 autocast, otherwise in float32, whatever surrounds the call.
         progress: show a bar on stderr.
+        leads: names of those that ``encode`` sees, the others are zero as in lead masking; None: all.
 
     Returns:
         Name → float32 ``[N, D]``.
 
     Raises:
-        DataError: unreadable records, or an output is NaN or infinite; the message names the first such record.
+        DataError: unknown leads, unreadable records, or an output is NaN or infinite; the message names the first such record.
     """
     few = len(manifest) <= FEW_BATCHES * batch_size
     name = f"{manifest.directory.name}/{manifest.split}"
+    keep = torch.from_numpy(lead_keep_mask(LEADS if leads is None else leads)).to(device)
     with tqdm(total=len(manifest), desc=name, unit=" records", disable=few or not progress) as bar:
         with encoder_precision(device, bf16):
             batches = record_batches(manifest, batch_size, device, workers)
+            if leads is not None:
+                batches = ((ecg * keep[:, None], n_samples) for ecg, n_samples in batches)
             columns = fetch_columns((encode(*batch) for batch in batches), bar.update)
     finite = np.all([np.isfinite(values).all(axis=1) for values in columns.values()], axis=0)
     bad = np.flatnonzero(~finite)

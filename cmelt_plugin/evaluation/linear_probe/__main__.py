@@ -28,9 +28,9 @@ import numpy as np
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.files import write_texts
-from cmelt_plugin.data.leads import LEAD_SETS, LEADS, lead_keep_mask
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.labelled_split import folder_names, open_labelled
+from cmelt_plugin.evaluation.lead_sets import add_lead_options, chosen_lead_sets, lead_set_name, lead_table
 from cmelt_plugin.evaluation.linear_probe.runs import (
     FEATURES,
     POOLED,
@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
         default=POOLED,
         help="pooled states; or of models of ECGs and texts the mean of the embedding, or mean and log-variance (pooled)",
     )
-    result.add_argument("--leads", nargs="+", default=["12"], help="12, 6, 3, 2 or 1 (paper Table 1), or names: I II V2 (12)")
+    add_lead_options(result)
     result.add_argument("--select", choices=SELECT, default="best_valid", help="which epoch is tested (best_valid)")
     result.add_argument("--epochs", type=option_types.count, default=200, help="of training (200)")
     result.add_argument("--probe-batch-size", type=option_types.count, default=128, help="of training (128)")
@@ -99,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = parser().parse_args(argv)
     check_arguments(args)
+    lead_sets = chosen_lead_sets(args)
     command = typed_command("cmelt_plugin.evaluation.linear_probe", argv)
     sets = [plan_set(name, directory, args) for name, directory in zip(folder_names(args.manifest), args.manifest)]
     targets = [(name, open_labelled(path, args.split)) for name, path in zip(folder_names(args.target), args.target)]
@@ -114,18 +115,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.learning_rate, args.weight_decay, args.probe_batch_size, args.epochs, args.standardise, args.select
     )
     encoder = ProbedEncoder(args)
-    shared = {**encoder.settings, "seed": args.seed, **(dataclasses.asdict(settings) if sets else {})}
-    facts = command_facts(args, command, shared)
-    rows = [] if kept is None else kept_probe_rows(kept, targets, encoder, facts, args)
-    for one in sets:
-        rows += probe_set(one, targets, encoder, settings, facts, args)
-    table = write_table(rows, facts, args.results)
-    print(f"\n{table}\n{args.results}: {len(rows)} results, tables in linear_probe.md and linear_probe.csv")
+    rows: list[Row] = []
+    compared: list[tuple[str, Result]] = []
+    for leads in lead_sets:
+        encoder.leads = list(leads)
+        shared = {**encoder.settings, "seed": args.seed, **(dataclasses.asdict(settings) if sets else {})}
+        facts = command_facts(args, command, shared)
+        rows += [] if kept is None else kept_probe_rows(kept, targets, encoder, facts, args)
+        for one in sets:
+            name = one.name if args.compare_leads is None else f"{one.name}-{lead_set_name(leads)}"
+            found = probe_set(one._replace(name=name), targets, encoder, settings, facts, args)
+            rows += found
+            compared += [(f"{row.name.replace(name, one.name, 1)}, {_size(row).text}", row.result) for row in found]
+    tables = [write_table(rows, facts, args.results)]
+    if args.compare_leads is not None:
+        of_leads = lead_table(compared)
+        write_texts(args.results, {"leads.md": of_leads.markdown(), "leads.csv": of_leads.csv()})
+        tables.append(of_leads.markdown())
+    print("\n" + "\n\n".join(tables))
+    print(f"{args.results}: {len(rows)} results, tables in linear_probe.md and linear_probe.csv")
     return 0
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Refuse what cannot be done before anything is read; ``args.leads`` becomes names.
+    """Refuse what cannot be done before anything is read.
 
     Raises:
         DataError: the options contradict each other.
@@ -138,11 +151,10 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise DataError("--save-probe keeps one probe: give exactly one --manifest")
     args.fraction = sorted(set(args.fraction))
     args.seeds = args.seeds or (5 if args.shots is None else 10)
-    names = LEAD_SETS.get(args.leads[0], args.leads[0].split(",")) if len(args.leads) == 1 else args.leads
-    args.leads = [lead for lead, kept in zip(LEADS, lead_keep_mask(names)) if kept]
-    if args.features != POOLED and (args.pool is not None or len(args.leads) < len(LEADS)):
-        raise DataError(f"--features {args.features}: embeddings are of all leads and of the model's own pooling; leave out "
-                        "--leads and --pool")  # fmt: skip
+    if args.compare_leads is not None and (args.probe is not None or args.save_probe is not None):
+        raise DataError("--compare-leads trains probes for each set of leads: keep and test a probe with --leads")
+    if args.features != POOLED and args.pool is not None:
+        raise DataError(f"--features {args.features}: embeddings are of the model's own pooling; leave out --pool")
 
 
 def write_table(rows: Sequence[Row], facts: CommandFacts, folder: Path) -> str:
@@ -152,8 +164,7 @@ def write_table(rows: Sequence[Row], facts: CommandFacts, folder: Path) -> str:
     for row in rows:
         settings, result = row.result.settings, row.result
         low, high = result.intervals.get("macro_auc", (float("nan"), float("nan")))
-        size = TrainingSize(settings.get("fraction"), settings.get("shots"))
-        trained = "kept probe" if "n_train" not in settings else f"{settings['n_train']} ({size.text})"
+        trained = "kept probe" if "n_train" not in settings else f"{settings['n_train']} ({_size(row).text})"
         body.append(
             [
                 row.name,
@@ -168,9 +179,10 @@ def write_table(rows: Sequence[Row], facts: CommandFacts, folder: Path) -> str:
     notes = ["\n".join([f"- {r.name}, {cells[1]}", *(f"  - {n}" for n in r.result.notes)]) for r, cells in zip(rows, body)]
     first = rows[0].result
     kind = first.settings.get("features", first.settings["pool"])
+    counts = " or ".join(dict.fromkeys(str(len(row.result.settings["leads"])) for row in rows))
     lines = [
         f"# Linear probes: {facts.model}\n",
-        f"Checkpoint: `{facts.checkpoint}`; {kind} features of {len(first.settings['leads'])} leads\n",
+        f"Checkpoint: `{facts.checkpoint}`; {kind} features of {counts} leads\n",
         table,
         "Percent; mean ± standard deviation over seeds; interval of the mean over resampled subjects.\n",
         "\n".join(notes) + "\n",
@@ -184,6 +196,10 @@ def write_table(rows: Sequence[Row], facts: CommandFacts, folder: Path) -> str:
     ]
     excluded = [f"no AUC of {', '.join(row.result.excluded)}: {row.name}" for row in rows if row.result.excluded]
     return "\n".join([table, *missing, *dict.fromkeys(excluded)])
+
+
+def _size(row: Row) -> TrainingSize:
+    return TrainingSize(row.result.settings.get("fraction"), row.result.settings.get("shots"))
 
 
 def _with_spread(result: Result, name: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cmelt_plugin.data.directory.manifest import available_splits
+from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.cache import weights_fingerprint
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
@@ -50,6 +51,9 @@ class Row(NamedTuple):
 class ProbedEncoder:
     """The checkpoint's ECG encoder with the pool and leads whose features probes are trained on.
 
+    Attributes:
+        leads: that the encoder sees from now on; all at first.
+
     Raises:
         DataError: the model has no such pool, or embeddings were asked for that it does not make.
     """
@@ -60,7 +64,7 @@ class ProbedEncoder:
             load_ecg_model(args).model, args.cache, args.batch_size, args.workers, args.device, args.bf16
         )
         self.pool = choose_pool(self.encoder.model, args.pool)
-        self.leads = args.leads
+        self.leads = list(LEADS)
         if self.kind != POOLED and not hasattr(self.encoder.model, "embed_text"):
             raise DataError(f"--features {self.kind}: {args.checkpoint} is no model of ECGs and texts; its features are pooled")
 
@@ -72,7 +76,7 @@ class ProbedEncoder:
         """
         if self.kind == POOLED:
             return self.encoder.features(split.manifest, self.pool, self.leads)
-        columns = columns_of(self.encoder.embeddings(split.manifest))
+        columns = columns_of(self.encoder.embeddings(split.manifest, self.leads))
         if self.kind == GAUSSIAN and len(columns) < 2:
             raise DataError(f"--features {GAUSSIAN}: this model's embeddings are points, which have no variance; use {MEAN}")
         return np.concatenate([*columns.values()] if self.kind == GAUSSIAN else [columns["mean"]], axis=1)

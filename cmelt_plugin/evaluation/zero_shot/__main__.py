@@ -7,6 +7,8 @@ for the latter by kind. Each set gives a result folder with its scores below --r
 F1 and accuracy need thresholds, which are chosen on validation data, never on the split that is evaluated. Where a class has
 texts on its absence, its score is the difference of both similarities.
 
+--leads shows the model some leads alone; --compare-leads one set of leads after the other, with a table of what each loses.
+
 --teacher adds scores by the texts of the teacher whose space the embeddings share: mean cosines, as they are and centred, that
 is without the mean embedding of the validation data and without that of the texts.
 """
@@ -16,16 +18,19 @@ from __future__ import annotations
 from cmelt_plugin.cli import run
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from cmelt_plugin.data.files import write_texts
+from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.precision import precision_name
 from cmelt_plugin.evaluation.embedding.teacher_items import open_teacher_of, prompts_of
 from cmelt_plugin.evaluation.labelled_split import folder_names
+from cmelt_plugin.evaluation.lead_sets import add_lead_options, chosen_lead_sets, lead_set_name, lead_table
 from cmelt_plugin.evaluation.metrics.thresholds import F1, RULES
 from cmelt_plugin.evaluation.options import (
     TEXT_MODEL,
@@ -63,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = command_parser("cmelt_plugin.evaluation.zero_shot", __doc__, EXAMPLE)
     add_options(result, TEXT_MODEL)
+    add_lead_options(result)
     result.add_argument("--prompts", help="class texts: a JSON file, or one of our label sets")
     kinds = result.add_mutually_exclusive_group()
     kinds.add_argument("--prompt-kind", choices=KINDS, help="our texts of this kind (default: as the directory has them)")
@@ -83,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = parser().parse_args(argv)
+    lead_sets = chosen_lead_sets(args)
     command = typed_command("cmelt_plugin.evaluation.zero_shot", argv)
     planned = [plan_set(name, directory, args) for name, directory in zip(folder_names(args.manifest), args.manifest)]
     if args.shift and not any(shift_sources(one.test.label_set) for one in planned):
@@ -100,14 +107,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     named: list[tuple[str, Result]] = []
     shifted: list[Result] = []
-    for one in planned:
-        results, shifts = evaluate_set(one, pretrained, encoder, facts, args, prompts)
-        named += [(one.name, result) for result in results]
+    compared: list[tuple[str, Result]] = []
+    for one, leads in itertools.product(planned, lead_sets):
+        shown = {} if leads == LEADS else {"leads": list(leads)}
+        of_leads = facts._replace(settings={**settings, **shown})
+        name = one.name if args.compare_leads is None else f"{one.name}-{lead_set_name(leads)}"
+        results, shifts = evaluate_set(one._replace(name=name), pretrained, encoder, of_leads, args, prompts, leads)
+        named += [(name, result) for result in results]
         shifted += shifts
+        own = _with_kind([(one.name, result) for result in results])
+        compared += own + [(f"{one.name}, {shift.settings['source']} → {shift.label_set}", shift) for shift in shifts]
     tables = {"zero_shot": summary_table(_with_kind(named)), "zero_shot_classes": class_table(_with_kind(named))}
     if args.compare_prompts:
         tables["prompts"] = prompts_table(named)
-    if shifted:
+    if args.compare_leads is not None:
+        tables["leads"] = lead_table(compared)
+    elif shifted:
         tables["shift"] = shift_table(shifted)
     for results in ([result for _, result in named], shifted):
         tables.update({f"paper_table_{name}": table for name, table in published_comparisons(results).items()})

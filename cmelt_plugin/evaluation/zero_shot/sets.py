@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,15 +87,23 @@ class SetEvaluator:
         pretrained: the model.
         encoder: its encoder of splits.
         args: of the command.
+        leads: that the model sees; None: all.
 
     Attributes:
         results: so far.
     """
 
-    def __init__(self, planned: PlannedSet, pretrained: Pretrained, encoder: SplitEncoder, args: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        planned: PlannedSet,
+        pretrained: Pretrained,
+        encoder: SplitEncoder,
+        args: argparse.Namespace,
+        leads: Sequence[str] | None = None,
+    ) -> None:
         self.planned, self.pretrained, self.args = planned, pretrained, args
-        self.ecg = encoder.embeddings(planned.test.manifest)
-        self.valid_ecg = None if planned.valid is None else encoder.embeddings(planned.valid.manifest)
+        self.ecg = encoder.embeddings(planned.test.manifest, leads)
+        self.valid_ecg = None if planned.valid is None else encoder.embeddings(planned.valid.manifest, leads)
         self.results: list[Result] = []
 
     def own_texts(self, texts: ClassTexts, facts: CommandFacts) -> Evaluation:
@@ -153,6 +161,7 @@ def evaluate_set(
     facts: CommandFacts,
     args: argparse.Namespace,
     prompts: TeacherPrompts | None = None,
+    leads: Sequence[str] | None = None,
 ) -> tuple[list[Result], list[Result]]:
     """Evaluate one set and write its folders: a result per kind of text, and those of distribution shift (first kind).
 
@@ -161,8 +170,9 @@ def evaluate_set(
         pretrained, encoder: the model.
         facts, args: of the command.
         prompts: a teacher's texts, to score by as well.
+        leads: that the model sees; None: all.
     """
-    evaluator = SetEvaluator(planned, pretrained, encoder, args)
+    evaluator = SetEvaluator(planned, pretrained, encoder, args, leads)
     shifts = []
     for texts in planned.texts:
         evaluation = evaluator.own_texts(texts, facts)

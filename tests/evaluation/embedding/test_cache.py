@@ -7,6 +7,7 @@ from tiny import tiny_model, write_manifest
 
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding import encoder as encoder_module
 from cmelt_plugin.evaluation.embedding.cache import weights_fingerprint
@@ -54,6 +55,20 @@ def test_without_a_folder_each_pass_is_made_once(model, manifest, passes):
     encoder.features(manifest, "mean")
     assert torch.equal(encoder.embeddings(manifest).mean, encoder.embeddings(manifest).mean)
     assert passes == ["extract_features", "extract_features", "embed_records"]
+
+
+def test_embeddings_of_some_leads_are_those_of_the_rest_at_zero_and_kept_apart(model, manifest, tmp_path, passes):
+    found = SplitEncoder(model, tmp_path).embeddings(manifest, ["ii", "I"]).mean
+    store = RecordStore(manifest.store_root)
+    ecg = torch.from_numpy(store.read(manifest.shard, manifest.row))
+    ecg[:, 2:] = 0
+    with torch.no_grad():
+        expected = model.embed_ecg(ecg, torch.from_numpy(manifest.n_samples.astype(np.int64))).mean
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    whole = SplitEncoder(model, tmp_path).embeddings(manifest).mean
+    assert (whole - found).abs().max() > 1e-4
+    assert torch.equal(SplitEncoder(model, tmp_path).embeddings(manifest, list(LEADS)).mean, whole)
+    assert passes == ["embed_records"] * 2
 
 
 def test_whatever_decides_the_values_is_part_of_the_key(model, manifest, tmp_path, passes):

@@ -1,5 +1,6 @@
 """The command: features once, every fraction and seed, and the same probe as the host trains."""
 
+import csv
 import json
 
 import numpy as np
@@ -13,6 +14,7 @@ from planted_values import planted
 from cmelt_plugin.data.batches.rng import epoch_order
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import write_json
+from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding import encoder as encoder_module
 from cmelt_plugin.evaluation.embedding.features import extract_features
@@ -379,3 +381,30 @@ def test_an_encoder_of_ecgs_alone_is_probed_with_its_own_pool(manifest, tmp_path
     assert result.per_class["LOUD"]["auc"] > 0.9
     with pytest.raises(DataError, match="pool must be one of mean, not 'cls'"):
         main(options("ecg.pt", manifest, tmp_path / "out", "--pool", "cls"))
+
+
+def test_sets_of_leads_side_by_side(manifest, tmp_path, monkeypatch, capsys):
+    """Each as alone, in a folder of its own; the table says what is lost against the first."""
+    alone = Pretrained(LoadedModel(Amplitudes(), {}, {}), "ecg.pt", None)
+    monkeypatch.setattr(pretrained_module, "load_pretrained", lambda *arguments: alone)
+    more = ("--seeds", "1", "--fraction", "0.5", "1")
+    assert main(options("ecg.pt", manifest, tmp_path / "out", *more, "--compare-leads", "all", "V1+V6", "1")) == 0
+    results = {stored.folder.name: stored.result for stored in read_results([tmp_path / "out"])}
+    names = ["12-leads", "V1+V6", "1-leads"]
+    assert set(results) == {f"loud-{name}-{size}pct" for name in names for size in (50, 100)}
+    assert main(options("ecg.pt", manifest, tmp_path / "alone", *more, "--leads", "V6", "V1")) == 0
+    for size in (50, 100):
+        one = read_result(tmp_path / "alone" / f"loud-{size}pct").result
+        assert one.metrics == results[f"loud-V1+V6-{size}pct"].metrics and one.settings["leads"] == ["V1", "V6"]
+    with open(tmp_path / "out" / "leads.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["leads"] for row in rows] == [" ".join(LEADS), "V1 V6", "I"] * 2
+    for row in rows[3:]:
+        lost = float(rows[3]["macro AUC"]) - float(row["macro AUC"])
+        assert row["set"] == "loud, 100 %" and float(row["lost"]) == pytest.approx(lost, abs=0.02)
+    assert "## Sets of leads" in capsys.readouterr().out
+    for wrong, message in ((["2", "I+II"], "a set is named twice"), (["I", "X"], "unknown lead X")):
+        with pytest.raises(DataError, match=message):
+            main(options("ecg.pt", manifest, tmp_path / "out", "--compare-leads", *wrong))
+    with pytest.raises(DataError, match="keep and test a probe with --leads"):
+        main(options("ecg.pt", manifest, tmp_path / "out", "--compare-leads", "2", "--save-probe", tmp_path / "p.npz"))

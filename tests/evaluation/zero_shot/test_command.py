@@ -379,3 +379,34 @@ def test_a_broken_checkpoint_is_told_by_its_embeddings(checkpoint, sets, tmp_pat
     arguments = ["--checkpoint", str(tmp_path / "nan.pt"), "--manifest", str(sets["code"]), "--results", str(tmp_path / "out")]
     with pytest.raises(DataError, match="NaN or infinity for 12 of 12 records, first test0"):
         main(arguments)
+
+
+def test_some_leads_alone_and_sets_of_leads_side_by_side(run, checkpoint, sets, capsys):
+    """Recordings whose other leads are zero; validation data, which thresholds come from, too."""
+    directory = sets["cpsc2018"]
+    whole = read_result(run(directory, "--bootstrap", 0, results="whole") / "cpsc2018")
+    out = run(directory, "--bootstrap", 0, "--compare-leads", "12", "I+II", results="compared")
+    alone = read_result(run(directory, "--bootstrap", 0, "--leads", "II", "I", results="alone") / "cpsc2018")
+    first, second = (read_result(out / f"cpsc2018-{name}") for name in ("12-leads", "2-leads"))
+    np.testing.assert_array_equal(first.scores().scores, whole.scores().scores)
+    np.testing.assert_array_equal(second.scores().scores, alone.scores().scores)
+    assert second.result.per_class == alone.result.per_class and second.result.settings["leads"] == ["I", "II"]
+    assert first.result.settings == whole.result.settings and "leads" not in whole.result.settings
+
+    manifest = Manifest.open(directory, "test")
+    ecg = torch.from_numpy(RecordStore(manifest.store_root).read(manifest.shard, manifest.row))
+    ecg[:, 2:] = 0
+    pretrained = load_pretrained(checkpoint)
+    with torch.no_grad():
+        ecg_points = pretrained.model.embed_ecg(ecg, torch.from_numpy(manifest.n_samples.astype(np.int64))).mean
+    texts = pretrained.class_embeddings(load_prompts("cpsc2018"))[1]
+    np.testing.assert_allclose(second.scores().scores, (ecg_points @ texts.mean.T).numpy(), atol=1e-5)
+
+    with open(out / "leads.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    lost = 100 * (first.result.metrics["macro_auc"] - second.result.metrics["macro_auc"])
+    assert [row["set"] for row in rows] == ["cpsc2018"] * 2 and [row["leads"] for row in rows][1] == "I II"
+    assert rows[0]["lost"] == "0.00" and float(rows[1]["lost"]) == pytest.approx(lost, abs=0.006) and lost != 0
+    assert "## Sets of leads" in capsys.readouterr().out
+    with pytest.raises(DataError, match="unknown lead X"):
+        run(directory, "--leads", "X")
