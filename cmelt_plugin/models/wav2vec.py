@@ -19,7 +19,8 @@ def wav2vec_encoder(cfg: Any, conv_stack: Any, n_leads: int, step: int = 1, **op
         cfg: of a system or a classifier: ``conv_…``, ``encoder_…``, ``dropout``, ``attention_dropout``, ``feature_grad_mult``,
             those of :class:`cmelt_plugin.models.wav2vec_options.Wav2VecOptions` and, where there are any,
             ``checkpoint_activations`` and ``normalisation``.
-        conv_stack: makes the stack of convolutions of the default mode.
+        conv_stack: makes the stack of convolutions of the default mode. In the others it is our own whatever the host: theirs
+            read one channel, or (fairseq-signals) cannot be built.
         n_leads: rows of an ECG.
         step: samples at 500 Hz of one that the encoder reads.
         options: further arguments of :class:`ECGEncoder`.

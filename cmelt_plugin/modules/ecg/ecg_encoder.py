@@ -49,8 +49,8 @@ class ECGEncoder(nn.Module):
             statistics of group normalisation over the whole record, and what windows of convolutions that overlap share.
         recompute: keep no activations inside transformer layers (:func:`cmelt_plugin.modules.transformer.run_layer`).
         class_token: a learned token before all others; False: none, as in wav2vec 2.0.
-        amplitude_window: samples of a window of :class:`cmelt_plugin.modules.ecg.amplitude.AmplitudeEmbedding`, which is added to
-            all tokens, the class token among them, once they have their positions; 0: there is none.
+        amplitude_window: samples of a window of :class:`cmelt_plugin.modules.ecg.amplitude.AmplitudeEmbedding`, which is added
+            to all tokens, the class token among them, once they have their positions; 0: there is none.
     """
 
     class_embedding: nn.Parameter | None

@@ -91,23 +91,20 @@ def test_steps_of_a_convolution() -> None:
         assert conv_steps(lengths, kernel, stride).clamp(min=0).tolist() == expected
 
 
+@pytest.mark.skipif(host.IS_SIGNALS, reason="fairseq-signals' own layer_norm mode fails when it is built")
 def test_layer_norm_mode_is_wav2vecs_own() -> None:
     """The names of its weights and its numbers, in float32 and below."""
     torch.manual_seed(0)
-    if host.IS_SIGNALS:
-        n_leads, module = 12, importlib.import_module("fairseq_signals.modules.conv_feature_extraction")
-        theirs = module.ConvFeatureExtraction(TINY_CONV, in_d=12, dropout=0.0, mode=LAYER_NORM, conv_bias=True)
-    else:
-        n_leads, module = 1, importlib.import_module("fairseq.models.wav2vec.wav2vec2")
-        theirs = module.ConvFeatureExtractionModel(TINY_CONV, dropout=0.0, mode=LAYER_NORM, conv_bias=True)
-    ours = FeatureExtractor(ConvStack(TINY_CONV, n_leads, LAYER_NORM), TINY_CONV)
+    module = importlib.import_module("fairseq.models.wav2vec.wav2vec2")
+    theirs = module.ConvFeatureExtractionModel(TINY_CONV, dropout=0.0, mode=LAYER_NORM, conv_bias=True)
+    ours = FeatureExtractor(ConvStack(TINY_CONV, 1, LAYER_NORM), TINY_CONV)
     for parameter in theirs.parameters():
         nn.init.normal_(parameter)
     ours.load_state_dict(theirs.state_dict(), strict=True)
-    ecg = torch.randn(2, n_leads, 1000)
+    audio = torch.randn(2, 1000)
     for dtype in (torch.float32, torch.bfloat16):
-        seen = ecg.to(dtype) if host.IS_SIGNALS else ecg[:, 0].to(dtype)
-        assert torch.equal(ours.to(dtype)(ecg.to(dtype)), theirs.to(dtype)(seen))
+        seen = audio.to(dtype)
+        assert torch.equal(ours.to(dtype)(seen[:, None]), theirs.to(dtype)(seen))
 
 
 def test_fixed_mode_reads_no_statistic_of_the_recording() -> None:
