@@ -11,7 +11,7 @@ OUT = 40  # resampled samples computed at once
 
 
 def decimate(x: Tensor, factor: int) -> Tensor:
-    """Low-pass (Kaiser window of β = 5, zeros beyond the ends) and every ``factor``-th sample; :data:`OUT` of them are a product.
+    """Low-pass (Kaiser window of β = 5, zeros beyond the ends), then every ``factor``-th sample, :data:`OUT` of them at once.
 
     Args:
         x: ``[B, leads, T]``, floating point.
