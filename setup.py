@@ -109,7 +109,10 @@ setup(
     # Said explicitly, so that an editable installation puts this folder itself on sys.path: hydra looks for plugins
     # with pkgutil, which does not see through the import hook that setuptools would otherwise install.
     package_dir={"": "."},
-    package_data={"": ["*.json", "*.html", "*.css"]},
+    package_data={
+        "": ["*.json", "*.html", "*.css"],
+        "cmelt_plugin.weights": ["*/*.safetensors", "*/*.json", "*/*.md", "*/tokenizer/*"],
+    },
     data_files=example_files(),
     install_requires=REQUIREMENTS + HOST_REQUIREMENTS[HOST],
     extras_require=EXTRAS,

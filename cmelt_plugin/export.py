@@ -30,6 +30,7 @@ EPILOG = """examples:
   python -m cmelt_plugin.export --released sample.pt --lead-order mimic-iv-ecg --tokenizer google/flan-t5-base --dest dbeta
 """
 CARD_FILE = "README.md"
+PRECISIONS = ("float32", "float16")
 HEAD_SETTINGS = ("encoder", "pool")  # that cards of classifiers list beside the encoder's
 
 
@@ -49,6 +50,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--licence", default="other", help="licence of the weights as hubs abbreviate it, e.g. cc-by-4.0 (other)"
     )
+    result.add_argument(
+        "--precision", choices=PRECISIONS, help="round the weights to float16: half the size (as they are in the checkpoint)"
+    )
     result.add_argument("--overwrite", action="store_true", help="replace a model exported there before")
     return result
 
@@ -58,12 +62,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     # Before the host is imported, which would otherwise print every library's messages.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    import torch
+
     from cmelt_plugin.models.exported import write_folder
     from cmelt_plugin.models.pretrained import load_pretrained
     from cmelt_plugin.models.released import is_released, leads_of_training
 
     exporter = None if arguments.checkpoint is None else _own_exporter(arguments.checkpoint)
     if exporter is not None:
+        if arguments.precision is not None:
+            raise DataError("--precision: a folder of Hugging Face's keeps the precision of its checkpoint; leave it out")
         options = ("checkpoint", "dest", "tokenizer", "name", "licence", "overwrite")
         exporter(**{name: getattr(arguments, name) for name in options})
         return 0
@@ -86,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     extra: dict[str, Any] = {"class_names": model.class_names, "leads": list(model.leads)}
     if released:
         extra["leads_of_training"] = list(leads_of_training(source, arguments.lead_order))
-    write_folder(arguments.dest, model.model, cfg, model.task_state, extra)
+    precision = None if arguments.precision is None else getattr(torch, arguments.precision)
+    write_folder(arguments.dest, model.model, cfg, model.task_state, extra, precision)
     size = sum(file.stat().st_size for file in arguments.dest.rglob("*") if file.is_file())
     print(f"{arguments.dest}: {_parameters(model.model):,} parameters, {size / 1e6:,.1f} MB")
     return 0

@@ -42,12 +42,14 @@ from cmelt_plugin.evaluation.regress.options import add_value_options
 from cmelt_plugin.evaluation.variance_map.methods import FILLS, LEAD, METHODS, ZERO
 from cmelt_plugin.models.predictor import MEANING, SIMILARITY, VALUE, Prediction, Predictor
 from cmelt_plugin.option_types import command_parser
+from cmelt_plugin.weights import DEFAULT, NOTICE, PROMPTS, shipped_folder
 
 if TYPE_CHECKING:
     from cmelt_plugin.evaluation.regress.predictor import ValuePredictor
     from cmelt_plugin.evaluation.variance_map.maps import MapSettings
 
 EPILOG = """examples:
+  python -m cmelt_plugin.predict 00001_hr.hea
   python -m cmelt_plugin.predict --checkpoint finetuned.pt 00001_hr.hea
   python -m cmelt_plugin.predict --checkpoint exported/ --prompts cpsc2018 --format jsonl records/ > scores.jsonl
   python -m cmelt_plugin.predict --checkpoint pretrained.pt --prompts mine.json --figure figures @list.txt
@@ -62,8 +64,14 @@ def parser() -> argparse.ArgumentParser:
     result = command_parser("cmelt_plugin.predict", __doc__, EPILOG)
     names = "WFDB record, pattern, folder, or @FILE with one path a line; names that begin with - or @: ./NAME"
     result.add_argument("records", nargs="+", metavar="RECORD", help=names)
-    result.add_argument("--checkpoint", required=True, help="checkpoint, exported folder, or the authors' weights")
-    result.add_argument("--prompts", help="classes of a pre-trained model: label set or JSON file")
+    result.add_argument(
+        "--checkpoint",
+        default=DEFAULT,
+        help=f"checkpoint, exported folder, or the authors' weights ({DEFAULT}: the model that comes with the package)",
+    )
+    result.add_argument(
+        "--prompts", help=f"classes of a pre-trained model: label set or JSON file (with --checkpoint {DEFAULT}: {PROMPTS})"
+    )
     add_value_options(result)
     result.add_argument("--prompt-kind", default="description", help="name, abbreviation, description (default) or all")
     result.add_argument("--tokenizer", help="folder or name, where the model's own is not found")
@@ -103,6 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before the host is imported, which would otherwise print every library's messages.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     records = find_records(arguments.records)
+    if shipped_folder(arguments.checkpoint) is not None:
+        print(NOTICE, file=sys.stderr)
+        if arguments.prompts is None and arguments.teacher is None and arguments.value_texts is None:
+            arguments.prompts = PROMPTS
     predictor = _predictor(arguments)
     what = predictor.names[0] if predictor.kind == VALUE else f"{len(predictor.names)} classes; scores"
     print(f"{arguments.checkpoint}: {what}: {MEANING[predictor.kind]}", file=sys.stderr)

@@ -89,6 +89,30 @@ def test_the_chosen_score_goes_with_the_folder(folder, capsys) -> None:
     assert load_pretrained(folder / "cmelt.pt").model.score == "cosine"
 
 
+def test_half_precision_halves_the_file_and_the_model_computes_in_its_own(folder) -> None:
+    original = load_pretrained(folder / "cmelt.pt")
+    export(folder)
+    whole = (folder / "exported" / "model.safetensors").stat().st_size
+    assert export(folder, "--precision", "float16", "--overwrite") == 0
+    assert (folder / "exported" / "model.safetensors").stat().st_size < 0.6 * whole
+    loaded, expected = load_pretrained(folder / "exported"), original.model.state_dict()
+    for name, tensor in loaded.model.state_dict().items():
+        assert tensor.dtype == expected[name].dtype
+        if tensor.is_floating_point():
+            assert torch.equal(tensor, expected[name].half().to(tensor.dtype)), name
+    ecg = random_ecg()
+    assert torch.nn.functional.cosine_similarity(loaded.encode_ecg(ecg), original.encode_ecg(ecg), dim=-1) > 0.999
+
+
+def test_weights_too_large_for_half_precision_are_named(folder, tmp_path) -> None:
+    loaded = load_pretrained(folder / "cmelt.pt")
+    name, weight = next((name, weight) for name, weight in loaded.model.named_parameters() if weight.dim() > 1)
+    with torch.no_grad():
+        weight[0, 0] = 1e6
+    with pytest.raises(DataError, match=f"{name} reaches 1e\\+06, too large for float16"):
+        write_folder(tmp_path / "half", loaded.model, loaded.cfg, loaded.task_state, precision=torch.float16)
+
+
 def test_no_memory_is_stored_twice(folder) -> None:
     from safetensors.torch import load_file
 

@@ -36,3 +36,8 @@ def pair_labels(
         labels.masked_fill_(same, 0.0 if duplicates == "ignore" else 1.0)
     own = torch.where(aligned, 1.0, -1.0)
     return labels.scatter(1, own_column[:, None], own[:, None])
+
+
+def class_relations(labels: Tensor) -> Tensor:
+    """Labels ``[B, C]``, 1 present, 0 absent, NaN unknown → float32 1 positive, −1 negative, 0 left out."""
+    return torch.nan_to_num(2 * labels.float() - 1, nan=0.0)

@@ -133,7 +133,12 @@ def check_folder(folder: Path, values: dict[str, Any]) -> None:
 
 
 def write_folder(
-    folder: str | os.PathLike, model: Any, cfg: dict[str, Any], task_state: dict[str, Any], extra: dict[str, Any] | None = None
+    folder: str | os.PathLike,
+    model: Any,
+    cfg: dict[str, Any],
+    task_state: dict[str, Any],
+    extra: dict[str, Any] | None = None,
+    precision: torch.dtype | None = None,
 ) -> Path:
     """Write weights and configuration; the weights first, so that a folder with ``config.json`` is whole.
 
@@ -145,14 +150,20 @@ def write_folder(
         cfg: plain values, at least ``model`` with its ``_name``; how ECG and text are compared is taken from the model.
         task_state: plain values.
         extra: further entries of ``config.json`` for readers.
+        precision: round floating-point weights to it; whoever opens the folder computes in the model's own. None: as they are.
 
     Returns:
         The folder.
+
+    Raises:
+        DataError: a weight is too large for ``precision``.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).unlink(missing_ok=True)
     tensors, shared = distinct_tensors(model.state_dict())
+    if precision is not None:
+        tensors = {name: _rounded(name, tensor, precision) for name, tensor in tensors.items()}
     write_safetensors(folder / WEIGHTS_FILE, tensors)
     settings = {**cfg["model"], **chosen_score(model)}
     if isinstance(settings.get(TEXT_ENCODER), str):  # kept as a string in checkpoints; here for people to read, too
@@ -162,6 +173,15 @@ def write_folder(
     values = _without_nan({**values, CHECKSUMS: checksums(folder)})
     write_json(folder / CONFIG_FILE, {**values, CHECKSUM: config_checksum(values)})
     return folder
+
+
+def _rounded(name: str, tensor: Tensor, precision: torch.dtype) -> Tensor:
+    """A floating-point tensor in ``precision``, any other as it is."""
+    if not tensor.is_floating_point():
+        return tensor
+    if tensor.numel() and (largest := float(tensor.abs().max())) > torch.finfo(precision).max:
+        raise DataError(f"the weight {name} reaches {largest:g}, too large for {str(precision)[6:]}; export it in float32")
+    return tensor.to(precision)
 
 
 def chosen_score(model: Any) -> dict[str, str]:

@@ -10,19 +10,20 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.checkpoint import LoadedModel, load_model
 from cmelt_plugin.models.exported import TOKENIZER_FOLDER, WEIGHTS_FILE, is_exported, read_folder
 from cmelt_plugin.models.released import is_released, load_released
+from cmelt_plugin.weights import shipped_folder
 
 
 def open_model(path: str | os.PathLike, lead_order: str | Sequence[str] | None = None) -> tuple[LoadedModel, str | None]:
     """The model, strictly loaded, and the folder of its tokenizer where one lies beside it.
 
     Args:
-        path: a checkpoint, an exported folder, or published weights.
+        path: a checkpoint, an exported folder, published weights, or the name of a model that comes with the package.
         lead_order: published weights only: order of the leads they were trained with.
 
     Raises:
         DataError: nothing there that can be loaded, or weights that do not fit.
     """
-    path = Path(path)
+    path = shipped_folder(path) or Path(path)
     tokenizer = None
     folder = path.parent if path.name == WEIGHTS_FILE else path
     if is_exported(folder):

@@ -200,8 +200,9 @@ def load_pretrained(
     """A trained model ready for use, strictly loaded and in eval mode.
 
     Args:
-        path: a checkpoint of a training run (``.pt``), a folder written by ``python -m cmelt_plugin.export``, or the
-            weights that a system's authors published (``.pt``, ``.safetensors`` or a folder with them).
+        path: a checkpoint of a training run (``.pt``), a folder written by ``python -m cmelt_plugin.export``, the
+            weights that a system's authors published (``.pt``, ``.safetensors`` or a folder with them), or ``synthetic``:
+            the model that comes with the package (docs/synthetic-model.md), trained on no patient.
         tokenizer: folder or name of the text encoder's tokenizer where it is not found by itself. Only texts need it.
         device: e.g. ``cuda``.
         lead_order: published weights only: order of the leads they were trained with

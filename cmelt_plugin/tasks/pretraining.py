@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
+import torch
 from omegaconf import II
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,6 +24,7 @@ from cmelt_plugin.data.batches.inputs import ECG_TEXT, SOURCES, Inputs
 from cmelt_plugin.data.batches.pretraining import PretrainingDataset, PretrainingOptions
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.directory.own_files import PROMPTS_FILE, REPORTS_FILE
+from cmelt_plugin.data.text.padding import padded_texts
 from cmelt_plugin.data.text.token_files import open_token_file, token_files
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
@@ -76,6 +78,7 @@ class PretrainingTask(ECGTask):
         self._built: Optional[tuple[Any, Any]] = None  # settings and model
         self.vocab_size: Optional[int] = None
         self.prompts: dict[ECGDataset, Any] = {}
+        self.update = 0
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         name, systems = getattr(cfg, "_name", None) or cfg.arch, registry.systems()
@@ -176,6 +179,7 @@ class PretrainingTask(ECGTask):
     def train_step(
         self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any
     ) -> Any:
+        self.update = update_num
         return super().train_step(
             sample=self.with_padded_texts(sample),
             model=model,
@@ -196,6 +200,29 @@ class PretrainingTask(ECGTask):
         # Padding is masked, so the token does not matter.
         padded = {name: F.pad(inputs[name], (0, wanted - length), value=filler) for name, filler in fillers.items()}
         return {**sample, "net_input": {**inputs, **padded}}
+
+    def class_texts(self, training: bool, device: Any) -> tuple[Tensor, Tensor]:
+        """A text for each class of the training data: ids ``[C, L]`` and their padding (True), the same on every rank.
+
+        Args:
+            training: draw one of the texts of each class, anew for each update; else the first one.
+            device: where the model is.
+
+        Raises:
+            DataError: the manifest directory has no labels with class texts.
+        """
+        dataset = self.datasets.get(TRAINING_SPLIT)
+        names, table = self.prompts[dataset] if dataset is not None else next(iter(self.prompts.values()))
+        if table is None or table.class_index is None:
+            raise DataError(
+                f"{self.cfg.data}: a loss of labels needs labels and class texts; run preprocess/labels.py and then "
+                "preprocess/tokenizer.py, or set criterion.label_weight=0"
+            )
+        rng = np.random.default_rng([self.cfg.seed, self.update])
+        places = [np.flatnonzero(table.class_index == number) for number in range(len(names))]
+        chosen = np.array([rng.choice(place) if training else place[0] for place in places])
+        ids, padding = padded_texts(table, chosen, self.cfg.max_text_tokens)
+        return torch.from_numpy(ids).to(device), torch.from_numpy(padding).to(device)
 
     def is_training_set(self, dataset: ECGDataset) -> bool:
         return isinstance(dataset, PretrainingDataset) and dataset.options.train

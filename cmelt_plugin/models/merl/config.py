@@ -6,7 +6,9 @@ from typing import ClassVar, Optional
 
 @dataclass
 class MERLConfig:
-    encoder_sizes: ClassVar[tuple[str, ...]] = ("ecg_encoder", "ecg_width", "ecg_layers", "ecg_heads", "normalisation")
+    encoder_sizes: ClassVar[tuple[str, ...]] = (
+        *("ecg_encoder", "ecg_width", "ecg_layers", "ecg_heads", "ecg_rate", "normalisation"),
+    )
     encoder_training: ClassVar[dict[str, Optional[float]]] = {"dropout": None, "attention_dropout": None}
 
     ecg_encoder: str = field(
@@ -22,6 +24,13 @@ class MERLConfig:
     )
     ecg_heads: Optional[int] = field(
         default=None, metadata={"help": "attention heads of the ViT; default: as ecg_encoder says (one per 64 channels)"}
+    )
+    ecg_rate: int = field(
+        default=500,
+        metadata={
+            "help": "rate in Hz at which the ResNet reads, after a low-pass: 500 (release), 250 or 100, at half or a fifth of "
+            "the cost"
+        },
     )
     dropout: float = field(default=0.0, metadata={"help": "dropout of the ViT's layers (release: 0)"})
     attention_dropout: float = field(default=0.0, metadata={"help": "dropout on attention weights of the ViT (release: 0)"})

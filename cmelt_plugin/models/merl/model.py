@@ -154,6 +154,8 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
         lead_mask: Tensor | None = None,
         text_features: Tensor | None = None,
         objectives: Collection[str] = OBJECTIVES,
+        class_text: Tensor | None = None,
+        class_text_padding_mask: Tensor | None = None,
     ) -> dict[str, Any]:
         """
         Args:
@@ -163,11 +165,14 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
             n_samples: ``[B]`` real samples per record; None: none is padded.
             lead_mask: ``[B, 12]`` bool, True = a lead the encoder does not see; None: it sees all.
             text_features: ``[B, W]`` from :meth:`text_features`, in place of ``text``.
-            objectives: which outputs are wanted; without ``cma`` no text is read.
+            objectives: which outputs are wanted; without ``cma`` no report is read.
+            class_text: ``[C, L]`` int64 token ids, a text for each class; for ``label``.
+            class_text_padding_mask: ``[C, L]`` bool, True = padding.
 
         Returns:
             ``ecg_embedding``, ``text_embedding`` ``[B, E]`` float32, unit norm, and ``logit_scale`` for ``cma``; ``view1``,
-            ``view2`` ``[B, E]`` of any norm and ``uma_scale`` for ``uma``.
+            ``view2`` ``[B, E]`` of any norm and ``uma_scale`` for ``uma``; ``ecg_embedding``, ``logit_scale`` and
+            ``class_embedding`` ``[C, E]`` for ``label``.
         """
         if lead_mask is not None:
             ecg = ecg.masked_fill(lead_mask.unsqueeze(-1), 0.0)
@@ -178,8 +183,13 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
                 if text is None:
                     raise ValueError("neither text nor text_features")
                 text_features = self.text_features(text, text_padding_mask)
-            out["ecg_embedding"] = unit(tower.projected)
             out["text_embedding"] = self.embed_text_features(text_features).mean
+        if "label" in objectives:
+            if class_text is None:
+                raise ValueError("no texts of classes")
+            out["class_embedding"] = self.embed_text(class_text, class_text_padding_mask).mean
+        if "cma" in objectives or "label" in objectives:
+            out["ecg_embedding"] = unit(tower.projected)
             out["logit_scale"] = self.logit_scale
         if "uma" in objectives:
             out["view1"], out["view2"] = (self.view_dropout(view(tower.view_input)) for view in self.views)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from cmelt_plugin.data.signal_contract import SignalContract
+from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.merl.config import MERLConfig
 from cmelt_plugin.modules.ecg.length_batch_norm import LengthBatchNorm
@@ -18,6 +19,7 @@ from cmelt_plugin.modules.pooling.tokens import masked_mean
 
 N_SAMPLES = 5000  # 10 s at 500 Hz
 RESNET18_WIDTH = 64
+RATES = (500, 250, 100)  # Hz
 ENCODERS = ("resnet18", *(f"vit_{size}" for size in VIT_SIZES))
 
 
@@ -36,13 +38,15 @@ def build_encoder(cfg: Any, n_leads: int) -> ResNet1d | ViT1d:
     """The ECG encoder of ``cfg.ecg_encoder``; of ``cfg`` those settings are read that ``MERLConfig`` names as the encoder's.
 
     Raises:
-        DataError: there is no encoder of that name.
+        DataError: there is no encoder of that name, or it does not read at that rate.
     """
+    if cfg.ecg_rate not in RATES or (cfg.ecg_rate != SAMPLE_RATE and cfg.ecg_encoder != "resnet18"):
+        raise DataError(f"ecg_rate must be one of {', '.join(map(str, RATES))} with resnet18, else {SAMPLE_RATE}")
     if cfg.ecg_encoder not in ENCODERS:
         raise DataError(f"ecg_encoder must be one of {', '.join(ENCODERS)}, not {cfg.ecg_encoder!r}")
     sizes, recompute = resolved_sizes(cfg), getattr(cfg, "checkpoint_activations", False)
     if cfg.ecg_encoder == "resnet18":
-        return ResNet1d(n_leads, sizes["ecg_width"], recompute=recompute)
+        return ResNet1d(n_leads, sizes["ecg_width"], recompute=recompute, decimation=SAMPLE_RATE // cfg.ecg_rate)
     return ViT1d(
         n_leads,
         sizes["ecg_width"],

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cmelt_plugin.modules.ecg.decimation import decimate
 from cmelt_plugin.modules.ecg.length_batch_norm import real_steps
 from cmelt_plugin.modules.ecg.recursive_filter import RecursiveFilter
-
-OUT = 40  # resampled samples computed at once
 
 
 class BandPass(nn.Module):
@@ -54,7 +53,7 @@ class BandPass(nn.Module):
             centred = filtered - level
             if n_samples is not None:
                 centred = centred * real_steps(n_samples, centred.shape[-1])
-            resampled = self._resampled(centred) + level
+            resampled = decimate(centred, self.step) + level
         return resampled if n_samples is None else resampled * real_steps(self.n_steps(n_samples), resampled.shape[-1])
 
     def _filtered(self, ecg: Tensor, n_samples: Tensor | None) -> Tensor:
@@ -79,15 +78,6 @@ class BandPass(nn.Module):
         if self._filter is None:
             self._filter = RecursiveFilter(_sections(self.rate, *self.band, self.order))
         return self._filter((x - x[..., :1]).flatten(0, 1)).view_as(x)
-
-    def _resampled(self, x: Tensor) -> Tensor:
-        """Low-pass and every ``step``-th sample, with zeros beyond the ends; :data:`OUT` of them are a product each."""
-        matrix = _low_pass(self.step, x.device, x.dtype)
-        width, half = len(matrix), 10 * self.step
-        steps = -(-x.shape[-1] // self.step)
-        blocks = -(-steps // OUT)
-        padded = nn.functional.pad(x, (half, (blocks - 1) * OUT * self.step + width - half - x.shape[-1]))
-        return (padded.unfold(-1, width, OUT * self.step) @ matrix).flatten(-2)[..., :steps]
 
 
 def _at(x: Tensor, places: Tensor) -> Tensor:
@@ -116,16 +106,3 @@ def _sections(rate: float, low: float, high: float, order: int) -> Any:
     from scipy.signal import butter  # takes as long to import as torch does
 
     return butter(order, [low, high], "bandpass", fs=rate, output="sos")
-
-
-@functools.lru_cache(maxsize=8)
-def _low_pass(factor: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The filter that SciPy's ``resample_poly`` designs for one sample out of ``factor``, once for each of :data:`OUT` samples
-    that are computed at once: ``[samples read, OUT]``."""
-    from scipy.signal import firwin
-
-    window = torch.from_numpy(firwin(20 * factor + 1, 1 / factor, window=("kaiser", 5.0)))
-    matrix = torch.zeros((OUT - 1) * factor + len(window), OUT, dtype=window.dtype)
-    for number in range(OUT):
-        matrix[number * factor :][: len(window), number] = window
-    return matrix.to(device, dtype)

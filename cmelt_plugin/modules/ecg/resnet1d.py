@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from cmelt_plugin.modules.ecg.decimation import decimate
 from cmelt_plugin.modules.ecg.feature_extractor import conv_steps
 from cmelt_plugin.modules.ecg.length_batch_norm import LengthBatchNorm, repeated_pass, zero_padding
 
@@ -57,6 +58,7 @@ class ResNet1d(nn.Module):
         blocks: of each stage.
         recompute: keep no activations inside blocks and compute them again in the backward pass.
         factors: channels of each stage as multiples of ``width``.
+        decimation: read a recording low-passed and this many samples as one, e.g. 5 for 100 Hz of 500.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class ResNet1d(nn.Module):
         blocks: tuple[int, ...] = RESNET18,
         recompute: bool = False,
         factors: tuple[int, ...] = DOUBLING,
+        decimation: int = 1,
     ):
         super().__init__()
+        self.decimation = decimation
         self.recompute = recompute
         self.conv1 = nn.Conv1d(n_leads, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = LengthBatchNorm(width)
@@ -91,11 +95,11 @@ class ResNet1d(nn.Module):
     @property
     def samples_per_token(self) -> int:
         """Stride of a step in samples."""
-        return math.prod([2, *(block.stride for block in self.blocks())])
+        return math.prod([self.decimation, 2, *(block.stride for block in self.blocks())])
 
     def n_tokens(self, n_samples: int) -> int:
         """Steps that ``n_samples`` samples become."""
-        for stride in (2, *(block.stride for block in self.blocks())):
+        for stride in (self.decimation, 2, *(block.stride for block in self.blocks())):
             n_samples = -(-n_samples // stride)
         return n_samples
 
@@ -114,6 +118,9 @@ class ResNet1d(nn.Module):
         if not ecg.is_floating_point():
             raise TypeError(f"an ECG in mV must be of floating-point numbers, not {ecg.dtype}")
         x = zero_padding(ecg.to(self.conv1.weight.dtype), n_samples)
+        if self.decimation > 1:
+            n_samples = None if n_samples is None else (n_samples + self.decimation - 1) // self.decimation
+            x = zero_padding(decimate(x, self.decimation), n_samples)
         n_steps = None if n_samples is None else conv_steps(n_samples + 6, 7, 2)
         x = zero_padding(F.relu(self.bn1(self.conv1(x), n_steps)), n_steps)
         for block in self.blocks():

@@ -1,7 +1,8 @@
-"""MERL's two losses: their formulas, what counts as a duplicate, and weights."""
+"""MERL's losses: their formulas, what counts as a duplicate, and weights."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -82,6 +83,43 @@ def test_a_loss_of_weight_zero_is_not_computed(model) -> None:
     torch.testing.assert_close(alone[2]["loss"], whole["loss_uma"])
     weighted = criterion(cma_weight=0.5, uma_weight=2.0)(model, data)[0]
     torch.testing.assert_close(weighted.detach(), 0.5 * whole["loss_cma"] + 2 * whole["loss_uma"])
+
+
+class ClassTexts:
+    """A task that knows texts of three classes."""
+
+    def __init__(self) -> None:
+        self.ids = torch.randint(3, 50, (3, 4), generator=torch.Generator().manual_seed(1))
+
+    def class_texts(self, training: bool, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.ids, torch.zeros(3, 4, dtype=torch.bool)
+
+
+def test_the_loss_of_labels_is_a_softmax_over_ecgs_for_each_class_and_over_classes_for_each_ecg(model) -> None:
+    """Class 2 is unknown of all but its positives, so it has nothing to be told from and ranks no ECG."""
+    unknown = float("nan")
+    labels = torch.tensor([[1, 0, 1], [1, 1, unknown], [0, 1, unknown], [0, 0, unknown], [0, unknown, 1]], dtype=torch.float32)
+    data, task = {**sample([0, 1, 2, 3, 4]), "labels": labels}, ClassTexts()
+    out = model(**data["net_input"], objectives=("cma", "label"), class_text=task.ids)
+    logits = (out["logit_scale"] * out["class_embedding"] @ out["ecg_embedding"].T).tolist()
+
+    def share(positives: list[float], others: list[float]) -> float:
+        total = sum(math.exp(value) for value in positives + others)
+        return -sum(math.log(math.exp(value) / total) for value in positives) / len(positives)
+
+    of_classes, of_ecgs = [], []
+    for c in range(2):
+        positives, others = ([logits[c][e] for e in range(ROWS) if labels[e, c] == value] for value in (1, 0))
+        of_classes.append(share(positives, others))
+    for e in range(ROWS):
+        positives, others = ([logits[c][e] for c in range(3) if labels[e, c] == value] for value in (1, 0))
+        of_ecgs.append(share(positives, others) if positives else 0.0)
+    loss = MERLCriterion(MERLCriterionConfig(cma_weight=0.0, uma_weight=0.0, label_weight=2.0), task).train()
+    value, rows, _ = loss(model, data)
+    assert float(value / rows) == pytest.approx(2 * (sum(of_classes) / 2 + sum(of_ecgs) / ROWS), rel=1e-5)
+    value.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    model.zero_grad()
 
 
 def test_unknown_settings_are_refused() -> None:

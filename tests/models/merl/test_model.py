@@ -315,5 +315,8 @@ def test_a_step_waits_for_nothing(encoder: str, padded: bool) -> None:
 def test_unknown_settings_are_refused() -> None:
     with pytest.raises(DataError, match="resnet18, vit_tiny"):
         tiny_merl(ecg_encoder="resnet50")
+    for options in ({"ecg_rate": 200}, {"ecg_rate": 100, "ecg_encoder": "vit_tiny"}):
+        with pytest.raises(DataError, match="ecg_rate must be one of 500, 250, 100 with resnet18, else 500"):
+            tiny_merl(**options)
     with pytest.raises(ValueError, match="none, min_max"):
         tiny_merl(normalisation="z")(**batch())

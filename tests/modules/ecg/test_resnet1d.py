@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scipy.signal import resample_poly
 
 from cmelt_plugin.modules.ecg.resnet1d import ResNet1d
 
@@ -42,10 +43,12 @@ def test_sizes_of_the_paper() -> None:
 @pytest.mark.parametrize(
     ("n", "training"), [(N, True), (N + 1, True), (N + 15, True), (17, True), (N, False), (17, False), (1, False)]
 )
-def test_padded_is_cropped(n: int, training: bool) -> None:
+@pytest.mark.parametrize("decimation", [1, 5])
+def test_padded_is_cropped(n: int, training: bool, decimation: int) -> None:
     """In training batches whose records all have one length, with their gradients and running statistics."""
+    n = min(n * decimation, T - 1)  # a handful of steps has statistics that rounding changes
     signal, n_samples = ecg(), torch.full((3,), n)
-    cropped, padded = tiny().train(training), tiny().train(training)
+    cropped, padded = (tiny(decimation=decimation).train(training) for _ in range(2))
     found, n_steps = padded(garbage_after(signal, n), n_samples)
     expected, _ = cropped(signal[..., :n])
     assert n_steps.tolist() == [expected.shape[-1]] * 3 == [padded.n_tokens(n)] * 3
@@ -103,3 +106,12 @@ def test_stages_have_the_multiples_of_the_stem_that_are_asked_for() -> None:
     assert [block.conv2.out_channels for block in network.blocks()] == [8, 16, 16, 32, 64] and network.dim == 64
     assert [len(block.shortcut) for block in network.blocks()] == [2, 2, 0, 2, 2]
     assert network(torch.randn(1, 12, 1000))[0].shape == (1, 64, 63) and network.n_tokens(1000) == 63
+
+
+def test_a_lower_rate_is_the_same_network_on_decimated_recordings() -> None:
+    signal = ecg()
+    decimated = torch.from_numpy(resample_poly(signal.double().numpy(), 1, 5, axis=-1)).float()
+    model, slow = tiny().eval(), tiny(decimation=5).eval()
+    assert list(model.state_dict()) == list(slow.state_dict())
+    torch.testing.assert_close(slow(signal)[0], model(decimated)[0], rtol=1e-4, atol=1e-5)
+    assert slow.samples_per_token == 80 and [slow.n_tokens(n) for n in (5000, 4999, 1)] == [63, 63, 1]
