@@ -16,6 +16,7 @@ from cmelt_plugin import host, register, registry
 from cmelt_plugin.criterions.pretraining import LossTerm, PretrainingCriterion
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.millivolts import batch_in_mv
+from cmelt_plugin.data.text.padding import cut
 from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.retrieval import pair_recalls
@@ -284,6 +285,34 @@ def test_class_texts_are_cut_as_reports_are(directory):
     batch["net_input"]["ecg"] = torch.zeros(1, 12, 5000)
     evaluation.add(stub, batch)
     assert seen == [[5, 1], [7, 1], [9, 1]]
+
+
+def test_a_text_of_each_class_is_drawn_for_each_update(directory):
+    the_task = task(directory, max_text_tokens=5)
+    the_task.load_dataset("train", combine=True)
+    names, table = the_task.prompts[the_task.dataset("train")]
+    own = [[table[index] for index in np.flatnonzero(table.class_index == number)] for number in range(len(names))]
+    assert max(map(len, own)) > 1
+
+    def texts(training=True):
+        ids, padding = the_task.class_texts(training, "cpu")
+        return [row[~hidden].tolist() for row, hidden in zip(ids.numpy(), padding.numpy())]
+
+    drawn = set()
+    for the_task.update in range(20):
+        assert texts() == texts()
+        for text, choices in zip(texts(), own):
+            assert text in [cut(choice, 5).tolist() for choice in choices]
+        drawn.add(str(texts()))
+    assert len(drawn) > 1
+    assert texts(training=False) == [cut(choices[0], 5).tolist() for choices in own]
+
+
+def test_a_loss_of_labels_needs_labels(tmp_path):
+    the_task = task(write_manifest(tmp_path / "m"))
+    the_task.load_dataset("train", combine=True)
+    with pytest.raises(DataError, match="needs labels and class texts; run preprocess/labels.py"):
+        the_task.class_texts(True, "cpu")
 
 
 @pytest.mark.parametrize(("multiple", "limit", "length"), [(1, 256, 6), (8, 256, 8), (4, 256, 8), (3, 256, 6), (8, 7, 7)])
