@@ -62,7 +62,7 @@ def _stretches(plan: Plan) -> Iterator[tuple[str, float, float]]:
         kind: {wave: pair for wave in WAVES if (pair := _edges(bumps, wave, stretch)) is not None}
         for kind, bumps in beats.complexes.items()
     }
-    atrial = {kind: _edges(bumps, ATRIAL, np.ones(1)) for kind, bumps in beats.p_waves.items()}
+    atrial = {kind: pair for kind, bumps in beats.p_waves.items() if (pair := _edges(bumps, ATRIAL, np.ones(1))) is not None}
     ahead: dict[int, float] = {}
     for onset, kind, beat in zip(rhythm.p_onset, rhythm.p_kind, rhythm.p_beat):
         start, stop = onset + atrial[kind][:, 0]

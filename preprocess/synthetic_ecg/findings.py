@@ -9,6 +9,7 @@ names of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -278,6 +279,6 @@ def _draw_rate(rng: np.random.Generator, rhythm: str, mode: str, conduction: int
     return float(np.clip(rng.normal(70, 8), 58, 105))  # paced
 
 
-def _choose(rng: np.random.Generator, options: dict) -> object:
+def _choose(rng: np.random.Generator, options: dict) -> Any:
     shares = np.cumsum(list(options.values()))
     return list(options)[min(int(np.searchsorted(shares, rng.random() * shares[-1])), len(options) - 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -285,10 +286,10 @@ def _bumps(rng: np.random.Generator, subject: Subject, seen: _Seen, recovery: Re
         base = np.einsum("klc,kc->kl", field, vectors)
         return base, np.einsum("klc,kc->kl", lower, vectors @ tilt.T) - base
 
-    def bump(centre, plateau, before, after, seen_by, wave):  # type: ignore[no-untyped-def]
+    def bump(centre: Any, plateau: float, before: Any, after: Any, seen_by: tuple, wave: int) -> Bumps:
         count = len(seen_by[0])
-        numbers = (np.broadcast_to(np.asarray(x, dtype=float), (count,)) for x in (centre, plateau, before, after))
-        return Bumps(*numbers, *seen_by, np.full(count, wave))
+        times = [np.broadcast_to(np.asarray(x, dtype=float), (count,)) for x in (centre, plateau, before, after)]
+        return Bumps(times[0], times[1], times[2], times[3], seen_by[0], seen_by[1], np.full(count, wave))
 
     parts = [bump(activation.times, 0.0, activation.widths, activation.widths, leads(seen.vectors), QRS)]
     if seen.scars.any():

@@ -67,7 +67,8 @@ def draw_levels(rng: np.random.Generator, scale: float = 1.0) -> NoiseLevels:
     wander = scale * float(min(rng.lognormal(np.log(0.060), 0.80), 0.7))
     muscle = scale * float(min(rng.lognormal(np.log(0.0065), 0.85), 0.12))
     mains = scale * float(min(rng.lognormal(np.log(0.0010), 1.1), 0.025))
-    bursts, pops = [], []
+    bursts: list[tuple[int, float, float]] = []
+    pops: list[tuple[int, float, float]] = []
     for wanted, chance, sizes in ((bursts, 0.045, (0.1, 0.5)), (pops, 0.03, (0.2, 1.2))):
         happens, count = rng.random() < chance, 1 + int(rng.integers(2))
         for _ in range(count):

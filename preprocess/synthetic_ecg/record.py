@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -142,7 +143,16 @@ def _add_complexes(rng: np.random.Generator, buffer: np.ndarray, plan: Plan, rat
             )
 
 
-def _add(buffer, onset, weights, values, before, after, rate, stretch=None) -> None:  # type: ignore[no-untyped-def]
+def _add(
+    buffer: np.ndarray,
+    onset: np.ndarray,
+    weights: np.ndarray,
+    values: Callable[..., np.ndarray],
+    before: float,
+    after: float,
+    rate: int,
+    stretch: np.ndarray | None = None,
+) -> None:
     """Add beats: ``weights`` ``[B, 8, K]`` of components, at ``onset`` seconds from the start of the record."""
     first = np.floor((onset - before + PADDING) * rate).astype(int)
     window = round((before + after) * rate)

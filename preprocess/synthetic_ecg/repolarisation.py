@@ -6,6 +6,7 @@ what a lead has to show.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from preprocess.synthetic_ecg.findings import INFARCTS, INJURIES, ISCHAEMIAS, Fi
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS
 from preprocess.synthetic_ecg.subjects import Subject, rotation
 
+Aim = Callable[[np.ndarray, tuple, float], np.ndarray]
+"""Vectors, leads, mV: the vectors, so scaled that one of the leads shows as much."""
 _T_AREA = 0.115  # s: a T wave's area is about its height times this
 _GRADIENT = 0.75  # of what a complex's area gains, T loses
 
@@ -75,7 +78,7 @@ def recover(
 
     if findings.strain:
         side = heart.LEFT & ~heart.SEPTUM if "LVH" in causes else ~heart.LEFT
-        leads = ("I", "V5", "V6") if "LVH" in causes else ("V1", "V2")
+        leads: tuple[str, ...] = ("I", "V5", "V6") if "LVH" in causes else ("V1", "V2")
         outward = directions * (side * heart.STRENGTHS)[:, None]
         deep = 0.15 + 0.45 * severity
         state.t = state.t * np.where(side, 0.25, 0.8)[:, None] + aim(-outward, leads, -deep)
@@ -135,7 +138,9 @@ def recover(
     return state
 
 
-def _infarct(rng, state, territory, stage, severity, directions, aim) -> None:  # type: ignore[no-untyped-def]
+def _infarct(
+    rng: np.random.Generator, state: Recovery, territory: str, stage: str, severity: float, directions: np.ndarray, aim: Aim
+) -> None:
     """Acute: ST rises over the territory (and falls opposite to it); recent: T turns over; old: little is left."""
     share = heart.share_of(territory)[:, None]
     leads = heart.TERRITORY_LEADS[territory]
@@ -157,7 +162,9 @@ def _infarct(rng, state, territory, stage, severity, directions, aim) -> None:  
         state.t = state.t * (1 - share * rng.uniform(0.2, 1.3))
 
 
-def _ischaemia(rng, state, territory, severity, directions, aim) -> None:  # type: ignore[no-untyped-def]
+def _ischaemia(
+    rng: np.random.Generator, state: Recovery, territory: str, severity: float, directions: np.ndarray, aim: Aim
+) -> None:
     """Inverted T waves, a lowered ST segment, or both."""
     share = heart.share_of(territory)[:, None]
     leads = heart.TERRITORY_LEADS[territory]

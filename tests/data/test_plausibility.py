@@ -194,7 +194,7 @@ def test_nothing_is_doubtful_about_an_ordinary_recording(index):
 
 
 def test_a_gain_of_2_000_000_is_low_and_the_sentence_has_both_amplitudes():
-    low = ecg() / 1000
+    low = ecg(1) / 1000
     assert codes(low)[:2] == ["amplitude-low", "quantised"]
     found = text(low, "amplitude-low")
     measures = judged(low).measures
@@ -218,7 +218,9 @@ def test_offsets():
     signal = ecg()
     signal[2] += 6
     signal[8] -= 7
-    assert codes(signal) == ["offset"] and "in III, V3, the largest 7" in text(signal, "offset")
+    assert codes(signal) == ["offset"]
+    place, largest = text(signal, "offset").split(", the largest ")
+    assert place.endswith("in III, V3") and float(largest.split()[0]) == pytest.approx(7, abs=0.05)
 
 
 def test_few_levels():
