@@ -37,7 +37,7 @@ def qrs_duration(rng: np.random.Generator, findings: Findings, subject: Subject)
     if "CRBBB" in causes:
         return rng.uniform(0.122, 0.156)
     if "WPW" in causes:
-        return rng.uniform(0.106, 0.145)
+        return rng.uniform(0.104, 0.132)
     if "IVCD" in causes:
         return rng.uniform(0.112, 0.138)
     if "ILBBB" in causes:
@@ -144,7 +144,7 @@ def _preexcited(
     ring = ("basal anterolateral", "basal inferolateral", "basal inferior", "basal inferoseptal", "right base", "right outflow")
     start = int(rng.choice([heart.NAMES.index(name) for name in ring], p=[0.3, 0.2, 0.1, 0.2, 0.15, 0.05]))
     early, along = heart.from_focus(heart.PLACES[start], 62.0)
-    times = times + rng.uniform(0.018, 0.034)
+    times = times + rng.uniform(0.010, 0.022)
     bridged = early < times
     directions = np.where(bridged[:, None], 0.5 * directions + 0.8 * along, directions)
     # The wall beside the bridge has no way behind it; the front that leaves it points to the apex.

@@ -46,7 +46,7 @@ _FITTED = {
     "basal inferior": (55, 0.45, 0.048),
     "basal inferolateral": (58, 0.41, 0.064),
     "basal anterolateral": (57, 0.52, 0.063),
-    "mid anterior": (36, 0.48, 0.054),
+    "mid anterior": (34, 0.48, 0.054),
     "mid anteroseptal": (10, 0.09, 0.037),
     "mid inferoseptal": (21, 0.09, 0.030),
     "mid inferior": (39, 0.48, 0.044),
@@ -54,15 +54,15 @@ _FITTED = {
     "mid anterolateral": (38, 0.67, 0.135),
     "apical anterior": (24, 0.35, 0.220),
     "apical septal": (20, 0.10, 0.270),
-    "apical inferior": (27, 0.35, 0.050),
-    "apical lateral": (32, 0.58, 0.170),
+    "apical inferior": (31, 0.35, 0.050),
+    "apical lateral": (31, 0.58, 0.170),
     "apex": (29, 0.37, 0.060),
     "right apical": (26, 0.11, 0.049),
     "right front": (30, 0.16, 0.028),
     "right free": (34, 0.23, 0.024),
-    "right inferior": (37, 0.23, 0.040),
-    "right outflow": (61, 0.22, 0.050),
-    "right base": (67, 0.22, 0.046),
+    "right inferior": (40, 0.23, 0.040),
+    "right outflow": (61, 0.17, 0.050),
+    "right base": (67, 0.18, 0.046),
 }
 
 
@@ -102,8 +102,8 @@ TERRITORIES: dict[str, dict[str, float]] = {
         **{"mid anterior": 0.6, "right front": 0.4, "apex": 0.4, "basal anterior": 0.2},
     },
     "anterior": {
-        **{"apical anterior": 1.0, "mid anterior": 1.0, "apex": 0.9, "mid anteroseptal": 0.7, "apical septal": 0.9},
-        **{"basal anterior": 0.6, "apical lateral": 0.5},
+        **{"apical anterior": 1.0, "mid anterior": 1.0, "apex": 0.9, "mid anteroseptal": 1.0, "apical septal": 1.0},
+        **{"basal anterior": 0.6, "apical lateral": 0.5, "right front": 0.4},
     },
     "anterolateral": {
         **{"apical anterior": 0.9, "mid anterior": 0.8, "mid anterolateral": 1.0, "basal anterolateral": 0.9},

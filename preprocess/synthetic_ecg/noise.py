@@ -65,7 +65,7 @@ def draw_device(rng: np.random.Generator) -> Device:
 def draw_levels(rng: np.random.Generator, scale: float = 1.0) -> NoiseLevels:
     """Mostly clean records and a tail of restless ones; ``scale`` multiplies all levels."""
     wander = scale * float(min(rng.lognormal(np.log(0.060), 0.80), 0.7))
-    muscle = scale * float(min(rng.lognormal(np.log(0.0065), 0.85), 0.12))
+    muscle = scale * float(min(rng.lognormal(np.log(0.0032), 1.0), 0.12))
     mains = scale * float(min(rng.lognormal(np.log(0.0010), 1.1), 0.025))
     bursts: list[tuple[int, float, float]] = []
     pops: list[tuple[int, float, float]] = []
@@ -75,7 +75,7 @@ def draw_levels(rng: np.random.Generator, scale: float = 1.0) -> NoiseLevels:
             event = (int(rng.integers(ELECTRODES)), float(rng.uniform(0.5, 9.5)), scale * float(rng.uniform(*sizes)))
             if happens and scale:
                 wanted.append(event)
-    white = scale * float(rng.lognormal(np.log(0.0012), 0.6))
+    white = scale * float(rng.lognormal(np.log(0.0006), 0.6))
     hertz = float(rng.choice([50.0, 60.0], p=[0.7, 0.3])) * (1 + rng.normal(0, 0.0004))
     return NoiseLevels(
         wander, muscle, mains, white, hertz, tuple(bursts), tuple(pops), rng.lognormal(-0.1, 0.5, size=ELECTRODES)
