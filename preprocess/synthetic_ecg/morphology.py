@@ -296,9 +296,9 @@ def _bumps(rng: np.random.Generator, subject: Subject, seen: _Seen, recovery: Re
     parts = [bump(activation.times, 0.0, activation.widths, activation.widths, leads(seen.vectors), QRS)]
     # No front is that smooth: bundles of fibres are a little early or late.
     count = len(heart.NAMES)
-    uneven = seen.vectors * rng.normal(0, 0.13, size=(count, 1))
+    uneven = seen.vectors * rng.normal(0, 0.11, size=(count, 1))
     inside = np.clip(activation.times + rng.normal(0, 0.006, size=count), 0.012, max(duration - 0.012, 0.013))
-    parts.append(bump(inside, 0.0, 0.0030, 0.0035, leads(uneven), QRS))
+    parts.append(bump(inside, 0.0, 0.0021, 0.0024, leads(uneven), QRS))
     if seen.scars.any():
         centre, width = _SCAR
         parts.append(bump(centre, 0.0, width, width, tuple(x.sum(axis=0)[None] for x in leads(seen.scars)), QRS))

@@ -15,7 +15,7 @@ from preprocess.synthetic_ecg.leads import ELECTRODES_TO_INDEPENDENT
 
 ELECTRODES = ELECTRODES_TO_INDEPENDENT.shape[1]
 _HIGH_PASS = ((0.05, 0.45), (0.15, 0.15), (0.5, 0.30), (0.67, 0.10))  # Hz and shares
-_LOW_PASS = ((150.0, 0.55), (100.0, 0.17), (40.0, 0.12), (250.0, 0.16))
+_LOW_PASS = ((150.0, 0.42), (100.0, 0.13), (40.0, 0.12), (250.0, 0.33))
 _STEPS = ((0.001, 0.35), (0.00244, 0.15), (0.00488, 0.30), (0.005, 0.20))  # mV
 
 

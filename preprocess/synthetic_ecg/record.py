@@ -119,7 +119,7 @@ def _add_complexes(rng: np.random.Generator, buffer: np.ndarray, plan: Plan, rat
     stretch = repolarisation_stretch(rhythm).astype(np.float32)
     swing = _swing(rhythm, rhythm.onset, phase)
     strength = rng.normal(1, 0.018, size=len(swing)).astype(np.float32)
-    height = rng.normal(1, 0.02, size=len(swing)).astype(np.float32)  # of T, from beat to beat
+    height = rng.normal(1, 0.013, size=len(swing)).astype(np.float32)  # of T, from beat to beat
     groups: dict[int, tuple[Bumps, list[int]]] = {}
     for kind, bumps in plan.beats.complexes.items():
         groups.setdefault(id(bumps), (bumps, []))[1].append(kind)
