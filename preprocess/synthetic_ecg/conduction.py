@@ -10,7 +10,7 @@ from preprocess.synthetic_ecg import heart
 from preprocess.synthetic_ecg.findings import Findings
 from preprocess.synthetic_ecg.subjects import Subject
 
-_NORMAL = (0.072, 0.110)  # s
+_NORMAL = (0.070, 0.110)  # s
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def qrs_duration(rng: np.random.Generator, findings: Findings, subject: Subject)
     if "CRBBB" in causes:
         return rng.uniform(0.122, 0.156)
     if "WPW" in causes:
-        return rng.uniform(0.104, 0.132)
+        return rng.uniform(0.108, 0.142)
     if "IVCD" in causes:
         return rng.uniform(0.112, 0.138)
     if "ILBBB" in causes:
@@ -67,7 +67,7 @@ def activate(rng: np.random.Generator, findings: Findings, subject: Subject, dur
     if "SEHYP" in causes:
         strengths = np.where(heart.SEPTUM, strengths * rng.uniform(2.6, 4.0), strengths)
     if "LVH" in causes:
-        strengths = np.where(heart.LEFT & ~heart.SEPTUM, strengths * rng.uniform(1.25, 1.6), strengths)
+        strengths = np.where(heart.LEFT & ~heart.SEPTUM, strengths * rng.uniform(1.25, 1.6), 0.7 * strengths)
         widths = np.where(heart.LEFT, widths * 1.12, widths)
         times = times + np.where(heart.LEFT, 0.10 * (times - times.min()), 0)
     if "RVH" in causes:
@@ -109,7 +109,7 @@ def _left_block(
     through = np.where(heart.LEFT[:, None], through, directions)
     turned = share if whole else 0.8
     directions = (1 - turned) * directions + turned * through
-    strengths = strengths * np.where(heart.SEPTUM, 1 + 1.6 * share, np.where(heart.LEFT, 1 + 0.12 * share, 1.0))
+    strengths = strengths * np.where(heart.SEPTUM, 1 + 2.4 * share, np.where(heart.LEFT, 1 + 0.35 * share, 1.0))
     return times, directions, strengths, np.where(heart.LEFT, widths * (1 + 1.1 * share), widths)
 
 
@@ -133,7 +133,7 @@ def _right_block(
     times, widths = times.copy(), widths.copy()
     times[heart.LEFT], widths[heart.LEFT] = left.times, left.widths
     times[~heart.LEFT], widths[~heart.LEFT] = first + right * (last - first), width
-    strengths = np.where(heart.LEFT, strengths, strengths * (rng.uniform(1.6, 2.3) if whole else rng.uniform(1.0, 1.3)))
+    strengths = np.where(heart.LEFT, strengths, strengths * (rng.uniform(1.7, 2.7) if whole else rng.uniform(1.0, 1.3)))
     return Activation(times, widths, directions * strengths[:, None], duration)
 
 
@@ -143,13 +143,13 @@ def _preexcited(
     """A bridge at the ring reaches the muscle before the node does; the two fronts meet."""
     ring = ("basal anterolateral", "basal inferolateral", "basal inferior", "basal inferoseptal", "right base", "right outflow")
     start = int(rng.choice([heart.NAMES.index(name) for name in ring], p=[0.3, 0.2, 0.1, 0.2, 0.15, 0.05]))
-    early, along = heart.from_focus(heart.PLACES[start], 62.0)
-    times = times + rng.uniform(0.010, 0.022)
+    early, along = heart.from_focus(heart.PLACES[start], 95.0)
+    times = times + rng.uniform(0.016, 0.034)
     bridged = early < times
     directions = np.where(bridged[:, None], 0.5 * directions + 0.8 * along, directions)
     # The wall beside the bridge has no way behind it; the front that leaves it points to the apex.
     directions[start] = heart.DIRECTIONS[heart.NAMES.index("apex")] * 1.3
-    return np.minimum(early, times), directions, np.where(bridged, 2.0 * widths, 1.1 * widths)
+    return np.minimum(early, times), directions, np.where(bridged, 2.2 * widths, 1.15 * widths)
 
 
 def _lasting(times: np.ndarray, widths: np.ndarray, vectors: np.ndarray, duration: float) -> Activation:

@@ -47,13 +47,13 @@ _FITTED = {
     "basal inferolateral": (58, 0.41, 0.064),
     "basal anterolateral": (57, 0.52, 0.063),
     "mid anterior": (34, 0.48, 0.054),
-    "mid anteroseptal": (10, 0.09, 0.037),
+    "mid anteroseptal": (10, 0.065, 0.037),
     "mid inferoseptal": (21, 0.09, 0.030),
     "mid inferior": (39, 0.48, 0.044),
     "mid inferolateral": (42, 0.48, 0.094),
     "mid anterolateral": (38, 0.67, 0.135),
     "apical anterior": (24, 0.35, 0.220),
-    "apical septal": (20, 0.10, 0.270),
+    "apical septal": (20, 0.08, 0.270),
     "apical inferior": (31, 0.35, 0.050),
     "apical lateral": (31, 0.58, 0.170),
     "apex": (29, 0.37, 0.060),
@@ -102,8 +102,8 @@ TERRITORIES: dict[str, dict[str, float]] = {
         **{"mid anterior": 0.6, "right front": 0.4, "apex": 0.4, "basal anterior": 0.2},
     },
     "anterior": {
-        **{"apical anterior": 1.0, "mid anterior": 1.0, "apex": 0.9, "mid anteroseptal": 1.0, "apical septal": 1.0},
-        **{"basal anterior": 0.6, "apical lateral": 0.5, "right front": 0.4},
+        **{"apical anterior": 1.0, "mid anterior": 1.0, "apex": 0.5, "mid anteroseptal": 1.0, "apical septal": 1.0},
+        **{"basal anteroseptal": 0.5, "basal anterior": 0.4, "apical lateral": 0.15, "right front": 0.4},
     },
     "anterolateral": {
         **{"apical anterior": 0.9, "mid anterior": 0.8, "mid anterolateral": 1.0, "basal anterolateral": 0.9},
@@ -130,7 +130,7 @@ TERRITORIES: dict[str, dict[str, float]] = {
         **{"basal inferior": 1.0, "mid inferior": 1.0, "apical inferior": 0.9, "basal inferolateral": 1.0},
         **{"mid inferolateral": 1.0, "apical lateral": 0.9, "basal anterolateral": 0.4},
     },
-    "diffuse": {name: 1.0 for name in _FITTED if "right" not in name},
+    "diffuse": {name: 0.6 if "sept" in name else 1.0 for name in _FITTED if "right" not in name},
 }
 TERRITORY_LEADS = {
     "anteroseptal": ("V1", "V2", "V3"),

@@ -123,6 +123,7 @@ def q_leads(m: Measured) -> np.ndarray:
     """bool ``[12]``: leads with a Q wave of 0.1 mV and a quarter of the R wave, or no R wave at all."""
     found = (m.q <= -0.10) & (m.q <= -0.25 * m.r) | (m.r < 0.05) & (np.minimum(m.q, m.s) < -0.25)
     found[[_ROW["aVR"]]] = False
+    found[_ROW["aVL"]] &= m.axis < 60  # of an upright heart aVL has little else
     return found
 
 
@@ -146,9 +147,9 @@ def depressed_leads(m: Measured) -> np.ndarray:
 
 
 def raised_leads(m: Measured) -> np.ndarray:
-    """bool ``[12]``: leads whose ST segment lies 0.1 mV or more above the line, in V1 to V3 0.25 mV."""
+    """bool ``[12]``: leads whose ST segment lies 0.1 mV or more above the line, in V1 to V3 0.3 mV."""
     least = np.full(12, 0.10)
-    least[[_ROW["V1"], _ROW["V2"], _ROW["V3"]]] = 0.25
+    least[[_ROW["V1"], _ROW["V2"], _ROW["V3"]]] = 0.30
     found = m.st >= least
     found[[_ROW["aVR"]]] = False
     return found
@@ -276,7 +277,8 @@ def _recovery_labels(found: set, m: Measured, causes: frozenset) -> None:
         found |= {"LOWT", "TAB_"}
     if "HYPERK" in causes:
         found.add("TAB_")
-    if depressed_leads(m).sum() >= 2:
+    depressed = depressed_leads(m)
+    if neighbours(depressed) and m.st[depressed].min() <= -0.07:
         found.add("STD_")
     raised = raised_leads(m)
     if neighbours(raised):

@@ -92,7 +92,7 @@ def draw_beats(rng: np.random.Generator, findings: Findings, subject: Subject, r
     activation = activate(rng, findings, subject, intervals.qrs)
     seen, necrosis = _shown(rng, findings, subject, activation)
     wide = bool(findings.causes & {"CLBBB", "CRBBB", "WPW", "IVCD"})
-    share = np.where(heart.LEFT & ("LVH" in findings.causes), 0.45, 1.0)[:, None]
+    share = np.where(heart.LEFT & ("LVH" in findings.causes), 0.2, 1.0)[:, None]
     gained = (seen.areas - ordinary.areas @ seen.turn.T * seen.overall) * share
     recovery = recover(rng, findings, subject, seen.field, heart.DIRECTIONS @ seen.turn.T, gained, wide)
     _upright(rng, findings, seen.field, recovery)
@@ -144,20 +144,20 @@ def _shown(rng: np.random.Generator, findings: Findings, subject: Subject, activ
     walls = np.ones(len(heart.NAMES))
     shares = [heart.share_of(INFARCTS[code]) for code in findings.stages]
     lost = np.max([np.zeros(len(walls)), *shares], axis=0)
-    # The septum faces V1: what it no longer does would raise R in V3 and V4, where an anterior infarct takes it away.
-    scarred = np.where(heart.SEPTUM & ("AMI" in findings.stages), 0.2, 1.0) * lost
     early = [findings.stages[code] == "acute" for code in findings.stages]
-    necrosis = 0.0 if not shares else rng.uniform(0.15, 0.5) if all(early) else rng.uniform(0.4, 0.9)
-    kept = 1 - lost * (rng.uniform(0.2, 0.5) if early and all(early) else rng.uniform(0.75, 1.0))
+    necrosis = 0.0 if not shares else rng.uniform(0.05, 0.4) if all(early) else rng.uniform(0.05, 0.6)
+    kept = 1 - lost * (rng.uniform(0.2, 0.5) if early and all(early) else rng.uniform(0.2, 0.75))
     axis_range = next((_AXES[code] for code in _AXES if code in causes), None)
     target_axis = rng.uniform(*axis_range) if axis_range else None
     sokolow_target = rng.uniform(3.6, 4.9)
     cornell = "LVH" in causes and rng.random() < 0.3
     low = rng.uniform(0.28, 0.46)
+    doubtful = rng.random() < 0.2  # an infarct that little is left of
+    spare = 30.0 if shares else 0.0  # degrees that a scarred heart may still be turned by
     for _ in range(_STEPS):
         field = INDEPENDENT_TO_TWELVE @ _place(subject, turn)
         vectors = activation.vectors @ turn.T * (overall * walls * kept)[:, None]
-        scars = -(heart.DIRECTIONS @ turn.T) * (overall * necrosis * scarred * heart.STRENGTHS)[:, None]
+        scars = -(heart.DIRECTIONS @ turn.T) * (overall * necrosis * lost * heart.STRENGTHS)[:, None]
         seen = _Seen(turn, field, vectors, vectors * _area_factor(activation), scars, activation, overall)
         qrs = _template(seen)
         high, deep = qrs.max(axis=1), qrs.min(axis=1)
@@ -180,14 +180,14 @@ def _shown(rng: np.random.Generator, findings: Findings, subject: Subject, activ
         elif "HVOLT" in causes:
             change = sokolow < 3.5
             overall *= max(1.0, sokolow_target / sokolow)
-        elif "WPW" not in causes and max(sokolow / 3.45, cornell_now / (2.7 if subject.sex == "M" else 1.9)) > 1:
+        elif not causes & {"WPW", "CLBBB"} and max(sokolow / 3.45, cornell_now / (2.7 if subject.sex == "M" else 1.9)) > 1:
             worst = max(sokolow / 3.45, cornell_now / (2.7 if subject.sex == "M" else 1.9))
             overall, change = overall * rng.uniform(0.80, 0.98) / worst, True
         elif limb < 0.55:
             overall, change = overall * rng.uniform(0.57, 0.8) / limb, True
         if "RVH" in causes and high[_ROW["V1"]] < 0.72:
             walls, change = np.where(heart.LEFT, 0.93 * walls, 1.3 * walls), True
-        if 0 < necrosis < 2.4 and _too_small(findings, qrs, high, deep):
+        if 0 < necrosis < 2.4 and not doubtful and _too_small(findings, qrs, high, deep):
             necrosis, change = necrosis * 1.4, True
         if "CRBBB" in causes and qrs[_ROW["V1"], 18:].max() < max(0.25, high[_ROW["V1"]] - 0.02):
             walls, change = np.where(heart.LEFT, walls, 1.35 * walls), True
@@ -195,6 +195,9 @@ def _shown(rng: np.random.Generator, findings: Findings, subject: Subject, activ
         part = qrs[:, :20] if "CRBBB" in causes else qrs
         axis = frontal_axis(part[0].sum(), (part[1] + part[2]).sum() / 2)
         goal = _axis_goal(rng, causes, axis, target_axis)
+        if goal is None and spare and not -45 < axis < 90:
+            back = float(np.clip((-20 if axis < 0 else 70) - axis, -spare, spare))
+            turn, change, spare = rotation(np.radians(back), 0.0) @ turn, True, spare - abs(back)
         if goal is not None:
             turn, change = rotation(np.radians(np.clip(0.9 * (goal - axis), -40, 40)), 0.0) @ turn, True
         sideways = _transition(causes, high, deep)
@@ -213,8 +216,8 @@ def _axis_goal(rng: np.random.Generator, causes: frozenset, axis: float, target:
     """Where the axis has to turn to; None where it may stay."""
     if target is not None:
         return target if abs((axis - target + 180) % 360 - 180) > 6 else None
-    if "CLBBB" in causes and axis > 60:
-        return rng.uniform(-35, 50)
+    if "CLBBB" in causes and axis > 30:
+        return rng.uniform(-60, 30)
     if causes & {"WPW", "CLBBB", "IVCD", "CRBBB", *INFARCTS}:
         return None
     if axis < -27:
@@ -227,6 +230,8 @@ def _transition(causes: frozenset, high: np.ndarray, deep: np.ndarray) -> float:
     v2, v5 = _ROW["V2"], _ROW["V5"]
     if "CR" in causes and high[v5] > -deep[v5]:
         return 13.0
+    if "LVH" in causes and high[_ROW["V3"]] > -0.7 * deep[_ROW["V3"]]:
+        return 7.0
     if "CCR" in causes and high[v2] < -1.05 * deep[v2]:
         return -12.0
     # Without a cause R grows as far as V3, and does not outgrow S in V2.
@@ -247,7 +252,7 @@ def _too_small(findings: Findings, qrs: np.ndarray, high: np.ndarray, deep: np.n
             lead = qrs[_ROW[name]]
             q = lead[: lead.argmax() + 1].min() if high[_ROW[name]] > 0.05 else deep[_ROW[name]]
             first = lead[:6].max() < 0.06
-            count += (q < -max(0.12, 0.28 * high[_ROW[name]]) and first) or 0.0 < high[_ROW[name]] < 0.2
+            count += (q < -max(0.06, 0.15 * high[_ROW[name]]) and first) or 0.0 < high[_ROW[name]] < 0.2
         if count < 2:
             return True
     return False
@@ -296,9 +301,10 @@ def _bumps(rng: np.random.Generator, subject: Subject, seen: _Seen, recovery: Re
     parts = [bump(activation.times, 0.0, activation.widths, activation.widths, leads(seen.vectors), QRS)]
     # No front is that smooth: bundles of fibres are a little early or late.
     count = len(heart.NAMES)
-    uneven = seen.vectors * rng.normal(0, 0.11, size=(count, 1))
+    slow = max(duration / 0.09, 1.0)
+    uneven = seen.vectors * rng.normal(0, 0.13 / slow, size=(count, 1))
     inside = np.clip(activation.times + rng.normal(0, 0.006, size=count), 0.012, max(duration - 0.012, 0.013))
-    parts.append(bump(inside, 0.0, 0.0021, 0.0024, leads(uneven), QRS))
+    parts.append(bump(inside, 0.0, 0.0015 * slow, 0.0017 * slow, leads(uneven), QRS))
     if seen.scars.any():
         centre, width = _SCAR
         parts.append(bump(centre, 0.0, width, width, tuple(x.sum(axis=0)[None] for x in leads(seen.scars)), QRS))
@@ -311,7 +317,9 @@ def _bumps(rng: np.random.Generator, subject: Subject, seen: _Seen, recovery: Re
     if recovery.sagging:
         parts.append(bump(start + 1.35 * half, 0.25 * half, 0.75 * half, 0.035 * scale, st, ST))
     else:
-        parts.append(bump(start + half, half, 0.007, 0.040 * scale, st, ST))
+        level = 1 - 0.8 * recovery.slope
+        climb = 0.007 + 0.75 * recovery.slope * half
+        parts.append(bump(start + (2 - level) * half, level * half, climb, 0.040 * scale, st, ST))
     t = leads(recovery.t)
     shifts = rng.normal(0, 0.007, size=4)
     grouped = tuple(np.stack([x[_GROUPS == group].sum(axis=0) for group in range(4)]) for x in t)
@@ -332,7 +340,7 @@ def _focus(rng: np.random.Generator, kind: int, subject: Subject) -> np.ndarray:
     if kind == PREMATURE_VENTRICULAR:
         return subject.focus
     names = {
-        PACED: ("right apical", "right apical", "right inferior", "mid anteroseptal"),
+        PACED: (*("right apical",) * 5, "right inferior", "right free", "mid anteroseptal"),
         ESCAPE: ("mid inferoseptal", "mid anteroseptal", "apical septal", "right free"),
         TACHYCARDIC: (
             "mid inferior",

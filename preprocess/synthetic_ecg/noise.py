@@ -14,6 +14,7 @@ from scipy import fft
 from preprocess.synthetic_ecg.leads import ELECTRODES_TO_INDEPENDENT
 
 ELECTRODES = ELECTRODES_TO_INDEPENDENT.shape[1]
+_UNREST = np.repeat([-0.35, 0.05], [3, 6])  # logarithms; electrodes of the chest move more than those of the limbs
 _HIGH_PASS = ((0.05, 0.45), (0.15, 0.15), (0.5, 0.30), (0.67, 0.10))  # Hz and shares
 _LOW_PASS = ((150.0, 0.42), (100.0, 0.13), (40.0, 0.12), (250.0, 0.33))
 _STEPS = ((0.001, 0.35), (0.00244, 0.15), (0.00488, 0.30), (0.005, 0.20))  # mV
@@ -64,8 +65,8 @@ def draw_device(rng: np.random.Generator) -> Device:
 
 def draw_levels(rng: np.random.Generator, scale: float = 1.0) -> NoiseLevels:
     """Mostly clean records and a tail of restless ones; ``scale`` multiplies all levels."""
-    wander = scale * float(min(rng.lognormal(np.log(0.060), 0.80), 0.7))
-    muscle = scale * float(min(rng.lognormal(np.log(0.0032), 1.0), 0.12))
+    wander = scale * float(min(rng.lognormal(np.log(0.072), 0.75), 0.4))
+    muscle = scale * float(min(rng.lognormal(np.log(0.0024), 1.05), 0.08))
     mains = scale * float(min(rng.lognormal(np.log(0.0010), 1.1), 0.025))
     bursts: list[tuple[int, float, float]] = []
     pops: list[tuple[int, float, float]] = []
@@ -75,11 +76,9 @@ def draw_levels(rng: np.random.Generator, scale: float = 1.0) -> NoiseLevels:
             event = (int(rng.integers(ELECTRODES)), float(rng.uniform(0.5, 9.5)), scale * float(rng.uniform(*sizes)))
             if happens and scale:
                 wanted.append(event)
-    white = scale * float(rng.lognormal(np.log(0.0006), 0.6))
+    white = scale * float(rng.lognormal(np.log(0.0004), 0.7))
     hertz = float(rng.choice([50.0, 60.0], p=[0.7, 0.3])) * (1 + rng.normal(0, 0.0004))
-    return NoiseLevels(
-        wander, muscle, mains, white, hertz, tuple(bursts), tuple(pops), rng.lognormal(-0.1, 0.5, size=ELECTRODES)
-    )
+    return NoiseLevels(wander, muscle, mains, white, hertz, tuple(bursts), tuple(pops), rng.lognormal(_UNREST, 0.5))
 
 
 def electrode_noise(rng: np.random.Generator, levels: NoiseLevels, breath: float, rate: int, n_samples: int) -> np.ndarray:

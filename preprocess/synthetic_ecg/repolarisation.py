@@ -19,19 +19,20 @@ from preprocess.synthetic_ecg.subjects import Subject, rotation
 Aim = Callable[[np.ndarray, tuple, float], np.ndarray]
 """Vectors, leads, mV: the vectors, so scaled that one of the leads shows as much."""
 _T_AREA = 0.115  # s: a T wave's area is about its height times this
-_GRADIENT = 0.75  # of what a complex's area gains, T loses
+_GRADIENT = 0.45  # of what a complex's area gains, T loses
 
 
 @dataclass
 class Recovery:
     """``st`` and ``t`` ``[23, 3]`` mV; how T is shaped: ``sharpness`` (1 = ordinary, more = narrower), ``symmetry`` (rise by
-    fall)."""
+    fall). ``slope``: how much of ST climbs towards T rather than lies level."""
 
     st: np.ndarray
     t: np.ndarray
     sharpness: float = 1.0
     rise: float = 1.6
     sagging: bool = False
+    slope: float = 0.5
     u: float = 0.0
     j_wave: float = 0.0
 
@@ -39,10 +40,11 @@ class Recovery:
 def healthy(rng: np.random.Generator, subject: Subject) -> Recovery:
     """Of an ordinary heart; T follows its position less than QRS does."""
     weights = heart.T_STRENGTHS * subject.t_walls * subject.t_strength * rng.lognormal(0, 0.08)
-    t = 0.92 * heart.DIRECTIONS * weights[:, None] @ (rotation(-0.15, 0.0) @ subject.wave_rotation).T
+    t = 0.88 * heart.DIRECTIONS * weights[:, None] @ (rotation(-0.15, 0.0) @ subject.wave_rotation).T
     # The ST segment rises a little towards T, most where the front wall and the septum are near.
-    forwards = np.array([0.002, -0.016, -0.042]) * subject.t_strength * rng.lognormal(-0.1, 0.45) / len(t)
-    return Recovery(st=rng.gamma(2.0, 0.02) * t + forwards, t=t)
+    forwards = np.array([0.002, -0.012, -0.030]) * subject.t_strength * rng.lognormal(-0.1, 0.45) / len(t)
+    t = t + np.array([0.02, 0.045, -0.015]) * subject.t_strength / len(t)
+    return Recovery(st=rng.gamma(2.0, 0.02) * t + forwards, t=t, rise=rng.uniform(1.5, 2.2), slope=rng.uniform(0.2, 1.0))
 
 
 def recover(
@@ -64,9 +66,12 @@ def recover(
     """
     causes, severity = findings.causes, findings.severity
     state = healthy(rng, subject)
-    state.t = state.t - (0.42 if wide else _GRADIENT) / _T_AREA * gained
+    left = "CLBBB" in causes
+    lost = rng.uniform(0.45, 0.7) if left else _GRADIENT
+    state.t = state.t - lost / _T_AREA * gained
     if wide:
-        state.st = state.st - rng.uniform(0.5, 0.9) * gained
+        state.st = state.st - rng.uniform(0.8, 1.5) * gained
+        state.slope *= 0.6
 
     def aim(vectors: np.ndarray, leads: tuple, target: float) -> np.ndarray:
         """``vectors`` so scaled that the lead of ``leads`` that shows them best shows ``target`` mV."""
@@ -76,13 +81,19 @@ def recover(
         # What other leads show of it, opposite or not, is not much more.
         return vectors * (abs(target) / max(best, 0.75 * np.abs(everywhere).max()))
 
+    if "CRBBB" in causes:  # the right ventricle recovers last: T turns over where it lies
+        backwards = np.tile([0.1, 0.0, 1.0], (len(heart.NAMES), 1))
+        state.t = state.t + aim(backwards, ("V1", "V2"), -rng.uniform(0.35, 0.75))
     if findings.strain:
         side = heart.LEFT & ~heart.SEPTUM if "LVH" in causes else ~heart.LEFT
         leads: tuple[str, ...] = ("I", "V5", "V6") if "LVH" in causes else ("V1", "V2")
         outward = directions * (side * heart.STRENGTHS)[:, None]
         deep = 0.15 + 0.45 * severity
         state.t = state.t * np.where(side, 0.25, 0.8)[:, None] + aim(-outward, leads, -deep)
-        state.st = state.st + aim(-outward, leads, -0.28 * deep)
+        state.st = state.st + aim(-outward, leads, -rng.uniform(0.25, 0.5) * deep)
+        state.slope = rng.uniform(0.5, 1.0)
+    if findings.stages:
+        state.t = state.t * rng.uniform(0.5, 1.0)
     for code, stage in findings.stages.items():
         _infarct(rng, state, INFARCTS[code], stage, severity, directions, aim)
     for code in sorted(causes & INJURIES.keys()):
@@ -95,7 +106,7 @@ def recover(
         _ischaemia(rng, state, ISCHAEMIAS[code], severity, directions, aim)
     if "ANEUR" in causes:
         share = heart.share_of("anteroseptal")[:, None]
-        state.st = state.st + aim(directions * share, ("V2", "V3"), rng.uniform(0.22, 0.40))
+        state.st = state.st + aim(directions * share, ("V2", "V3"), rng.uniform(0.32, 0.50))
     if "PERI" in causes:
         state.st = state.st + aim(
             directions * heart.LEFT[:, None] * heart.STRENGTHS[:, None], ("II", "V5"), rng.uniform(0.10, 0.25)
@@ -146,6 +157,7 @@ def _infarct(
     leads = heart.TERRITORY_LEADS[territory]
     if stage == "acute":
         target = rng.uniform(0.12, 0.22 + 0.40 * severity)
+        state.slope = rng.uniform(0.0, 0.5)
         if territory == "posterior":
             state.st = state.st + aim(directions * share, leads, -target)
         else:
@@ -154,12 +166,12 @@ def _infarct(
     elif stage == "recent":
         sign = 1 if territory == "posterior" else -1
         state.t = state.t * (1 - 0.9 * share) + aim(
-            -directions * share, leads, sign * rng.uniform(0.15, 0.25 + 0.55 * severity)
+            -directions * share, leads, sign * rng.uniform(0.10, 0.18 + 0.40 * severity)
         )
         state.st = state.st + aim(directions * share, leads, -sign * rng.uniform(0.0, 0.09))
         state.rise = 1.15
     else:
-        state.t = state.t * (1 - share * rng.uniform(0.2, 1.3))
+        state.t = state.t * (1 - share * rng.uniform(0.0, 0.9))
 
 
 def _ischaemia(

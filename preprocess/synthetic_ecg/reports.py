@@ -14,7 +14,7 @@ from typing import Callable
 import numpy as np
 
 from cmelt_plugin.data.files import read_json
-from preprocess.synthetic_ecg.classes import class_texts
+from preprocess.synthetic_ecg.classes import descriptions, wider
 from preprocess.synthetic_ecg.findings import INFARCTS, INJURIES, ISCHAEMIAS, SINUS
 from preprocess.synthetic_ecg.labels import depressed_leads, flat_leads, inverted_leads, q_leads, raised_leads
 from preprocess.synthetic_ecg.record import Plan
@@ -23,7 +23,7 @@ from preprocess.synthetic_ecg.subjects import REPORT_STREAM
 
 HERE = Path(__file__).parent
 MAX_STATEMENTS = 18
-STYLES = {"machine": 0.40, "clinician": 0.30, "german": 0.10, "descriptive": 0.20}
+STYLES = {"machine": 0.37, "clinician": 0.25, "german": 0.08, "descriptive": 0.30}
 # The first phrasing of a list is the common one; the k-th occurs about k**-EXPONENT as often (Zipf's law).
 EXPONENT = 1.3
 # How often a statement is left out of what follows from a cause or is of little weight.
@@ -176,7 +176,6 @@ def write_report(plan: Plan) -> list[str]:
     statements: list[str] = []
     if style == "clinician" and rng.random() < 0.35 or style == "machine" and rng.random() < 0.12:
         statements += _numbers(rng, plan)
-    said: set[str] = set()
     present = [code for code in _ORDER if code in labels]
     for code in present:
         implied = any(other in labels for other in _IMPLIED.get(code, ()))
@@ -186,7 +185,7 @@ def write_report(plan: Plan) -> list[str]:
             continue
         described = _described(rng, plan, code) if style == "descriptive" and rng.random() < 0.75 else None
         statements.append(described or _stated(plan, code, say))
-        said.add(code)
+    statements += _widely(rng, plan, {"descriptive": 0.35, "clinician": 0.05, "machine": 0.05}.get(style, 0.0))
     if style == "machine" and rng.random() < 0.06 or style == "clinician" and rng.random() < 0.10:
         statements.append(say("remark"))
     statements.append(_verdict(rng, plan, style, say))
@@ -219,7 +218,7 @@ def _stated(plan: Plan, code: str, say: Callable[..., str]) -> str:
 
 def _described(rng: np.random.Generator, plan: Plan, code: str) -> str | None:
     """One of the class texts of a label; None where it has none that fits."""
-    texts = class_texts().get(code, ())
+    texts = descriptions().get(code, ())
     stage = plan.findings.stages.get(code, "")
     if stage:
         banned = ("old", "undetermined", "loss") if stage == "acute" else ("acute",)
@@ -230,6 +229,19 @@ def _described(rng: np.random.Generator, plan: Plan, code: str) -> str | None:
         return None
     text = texts[int(rng.integers(len(texts)))]
     return text[0].upper() + text[1:]
+
+
+def _widely(rng: np.random.Generator, plan: Plan, chance: float) -> list[str]:
+    """Up to two texts on classes that a finding belongs to, each with ``chance``."""
+    stages, said = plan.findings.stages, []
+    for entry in wider():
+        labels = plan.findings.labels.intersection(entry["labels"])
+        if not labels or (entry["old"] and "acute" in {stages.get(code) for code in labels}):
+            continue
+        if len(said) < 2 and rng.random() < chance:
+            text = entry["texts"][int(rng.integers(len(entry["texts"])))]
+            said.append(text[0].upper() + text[1:])
+    return said
 
 
 def _words(plan: Plan) -> dict[str, str]:
@@ -303,6 +315,8 @@ def _numbers(rng: np.random.Generator, plan: Plan) -> list[str]:
 
 def _verdict(rng: np.random.Generator, plan: Plan, style: str, say: Callable[..., str]) -> str:
     labels = plan.findings.labels
+    if {"NORM", "SR"} <= labels and style == "descriptive" and rng.random() < 0.6:
+        return _described(rng, plan, "NORM") or ""
     if "NORM" in labels:
         plain = labels & {"SR"} and labels <= {"SR", "NORM", "ARTEFACT"}
         return say("NORM" if plain or rng.random() < 0.3 else "otherwise")

@@ -52,9 +52,9 @@ def draw_subject(seed: int, index: int) -> Subject:
     fat = float(rng.gamma(2.0, 0.5))  # between heart and electrodes, cm
     young = np.clip((45 - age) / 25, 0, 1)
     # Hearts lie more level with age and weight; a thick left ventricle turns the axis to the left.
-    frontal = rng.normal(17 - 0.42 * (age - 45) - 5 * (fat - 1), 21)
+    frontal = rng.normal(11 - 0.42 * (age - 45) - 5 * (fat - 1), 23)
     if "LVH" in chronic:
-        frontal = min(frontal, 0) - abs(rng.normal(10, 10))
+        frontal = min(frontal, 10) - abs(rng.normal(5, 8))
     horizontal = rng.normal(0, 12)
     electrodes = size * ELECTRODES * (1 + 0.4 * (fat - 1) / np.linalg.norm(ELECTRODES, axis=1))[:, None]
     # Put on too high or too low, all of them or one; women's breasts push V4 to V6 about.
@@ -77,14 +77,14 @@ def draw_subject(seed: int, index: int) -> Subject:
         times=rng.normal(0, 0.0018, size=len(heart.NAMES)),
         walls=rng.lognormal(0, 0.16, size=len(heart.NAMES)),
         t_walls=rng.lognormal(0, 0.22, size=len(heart.NAMES)),
-        qrs_duration=float(np.clip(rng.normal(0.092 if male else 0.086, 0.007), 0.072, 0.108)),
+        qrs_duration=float(np.clip(rng.normal(0.089 if male else 0.083, 0.007), 0.070, 0.108)),
         pr_interval=float(np.clip(rng.normal(0.157 + 0.0003 * (age - 40), 0.020), 0.116, 0.196)),
         qt_corrected=float(np.clip(rng.normal(0.397 if male else 0.407, 0.015), 0.365, 0.445 if male else 0.455)),
         strength=float(strength),
         p_strength=float(rng.lognormal(0, 0.28)),
         t_strength=float(rng.lognormal(0.06 if male else -0.06, 0.27) * (1 + 0.25 * young * male)),
         variability=float(np.clip(rng.lognormal(np.log(0.034) - 0.016 * (age - 45), 0.55), 0.005, 0.16)),
-        rate=float(np.clip(rng.normal(71, 11), 46, 105)),
+        rate=float(np.clip(rng.normal(72, 10), 46, 105)),
         focus=_FOCI[rng.integers(len(_FOCI))] + rng.normal(0, 0.5, size=3),
     )
 
