@@ -38,8 +38,8 @@ IN_WAVE = {
     **dict.fromkeys(("LAO/LAE", "RAO/RAE"), ATRIAL),
     "UW": U,
 }
-# A bump is taken to begin and end so many standard deviations from its top; of the ST segment the level part counts alone.
-REACH = {ATRIAL: 2.0, QRS: 2.0, ST: 0.0, T: 2.0, U: 1.6}
+# A bump is taken to begin and end so many standard deviations from its top; the ST segment ends where it is no longer level.
+REACH = {ATRIAL: (2.0, 2.0), QRS: (2.0, 2.0), ST: (1.2, 0.0), T: (2.0, 2.0), U: (1.6, 1.6)}
 LONG = 1.2  # a pause is longer than the rhythm's own interval by this factor, at least
 
 
@@ -109,6 +109,6 @@ def _edges(bumps: Bumps, wave: int, stretch: np.ndarray) -> np.ndarray | None:
     if not chosen.any():
         return None
     factor = stretch[:, None] if wave in (ST, T, U) else np.ones((len(stretch), 1))
-    start = factor * (bumps.centre - bumps.plateau - REACH[wave] * bumps.before)[chosen]
-    stop = factor * (bumps.centre + bumps.plateau + REACH[wave] * bumps.after)[chosen]
+    start = factor * (bumps.centre - bumps.plateau - REACH[wave][0] * bumps.before)[chosen]
+    stop = factor * (bumps.centre + bumps.plateau + REACH[wave][1] * bumps.after)[chosen]
     return np.stack([start.min(axis=1), stop.max(axis=1)])

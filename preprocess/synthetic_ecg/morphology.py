@@ -145,14 +145,14 @@ def _shown(rng: np.random.Generator, findings: Findings, subject: Subject, activ
     shares = [heart.share_of(INFARCTS[code]) for code in findings.stages]
     lost = np.max([np.zeros(len(walls)), *shares], axis=0)
     early = [findings.stages[code] == "acute" for code in findings.stages]
-    necrosis = 0.0 if not shares else rng.uniform(0.05, 0.4) if all(early) else rng.uniform(0.05, 0.6)
+    necrosis = 0.0 if not shares else rng.uniform(0.05, 0.4) if all(early) else rng.uniform(0.1, 0.65)
     kept = 1 - lost * (rng.uniform(0.2, 0.5) if early and all(early) else rng.uniform(0.2, 0.75))
     axis_range = next((_AXES[code] for code in _AXES if code in causes), None)
     target_axis = rng.uniform(*axis_range) if axis_range else None
     sokolow_target = rng.uniform(3.6, 4.9)
     cornell = "LVH" in causes and rng.random() < 0.3
     low = rng.uniform(0.28, 0.46)
-    doubtful = rng.random() < 0.2  # an infarct that little is left of
+    doubtful = rng.random() < 0.12  # an infarct that little is left of
     spare = 30.0 if shares else 0.0  # degrees that a scarred heart may still be turned by
     for _ in range(_STEPS):
         field = INDEPENDENT_TO_TWELVE @ _place(subject, turn)
@@ -252,7 +252,7 @@ def _too_small(findings: Findings, qrs: np.ndarray, high: np.ndarray, deep: np.n
             lead = qrs[_ROW[name]]
             q = lead[: lead.argmax() + 1].min() if high[_ROW[name]] > 0.05 else deep[_ROW[name]]
             first = lead[:6].max() < 0.06
-            count += (q < -max(0.06, 0.15 * high[_ROW[name]]) and first) or 0.0 < high[_ROW[name]] < 0.2
+            count += (q < -max(0.09, 0.18 * high[_ROW[name]]) and first) or 0.0 < high[_ROW[name]] < 0.2
         if count < 2:
             return True
     return False

@@ -66,7 +66,7 @@ def draw_device(rng: np.random.Generator) -> Device:
 def draw_levels(rng: np.random.Generator, scale: float = 1.0) -> NoiseLevels:
     """Mostly clean records and a tail of restless ones; ``scale`` multiplies all levels."""
     wander = scale * float(min(rng.lognormal(np.log(0.072), 0.75), 0.4))
-    muscle = scale * float(min(rng.lognormal(np.log(0.0024), 1.05), 0.08))
+    muscle = scale * float(min(rng.lognormal(np.log(0.0019), 1.05), 0.08))
     mains = scale * float(min(rng.lognormal(np.log(0.0010), 1.1), 0.025))
     bursts: list[tuple[int, float, float]] = []
     pops: list[tuple[int, float, float]] = []
@@ -76,7 +76,7 @@ def draw_levels(rng: np.random.Generator, scale: float = 1.0) -> NoiseLevels:
             event = (int(rng.integers(ELECTRODES)), float(rng.uniform(0.5, 9.5)), scale * float(rng.uniform(*sizes)))
             if happens and scale:
                 wanted.append(event)
-    white = scale * float(rng.lognormal(np.log(0.0004), 0.7))
+    white = scale * float(rng.lognormal(np.log(0.0003), 0.7))
     hertz = float(rng.choice([50.0, 60.0], p=[0.7, 0.3])) * (1 + rng.normal(0, 0.0004))
     return NoiseLevels(wander, muscle, mains, white, hertz, tuple(bursts), tuple(pops), rng.lognormal(_UNREST, 0.5))
 
@@ -95,7 +95,7 @@ def electrode_noise(rng: np.random.Generator, levels: NoiseLevels, breath: float
     spectrum *= profiles[:, None] * np.float32(n_samples / 2)
     waves = fft.irfft(spectrum, n=n_samples, axis=-1)
     time = np.arange(n_samples, dtype=np.float32) / np.float32(rate)
-    swell = np.exp(0.5 * np.sin(np.float32(2 * np.pi * rng.uniform(0.05, 0.3)) * time + np.float32(rng.uniform(0, 6.28))))
+    swell = np.exp(1.2 * np.sin(np.float32(2 * np.pi * rng.uniform(0.05, 0.3)) * time + np.float32(rng.uniform(0, 6.28))))
     uneven = levels.uneven[:, None].astype(np.float32)
     noise = np.float32(levels.wander) * waves[0] * uneven + np.float32(levels.muscle) * waves[1] * uneven * swell
     if levels.white:

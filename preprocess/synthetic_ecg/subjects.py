@@ -60,7 +60,7 @@ def draw_subject(seed: int, index: int) -> Subject:
     # Put on too high or too low, all of them or one; women's breasts push V4 to V6 about.
     electrodes = electrodes + np.array([0.0, rng.normal(0, 0.9), 0.0]) + rng.normal(0, 0.45, size=(6, 3))
     electrodes[3:, 1] += 0 if male else rng.normal(0.4, 0.7)
-    limbs = DOWER[:LIMBS] * rng.lognormal(-0.10 - 0.03 * (fat - 1), 0.09, size=(LIMBS, 1)) + rng.normal(
+    limbs = DOWER[:LIMBS] * rng.lognormal(-0.15 - 0.03 * (fat - 1), 0.09, size=(LIMBS, 1)) + rng.normal(
         0, 0.035, size=(LIMBS, 3)
     )
     strength = rng.lognormal(0.12 if male else 0.0, 0.20) * (1 + 0.22 * young)
