@@ -66,7 +66,7 @@ def draw_device(rng: np.random.Generator) -> Device:
 def draw_levels(rng: np.random.Generator, scale: float = 1.0) -> NoiseLevels:
     """Mostly clean records and a tail of restless ones; ``scale`` multiplies all levels."""
     wander = scale * float(min(rng.lognormal(np.log(0.072), 0.75), 0.4))
-    muscle = scale * float(min(rng.lognormal(np.log(0.0019), 1.05), 0.08))
+    muscle = scale * float(min(rng.lognormal(np.log(0.0026), 1.15), 0.08))
     mains = scale * float(min(rng.lognormal(np.log(0.0010), 1.1), 0.025))
     bursts: list[tuple[int, float, float]] = []
     pops: list[tuple[int, float, float]] = []
@@ -76,7 +76,7 @@ def draw_levels(rng: np.random.Generator, scale: float = 1.0) -> NoiseLevels:
             event = (int(rng.integers(ELECTRODES)), float(rng.uniform(0.5, 9.5)), scale * float(rng.uniform(*sizes)))
             if happens and scale:
                 wanted.append(event)
-    white = scale * float(rng.lognormal(np.log(0.0003), 0.7))
+    white = scale * float(rng.lognormal(np.log(0.0004), 0.8))
     hertz = float(rng.choice([50.0, 60.0], p=[0.7, 0.3])) * (1 + rng.normal(0, 0.0004))
     return NoiseLevels(wander, muscle, mains, white, hertz, tuple(bursts), tuple(pops), rng.lognormal(_UNREST, 0.5))
 

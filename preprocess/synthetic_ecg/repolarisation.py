@@ -42,8 +42,8 @@ def healthy(rng: np.random.Generator, subject: Subject) -> Recovery:
     weights = heart.T_STRENGTHS * subject.t_walls * subject.t_strength * rng.lognormal(0, 0.08)
     t = 0.88 * heart.DIRECTIONS * weights[:, None] @ (rotation(-0.15, 0.0) @ subject.wave_rotation).T
     # The ST segment rises a little towards T, most where the front wall and the septum are near.
-    forwards = np.array([0.002, -0.012, -0.030]) * subject.t_strength * rng.lognormal(-0.1, 0.45) / len(t)
-    t = t + np.array([0.02, 0.045, -0.015]) * subject.t_strength / len(t)
+    forwards = np.array([0.0, -0.011, -0.032]) * subject.t_strength * rng.lognormal(-0.1, 0.6) / len(t)
+    t = t + np.array([0.05, 0.045, 0.0]) * subject.t_strength / len(t)
     return Recovery(st=rng.gamma(2.0, 0.013) * t + forwards, t=t, rise=rng.uniform(1.5, 2.2), slope=rng.uniform(0.2, 1.0))
 
 

@@ -81,7 +81,7 @@ def draw_subject(seed: int, index: int) -> Subject:
         pr_interval=float(np.clip(rng.normal(0.157 + 0.0003 * (age - 40), 0.020), 0.116, 0.196)),
         qt_corrected=float(np.clip(rng.normal(0.397 if male else 0.407, 0.015), 0.365, 0.445 if male else 0.455)),
         strength=float(strength),
-        p_strength=float(rng.lognormal(0, 0.28)),
+        p_strength=float(rng.lognormal(0.06, 0.30)),
         t_strength=float(rng.lognormal(0.06 if male else -0.06, 0.27) * (1 + 0.25 * young * male)),
         variability=float(np.clip(rng.lognormal(np.log(0.034) - 0.016 * (age - 45), 0.55), 0.005, 0.16)),
         rate=float(np.clip(rng.normal(72, 10), 46, 105)),
