@@ -67,7 +67,8 @@ def activate(rng: np.random.Generator, findings: Findings, subject: Subject, dur
     if "SEHYP" in causes:
         strengths = np.where(heart.SEPTUM, strengths * rng.uniform(2.6, 4.0), strengths)
     if "LVH" in causes:
-        strengths = np.where(heart.LEFT & ~heart.SEPTUM, strengths * rng.uniform(1.25, 1.6), 0.7 * strengths)
+        opposing = 1.0 if causes & {"CRBBB", "IRBBB"} else 0.7
+        strengths = np.where(heart.LEFT & ~heart.SEPTUM, strengths * rng.uniform(1.25, 1.6), opposing * strengths)
         widths = np.where(heart.LEFT, widths * 1.12, widths)
         times = times + np.where(heart.LEFT, 0.10 * (times - times.min()), 0)
     if "RVH" in causes:
