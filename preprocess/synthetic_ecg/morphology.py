@@ -156,7 +156,10 @@ def _shown(rng: np.random.Generator, findings: Findings, subject: Subject, activ
     spare = 30.0 if shares else 0.0  # degrees that a scarred heart may still be turned by
     for _ in range(_STEPS):
         field = INDEPENDENT_TO_TWELVE @ _place(subject, turn)
-        vectors = activation.vectors @ turn.T * (overall * walls * kept)[:, None]
+        vectors = activation.vectors @ turn.T
+        if "CRBBB" in causes:  # the axis is the left ventricle's: the late right one stays where it is, in front
+            vectors = np.where(heart.LEFT[:, None], vectors, activation.vectors @ subject.rotation.T)
+        vectors = vectors * (overall * walls * kept)[:, None]
         scars = -(heart.DIRECTIONS @ turn.T) * (overall * necrosis * lost * heart.STRENGTHS)[:, None]
         seen = _Seen(turn, field, vectors, vectors * _area_factor(activation), scars, activation, overall)
         qrs = _template(seen)
