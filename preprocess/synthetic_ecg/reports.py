@@ -233,7 +233,8 @@ def _described(rng: np.random.Generator, plan: Plan, code: str) -> str | None:
 
 def _widely(rng: np.random.Generator, plan: Plan, chance: float) -> list[str]:
     """Up to two texts on classes that a finding belongs to, each with ``chance``."""
-    stages, said = plan.findings.stages, []
+    stages = plan.findings.stages
+    said: list[str] = []
     for entry in wider():
         labels = plan.findings.labels.intersection(entry["labels"])
         if not labels or (entry["old"] and "acute" in {stages.get(code) for code in labels}):
