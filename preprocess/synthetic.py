@@ -22,11 +22,12 @@ from tqdm import tqdm
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.events import EVENTS_FILE, event_writer
+from cmelt_plugin.data.files import write_json
 from cmelt_plugin.errors import DataError
 from preprocess.synthetic_ecg import files, reports
+from preprocess.synthetic_ecg.classes import class_texts, classes
 from preprocess.synthetic_ecg.ejection import ejection_statement, plan_with_ejection
 from preprocess.synthetic_ecg.events import record_events
-from preprocess.synthetic_ecg.findings import CLASSES
 from preprocess.synthetic_ecg.mimic_echo_layout import FOLDER as ECHO_FOLDER
 from preprocess.synthetic_ecg.mimic_echo_layout import README as ECHO_README
 from preprocess.synthetic_ecg.mimic_echo_layout import EchoFolder, is_of_echo_folder
@@ -48,7 +49,7 @@ labels.csv                                          what each record shows: 0/1 
 prompts.json                                        texts for each finding
 events.parquet                                      where waves, pauses and local findings lie, in samples
 
-Made with --records {records} --subjects {subjects} --seed {seed} --rate {rate} --noise {noise}
+Made with --records {records} --subjects {subjects} --seed {seed} --rate {rate} --noise {noise} --prevalence {prevalence}
 
 {classes}
 """
@@ -70,6 +71,12 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--rate", type=option_types.count, default=500, help="sample rate in Hz (default: 500)")
     arguments.add_argument(
         "--noise", type=option_types.non_negative_number, default=1.0, help="times the usual noise; 0 for none (default: 1)"
+    )
+    arguments.add_argument(
+        "--prevalence",
+        choices=("natural", "balanced"),
+        default="natural",
+        help="natural: long-tailed, as in hospitals (default); balanced: each cause leads in equally many records",
     )
     arguments.add_argument("--echo", action="store_true", help="also write echocardiograms, which the signals agree with")
     arguments.add_argument(
@@ -153,14 +160,15 @@ def _is_of_cohort(path: Path, relative: Path) -> bool:
 
 def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
     """Write everything below ``root``; return the summary."""
-    seed, rate = arguments.seed, arguments.rate
+    seed, rate, balanced = arguments.seed, arguments.rate, arguments.prevalence == "balanced"
     cohort = draw_cohort(seed, arguments.records, arguments.subjects)
+    names = classes()
     counts: Counter = Counter()
     texts: Counter = Counter()
     tables = {
         "record_list.csv": files.RECORD_COLUMNS,
         "machine_measurements.csv": files.MEASUREMENT_COLUMNS,
-        "labels.csv": ("record_id", *CLASSES),
+        "labels.csv": ("record_id", *names),
     }
     with ExitStack() as stack:
         handles = [stack.enter_context(open(root / name, "w", encoding="utf-8", newline="")) for name in tables]
@@ -176,9 +184,9 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
                 subject = draw_subject(seed, known)
             subject_id, study_id, time = int(cohort.subject_id[i]), int(cohort.study_id[i]), cohort.time[i]
             if echo is None:
-                plan = plan_record(seed, i, subject, arguments.noise)
+                plan = plan_record(seed, i, subject, arguments.noise, balanced)
             else:
-                plan, ejection = plan_with_ejection(seed, i, known, subject, arguments.noise)
+                plan, ejection = plan_with_ejection(seed, i, known, subject, arguments.noise, balanced)
                 echo.add(plan, ejection, subject_id, study_id, time)
             path = files.record_path(subject_id, study_id)
             files.write_record(root, path, subject_id, time, render(plan, rate), rate)
@@ -191,14 +199,14 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
             padding = [""] * (reports.MAX_STATEMENTS - len(statements))
             machine.writerow(
                 (subject_id, study_id, cart, written, *statements, *padding)
-                + ("0.005-150 Hz", "60 Hz notch Baseline filter", *files.measurements(plan).values())
+                + (*files.device_columns(plan), *files.measurements(plan).values())
             )
-            labels.writerow((study_id, *(int(code in plan.findings.labels) for code in CLASSES)))
+            labels.writerow((study_id, *(int(code in plan.findings.labels) for code in names)))
             write_events(str(study_id), record_events(plan, rate))
             counts.update(plan.findings.labels)
             texts[" ".join(statements).lower().replace("ekg", "ecg")] += 1
-    shutil.copyfile(reports.HERE / "prompts.json", root / "prompts.json")
-    described = "\n".join(f"{code:6} {meaning}" for code, meaning in CLASSES.items())
+    write_json(root / "prompts.json", class_texts())
+    described = "\n".join(f"{code:8} {meaning}" for code, meaning in names.items())
     about = README.format(title=TITLE, classes=described, **vars(arguments))
     if echo is not None:
         about += ECHO_README.format(share=arguments.echo_share, more=" --ejection-in-reports" * arguments.ejection_in_reports)
@@ -207,7 +215,7 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
     lines = [f"{total} records of {arguments.subjects} subjects, {len(texts)} different reports, in {arguments.dest}"]
     if echo is not None:
         lines.append(echo.summary())
-    lines += [f"  {code:6} {counts[code]:7d}  {counts[code] / total:6.1%}" for code in CLASSES]
+    lines += [f"  {code:8} {counts[code]:7d}  {counts[code] / total:6.1%}" for code in names]
     return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ from preprocess.text.text_embedding import load_embedder
 # What is shown of one system alone: CURVES (logged name → title and unit), metrics(measured, bars) and
 # sections(loaded, manifest directory, split).
 PARTS = {"cmelt": cmelt, "melp": melp, "merl": merl}
-RHYTHMS = ("SR", "BRADY", "TACHY", "AFIB", "AFLT", "PACED")
+RHYTHMS = ("SR", "SBRAD", "STACH", "AFIB", "AFLT", "PACE")
 
 
 def write_page(dest: Path, commands: Sequence[str], test: str, name: str, bars: Mapping[str, float]) -> list[Metric]:

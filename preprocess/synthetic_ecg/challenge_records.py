@@ -34,10 +34,9 @@ def samples(plan: Plan) -> np.ndarray:
     return render(plan)[_TO_CANONICAL]
 
 
-def draw_patient(seed: int, index: int) -> tuple[str, int]:
-    """Sex ("Female" or "Male") and age in years; nothing in the recording depends on them."""
-    rng = np.random.default_rng([seed, index, len("patient")])
-    return ("Female", "Male")[rng.integers(2)], int(rng.integers(18, 90))
+def patient_of(plan: Plan) -> tuple[str, int]:
+    """Sex ("Female" or "Male") and age in years."""
+    return ("Female" if plan.subject.sex == "F" else "Male"), plan.subject.age
 
 
 def write_wfdb_mat(path: Path, signal: np.ndarray, comments: Sequence[str], rate: int = 500) -> None:

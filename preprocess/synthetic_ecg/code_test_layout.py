@@ -26,7 +26,7 @@ from preprocess.synthetic_ecg.subjects import draw_subject
 RATE = 400  # Hz
 SAMPLES = 4096
 README_ORDER = ("I", "II", "III", "aVL", "aVF", "aVR", *LEADS[6:])  # as the README of CODE-test lists them
-CODE_OF_FINDING = {"AVB1": "1dAVb", "RBBB": "RBBB", "LBBB": "LBBB", "BRADY": "SB", "AFIB": "AF", "TACHY": "ST"}
+CODE_OF_FINDING = {"1AVB": "1dAVb", "CRBBB": "RBBB", "CLBBB": "LBBB", "SBRAD": "SB", "AFIB": "AF", "STACH": "ST"}
 SECONDS = (10, 10, 7)  # of records 0, 1, 2, 3, …, in turn
 MISTAKES = 0.03
 

@@ -21,24 +21,24 @@ from tqdm import tqdm
 from preprocess.data_sets.snomed import CPSC2018
 from preprocess.synthetic_ecg.challenge_records import (
     draw,
-    draw_patient,
     layout_arguments,
+    patient_of,
     samples,
     whole_folder,
     write_wfdb_mat,
 )
 
-# CPSC2018's number of each class, and the finding of a synthetic record that is an instance of it.
+# CPSC2018's number of each class, and the label of a synthetic record that means it.
 NUMBERS = {"NORM": 1, "AFIB": 2, "1AVB": 3, "CLBBB": 4, "CRBBB": 5, "PAC": 6, "VPC": 7, "STD": 8, "STE": 9}
-CLASS_OF_FINDING = {
+CLASS_OF_LABEL = {
     "AFIB": "AFIB",
-    "AVB1": "1AVB",
-    "LBBB": "CLBBB",
-    "RBBB": "CRBBB",
+    "1AVB": "1AVB",
+    "CLBBB": "CLBBB",
+    "CRBBB": "CRBBB",
     "PAC": "PAC",
     "PVC": "VPC",
-    "STD": "STD",
-    "STE": "STE",
+    "STD_": "STD",
+    "STE_": "STE",
 }
 MAX_LABELS = 3
 SECONDS = (6, 15)
@@ -46,11 +46,11 @@ RATE = 500
 EXAMPLE = "python -m preprocess.synthetic_ecg.cpsc2018_layout --records 200 --dest data/cpsc2018-synthetic"
 
 
-def classes_of(labels: frozenset[str], minor: frozenset[str]) -> list[str]:
+def classes_of(labels: frozenset[str]) -> list[str]:
     """Classes of CPSC2018 that a synthetic record shows, by their numbers; none if it fits into none."""
-    if labels == {"SR"} and not minor:
+    if {"NORM", "SR"} <= labels:
         return ["NORM"]
-    classes = {CLASS_OF_FINDING[label] for label in labels if label in CLASS_OF_FINDING}
+    classes = {CLASS_OF_LABEL[label] for label in labels if label in CLASS_OF_LABEL}
     return sorted(classes, key=NUMBERS.__getitem__)
 
 
@@ -73,11 +73,11 @@ def write_cpsc2018_layout(dest: Path, n_records: int, seed: int = 1, challenge: 
         while len(classes_of_record) < n_records:
             plan = draw(seed, index)
             index += 1
-            classes = classes_of(plan.findings.labels, plan.findings.minor)
+            classes = classes_of(plan.findings.labels)
             if not 1 <= len(classes) <= MAX_LABELS:
                 continue  # such recordings are not in CPSC2018
             name = f"A{len(classes_of_record) + 1:04d}"
-            signal, (sex, age) = _signal(seed, index, samples(plan)), draw_patient(seed, index)
+            signal, (sex, age) = _signal(seed, index, samples(plan)), patient_of(plan)
             if challenge:
                 codes = ",".join(code_of[label] for label in classes)
                 comments = [f"# Age: {age}", f"# Sex: {sex}", f"# Dx: {codes}", "# Rx: Unknown", "# Hx: Unknown"]

@@ -21,37 +21,25 @@ from preprocess.data_sets.csn_labels import CONDITIONS_FILE
 from preprocess.data_sets.snomed import CSN
 from preprocess.synthetic_ecg.challenge_records import (
     draw,
-    draw_patient,
     layout_arguments,
+    patient_of,
     samples,
     whole_folder,
     write_wfdb_mat,
 )
-from preprocess.synthetic_ecg.findings import Findings
+from preprocess.synthetic_ecg.findings import INFARCTS, Findings
 
-# SNOMED CT codes of the findings of a synthetic record, labelled ones first.
-CODES = {
-    "SR": "426783006",
-    "BRADY": "426177001",
-    "TACHY": "427084000",
-    "AFIB": "164889003",
-    "AFLT": "164890007",
-    "PACED": "10370003",
-    "LBBB": "164909002",
-    "RBBB": "59118001",
-    "LVH": "164873001",
-    "STE": "164931005",
-    "STD": "429622005",
-    "TINV": "59931005",
-    "LOWV": "251147008",
-    "AVB1": "270492004",
-    "PVC": "17338001",
-    "PAC": "284470004",
-    "sinus_arrhythmia": "427393009",
-    "long_qt": "111975006",
-    "flat_t": "164934002",
-    "inferior_q": "164917005",
+# CSN's class of each label of a synthetic record that it names; its codes are those of the headers.
+CLASS_OF_LABEL = {
+    **{"SR": "SR", "STACH": "ST", "SARRH": "SA", "AFIB": "AFIB", "AFLT": "AF", "SVTAC": "SVT", "AT": "AT"},
+    **{"CLBBB": "LBBB", "CRBBB": "RBBB", "WPW": "WPW", "1AVB": "1AVB", "LPR": "PRIE", "2AVB": "2AVB", "2AVB1": "2AVB1"},
+    **{"3AVB": "AVB", "PVC": "VPB", "PAC": "APB", "VB": "VB", "JEB": "JEB", "VEB": "VEB", "LAD": "ALS", "RAD": "ARS"},
+    **{"CR": "CR", "CCR": "CCR", "LVH": "LVH", "RVH": "RVH", "LNGQT": "QTIE", "UW": "UW", "ERV": "ERV", "QWAVE": "AQW"},
+    **{"INVT": "TWO", "LOWT": "TWC", "STD_": "STDD", "STE_": "STTU", "NDT": "STTC", "NST_": "STTC"},
+    **{"LAO/LAE": "PWC", "RAO/RAE": "PWC", **dict.fromkeys(INFARCTS, "MI")},
 }
+# Of no class.
+OTHER_CODES = {"SBRAD": "426177001", "PACE": "10370003", "LVOLT": "251147008"}
 # Rows of the table of conditions beyond the classes: no class, or another abbreviation for the code of one.
 OTHER_ROWS = {
     "LBBBB": "164909002",
@@ -66,7 +54,9 @@ EXAMPLE = "python -m preprocess.synthetic_ecg.csn_layout --records 200 --dest da
 
 def codes_of(findings: Findings) -> list[str]:
     """SNOMED CT codes of what a synthetic record shows."""
-    return [code for name, code in CODES.items() if name in findings.labels or name in findings.minor]
+    code_of = {name: code for code, name in CSN.items()}
+    codes = [code_of[name] for label, name in CLASS_OF_LABEL.items() if label in findings.labels]
+    return list(dict.fromkeys(codes)) + [code for label, code in OTHER_CODES.items() if label in findings.labels]
 
 
 def write_csn_layout(dest: Path, n_records: int, seed: int = 1) -> dict[str, list[str]]:
@@ -85,7 +75,7 @@ def write_csn_layout(dest: Path, n_records: int, seed: int = 1) -> dict[str, lis
         _write_conditions(folder / CONDITIONS_FILE)
         for index in tqdm(range(n_records), unit="record", desc="CSN layout"):
             plan = draw(seed, index)
-            sex, age = draw_patient(seed, index)
+            sex, age = patient_of(plan)
             name, part = f"JS{index + 1:05d}", 10 + index // RECORDS_PER_FOLDER
             codes_of_record[name] = codes_of(plan.findings)
             comments = [

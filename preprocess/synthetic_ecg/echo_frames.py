@@ -38,7 +38,7 @@ def heart_of(plan: Plan, ejection: float) -> np.ndarray:
                 np.arctan2(subject.rotation[1, 0], subject.rotation[0, 0]) / 0.5,
                 (plan.beats.qrs_duration - 0.100) / 0.025,
                 1.8 * (findings.rhythm == "AFIB") - 0.2,
-                1.8 * (findings.rhythm == "PACED") - 0.1,
+                1.8 * (findings.rhythm == "PACE") - 0.1,
             ],
         ]
     )

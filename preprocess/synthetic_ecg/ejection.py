@@ -55,7 +55,9 @@ def weakness(ejection: float) -> float:
     return (HIGHEST - ejection) / (HIGHEST - LOWEST)
 
 
-def plan_with_ejection(seed: int, index: int, subject_index: int, subject: Subject, noise: float = 1.0) -> tuple[Plan, float]:
+def plan_with_ejection(
+    seed: int, index: int, subject_index: int, subject: Subject, noise: float = 1.0, balanced: bool = False
+) -> tuple[Plan, float]:
     """Record ``index`` of a cohort whose ventricles differ, and the ejection fraction at its time, per cent.
 
     Args:
@@ -64,12 +66,14 @@ def plan_with_ejection(seed: int, index: int, subject_index: int, subject: Subje
         subject_index: of its subject.
         subject: as drawn for cohorts without ejection fractions.
         noise: times the usual noise.
+        balanced: each cause equally often.
     """
     usual = draw_ejection(seed, subject_index)
     rng = np.random.default_rng([seed, EJECTION_STREAM, _RECORD, subject_index, index])
     ejection = float(np.clip(usual + rng.normal(0, _DRIFT), LOWEST, HIGHEST))
     lasting = np.random.default_rng([seed, EJECTION_STREAM, _LASTING, subject_index])
-    return plan_record(seed, index, _weakened(subject, lasting, weakness(usual), weakness(ejection)), noise), ejection
+    weakened = _weakened(subject, lasting, weakness(usual), weakness(ejection))
+    return plan_record(seed, index, weakened, noise, balanced), ejection
 
 
 def ejection_statement(seed: int, index: int, ejection: float) -> str:
@@ -84,14 +88,14 @@ def _weakened(subject: Subject, rng: np.random.Generator, usual: float, now: flo
     block, fibrillation = rng.random(2)
     chronic = set(subject.chronic)
     if block < 0.5 * usual**3:
-        chronic.add("LBBB")
+        chronic.add("CLBBB")
     if fibrillation < 0.25 * usual**2:
         chronic.add("AFIB")
     return replace(
         subject,
         chronic=frozenset(chronic),
         burden=min(subject.burden * (0.4 + usual), 3.5),
-        matrix=subject.matrix * np.where(np.arange(8) < 2, 1.15 - 0.5 * now, 1.0)[:, None],
+        limbs=subject.limbs * (1.15 - 0.5 * now),
         rotation=rotation(-0.9 * usual, 0.0) @ subject.rotation,
         qrs_duration=0.076 + 0.034 * now + 0.1 * (subject.qrs_duration - 0.091),
         qt_corrected=subject.qt_corrected + 0.03 * (now - 0.3),

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS
-from preprocess.synthetic_ecg.morphology import mean_axes
 from preprocess.synthetic_ecg.record import Plan
 from preprocess.synthetic_ecg.reports import MAX_STATEMENTS
 
@@ -50,24 +49,30 @@ def write_record(root: Path, path: str, subject_id: int, time: np.datetime64, si
         header.write("\n".join(lines) + "\n")
 
 
+def device_columns(plan: Plan) -> tuple[str, str]:
+    """Columns ``bandwidth`` and ``filtering`` of a record."""
+    device = plan.device
+    notch = f"{device.notch:g} Hz notch" if device.notch else "no notch"
+    return f"{device.high_pass:g}-{device.low_pass:g} Hz", f"{notch} Baseline filter" if device.high_pass >= 0.5 else notch
+
+
 def measurements(plan: Plan) -> dict:
     """Columns ``MEASUREMENTS`` of one record: milliseconds within a median beat, and degrees.
 
     ``NOT_MEASURABLE`` stands where there is no P wave, as in the real table.
     """
-    beats = plan.beats
-    has_p = beats.pr_interval > 0
+    m, has_p = plan.measured, plan.beats.pr_interval > 0
     p_onset = 40
-    qrs_onset = p_onset + round(1000 * beats.pr_interval) if has_p else 200
-    axes = [NOT_MEASURABLE if axis is None else round(axis) for axis in mean_axes(beats, plan.subject)]
-    inside = (plan.rhythm.onset > 0) & (plan.rhythm.onset < 10)
+    qrs_onset = p_onset + m.pr if has_p else 200
     values = (
-        round(1000 * float(np.mean(plan.rhythm.interval[inside]))),
+        round(60_000 / m.rate),
         p_onset if has_p else NOT_MEASURABLE,
-        p_onset + round(1000 * beats.p_duration) if has_p else NOT_MEASURABLE,
+        p_onset + m.p if has_p else NOT_MEASURABLE,
         qrs_onset,
-        qrs_onset + round(1000 * beats.qrs_duration),
-        qrs_onset + round(1000 * beats.qt_interval),
-        *axes,
+        qrs_onset + m.qrs,
+        qrs_onset + m.qt,
+        NOT_MEASURABLE if m.p_axis is None else m.p_axis,
+        m.axis,
+        m.t_axis,
     )
     return dict(zip(MEASUREMENTS, values))

@@ -1,4 +1,4 @@
-"""From a heart vector, or from electrode potentials, to the twelve leads."""
+"""The twelve leads: from the independent ones, or from electrode potentials."""
 
 from __future__ import annotations
 
@@ -7,21 +7,6 @@ import numpy as np
 # The order of the leads in MIMIC-IV-ECG files; aVF stands before aVL there.
 MIMIC_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
 INDEPENDENT_LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
-
-# Dower's matrix (Dower, Machado, Osborne, Clin Cardiol 1980): independent leads from the Frank vector in mV.
-# Columns: x to the patient's left, y to the feet, z to the back.
-DOWER = np.array(
-    [
-        [0.632, -0.235, 0.059],
-        [0.235, 1.066, -0.132],
-        [-0.515, 0.157, -0.917],
-        [0.044, 0.164, -1.387],
-        [0.882, 0.098, -1.277],
-        [1.213, 0.127, -0.601],
-        [1.125, 0.127, -0.086],
-        [0.831, 0.076, 0.230],
-    ]
-)
 
 # Independent leads from the electrodes RA, LA, LL, V1 … V6; the chest leads refer to Wilson's central terminal.
 ELECTRODES_TO_INDEPENDENT = np.zeros((8, 9))

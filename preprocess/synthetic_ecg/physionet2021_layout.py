@@ -1,7 +1,7 @@
 """Synthetic recordings in the layout of the PhysioNet/CinC Challenge 2021, with a ptbxl_database.csv for its PTB-XL part.
 
 No patient is behind them. All eight sources occur, with their rates and with lengths from 5 to 60 s; what is labelled is
-what :mod:`preprocess.synthetic_ecg.findings` put into the signal, in the challenge's SNOMED CT codes.
+what :mod:`preprocess.synthetic_ecg.labels` found in the signal, in the challenge's SNOMED CT codes.
 """
 
 from __future__ import annotations
@@ -57,21 +57,32 @@ TURN = ("cpsc_2018", "georgia", "ptb-xl", "ptb-xl", "cpsc_2018", "georgia", "ptb
 # SNOMED CT codes of the findings; of equivalent ones both occur, in turn. The last three are not scored.
 CODES = {
     "SR": ("426783006",),
-    "BRADY": ("426177001",),
-    "TACHY": ("427084000",),
+    "SBRAD": ("426177001",),
+    "STACH": ("427084000",),
     "AFIB": ("164889003",),
     "AFLT": ("164890007",),
-    "PACED": ("10370003",),
-    "LBBB": ("164909002", "733534002"),
-    "RBBB": ("59118001", "713427006"),
-    "LOWV": ("251146004",),
-    "AVB1": ("270492004",),
+    "PACE": ("10370003",),
+    "CLBBB": ("164909002", "733534002"),
+    "CRBBB": ("59118001", "713427006"),
+    "LVOLT": ("251146004",),
+    "1AVB": ("270492004",),
     "PVC": ("427172004", "17338001"),
     "PAC": ("284470004", "63593006"),
-    "TINV": ("59931005",),
-    "STD": ("429622005",),
-    "STE": ("164931005",),
+    "INVT": ("59931005",),
+    "STD_": ("429622005",),
+    "STE_": ("164931005",),
     "LVH": ("164873001",),
+    "LAD": ("39732003",),
+    "RAD": ("47665007",),
+    "LAFB": ("445118002",),
+    "IRBBB": ("713426002",),
+    "IVCD": ("698252002",),
+    "LPR": ("164947007",),
+    "LNGQT": ("111975006",),
+    "QWAVE": ("164917005",),
+    "SARRH": ("427393009",),
+    "PRWP": ("365413008",),
+    "TAB_": ("164934002",),
 }
 
 EXAMPLE = (
@@ -108,7 +119,7 @@ def write_physionet2021_layout(dest: Path, n_records: int, seed: int) -> dict[st
         for part in range(-(-seconds // round(SECONDS))):  # the same beats with other noise
             parts.append(render(dataclasses.replace(plan, index=index + part * 10_000_000), kind.rate)[columns])
         signal = np.concatenate(parts, axis=1)[:, : seconds * kind.rate]
-        codes = [CODES[label][index % len(CODES[label])] for label in sorted(plan.findings.labels)]
+        codes = [CODES[label][index % len(CODES[label])] for label in sorted(plan.findings.labels & CODES.keys())]
         _write_record(dest / source / "g1", name, signal, kind.rate, age, "Female" if sex else "Male", codes)
         written[name] = codes
         if source == "ptb-xl":

@@ -71,43 +71,6 @@ ORDER = (
 FORM = "NDT NST_ DIG LNGQT ABQRS PVC STD_ VCLVH QWAVE LOWT NT_ PAC LPR INVT LVOLT HVOLT TAB_ STE_ PRC(S)".split()
 RHYTHM = "SR AFIB STACH SARRH SBRAD PACE SVARR BIGU AFLT SVTAC PSVT TRIGU".split()
 
-# What a synthetic finding is called in PTB-XL; several statements may describe one finding.
-STATEMENTS_OF = {
-    "SR": ("SR",),
-    "BRADY": ("SBRAD",),
-    "TACHY": ("STACH",),
-    "AFIB": ("AFIB",),
-    "AFLT": ("AFLT",),
-    "PACED": ("PACE",),
-    "LBBB": ("CLBBB",),
-    "RBBB": ("CRBBB",),
-    "LVH": ("LVH", "VCLVH"),
-    "STE": ("STE_",),
-    "STD": ("STD_",),
-    "TINV": ("INVT",),
-    "LOWV": ("LVOLT",),
-    "AVB1": ("1AVB", "LPR"),
-    "PVC": ("PVC",),
-    "PAC": ("PAC",),
-    "sinus_arrhythmia": ("SARRH",),
-    "long_qt": ("LNGQT",),
-    "atrial_abnormality": ("LAO/LAE",),
-    "flat_t": ("LOWT", "NDT"),
-    "inferior_q": ("IMI", "QWAVE"),
-    "poor_r": ("ASMI", "ABQRS"),
-    "conduction_delay": ("IVCD",),
-}
-# ST elevation counts as infarction, ST depression and T inversion as ischaemia of the territory.
-STATEMENT_OF_TERRITORY = {
-    ("STE", "anterior"): "AMI",
-    ("STE", "inferior"): "IMI",
-    ("STD", "lateral"): "ISCLA",
-    ("STD", "anterolateral"): "ISCAL",
-    ("STD", "inferolateral"): "ISCIL",
-    ("TINV", "anterior"): "ISCAN",
-    ("TINV", "lateral"): "ISCLA",
-    ("TINV", "inferior"): "ISCIN",
-}
 LIKELIHOODS, SHARES = (100.0, 80.0, 50.0, 35.0, 15.0, 0.0), (0.62, 0.1, 0.1, 0.06, 0.08, 0.04)
 DATABASE_COLUMNS = (
     *("ecg_id", "patient_id", "age", "sex", "height", "weight", "nurse", "site", "device", "recording_date", "report"),
@@ -147,31 +110,25 @@ def write_ptb_xl_layout(dest: Path, n_records: int, seed: int = 1) -> None:
 
 def codes_of(plan: Plan, rng: np.random.Generator) -> dict[str, float]:
     """Statements and likelihoods (per cent) of a synthetic record; a likelihood of 0 still says that it shows this."""
-    findings = plan.findings
-    present = [name for name in STATEMENTS_OF if name in findings.labels or name in findings.minor]
-    all_codes = [code for name in present for code in STATEMENTS_OF[name]]
-    all_codes += [STATEMENT_OF_TERRITORY[item] for item in findings.territory.items() if item in STATEMENT_OF_TERRITORY]
     diagnostic = {code for group in DIAGNOSTIC.values() for codes in group.values() for code in codes.split()}
-    if set(present) <= {"SR", "BRADY", "TACHY", "sinus_arrhythmia"}:
-        all_codes.insert(0, "NORM")
     return {
         code: float(rng.choice(LIKELIHOODS, p=SHARES)) if code in diagnostic else 0.0
-        for code in sorted(dict.fromkeys(all_codes), key=ORDER.index)
+        for code in ORDER
+        if code in plan.findings.labels
     }
 
 
 def _database_row(plan: Plan, cohort: Cohort, index: int) -> dict[str, object]:
     rng = np.random.default_rng([plan.seed, index, len("ptb-xl")])
     subject = int(cohort.subject[index])
-    of_subject = np.random.default_rng([plan.seed, subject, len("subject")])
-    age = int(of_subject.integers(18, 93))
+    age = plan.subject.age
     number = index + 1
     name = f"{number // 1000 * 1000:05d}/{number:05d}"
     return {
         "ecg_id": number,
         "patient_id": f"{10_000 + subject}.0",
         "age": "300.0" if age > 89 else f"{age}.0",
-        "sex": int(of_subject.integers(2)),
+        "sex": int(plan.subject.sex == "F"),
         "recording_date": str(cohort.time[index]).replace("T", " "),
         "report": "" if rng.random() < 0.02 else ". ".join([*write_report(plan), ""]).strip().lower(),
         "scp_codes": str(codes_of(plan, rng)),

@@ -1,4 +1,9 @@
-"""Reports as an electrocardiograph prints them: short statements that agree with what the record shows."""
+"""Reports as electrocardiographs print them and as clinicians write them; all agree with the labels and with what is measured.
+
+A record's report is in one style: a machine's statements, a clinician's sentences with leads and numbers, German ones, or the
+words of our class texts, which describe what a finding looks like. Nothing is named that the record does not show, and nothing
+denied that it does; of what follows from other findings some goes unsaid, as in hospitals.
+"""
 
 from __future__ import annotations
 
@@ -9,139 +14,342 @@ from typing import Callable
 import numpy as np
 
 from cmelt_plugin.data.files import read_json
-from preprocess.synthetic_ecg.findings import SINUS
-from preprocess.synthetic_ecg.morphology import mean_axes
+from preprocess.synthetic_ecg.classes import descriptions, wider
+from preprocess.synthetic_ecg.findings import INFARCTS, INJURIES, ISCHAEMIAS, SINUS
+from preprocess.synthetic_ecg.labels import depressed_leads, flat_leads, inverted_leads, q_leads, raised_leads
 from preprocess.synthetic_ecg.record import Plan
-from preprocess.synthetic_ecg.rhythm import PREMATURE_VENTRICULAR, SECONDS
+from preprocess.synthetic_ecg.rhythm import PREMATURE_VENTRICULAR
 from preprocess.synthetic_ecg.subjects import REPORT_STREAM
 
 HERE = Path(__file__).parent
 MAX_STATEMENTS = 18
-
+STYLES = {"machine": 0.37, "clinician": 0.25, "german": 0.08, "descriptive": 0.30}
 # The first phrasing of a list is the common one; the k-th occurs about k**-EXPONENT as often (Zipf's law).
-# Devices agree less on what to call a normal tracing.
-EXPONENT, NORMAL_EXPONENT = 3.5, 1.8
-# How often a finding that no label names is left unsaid.
-UNSAID = 0.5
+EXPONENT = 1.3
+# How often a statement is left out of what follows from a cause or is of little weight.
+UNSAID = {
+    **dict.fromkeys(("ABQRS", "TAB_", "PRC(S)", "EL", "STEMI", "VB", "APACE", "VPACE", "DPACE"), 0.7),
+    **dict.fromkeys(("LPR", "QWAVE", "VCLVH", "HVOLT", "CR", "CCR", "SPR", "NST_", "PRWP"), 0.45),
+    **dict.fromkeys(("STE_", "STD_", "INVT", "LOWT", "2AVB1", "2AVB2", "UW", "LAD", "RAD", "ARTEFACT"), 0.2),
+}
+# What says another label, too; then that one is rarely repeated.
+_IMPLIED = {
+    "LPR": ("1AVB",),
+    "LAD": ("LAFB",),
+    "RAD": ("LPFB", "RVH"),
+    "SVARR": ("JR", "AT"),
+    "SVTAC": ("PSVT",),
+    "VCLVH": ("LVH",),
+    "PRC(S)": ("PVC", "PAC"),
+    "STEMI": tuple(INFARCTS),
+    "LVH": ("STRAIN",),
+    "RVH": ("STRAIN",),
+    "2AVB": ("2AVB1", "2AVB2"),
+    "PVC": ("VB",),
+    "AFIB": ("VPACE",),
+}
+_ORDER = (
+    *("PACE", "VT", "SVTAC", "PSVT", "AFLT", "AFIB", "AT", "JR", "SVARR", "SR", "SBRAD", "STACH", "SARRH"),
+    *(
+        "APACE",
+        "VPACE",
+        "DPACE",
+        "3AVB",
+        "2AVB",
+        "2AVB1",
+        "2AVB2",
+        "BIGU",
+        "VB",
+        "TRIGU",
+        "PVC",
+        "PAC",
+        "PRC(S)",
+        "PAUSE",
+        "JEB",
+    ),
+    *(
+        "VEB",
+        "1AVB",
+        "LPR",
+        "SPR",
+        "LAO/LAE",
+        "RAO/RAE",
+        "WPW",
+        "LAD",
+        "RAD",
+        "LAFB",
+        "LPFB",
+        "CLBBB",
+        "CRBBB",
+        "IRBBB",
+        "ILBBB",
+    ),
+    *(
+        "IVCD",
+        "LVH",
+        "VCLVH",
+        "RVH",
+        "STRAIN",
+        "SEHYP",
+        "LVOLT",
+        "HVOLT",
+        "PRWP",
+        "CR",
+        "CCR",
+        *INFARCTS,
+        "STEMI",
+        "QWAVE",
+        "ABQRS",
+    ),
+    *(
+        *INJURIES,
+        *ISCHAEMIAS,
+        "ANEUR",
+        "PERI",
+        "ERV",
+        "STE_",
+        "STD_",
+        "NST_",
+        "INVT",
+        "LOWT",
+        "NDT",
+        "NT_",
+        "TAB_",
+        "DIG",
+        "LNGQT",
+    ),
+    *("EL", "HYPERK", "HYPOK", "HYPERCA", "HYPOCA", "UW", "REVERSAL", "ARTEFACT"),
+)
+_RHYTHMS = frozenset(_ORDER[:13])
+_GERMAN = {
+    "anteroseptal": "anteroseptaler", "anterior": "anteriorer", "anterolateral": "anterolateraler", "lateral": "lateraler",
+    "inferior": "inferiorer", "inferolateral": "inferolateraler", "posterior": "posteriorer", "diffuse": "diffuser",
+    "inferoposterior": "inferoposteriorer", "inferoposterolateral": "inferoposterolateraler",
+}  # fmt: skip
+_SWAPPED_DE = {
+    "left arm and right arm": "rechter Arm und linker Arm",
+    "left arm and left leg": "linker Arm und linkes Bein",
+    "right arm and left leg": "rechter Arm und linkes Bein",
+}
+# What may be denied, and the labels of which none may be there.
+_REPOLARISED = {"STE_", "STD_", "NST_", "INVT", "LOWT", "NDT", "NT_", "TAB_", "DIG", "PERI", "ERV", "STRAIN", "ANEUR", "EL"}
+_REPOLARISED |= {"CLBBB", "CRBBB", "WPW", "PACE", "VT", "STEMI", *INJURIES, *ISCHAEMIAS, *INFARCTS}
+_DENIALS = (
+    ("No acute ST-T changes", _REPOLARISED),
+    ("No ST elevation", {"STE_", "STEMI", "ERV", "PERI", "ANEUR", "CLBBB", "PACE", "VT", *INFARCTS}),
+    ("No evidence of ischaemia", _REPOLARISED),
+    ("No pathological Q waves", {"QWAVE", "ABQRS", "WPW", "CLBBB", "PACE", "VT", "SEHYP", *INFARCTS}),
+    ("No ectopy", {"PVC", "PAC", "BIGU", "TRIGU", "PRC(S)", "AFIB", "AFLT", "PACE", "VT", "SVARR", "PSVT"}),
+    (
+        "No conduction abnormality",
+        {"1AVB", "2AVB", "3AVB", "CLBBB", "CRBBB", "IRBBB", "ILBBB", "IVCD", "LAFB", "LPFB", "WPW", "PACE"},
+    ),
+    ("No left ventricular hypertrophy", {"LVH", "VCLVH", "HVOLT", "CLBBB", "PACE", "VT", "STRAIN"}),
+)
 
 
 @cache
 def phrases() -> dict:
-    """Wordings by statement, the most frequent first."""
+    """Wordings by statement and style, the most frequent first."""
     return read_json(HERE / "phrases.json")
 
 
 @cache
-def _shares(count: int, exponent: float) -> np.ndarray:
-    weights = np.arange(1, count + 1) ** -exponent
+def _shares(count: int) -> np.ndarray:
+    weights = np.arange(1, count + 1) ** -EXPONENT
     return np.cumsum(weights / weights.sum())
 
 
 def write_report(plan: Plan) -> list[str]:
-    """Statements of one record: rhythm first, then findings, then the verdict; at most ``MAX_STATEMENTS``.
-
-    Every labelled finding is named, nothing is named that the record does not show.
-    """
+    """Statements of one record: rhythm first, then findings, then the verdict; at most ``MAX_STATEMENTS``."""
     rng = np.random.default_rng([plan.seed, REPORT_STREAM, plan.index])
-    findings = plan.findings
-    normal = findings.labels == {"SR"} and not findings.minor
+    labels = plan.findings.labels
+    style = str(rng.choice(list(STYLES), p=list(STYLES.values())))
+    words = _words(plan)
 
-    def say(key: str, **words: object) -> str:
-        wordings = phrases()[key]
-        shares = _shares(len(wordings), NORMAL_EXPONENT if normal and key in {"SR", "normal"} else EXPONENT)
-        text = wordings[min(int(np.searchsorted(shares, rng.random())), len(wordings) - 1)]
-        text = text.format(**words) if words else text
+    def say(key: str, **more: str) -> str:
+        wordings = phrases()[key]["machine" if style == "descriptive" else style]
+        text = wordings[min(int(np.searchsorted(_shares(len(wordings)), rng.random())), len(wordings) - 1)]
+        text = text.format(**{**words, **more})
         return text[0].upper() + text[1:]
 
-    merged, rhythm = _rhythm(rng, plan, say)
-    statements = [rhythm]
-    said_minor = False
-    for key in _secondary(plan):
-        code = key.split("_")[0]
-        if key in merged or (code in merged and code in findings.labels):
-            said_minor |= key == "sinus_arrhythmia"
+    statements: list[str] = []
+    if style == "clinician" and rng.random() < 0.35 or style == "machine" and rng.random() < 0.12:
+        statements += _numbers(rng, plan)
+    present = [code for code in _ORDER if code in labels]
+    for code in present:
+        implied = any(other in labels for other in _IMPLIED.get(code, ()))
+        if rng.random() < (0.75 if implied else UNSAID.get(code, 0.0)) and code not in _RHYTHMS:
             continue
-        minor = code not in findings.labels
-        if minor and rng.random() < UNSAID:
+        if implied and code in {"SVARR", "SVTAC"} and rng.random() < 0.7:
             continue
-        said_minor |= minor and key not in {"quality", "conduction_delay"}
-        territory = findings.territory.get(code)
-        statements.append(say(key, territory=territory) if territory else say(key))
-        if code == "STE" and rng.random() < 0.20:
-            statements.append(say("STE_more"))
-    if rng.random() < 0.015:
+        described = _described(rng, plan, code) if style == "descriptive" and rng.random() < 0.75 else None
+        statements.append(described or _stated(plan, code, say))
+    statements += _widely(rng, plan, {"descriptive": 0.35, "clinician": 0.05, "machine": 0.05}.get(style, 0.0))
+    if style == "machine" and rng.random() < 0.06 or style == "clinician" and rng.random() < 0.10:
         statements.append(say("remark"))
-    if rng.random() < 0.98:
-        statements.append(say(_verdict(plan, said_minor)))
-    return _styled(rng, statements[:MAX_STATEMENTS])
+    statements.append(_verdict(rng, plan, style, say))
+    if style == "machine" and len(statements) < MAX_STATEMENTS and rng.random() < 0.02:
+        statements.append(say("remark"))
+    # A denial comes last: what follows it could be read as denied, too.
+    chance = {"clinician": 0.40, "descriptive": 0.15, "machine": 0.04}.get(style, 0.0)
+    for text, excluding in _DENIALS:
+        if rng.random() < 0.35 * chance and not labels & excluding:
+            statements.append(text)
+    return _styled(rng, style, list(dict.fromkeys(text for text in statements if text))[:MAX_STATEMENTS])
 
 
-def _rhythm(rng: np.random.Generator, plan: Plan, say: Callable[..., str]) -> tuple:
-    """The first statement, and which other findings it already names."""
-    findings = plan.findings
-    key, words = findings.rhythm, {}
-    if key == "AFIB":
-        key += "_fast" if findings.rate > 100 else "_slow" if findings.rate < 60 else ""
-    elif key == "BRADY" and findings.rate < 45:
-        key = "BRADY_marked"
-    elif key == "AFLT":
-        words = {"ratio": findings.conduction}
-    elif key == "PACED" and plan.beats.pr_interval:
-        key = "PACED_tracked"
-    rhythm = say(key, **words)
-    merged: set[str] = set()
-    if findings.rhythm in SINUS and "," not in rhythm:
-        for code in ("PVC", "PAC", "AVB1"):
-            if code in findings.labels and not merged and rng.random() < 0.90:
-                rhythm, merged = say(code + "_rhythm", rhythm=rhythm), {code}
-        if "sinus_arrhythmia" in findings.minor and not merged:
-            rhythm, merged = say("sinus_arrhythmia", rhythm=rhythm), {"sinus_arrhythmia"}
-    return merged, rhythm
+def _stated(plan: Plan, code: str, say: Callable[..., str]) -> str:
+    """A statement on one label in the words of the style."""
+    territory = INFARCTS.get(code) or INJURIES.get(code) or (ISCHAEMIAS[code] if code in ISCHAEMIAS and code != "ISC_" else "")
+    if not territory:
+        return say(code)
+    stage = plan.findings.stages.get(code, "")
+    key = {"acute": "MI_acute", "recent": "MI_recent", "old": "MI"}[stage] if stage else "INJ" if code in INJURIES else "ISC"
+    german = _GERMAN[territory]
+    forms = {
+        "territory": territory,
+        "Territory": territory.capitalize(),
+        "territory_de": german,
+        "Territory_de": german.capitalize(),
+    }
+    return say(key, **forms)
 
 
-def _secondary(plan: Plan) -> list[str]:
-    """Keys of the statements after the rhythm, in the order in which machines give them."""
-    findings = plan.findings
-    present = set(findings.labels | findings.minor)
-    _, qrs_axis, _ = mean_axes(plan.beats, plan.subject)
-    if findings.rhythm != "PACED" and qrs_axis < -30:
-        present.add("left_axis")
-    elif findings.rhythm != "PACED" and qrs_axis > 100:
-        present.add("right_axis")
-    if plan.noise.disturbing:
-        present.add("quality")
-    if "PVC" in present:
-        inside = (plan.rhythm.onset > 0) & (plan.rhythm.onset < SECONDS)
-        if ((plan.rhythm.kind == PREMATURE_VENTRICULAR) & inside).sum() > 3:
-            present = present - {"PVC"} | {"PVC_frequent"}
-    if findings.strain:
-        present = present - {"LVH", "STD", "TINV"} | {"LVH_strain"}
-    return [key for key in _ORDER if key in present]
+def _described(rng: np.random.Generator, plan: Plan, code: str) -> str | None:
+    """One of the class texts of a label; None where it has none that fits."""
+    texts = descriptions().get(code, ())
+    stage = plan.findings.stages.get(code, "")
+    if stage:
+        banned = ("old", "undetermined", "loss") if stage == "acute" else ("acute",)
+        texts = [text for text in texts if not any(word in text.split() for word in banned)]
+    if code in {"LVH", "RVH"} and not plan.findings.strain:
+        texts = [text for text in texts if "strain" not in text and "repolarization" not in text]
+    if not texts:
+        return None
+    text = texts[int(rng.integers(len(texts)))]
+    return text[0].upper() + text[1:]
 
 
-_ORDER = (
-    *("PVC_frequent", "PVC", "PAC", "AVB1", "sinus_arrhythmia", "short_pr", "atrial_abnormality"),
-    *("left_axis", "right_axis", "conduction_delay", "RBBB", "LBBB", "LVH_strain", "LVH"),
-    *("inferior_q", "poor_r", "STE", "STD", "TINV", "flat_t", "long_qt", "LOWV", "quality"),
-)
+def _widely(rng: np.random.Generator, plan: Plan, chance: float) -> list[str]:
+    """Up to two texts on classes that a finding belongs to, each with ``chance``."""
+    stages = plan.findings.stages
+    said: list[str] = []
+    for entry in wider():
+        labels = plan.findings.labels.intersection(entry["labels"])
+        if not labels or (entry["old"] and "acute" in {stages.get(code) for code in labels}):
+            continue
+        if len(said) < 2 and rng.random() < chance:
+            text = entry["texts"][int(rng.integers(len(entry["texts"])))]
+            said.append(text[0].upper() + text[1:])
+    return said
 
 
-def _verdict(plan: Plan, said_minor: bool) -> str:
-    others = plan.findings.labels - SINUS
-    if others or plan.findings.minor & {"inferior_q", "poor_r"}:
-        return "abnormal"
-    if said_minor or plan.findings.minor - {"sinus_arrhythmia"}:
-        return "borderline"
-    return "normal" if plan.findings.rhythm == "SR" else "normal_rate"
+def _words(plan: Plan) -> dict[str, str]:
+    """What statements may name: numbers, leads, sides."""
+    m, findings = plan.measured, plan.findings
+    premature = int((plan.rhythm.kind == PREMATURE_VENTRICULAR).sum())
+    q, inverted, flat = q_leads(m), inverted_leads(m), flat_leads(m)
+    depressed, raised = depressed_leads(m), raised_leads(m)
+    return {
+        "rate": str(m.rate),
+        "pr": str(m.pr),
+        "qrs": str(m.qrs),
+        "qt": str(m.qt),
+        "qtc": str(m.qtc),
+        "axis": str(m.axis),
+        "ratio": str(findings.conduction),
+        "response": "rapid" if m.rate > 100 else "slow" if m.rate < 60 else "controlled",
+        "count": str(max(premature, 1)),
+        "pause": f"{m.rr.max():.1f}" if len(m.rr) else "2",
+        "sokolow": f"{m.sokolow:.1f}",
+        "limb": f"{m.limb:.2f}",
+        "side": "Right ventricular hypertrophy" if "RVH" in findings.labels else "Left ventricular hypertrophy",
+        "swapped": plan.swapped,
+        "swapped_de": _SWAPPED_DE.get(plan.swapped, ""),
+        "q": _listed(m.leads(q)),
+        "t": _listed(m.leads(inverted)),
+        "flat": _listed(m.leads(flat)),
+        "std": _listed(m.leads(depressed)),
+        "st": _listed(m.leads(raised)),
+        "changed": _listed(m.leads(inverted | depressed)),
+        "Q_territory": _territory(m.leads(q)),
+        "T_territory": _territory(m.leads(inverted)),
+        "Std_territory": _territory(m.leads(depressed)),
+    }
 
 
-def _styled(rng: np.random.Generator, statements: list[str]) -> list[str]:
+def _listed(leads: list[str]) -> str:
+    """ "II, III, aVF, V4-V6"."""
+    chest = [int(name[1]) for name in leads if name[0] == "V"]
+    parts = [name for name in leads if name[0] != "V"]
+    if len(chest) > 2 and chest[-1] - chest[0] == len(chest) - 1:
+        parts.append(f"V{chest[0]}-V{chest[-1]}")
+    else:
+        parts += [f"V{number}" for number in chest]
+    return ", ".join(parts) if parts else "several leads"
+
+
+def _territory(leads: list[str]) -> str:
+    """The wall that leads look at."""
+    found = set(leads)
+    inferior = len(found & {"II", "III", "aVF"}) >= 2
+    lateral = len(found & {"I", "aVL", "V5", "V6"}) >= 2
+    anterior = len(found & {"V2", "V3", "V4"}) >= 2
+    if inferior and lateral:
+        return "Inferolateral"
+    if anterior and lateral:
+        return "Anterolateral"
+    return "Inferior" if inferior else "Lateral" if lateral else "Anterior" if anterior else "Nonspecific"
+
+
+def _numbers(rng: np.random.Generator, plan: Plan) -> list[str]:
+    m = plan.measured
+    parts = [f"Ventricular rate {m.rate} bpm"]
+    if m.pr:
+        parts.append(f"PR interval {m.pr} ms")
+    parts += [f"QRS duration {m.qrs} ms", f"QT/QTc {m.qt}/{m.qtc} ms"]
+    if rng.random() < 0.5:
+        parts.append(f"QRS axis {m.axis}")
+    return [", ".join(parts)] if rng.random() < 0.5 else parts[: 1 + int(rng.integers(len(parts)))]
+
+
+def _verdict(rng: np.random.Generator, plan: Plan, style: str, say: Callable[..., str]) -> str:
+    labels = plan.findings.labels
+    if {"NORM", "SR"} <= labels and style == "descriptive" and rng.random() < 0.6:
+        return _described(rng, plan, "NORM") or ""
+    if "NORM" in labels:
+        plain = labels & {"SR"} and labels <= {"SR", "NORM", "ARTEFACT"}
+        return say("NORM" if plain or rng.random() < 0.3 else "otherwise")
+    if rng.random() < (0.15 if style == "machine" else 0.55):
+        return ""
+    slight = {
+        "LAD",
+        "RAD",
+        "PAC",
+        "PVC",
+        "PRC(S)",
+        "NT_",
+        "NST_",
+        "LOWT",
+        "TAB_",
+        "PRWP",
+        "VCLVH",
+        "HVOLT",
+        "IRBBB",
+        "LPR",
+        "1AVB",
+    }
+    return say("borderline" if labels - SINUS - {"CR", "CCR", "ERV", "UW", "SPR", "ARTEFACT"} <= slight else "abnormal")
+
+
+def _styled(rng: np.random.Generator, style: str, statements: list[str]) -> list[str]:
     """Spelling and casing differ from one device to the next, not within a report."""
     spelling, casing = rng.random(2)
-    if spelling < 0.08:
+    if spelling < 0.08 and style != "german":
         statements = [text.replace("ECG", "EKG") for text in statements]
     if casing < 0.06:
         statements = [text.upper() for text in statements]
-    elif casing < 0.10:
+    elif casing < 0.14:
         statements = [text.lower() for text in statements]
     return statements

@@ -87,9 +87,9 @@ def test_a_single_spike_and_a_drift_leave_the_amplitude_alone():
 
 
 def test_stored_amplitude_is_that_after_clipping():
-    measures = judged(20 * ecg()).measures
-    assert measures.amplitude == pytest.approx(20 * judged(ecg()).measures.amplitude)
-    offset = ecg() + 32.5  # the upper half of every beat is cut off
+    measures = judged(20 * ecg(4)).measures
+    assert measures.amplitude == pytest.approx(20 * judged(ecg(4)).measures.amplitude)
+    offset = ecg(4) + 32.5  # the upper half of every beat is cut off
     measures = judged(offset).measures
     assert measures.stored == pytest.approx(0.001 * np.median(window_spans(to_digital(offset)[0])))
     assert measures.stored < 0.8 * measures.amplitude
@@ -194,7 +194,7 @@ def test_nothing_is_doubtful_about_an_ordinary_recording(index):
 
 
 def test_a_gain_of_2_000_000_is_low_and_the_sentence_has_both_amplitudes():
-    low = ecg() / 1000
+    low = ecg(1) / 1000
     assert codes(low)[:2] == ["amplitude-low", "quantised"]
     found = text(low, "amplitude-low")
     measures = judged(low).measures
@@ -203,8 +203,8 @@ def test_a_gain_of_2_000_000_is_low_and_the_sentence_has_both_amplitudes():
 
 
 def test_a_gain_of_200_for_1000_is_high():
-    assert codes(5 * ecg()) == ["amplitude-high"]
-    assert text(5 * ecg(), "amplitude-high").endswith("mV, above 5 mV")
+    assert codes(5 * ecg(4)) == ["amplitude-high"]
+    assert text(5 * ecg(4), "amplitude-high").endswith("mV, above 5 mV")
 
 
 def test_clipped_samples_are_named_with_their_leads():
@@ -218,7 +218,9 @@ def test_offsets():
     signal = ecg()
     signal[2] += 6
     signal[8] -= 7
-    assert codes(signal) == ["offset"] and "in III, V3, the largest 7" in text(signal, "offset")
+    assert codes(signal) == ["offset"]
+    place, largest = text(signal, "offset").split(", the largest ")
+    assert place.endswith("in III, V3") and float(largest.split()[0]) == pytest.approx(7, abs=0.05)
 
 
 def test_few_levels():
@@ -302,9 +304,9 @@ def lost(signal, kept=ALL):
 
 
 def test_zero_after_rounding_is_lost():
-    reason = lost(ecg() * 1e-4)
+    reason = lost(ecg(4) * 1e-4)
     assert reason.code == "zero" and "zero after rounding to 0.001 mV, the largest is 0.0" in reason.text
-    assert lost(ecg() * 1e-3) is None
+    assert lost(ecg(4) * 1e-3) is None
 
 
 def test_a_large_offset_is_lost():

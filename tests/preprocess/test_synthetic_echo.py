@@ -53,7 +53,7 @@ def test_weak_ventricles_show(drawn) -> None:
     }
     for name, values in traits.items():
         assert spearmanr(ejection, values)[0] < -0.4, name
-    block = np.array(["LBBB" in plan.findings.labels for plan in plans])
+    block = np.array(["CLBBB" in plan.findings.causes for plan in plans])
     assert block[ejection < 40].mean() > 2 * block[ejection > 55].mean()
 
 

@@ -2,271 +2,276 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 
 import numpy as np
 import pytest
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import find_peaks
 
-from preprocess.synthetic_ecg.bumps import ATRIAL, QRS, T
-from preprocess.synthetic_ecg.findings import SINUS, Findings
+from cmelt_plugin.data.leads import lead_indices
+from preprocess.synthetic_ecg.delineation import delineate, find_complexes
+from preprocess.synthetic_ecg.findings import INFARCTS
+from preprocess.synthetic_ecg.heart import TERRITORY_LEADS
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS
 from preprocess.synthetic_ecg.record import plan_record, render
-from preprocess.synthetic_ecg.rhythm import NORMAL, PREMATURE_ATRIAL, PREMATURE_VENTRICULAR, draw_rhythm
+from preprocess.synthetic_ecg.rhythm import NORMAL, PACED, PREMATURE_VENTRICULAR
 from preprocess.synthetic_ecg.subjects import draw_subject
+from preprocess.synthetic_ecg.torso import DOWER, ELECTRODES, LIMBS, lead_field
 
 RATE = 500
 LEAD = {name: row for row, name in enumerate(MIMIC_LEADS)}
+CANONICAL = lead_indices(MIMIC_LEADS)
 
 
 @pytest.fixture(scope="module")
 def plans():
-    return [plan_record(1, i, draw_subject(1, i)) for i in range(2500)]
+    return [plan_record(1, i, draw_subject(1, i)) for i in range(100)]
 
 
 @pytest.fixture(scope="module")
-def examples(plans):
-    """Twelve plans of each class, and of "plain": normal sinus rhythm without any finding."""
+def examples():
+    """Eight plans of each label, and of "plain": normal sinus rhythm without any finding."""
     found = defaultdict(list)
-    for plan in plans:
-        keys = plan.findings.labels | plan.findings.minor
-        for key in keys if keys != {"SR"} else {"plain"}:
-            if len(found[key]) < 12:
+    for i in range(1400):
+        plan = plan_record(3, i, draw_subject(3, i), balanced=True)
+        labels = plan.findings.labels
+        for key in labels if labels != {"SR", "NORM"} else {"plain"}:
+            if len(found[key]) < 8:
                 found[key].append(plan)
     return found
 
 
-def peaks(signal):
-    """Seconds of the complexes, found from the slopes of all leads."""
-    energy = uniform_filter1d((np.gradient(signal, axis=1) ** 2).sum(axis=0), 40)
-    return find_peaks(energy, height=0.15 * energy.max(), distance=int(0.25 * RATE))[0] / RATE
+def rows(*names):
+    return [LEAD[name] for name in names]
 
 
-def onsets(plan, kind=NORMAL):
-    """Samples of the onsets of complexes that lie well inside the record."""
-    chosen = (plan.rhythm.kind == kind) & (plan.rhythm.onset > 0.6) & (plan.rhythm.onset < 9.2)
-    return np.rint(plan.rhythm.onset[chosen] * RATE).astype(int)
+def clean(plan):
+    return render(plan, RATE, noise=False)
 
 
-def mean_beat(plan, before=0.1, after=0.6, kind=NORMAL):
-    """Average beat of the clean signal, ``[12, T]``, zero at the PR segment just ahead of the complex."""
-    signal = render(plan, RATE, noise=False)
-    first, last = int(before * RATE), int(after * RATE)
-    beat = np.mean([signal[:, o - first : o + last] for o in onsets(plan, kind)], axis=0)
-    return beat - beat[:, first - 2 : first - 1], first
+def beat_of(plan):
+    """Clean median beat in the order of ``MIMIC_LEADS`` and the sample of its onset, from the plan."""
+    signal = clean(plan)
+    chosen = (plan.rhythm.kind == NORMAL) & (plan.rhythm.onset > 0.6) & (plan.rhythm.onset < 9.0)
+    starts = np.rint(plan.rhythm.onset[chosen] * RATE).astype(int)
+    beat = np.median([signal[:, start - 100 : start + 350] for start in starts], axis=0)
+    return beat - beat[:, 97:99].mean(axis=1, keepdims=True), 100
 
 
-def complex_of(plan, kind=NORMAL):
-    beat, first = mean_beat(plan, kind=kind)
+def complex_of(plan):
+    beat, first = beat_of(plan)
     return beat[:, first : first + int(plan.beats.qrs_duration * RATE) + 1]
 
 
-def measured_qrs_duration(plan, kind=NORMAL, before=0.03):
-    beat, first = mean_beat(plan, before=before, after=0.24, kind=kind)
-    slope = np.sqrt((np.gradient(beat, axis=1) ** 2).mean(axis=0))
-    steep = np.flatnonzero(slope > 0.12 * slope.max())
-    return (steep[-1] - steep[0]) / RATE
-
-
-def st_level(plan):
-    beat, first = mean_beat(plan)
-    return beat[:, first + int((plan.beats.qrs_duration + 0.04) * RATE)]
-
-
-def t_height(plan):
-    beat, first = mean_beat(plan)
-    bumps = plan.beats.normal
-    return beat[:, first + int(bumps.centre[bumps.wave == T][0] * RATE)]
-
-
-def axis_rows(*names):
-    return [LEAD[name] for name in names]
+def test_an_ordinary_body_has_dowers_leads():
+    np.testing.assert_allclose(lead_field(np.zeros((1, 3)), ELECTRODES, DOWER[:LIMBS])[0], DOWER, atol=1e-12)
+    near = lead_field(np.array([[0.1, 0.2, -3.0]]), ELECTRODES, DOWER[:LIMBS])[0]
+    assert np.linalg.norm(near[3]) > 1.5 * np.linalg.norm(DOWER[3]) and np.linalg.norm(near[7]) < np.linalg.norm(DOWER[7])
 
 
 def test_limb_leads_obey_einthoven_with_noise(plans):
     for plan in plans[:20]:
         signal = render(plan)
         one, two = signal[LEAD["I"]], signal[LEAD["II"]]
-        np.testing.assert_allclose(signal[LEAD["III"]], two - one, atol=1e-5)
-        np.testing.assert_allclose(signal[LEAD["aVR"]], -(one + two) / 2, atol=1e-5)
-        np.testing.assert_allclose(signal[LEAD["aVL"]], one - two / 2, atol=1e-5)
-        np.testing.assert_allclose(signal[LEAD["aVF"]], two - one / 2, atol=1e-5)
+        np.testing.assert_allclose(signal[LEAD["III"]], two - one, atol=0.011)
+        np.testing.assert_allclose(signal[LEAD["aVR"]], -(one + two) / 2, atol=0.011)
+        exact = clean(plan)
+        np.testing.assert_allclose(exact[LEAD["aVF"]], exact[LEAD["II"]] - exact[LEAD["I"]] / 2, atol=1e-5)
 
 
 def test_signals_are_finite_and_of_plausible_size(plans):
-    for plan in plans[:60]:
+    for plan in plans:
         signal = render(plan)
         assert signal.shape == (12, 5000) and signal.dtype == np.float32
         assert np.isfinite(signal).all()
-        assert 0.2 < np.ptp(signal, axis=1).max() < 12
+        assert 0.2 < np.ptp(signal, axis=1).max() < 15
 
 
 def test_noise_is_scaled_and_changes_nothing_else(plans):
     for i, plan in enumerate(plans[:10]):
-        clean = render(plan, noise=False)
-        louder = render(plan_record(1, i, draw_subject(1, i), noise=3.0))
-        np.testing.assert_allclose(louder - clean, 3 * (render(plan) - clean), atol=1e-4)
-        np.testing.assert_array_equal(render(plan_record(1, i, draw_subject(1, i), noise=0.0)), clean)
+        silent = plan_record(1, i, draw_subject(1, i), noise=0.0)
+        louder = plan_record(1, i, draw_subject(1, i), noise=3.0)
+        assert silent.findings.causes == plan.findings.causes == louder.findings.causes
+        np.testing.assert_array_equal(clean(silent), clean(plan))
+        quiet, usual, loud = (render(p) for p in (silent, plan, louder))
+        np.testing.assert_allclose(loud - quiet, 3 * (usual - quiet), atol=0.03)
+
+
+def test_devices_filter_what_they_say(plans):
+    wander, fine = [], []
+    for plan in plans[:40]:
+        power = np.abs(np.fft.rfft(render(plan), axis=1)) ** 2
+        wander.append((plan.device.high_pass >= 0.5, np.log(power[:, 1:4].mean())))
+        fine.append((plan.device.low_pass <= 40, np.log(power[:, 700:1400].mean())))
+    for values in (wander, fine):
+        assert np.mean([x for filtered, x in values if filtered]) < np.mean([x for filtered, x in values if not filtered])
 
 
 @pytest.mark.parametrize("rate", [100, 250, 1000])
 def test_other_rates_show_the_same_beats(examples, rate):
     plan = examples["plain"][0]
-    at_500, other = render(plan, 500, noise=False), render(plan, rate, noise=False)
+    at_500, other = clean(plan), render(plan, rate, noise=False)
     assert other.shape == (12, 10 * rate)
     ours = np.array([np.interp(np.arange(10 * rate) / rate, np.arange(5000) / 500, lead) for lead in at_500])
     for lead in range(12):
-        assert np.corrcoef(ours[lead], other[lead])[0, 1] > 0.9
+        assert np.corrcoef(ours[lead], other[lead])[0, 1] > 0.8
 
 
-@pytest.mark.parametrize(("code", "low", "high"), [("SR", 60, 100), ("BRADY", 30, 60), ("TACHY", 100, 160)])
+def test_measured_intervals_are_those_planned(examples):
+    errors = []
+    for plan in examples["plain"]:
+        found = delineate(clean(plan)[CANONICAL])
+        m = plan.measured
+        errors.append(
+            (
+                2 * (found.offset - found.onset) - m.qrs,
+                2 * (found.onset - found.p_onset) - m.pr,
+                2 * (found.t_end - found.onset) - m.qt,
+                60 / np.diff(found.complexes / RATE).mean() - m.rate,
+            )
+        )
+    assert (np.abs(np.median(errors, axis=0)) < (20, 25, 40, 2)).all()
+
+
+@pytest.mark.parametrize(("code", "low", "high"), [("SR", 59, 101), ("SBRAD", 30, 60), ("STACH", 100, 175)])
 def test_rate_of_sinus_rhythms(examples, code, low, high):
+    checked = 0
     for plan in examples[code]:
-        if not plan.findings.labels & {"PVC", "PAC"}:
-            assert low < 60 / np.diff(peaks(render(plan, noise=False))).mean() < high
+        if not plan.findings.labels & {"PVC", "PAC", "2AVB", "3AVB", "BIGU", "TRIGU", "PAUSE"}:
+            checked += 1
+            assert low < 60 / np.diff(find_complexes(clean(plan)) / RATE).mean() < high
+    assert checked
 
 
 def irregularity(plan):
-    intervals = np.diff(peaks(render(plan, noise=False)))
+    intervals = np.diff(find_complexes(clean(plan)))
     return intervals.std() / intervals.mean()
 
 
-def test_fibrillation_is_irregular_and_has_no_p_wave(examples):
-    assert all(irregularity(plan) < 0.05 for plan in examples["plain"])
-    assert np.median([irregularity(plan) for plan in examples["AFIB"]]) > 0.15
-    assert all(irregularity(plan) > 0.05 for plan in examples["AFIB"])
-    for plan in examples["AFIB"]:
-        assert plan.beats.pr_interval == 0
-        assert ATRIAL not in plan.beats.normal.wave
-
-
-def test_sinus_arrhythmia_is_more_irregular_than_plain(examples):
-    assert all(irregularity(plan) > 0.04 for plan in examples["sinus_arrhythmia"])
-
-
-def test_flutter_waves_are_regular_and_inferior(examples):
-    heights = []
+def test_fibrillation_is_irregular_and_flutter_regular(examples):
+    fibrillating = [plan for plan in examples["AFIB"] if plan.findings.rhythm == "AFIB"]
+    assert np.median([irregularity(plan) for plan in fibrillating]) > 0.12
+    assert all(plan.beats.pr_interval == 0 and not len(plan.rhythm.p_onset) for plan in fibrillating)
+    assert np.median([irregularity(plan) for plan in examples["plain"]]) < 0.05
     for plan in examples["AFLT"]:
         frequency = plan.findings.rate * plan.findings.conduction / 60
-        assert 250 / 60 < frequency < 345 / 60
-        multiples = plan.rhythm.interval * frequency
+        assert 230 / 60 < frequency < 350 / 60
+        multiples = np.diff(plan.rhythm.onset) * frequency
         np.testing.assert_allclose(multiples, np.rint(multiples), atol=1e-6)
-        if multiples.min() >= 4:  # between T and the next complex there are only flutter waves
-            signal, start = render(plan, noise=False), onsets(plan)[0]
-            pause = signal[:, start + int((plan.beats.qt_interval + 0.03) * RATE) :][:, : int(0.2 * RATE)]
-            heights.append(np.ptp(pause[axis_rows("II", "III", "aVF", "V1", "V6")], axis=1))
-    assert heights
-    for height in heights:
-        assert height[:3].min() > 0.1
-        assert height[:3].max() > 1.5 * height[4]
-        assert height[3] > 0.03
 
 
-def test_first_degree_block_moves_p_ahead(examples):
-    def p_peak(plan):
-        beat, first = mean_beat(plan, before=0.34)
-        strength = np.abs(beat[:, : first - 5] - np.median(beat[:, : first - 5], axis=1, keepdims=True)).sum(axis=0)
-        return (np.argmax(strength) - first) / RATE
-
-    slow = [plan for plan in examples["AVB1"] if plan.findings.rate < 80]
-    assert slow
-    assert all(plan.beats.pr_interval > 0.2 for plan in examples["AVB1"])
-    assert all(p_peak(plan) < -0.155 for plan in slow)
-    assert all(-0.155 < p_peak(plan) < -0.06 for plan in examples["plain"] if plan.findings.rate < 80)
+def test_atrioventricular_blocks(examples):
+    assert all(plan.measured.pr > 200 for plan in examples["1AVB"])
+    for plan in examples["2AVB"]:
+        assert (plan.rhythm.p_beat < 0).any() and (plan.rhythm.p_beat >= 0).any()
+    for plan in examples["2AVB1"]:
+        conducted = plan.rhythm.p_beat >= 0
+        delays = plan.rhythm.onset[plan.rhythm.p_beat[conducted]] - plan.rhythm.p_onset[conducted]
+        assert np.ptp(delays) > 0.02
+    for plan in examples["3AVB"]:
+        assert (plan.rhythm.p_beat < 0).all() and plan.measured.rate < 60
 
 
 def test_bundle_branch_blocks_are_wide_and_point_the_right_way(examples):
-    for plan in examples["plain"]:
-        assert measured_qrs_duration(plan) < 0.11
-    for plan in examples["LBBB"]:
+    for plan in examples["CLBBB"]:
         qrs = complex_of(plan)
-        assert measured_qrs_duration(plan) > 0.11
-        assert qrs[LEAD["V1"]].sum() < 0 < qrs[LEAD["V6"]].sum()
-        assert qrs[LEAD["V1"]].max() < 0.15 * -qrs[LEAD["V1"]].min()
-        assert t_height(plan)[LEAD["V1"]] > 0 > t_height(plan)[LEAD["V6"]]
-    for plan in examples["RBBB"]:
-        late = complex_of(plan)[:, int(0.6 * plan.beats.qrs_duration * RATE) :]
-        assert measured_qrs_duration(plan) > 0.105
-        assert late[LEAD["V1"]].max() > 0.2
-        assert late[LEAD["V6"]].min() < -0.1
-    assert np.mean([t_height(plan)[LEAD["V1"]] < 0 for plan in examples["RBBB"]]) > 0.8
+        assert plan.measured.qrs >= 120 and qrs[LEAD["V1"]].sum() < 0 < qrs[rows("I", "V6")].sum()
+        assert qrs[LEAD["V1"]].max() < 0.3 * -qrs[LEAD["V1"]].min()
+    late = []
+    for plan in examples["CRBBB"]:
+        end = complex_of(plan)[:, int(0.6 * plan.beats.qrs_duration * RATE) :]
+        late.append((end[LEAD["V1"]].max() > 0.2, end[LEAD["V6"]].min() < -0.1))
+    assert np.mean(late) > 0.85
+    assert all(plan.measured.qrs < 112 for plan in examples["plain"])
+
+
+def test_axes(examples):
+    for code, low, high in (("LAFB", -95, -30), ("LPFB", 80, 150), ("LAD", -180, -30), ("RAD", 95, 180)):
+        axes = [plan.measured.axis for plan in examples[code]]
+        assert np.mean([low <= axis <= high for axis in axes]) > 0.85, (code, axes)
+    assert all(-31 <= plan.measured.axis <= 96 for plan in examples["plain"])
 
 
 def test_voltages(examples):
     def limb(plan):
         return np.ptp(complex_of(plan)[:6], axis=1).max()
 
-    def sokolow(plan):
-        qrs = complex_of(plan)
-        return qrs[axis_rows("V5", "V6")].max() - qrs[LEAD["V1"]].min()
+    for plan in examples["LVH"]:
+        m = plan.measured
+        assert m.sokolow >= 3.3 or m.cornell >= (2.6 if plan.subject.sex == "M" else 1.9)
+    assert np.mean(["VCLVH" in plan.findings.labels for plan in examples["LVH"]]) > 0.8
+    assert all(plan.measured.sokolow < 3.5 and plan.measured.limb > 0.5 for plan in examples["plain"])
+    narrow = [
+        plan for plan in examples["LVOLT"] if NORMAL in plan.rhythm.kind and plan.findings.rhythm in {"SR", "SBRAD", "STACH"}
+    ]
+    assert narrow and all(limb(plan) < 0.53 for plan in narrow)
+    right = [plan for plan in examples["RVH"] if plan.findings.rhythm in {"SR", "SBRAD", "STACH"}]
+    assert np.mean([complex_of(plan)[LEAD["V1"]].max() > 0.5 for plan in right]) > 0.8
 
-    assert all(limb(plan) < 0.5 for plan in examples["LOWV"])
-    assert all(limb(plan) > 0.55 for plan in examples["plain"] + examples["LBBB"] + examples["RBBB"])
-    assert all(sokolow(plan) > 3.5 for plan in examples["LVH"])
-    assert all(sokolow(plan) < 3.5 for plan in examples["plain"])
+
+@pytest.mark.parametrize("code", [code for code in INFARCTS if code != "PMI"])
+def test_old_infarcts_have_q_waves_or_lost_r_waves_in_their_leads(examples, code):
+    shown = []
+    for plan in examples[code]:
+        if plan.findings.stages.get(code) == "old" and len(plan.findings.stages) == 1:
+            names = TERRITORY_LEADS[INFARCTS[code]]
+            depth = np.minimum(plan.measured.q, plan.measured.s * (plan.measured.r < 0.05))
+            lost = (plan.measured.r < 0.2) & (code in {"ASMI", "AMI"})
+            shown.append(((depth < -0.09) | lost)[rows(*names)].sum() >= 2)
+    assert not shown or np.mean(shown) >= 0.6
 
 
-def test_st_and_t_changes_lie_in_their_territory(examples):
-    raised = {"anterior": ("V2", "V3"), "inferior": ("II", "III", "aVF")}
-    for plan in examples["STE"]:
-        level, territory = st_level(plan), plan.findings.territory["STE"]
-        if "AFIB" not in plan.findings.labels:
-            assert level[axis_rows(*raised[territory])].min() > 0.1
-            assert territory == "anterior" or level[LEAD["aVL"]] < -0.05
-    for plan in examples["STD"]:
-        if "AFIB" not in plan.findings.labels:
-            assert st_level(plan)[axis_rows("V5")] < -0.07
-    inverted = {"anterior": ("V2", "V3"), "lateral": ("I", "V5", "V6"), "inferior": ("III", "aVF")}
-    for plan in examples["TINV"]:
-        if "AFIB" not in plan.findings.labels:
-            assert t_height(plan)[axis_rows(*inverted[plan.findings.territory["TINV"]])].max() < -0.05
+def test_st_segments_rise_over_an_acute_infarct_and_fall_opposite(examples):
+    inferior, front = [], []
+    for plan in examples["STEMI"] + examples["IMI"] + examples["ASMI"]:
+        for code, stage in plan.findings.stages.items():
+            if stage == "acute" and len(plan.findings.stages) == 1 and code in {"IMI", "ASMI"}:
+                st = plan.measured.st
+                (inferior if code == "IMI" else front).append(st)
+    for st in inferior:
+        assert st[rows("III", "aVF")].max() > 0.09 and st[LEAD["aVL"]] < 0
+    for st in front:
+        assert st[rows("V1", "V2", "V3")].max() > 0.09
+    assert inferior or front
+
+
+def test_t_waves(examples):
     for plan in examples["plain"]:
-        assert np.abs(st_level(plan)).max() < 0.1
-        assert t_height(plan)[axis_rows("II", "V5")].min() > 0
+        assert plan.measured.t[rows("I", "II", "V4", "V5", "V6")].min() > 0.02
+        assert np.abs(plan.measured.st[rows("I", "II", "V5", "V6")]).max() < 0.1
+    for plan in examples["INVT"]:
+        assert (plan.measured.t < -0.09).sum() >= 2
+    peaked = [plan.measured.t[rows("V2", "V3", "V4")].max() for plan in examples["HYPERK"]]
+    assert np.median(peaked) > np.median([plan.measured.t[rows("V2", "V3", "V4")].max() for plan in examples["plain"]])
+    assert all(plan.measured.qtc > 440 for plan in examples["LNGQT"])
 
 
 def test_paced_complexes_follow_a_spike(examples):
-    def spike(plan):
-        signal = render(plan, noise=False)
-        return min(np.abs(np.diff(signal[:, o - 8 : o - 2], axis=1)).max() for o in onsets(plan))
+    for code in ("VPACE", "DPACE"):
+        for plan in examples[code]:
+            signal = clean(plan)
+            seconds = [second for second, ventricular in plan.rhythm.spikes if ventricular and 0.1 < second < 9.9]
+            onsets = plan.rhythm.onset[plan.rhythm.kind == PACED]
+            assert seconds and all(np.abs(onsets - second).min() < 0.02 for second in seconds)
+            steps = [np.abs(np.diff(signal[:, int(s * RATE) - 3 : int(s * RATE) + 4], axis=1)).max() for s in seconds]
+            assert min(steps) > 0.03
 
-    assert all(spike(plan) > 0.25 for plan in examples["PACED"])
-    assert all(spike(plan) < 0.05 for plan in examples["plain"])
-    assert all(measured_qrs_duration(plan, before=0.004) > 0.11 for plan in examples["PACED"])
 
-
-def test_premature_ventricular_complexes_are_early_wide_and_compensated(examples):
+def test_premature_ventricular_complexes_are_early_and_wide(examples):
     for plan in examples["PVC"]:
         rhythm = plan.rhythm
         places = np.flatnonzero((rhythm.kind == PREMATURE_VENTRICULAR) & (rhythm.onset > 0) & (rhythm.onset < 9.9))
-        assert len(places)
-        if plan.findings.rhythm in SINUS and len(places) < 4:
-            i = places[0]
-            around = rhythm.onset[i + 1] - rhythm.onset[i - 1]
-            assert around == pytest.approx(rhythm.interval[i] + rhythm.interval[i + 1], rel=0.01)
-            assert rhythm.onset[i] - rhythm.onset[i - 1] < 0.8 * rhythm.interval[i]
-        if len(onsets(plan, PREMATURE_VENTRICULAR)):
-            assert measured_qrs_duration(plan, PREMATURE_VENTRICULAR) > 0.11
-        bumps = plan.beats.premature_ventricular
-        assert bumps.vector[bumps.wave == T][0] @ bumps.vector[bumps.wave == QRS][0] < 0
+        assert len(places) and plan.beats.ventricular_duration > 0.12
+        for i in places[places > 0]:
+            assert rhythm.onset[i] - rhythm.onset[i - 1] < 0.95 * rhythm.interval[i]
 
 
-def test_premature_atrial_complexes_are_early_and_narrow(examples):
-    for plan in examples["PAC"]:
-        rhythm = plan.rhythm
-        places = np.flatnonzero((rhythm.kind == PREMATURE_ATRIAL) & (rhythm.onset > 0) & (rhythm.onset < 9.9))
-        assert len(places)
-        assert rhythm.onset[places[0]] - rhythm.onset[places[0] - 1] < 0.85 * rhythm.interval[places[0]]
-        early, usual = plan.beats.premature_atrial, plan.beats.normal
-        np.testing.assert_array_equal(early.vector[early.wave == QRS], usual.vector[usual.wave == QRS])
-        assert not np.allclose(early.vector[early.wave == ATRIAL], usual.vector[usual.wave == ATRIAL])
-
-
-def test_premature_beats_fit_even_into_slow_rhythms():
-    slow = Findings("BRADY", 38.0, frozenset({"BRADY", "PVC", "PAC"}))
-    for seed in range(100):
-        rhythm = draw_rhythm(np.random.default_rng(seed), slow)
-        inside = (rhythm.onset > 0) & (rhythm.onset < 9.5)
-        assert {PREMATURE_ATRIAL, PREMATURE_VENTRICULAR} <= set(rhythm.kind[inside])
-        assert (np.diff(rhythm.onset) > 0.3).all()
+def test_exchanged_electrodes(examples):
+    for plan in examples["REVERSAL"]:
+        if plan.swapped == "left arm and right arm" and plan.findings.rhythm in {"SR", "SBRAD", "STACH"}:
+            right = render(dataclasses.replace(plan, swapped=""), noise=False)
+            np.testing.assert_allclose(clean(plan)[LEAD["I"]], -right[LEAD["I"]], atol=1e-6)
+            np.testing.assert_allclose(clean(plan)[LEAD["aVR"]], right[LEAD["aVL"]], atol=1e-6)
+            np.testing.assert_allclose(clean(plan)[LEAD["V3"]], right[LEAD["V3"]], atol=1e-6)
+            return
+    raise AssertionError("no such record")

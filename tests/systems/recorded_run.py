@@ -1,8 +1,8 @@
 """One run of everything C-MELT does, by the commands a user types; the same run was recorded before systems had folders.
 
 ``tests/fixtures/cmelt_before_house`` holds what that run left: a checkpoint of each host, a fine-tuned classifier, exported
-folders, a manifest directory without its recordings, and ``expected.json`` with all numbers. Recordings are not kept: the
-synthetic cohort is the same every time.
+folders, a manifest directory without its recordings, and ``expected.json`` with all numbers. Recordings are not kept:
+``tests/fixtures/first_cohort`` makes the cohort of then, the same every time.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ def preparation() -> dict[str, list[str]]:
         return [str(REPOSITORY / "preprocess" / f"{name}.py"), *map(str, options)]
 
     return {
-        "synthetic": command(
-            *("synthetic", "--records", 80, "--subjects", 60, "--seed", 7, "--noise", 0.3, "--dest", "cohort"),
-        ),
+        "synthetic": [
+            str(REPOSITORY / "tests" / "fixtures" / "first_cohort" / "write.py"),
+            *("--records", "80", "--subjects", "60", "--seed", "7", "--noise", "0.3", "--dest", "cohort"),
+        ],
         "records": command("mimic_iv_ecg", "--root", "cohort", "--dest", "manifest", "--split", 0.5, 0.2, 0.3),
         "labels": command(
             *("labels", "--manifest", "manifest", "--labels", "cohort/labels.csv", "--prompts", "cohort/prompts.json"),

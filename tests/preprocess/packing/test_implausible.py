@@ -27,7 +27,7 @@ COUNT = 12
 
 @functools.cache
 def _ecgs():
-    return [samples(draw(23, index)).astype(np.float64) for index in range(COUNT)]
+    return [samples(draw(25, index)).astype(np.float64) for index in range(COUNT)]
 
 
 def measured(change=lambda ecg: ecg, count=COUNT, start=0):
