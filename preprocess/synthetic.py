@@ -25,7 +25,7 @@ from cmelt_plugin.data.events import EVENTS_FILE, event_writer
 from cmelt_plugin.data.files import write_json
 from cmelt_plugin.errors import DataError
 from preprocess.synthetic_ecg import files, reports
-from preprocess.synthetic_ecg.classes import class_texts, classes
+from preprocess.synthetic_ecg.classes import all_texts, classes
 from preprocess.synthetic_ecg.ejection import ejection_statement, plan_with_ejection
 from preprocess.synthetic_ecg.events import record_events
 from preprocess.synthetic_ecg.mimic_echo_layout import FOLDER as ECHO_FOLDER
@@ -168,7 +168,7 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
     tables = {
         "record_list.csv": files.RECORD_COLUMNS,
         "machine_measurements.csv": files.MEASUREMENT_COLUMNS,
-        "labels.csv": ("record_id", *names),
+        "labels.csv": ("record_id", *all_texts()),
     }
     with ExitStack() as stack:
         handles = [stack.enter_context(open(root / name, "w", encoding="utf-8", newline="")) for name in tables]
@@ -201,11 +201,11 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
                 (subject_id, study_id, cart, written, *statements, *padding)
                 + (*files.device_columns(plan), *files.measurements(plan).values())
             )
-            labels.writerow((study_id, *(int(code in plan.findings.labels) for code in names)))
+            labels.writerow((study_id, *columns(plan.findings.labels)))
             write_events(str(study_id), record_events(plan, rate))
             counts.update(plan.findings.labels)
             texts[" ".join(statements).lower().replace("ekg", "ecg")] += 1
-    write_json(root / "prompts.json", class_texts())
+    write_json(root / "prompts.json", all_texts())
     described = "\n".join(f"{code:8} {meaning}" for code, meaning in names.items())
     about = README.format(title=TITLE, classes=described, **vars(arguments))
     if echo is not None:

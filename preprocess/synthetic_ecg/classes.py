@@ -1,8 +1,9 @@
 """The labels that records of the synthetic cohort may have, and texts on each; those of our label sets where they name the
-finding."""
+finding. Beside the findings stand classes of several of them."""
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from functools import cache
 from pathlib import Path
 
@@ -36,6 +37,7 @@ _ALIKE: dict[str, dict[str, str]] = {
 }
 # Classes of several findings: their texts may not fit the one that a record shows.
 _SEVERAL = frozenset({"STTC", "MI", "HYP", "CD", "AMI", "IMI", "AVB"})
+GROUPS = Path(__file__).parent / "groups.json"
 OWN_TEXTS = Path(__file__).parent / "prompts.json"
 """Classes that none of the label sets has: name → texts, the first of which says what it is."""
 
@@ -73,3 +75,27 @@ def wider() -> list[dict]:
 def classes() -> dict[str, str]:
     """Class → what it is."""
     return {name: texts[0] for name, texts in class_texts().items()}
+
+
+@cache
+def groups() -> dict[str, tuple[str, ...]]:
+    """PTB-XL's superclasses and subclasses of several findings: column of ``labels.csv`` → findings, of which one suffices
+    (``scp_statements.csv`` of PTB-XL 1.0.3)."""
+    return {name: tuple(entry["labels"]) for name, entry in read_json(GROUPS).items()}
+
+
+@cache
+def all_texts() -> dict[str, list[str]]:
+    """Texts of every column of ``labels.csv``: :func:`class_texts`, then those of :func:`groups`."""
+    texts = dict(class_texts())
+    for name, entry in read_json(GROUPS).items():
+        texts[name] = load_prompts(entry["label_set"], "description")[entry["class"]]
+    return texts
+
+
+def columns(labels: AbstractSet[str]) -> list[int]:
+    """Row of ``labels.csv`` of a record with these findings: 0 or 1 for every class of :func:`all_texts`."""
+    return [
+        *(int(name in labels) for name in class_texts()),
+        *(int(any(one in labels for one in of)) for of in groups().values()),
+    ]

@@ -15,7 +15,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names, load_prompts
 from preprocess import synthetic
 from preprocess.synthetic_ecg import files
-from preprocess.synthetic_ecg.classes import classes
+from preprocess.synthetic_ecg.classes import classes, groups
 from preprocess.synthetic_ecg.findings import CHRONIC, EPISODIC, INFARCTS, INJURIES, ISCHAEMIAS, SINUS
 from preprocess.synthetic_ecg.leads import MIMIC_LEADS
 from preprocess.synthetic_ecg.record import plan_record, render
@@ -197,7 +197,10 @@ def test_tables_have_the_columns_and_keys_of_the_real_ones(folder):
         *("report_17", "bandwidth", "filtering", "rr_interval", "p_onset", "p_end", "qrs_onset", "qrs_end", "t_end"),
         *("p_axis", "qrs_axis", "t_axis"),
     ]
-    assert list(labels[0]) == ["record_id", *classes()]
+    assert list(labels[0]) == ["record_id", *classes(), *groups()]
+    for row in labels:
+        for name, findings in groups().items():
+            assert row[name] == str(int(any(row[one] == "1" for one in findings)))
     assert len(records) == len(machine) == len(labels) == 40
     assert len({row["subject_id"] for row in records}) == 15
     assert [row["study_id"] for row in records] == [row["study_id"] for row in machine]
@@ -210,9 +213,17 @@ def test_tables_have_the_columns_and_keys_of_the_real_ones(folder):
     assert "synthetic" in (folder / "README.txt").read_text(encoding="utf-8").lower()
 
 
+def test_groups_are_those_of_ptb_xl(real_data):
+    statements = table(real_data / "ptb-xl" / "scp_statements.csv")
+    for name, findings in groups().items():
+        kind, own = name.split("_", 1)
+        column = {"super": "diagnostic_class", "sub": "diagnostic_subclass"}[kind]
+        assert set(findings) == {row[""] for row in statements if row[column].strip("_") == own}, name
+
+
 def test_prompts_cover_the_classes(folder):
     prompts = json.loads((folder / "prompts.json").read_text(encoding="utf-8"))
-    assert list(prompts) == list(classes()) and prompts["LVH"][0] == load_prompts("ptb-xl-all", "name")["LVH"][0]
+    assert list(prompts) == [*classes(), *groups()] and prompts["LVH"][0] == load_prompts("ptb-xl-all", "name")["LVH"][0]
     for texts in prompts.values():
         assert len(texts) >= 2
         for text in texts:
