@@ -201,7 +201,7 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
                 (subject_id, study_id, cart, written, *statements, *padding)
                 + (*files.device_columns(plan), *files.measurements(plan).values())
             )
-            labels.writerow((study_id, *columns(plan.findings.labels)))
+            labels.writerow((study_id, *label_row(plan.findings.labels)))
             write_events(str(study_id), record_events(plan, rate))
             counts.update(plan.findings.labels)
             texts[" ".join(statements).lower().replace("ekg", "ecg")] += 1

@@ -93,7 +93,7 @@ def all_texts() -> dict[str, list[str]]:
     return texts
 
 
-def columns(labels: AbstractSet[str]) -> list[int]:
+def label_row(labels: AbstractSet[str]) -> list[int]:
     """Row of ``labels.csv`` of a record with these findings: 0 or 1 for every class of :func:`all_texts`."""
     return [
         *(int(name in labels) for name in class_texts()),
