@@ -25,7 +25,7 @@ from cmelt_plugin.data.events import EVENTS_FILE, event_writer
 from cmelt_plugin.data.files import write_json
 from cmelt_plugin.errors import DataError
 from preprocess.synthetic_ecg import files, reports
-from preprocess.synthetic_ecg.classes import all_texts, classes
+from preprocess.synthetic_ecg.classes import all_texts, classes, label_row
 from preprocess.synthetic_ecg.ejection import ejection_statement, plan_with_ejection
 from preprocess.synthetic_ecg.events import record_events
 from preprocess.synthetic_ecg.mimic_echo_layout import FOLDER as ECHO_FOLDER
