@@ -85,3 +85,12 @@ def local_over_ranks(
     loss = local_loss(similarity, beats, sentences, padding, all_beats, all_sentences, all_padding != 0, labels)
     (loss + 0 * scale).backward()
     return loss.detach(), beats.grad, sentences.grad, scale.grad
+
+
+def sum_unless_asked_to_fail(value: float, fails: bool) -> float:
+    """The sum over ranks; a rank that fails leaves the other one waiting for it."""
+    if fails:
+        raise ValueError("as asked for")
+    total = torch.tensor([value])
+    dist.all_reduce(total)
+    return float(total)

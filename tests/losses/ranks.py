@@ -47,7 +47,18 @@ class Ranks:
             self.processes.append(process)
 
     def __call__(self, function: Callable[..., Any], arguments: Sequence[Sequence[Any]]) -> list[Any]:
-        """``function(*arguments[rank])`` in every rank → results in rank order."""
+        """``function(*arguments[rank])`` in every rank → results in rank order.
+
+        After a failure, when one rank may still wait for the other, the next test gets new processes.
+        """
+        try:
+            return self._results(function, arguments)
+        except BaseException:
+            self.stop()
+            two_ranks.cache_clear()
+            raise
+
+    def _results(self, function: Callable[..., Any], arguments: Sequence[Sequence[Any]]) -> list[Any]:
         for connection, own in zip(self.connections, arguments):
             connection.send((function, tuple(own)))
         results = []

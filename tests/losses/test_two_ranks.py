@@ -110,3 +110,9 @@ def test_rows_are_filled_up_with_zeros() -> None:
     assert rows.grad.tolist() == [[2, 4], [6, 8]]
     with pytest.raises(ValueError, match="2 rows"):
         filled_up(rows, 1)
+
+
+def test_after_a_failure_of_one_rank_both_answer_again() -> None:
+    with pytest.raises(AssertionError, match="as asked for"):
+        two_ranks()(rank_work.sum_unless_asked_to_fail, [(1.0, True), (2.0, False)])
+    assert two_ranks()(rank_work.sum_unless_asked_to_fail, [(1.0, False), (2.0, False)]) == [3.0, 3.0]

@@ -94,8 +94,8 @@ class CachedTexts:
         Raises:
             DataError: other weights were loaded since.
         """
-        for found, known in zip(self._samples(), self.samples):
-            if not torch.allclose(found, known, rtol=ROUNDING, atol=1e-7):
+        for computed, stored in zip(self._samples(), self.samples):
+            if not torch.allclose(computed, stored, rtol=ROUNDING, atol=1e-7):
                 raise DataError(
                     "task.texts=cached: the checkpoint has another text encoder than model.text_encoder names, or has trained "
                     "layers that are frozen now; what would be read from the file is not what it makes of reports. Name the "

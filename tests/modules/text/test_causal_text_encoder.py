@@ -9,23 +9,14 @@ from typing import Any
 import pytest
 import torch
 from tiny import VOCAB, tiny_t5_config
+from tiny_melp import TINY_BERT
 from torch import Tensor
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.modules.text.causal_text_encoder import CausalTextEncoder
 from cmelt_plugin.modules.text.text_encoder import TextEncoder
 
-BERT = json.dumps(
-    {
-        "model_type": "bert",
-        "vocab_size": VOCAB,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "max_position_embeddings": 32,
-    }
-)
+BERT = json.dumps({**TINY_BERT, "max_position_embeddings": 32})
 DESCRIPTIONS = {"bert": BERT, "t5": tiny_t5_config(), "mt5": json.dumps({**json.loads(tiny_t5_config()), "model_type": "mt5"})}
 PADDING = torch.arange(9) >= torch.tensor([9, 4, 7])[:, None]
 
