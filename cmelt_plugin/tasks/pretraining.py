@@ -31,6 +31,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.validation import TextModelValidation
 from cmelt_plugin.joined_config import options_of, with_options
 from cmelt_plugin.models.base import TrainedForLosses
+from cmelt_plugin.modules.ecg.patches import standardise_leads
 from cmelt_plugin.tasks.base import ECGTask
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,13 @@ class CommonConfig(host.Dataclass):
         default=False,
         metadata={"help": "training batches of texts of similar length, so that less padding is computed"},
     )
+    standardise_probability: float = field(
+        default=0.0,
+        metadata={
+            "help": "share of the records that training shows with each lead at zero mean and unit variance, as some data sets "
+            "are published; 0: all in mV"
+        },
+    )
     seed: int = II("common.seed")
 
 
@@ -73,6 +81,8 @@ class PretrainingTask(ECGTask):
         super().__init__(cfg)
         if cfg.pad_text_to < 1:
             raise DataError(f"task.pad_text_to={cfg.pad_text_to}: must be at least 1 (1: no more padding than needed)")
+        if not 0 <= cfg.standardise_probability <= 1:
+            raise DataError(f"task.standardise_probability={cfg.standardise_probability}: must lie between 0 and 1")
         self._system: Optional[registry.System] = None
         self._inputs: Optional[Inputs] = None
         self._built: Optional[tuple[Any, Any]] = None  # settings and model
@@ -173,8 +183,24 @@ class PretrainingTask(ECGTask):
         sources: Optional[np.ndarray],
     ) -> PretrainingDataset:
         """ECGs of a split with what belongs to them."""
-        options = PretrainingOptions(self.cfg.seed, training, self.cfg.max_text_tokens, self.cfg.group_by_length)
+        options = PretrainingOptions(
+            self.cfg.seed,
+            training,
+            self.cfg.max_text_tokens,
+            self.cfg.group_by_length,
+            self.cfg.standardise_probability,
+        )
         return PretrainingDataset(manifest, self.inputs, tokens, options, labels)
+
+    def prepared(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """A mini-batch in mV, but for the leads of the records that are drawn as ``standardised``."""
+        sample = super().prepared(sample)
+        if "standardised" not in sample:
+            return sample
+        inputs = sample["net_input"]
+        ecg, chosen = inputs["ecg"], sample["standardised"].view(-1, 1, 1)
+        mixed = torch.where(chosen, standardise_leads(ecg, inputs["n_samples"]), ecg)
+        return {**sample, "net_input": {**inputs, "ecg": mixed}}
 
     def train_step(
         self, sample: dict[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, **kwargs: Any

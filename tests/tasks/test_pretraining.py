@@ -345,6 +345,29 @@ def test_texts_are_padded_to_few_lengths_and_the_loss_stays(directory, model, mu
     assert results[0] == pytest.approx(results[1], rel=1e-5)
 
 
+def test_leads_are_standardised_in_the_records_that_are_drawn(directory):
+    the_task = task(directory)
+    the_task.load_dataset("valid")
+    data = the_task.dataset("valid")
+    batch = data.collater([3, 5, 8], digital=True)
+    plain = the_task.prepared(batch)["net_input"]
+    assert plain["n_samples"][1] < plain["n_samples"][0]  # a short record
+    batch["standardised"] = torch.tensor([False, True, True])
+    ready = the_task.prepared(batch)["net_input"]["ecg"]
+    assert torch.equal(ready[0], plain["ecg"][0])
+    for row in (1, 2):
+        real = plain["ecg"][row, :, : plain["n_samples"][row]]
+        naive = (real - real.mean(1, keepdim=True)) / real.std(1, keepdim=True)
+        torch.testing.assert_close(ready[row, :, : real.shape[1]], naive, rtol=1e-3, atol=1e-3)
+        assert not ready[row, :, real.shape[1] :].any()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_of_standardised_records_is_one_between_0_and_1(directory, share):
+    with pytest.raises(DataError, match="standardise_probability"):
+        task(directory, standardise_probability=share)
+
+
 def test_a_multiple_below_one_is_refused(directory):
     with pytest.raises(DataError, match="task.pad_text_to=0"):
         task(directory, pad_text_to=0)

@@ -32,12 +32,14 @@ class PretrainingOptions:
         train: draw anew every epoch and shuffle; otherwise the draw is fixed.
         max_text_tokens: longer texts are cut; their last token (T5's ``</s>``, BERT's ``[SEP]``) is kept.
         group_by_length: batches of texts of similar length, training only.
+        standardise_probability: share of the records that training marks as ``standardised``.
     """
 
     seed: int = 1
     train: bool = True
     max_text_tokens: int = 256
     group_by_length: bool = False
+    standardise_probability: float = 0.0
 
 
 class PretrainingDataset(ECGDataset):
@@ -45,7 +47,8 @@ class PretrainingDataset(ECGDataset):
 
     A batch holds ``id [B]``; ``net_input`` = ``ecg`` (float32 mV), ``n_samples`` and what the system's
     :class:`cmelt_plugin.data.batches.inputs.SplitInputs` add; with texts ``report_id [B]``, and outside training the unmasked
-    own reports, ``report_text`` and ``report_padding_mask``.
+    own reports, ``report_text`` and ``report_padding_mask``. With ``standardise_probability`` training batches also hold
+    ``standardised`` (bool ``[B]``): the records whose leads are to be standardised, where the batch is made ready for the model.
 
     Args:
         manifest: the split; with ``tokens`` every record needs a report.
@@ -120,6 +123,9 @@ class PretrainingDataset(ECGDataset):
             own = self.report_ids[rows]
             batch["report_id"] = torch.from_numpy(own.astype(np.int64))
         generators = record_generators(options.seed, self.epoch if options.train else 0, rows)
+        if options.train and options.standardise_probability > 0:
+            chosen = [generator.random() < options.standardise_probability for generator in generators]
+            batch["standardised"] = torch.tensor(chosen)
         self.inputs.add(batch, Records(rows, own, shown, generators, source))
         if own is not None and not options.train:
             report, padding = self.inputs.padded_texts(own)

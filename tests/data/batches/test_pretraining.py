@@ -63,3 +63,12 @@ def test_whole_batches_are_made_of_texts_of_similar_length(directory) -> None:
     lengths = data.tokens.lengths()[data.report_ids]
     padding = [sum(5 * lengths[rows].max() for rows in way) for way in (np.array(batches)[..., 0], np.arange(20).reshape(4, 5))]
     assert padding[0] < padding[1]
+
+
+def test_records_are_drawn_to_be_standardised_in_training_alone(directory) -> None:
+    rows = list(range(20))
+    drawn = [dataset(directory, standardise_probability=p).collater(rows)["standardised"].tolist() for p in (0.3, 0.7, 1.0)]
+    assert 0 < sum(drawn[0]) < sum(drawn[1]) < 20 and all(drawn[2])
+    assert dataset(directory, standardise_probability=0.7).collater(rows[::-1])["standardised"].tolist() == drawn[1][::-1]
+    for never in (dataset(directory), dataset(directory, train=False, standardise_probability=1.0)):
+        assert "standardised" not in never.collater(rows)
