@@ -13,7 +13,7 @@ def in_millivolts(path: str, found: contract.Recording) -> tuple[np.ndarray, tup
     """Signal (float32 ``[leads, samples]``), leads and notes; what is no voltage is left out.
 
     Raises:
-        DataError: nothing is a voltage, a lead is there twice, or a number is infinite.
+        DataError: nothing is a voltage, or a lead is there twice.
     """
     factors = [contract.MILLIVOLTS.get(unit.strip().lower()) for unit in found.units]
     leads = tuple(lead_name(lead) for lead, factor in zip(found.leads, factors) if factor is not None)
@@ -24,7 +24,5 @@ def in_millivolts(path: str, found: contract.Recording) -> tuple[np.ndarray, tup
         refuse(path, f"a lead twice among {', '.join(leads[:12])}", "give each lead its own name")
     rows = [row * factor for row, factor in zip(found.signal, factors) if factor is not None]
     signal = np.stack(rows).astype(np.float32)
-    if np.isinf(signal).any():
-        refuse(path, "holds infinite numbers")
     notes = found.notes + ((f"Left out: {', '.join(left[:10])}.",) if left else ())
     return signal, leads, notes

@@ -6,6 +6,8 @@ import functools
 import os
 from typing import Callable, NoReturn
 
+import numpy as np
+
 from cmelt_plugin.data.readers.contract import LARGEST_ARRAY, Rejected, file_name, one_line, read_file, reader
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.recording import Recording
@@ -28,7 +30,9 @@ def refuse(path: str | os.PathLike, what: str, remedy: str = EXPORT_AGAIN) -> No
 
 
 def refusing(kind: str) -> Callable[[Read], Read]:
-    """Make what a damaged file provokes in a reader a refusal, too; ``kind`` names the format, as in "a SCP-ECG file".
+    """Make what a damaged file provokes in a reader a refusal, too; ``kind`` names the format, as in "an EDF file".
+
+    So are infinite numbers, and recordings without any.
 
     What the machine is to blame for passes through, as :mod:`cmelt_plugin.data.readers.contract` says.
     """
@@ -39,11 +43,17 @@ def refusing(kind: str) -> Callable[[Read], Read]:
         @functools.wraps(read)
         def safe(path: str) -> Recording:
             try:
-                return kept(os.fspath(path))
+                with np.errstate(over="ignore"):  # found below
+                    recording: Recording = kept(os.fspath(path))
             except Rejected as error:
                 what = str(error).split(": ", 1)[1]
                 name = f"{file_name(path)}: "  # the whole path is there already
                 refuse(path, f"cannot be read as {kind}: {what[len(name) :] if what.startswith(name) else what}")
+            if np.isinf(recording.signal).any():
+                refuse(path, "holds numbers too large for voltages")
+            if np.isnan(recording.signal).all():
+                refuse(path, "holds no samples")
+            return recording
 
         return safe
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from format_files import check_agreement, known_counts, real_file
+from format_files import check_agreement, known_counts, measured, real_file
 from scipy.io import savemat
 
 from cmelt_plugin.data.leads import LEADS
@@ -109,6 +109,15 @@ def test_one_recording_of_many(tmp_path: Path) -> None:
         read_ecg(f"{tmp_path}/a.npy")
 
 
+def test_numbers_that_are_no_voltages(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.where(np.arange(600) == 7, np.inf, SIGNAL))
+    with pytest.raises(DataError, match="too large for voltages"):
+        read_ecg(described(tmp_path / "a.npy"))
+    np.save(tmp_path / "a.npy", SIGNAL * np.nan)
+    with pytest.raises(DataError, match="holds no samples"):
+        read_ecg(described(tmp_path / "a.npy"))
+
+
 def test_structs_of_cpsc_need_no_description(tmp_path: Path) -> None:
     savemat(tmp_path / "a.mat", {"ECG": {"sex": "Male", "age": 61, "data": SIGNAL}})
     recording = read_ecg(str(tmp_path / "a.mat"))
@@ -154,3 +163,24 @@ def test_what_is_no_ecg_says_what_can_be_read(tmp_path: Path) -> None:
     np.save(tmp_path / "b.npy", SIGNAL)
     with pytest.raises(DataError, match="b.npy: does not say its sample rate.*b.json"):
         read_ecg(str(tmp_path / "b.npy"))
+
+
+@pytest.mark.parametrize("write", ("scp", "ishne", "edf", "dicom"))
+def test_files_of_2_gb(tmp_path: Path, write: str) -> None:
+    """Holes, not data: they take no room. What follows the samples announced is left out, what must be read at once refused."""
+    path = tmp_path / "a"
+    if write == "scp":
+        scp.write(path, scp.sections_of(known_counts()))
+    elif write == "dicom":
+        path.write_bytes(bytes(128) + b"DICM")
+        pytest.importorskip("pydicom", minversion="3", reason="pydicom 3 is not installed: pip install 'cmelt-plugin[echo]'")
+    else:
+        {"ishne": ishne, "edf": edf}[write].write(path, known_counts())
+    with open(path, "r+b") as handle:
+        handle.truncate(2 << 30)
+    if write in ("scp", "dicom"):
+        with pytest.raises(DataError, match="2,147,483,648 bytes, at most"):
+            measured(read_ecg, path)
+    else:
+        recording = measured(read_ecg, path)
+        assert recording.signal.shape == (12, 600) and "the rest is left out" in recording.notes[0]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.arrays import ARRAYS, TEXT, ArrayReader, Place
@@ -23,6 +23,9 @@ from cmelt_plugin.intake.calibration import in_millivolts
 from cmelt_plugin.intake.patient_facts import plausible_age
 from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.refusal import refuse, refusing
+
+if TYPE_CHECKING:
+    from typing import TypeGuard  # Python 3.10
 
 LARGEST_DESCRIPTION = 1 << 20  # bytes
 EXAMPLE = '{"sample_rate": 500, "unit": "mV", "leads": ["I", "II", ...]}'
@@ -75,7 +78,7 @@ def _described(beside: str, given: Any, suffix: str) -> tuple[float, str, tuple[
     return float(rate), unit, tuple(leads)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
