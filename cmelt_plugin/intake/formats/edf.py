@@ -7,6 +7,7 @@ that were not taken one after the other would stand one after the other.
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from typing import NamedTuple
@@ -208,7 +209,7 @@ def _date(text: str) -> tuple[int, int, int] | None:
 
 def _number(path: str, field: bytes, what: str) -> float:
     text = _text(field)
-    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII) or not math.isfinite(float(text)):
         refuse(path, f"{text!r} where the {what} should stand")
     return float(text)
 

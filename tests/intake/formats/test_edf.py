@@ -73,7 +73,7 @@ def test_years_of_two_digits_and_a_length_that_is_not_known(tmp_path: Path) -> N
         ({"unit": "mmHg"}, "unit 'mmHg'"),
         ({"physical": ("1", "1")}, "no scale"),
         ({"digital": (5, 5)}, "no scale"),
-        ({"physical": ("-9e999", "1")}, "too large"),
+        ({"physical": ("-9e999", "1")}, "'-9e999' where the physical minimum"),
         ({"physical": ("-9e99", "1")}, "too large"),
         ({"seconds": "0"}, "data record of 0 s"),
         ({"seconds": "x"}, "'x' where the seconds"),
