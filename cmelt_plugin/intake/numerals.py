@@ -33,11 +33,11 @@ def numbers(text: str, separator: str) -> np.ndarray:
     if not text:
         return np.zeros(0)
     with warnings.catch_warnings():
-        # numpy 1 and 2 only warn of what they could not read, and stop there.
+        # Older numpy only warns of what it could not read, and stops there.
         warnings.simplefilter("error", DeprecationWarning)
         try:
             values = np.fromstring(text, dtype=np.float64, sep=separator)
-        except DeprecationWarning:
+        except (DeprecationWarning, ValueError):
             raise ValueError("something between the samples is not a number") from None
     if not np.isfinite(values).all():
         raise ValueError("a sample is not a finite number")

@@ -22,12 +22,13 @@ _CHUNK = 1 << 16
 _BEFORE_ROOT = re.compile(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*>|\s+|\ufeff", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"<([^\s<>/!?]+)[\s/>]")
 _CLAIMS_UTF_16 = re.compile(rb"<\?xml[^>]{0,100}encoding\s*=\s*[\"']utf-?16", re.IGNORECASE)
+_UTF_16 = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}  # by first bytes
 _BLANKS = {ord(blank): None for blank in " \t\r\n"}
 
 
 def root_name(head: bytes) -> str:
     """The name of the outermost element, without prefix, from the first bytes of a file; "" where they show none."""
-    text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1", "ignore")
+    text = head.decode(_UTF_16.get(head[:2], "latin-1"), "ignore")
     position = 3 if text.startswith("\u00ef\u00bb\u00bf") else 0  # UTF-8's byte order mark, as Latin-1
     while match := _BEFORE_ROOT.match(text, position):
         position = match.end()

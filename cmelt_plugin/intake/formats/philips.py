@@ -1,7 +1,7 @@
 """Philips' XML (Sierra ECG, ``restingecgdata``), versions 1.03 to 1.04.01.
 
-Leads III, aVR, aVL and aVF are stored as what remains of them after they were computed from I and II. The last second of a recording
-is a calibration pulse, which :func:`cmelt_plugin.intake.waveforms.assemble` leaves out.
+Leads III, aVR, aVL and aVF are stored as what remains of them after they were computed from I and II. The last second of a
+recording is a calibration pulse, which :func:`cmelt_plugin.intake.waveforms.assemble` leaves out.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def read(path: str) -> Recording:
 
 
 def from_residuals(stored: np.ndarray) -> np.ndarray:
-    """Leads from what is stored of them: I, II and the chest leads as they are, the other limb leads less what follows from these."""
+    """Leads from what is stored: I, II and the chest leads as they are, of the other limb leads what I and II leave over."""
     leads = stored.copy()
     one, two = stored[:2]
     three = leads[2] = two - one - stored[2]

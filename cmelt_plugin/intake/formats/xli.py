@@ -1,8 +1,8 @@
 """XLI, Philips' compression of a lead: LZW codes of 10 bits over the high bytes, then the low bytes, of second differences.
 
-A file holds the leads one after the other, each behind eight bytes: the number of bytes that follow (32 bits), a number of unknown
-meaning (16) and the first difference (16), low bytes first. The third sample is extrapolated from the first two, and so on; what
-is stored at a sample corrects the *next* extrapolation and has 64 added to it.
+A file holds the leads one after the other, each behind eight bytes: the number of bytes that follow (32 bits), a number of
+unknown meaning (16) and the first difference (16), low bytes first. The third sample is extrapolated from the first two, and
+so on; what is stored at a sample corrects the *next* extrapolation and has 64 added to it.
 """
 
 from __future__ import annotations

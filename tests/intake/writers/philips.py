@@ -72,14 +72,16 @@ def write(
         data = b"".join(map(packed_lead, residuals(counts)))
     milliseconds = milliseconds or str(counts.shape[1] * 2)
     if version == "1.03":
-        facts = f"<samplingrate>{rate}</samplingrate><signalresolution>{bit}</signalresolution><signalbandwidth>0.05-150</signalbandwidth>"
+        facts = f"<samplingrate>{rate}</samplingrate><signalresolution>{bit}</signalresolution>"
+        facts += "<signalbandwidth>0.05-150</signalbandwidth>"
         attributes = f'compressflag="True" compressmethod="{method}" dataencoding="Base64" durationperchannel="{milliseconds}"'
         age = "<years>50</years>"
     else:
         facts = f"<samplingrate>{rate}</samplingrate><resolution>{bit}</resolution><hipass>0.05</hipass><lowpass>150</lowpass>"
         attributes = (
             f'dataencoding="Base64" compression="{method}" numberofleads="12" leadlabels="{labels}" '
-            f'durationperchannel="{milliseconds}" samplespersecond="{rate}" resolution="{bit}" bitspersample="16" signaloffset="0"'
+            f'durationperchannel="{milliseconds}" samplespersecond="{rate}" resolution="{bit}" '
+            'bitspersample="16" signaloffset="0"'
         )
         age = "<dateofbirth>1970-02-28</dateofbirth>"
     text = f"""<?xml version="1.0" encoding="{declared or encoding}"?>
