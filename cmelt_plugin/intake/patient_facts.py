@@ -8,10 +8,11 @@ DAYS_A_YEAR = 365.25
 OLDEST = 130  # years; more is a mistake of the file
 
 
-def moment(*fields: int) -> datetime | None:
-    """Year, month, day and so on as a time; None where there is no such day or it lies before electrocardiography."""
+def moment(year: int, month: int, day: int, *time: int) -> datetime | None:
+    """A day, and the time of it where it is known; None where there is no such day or it lies before electrocardiography."""
     try:
-        found = datetime(*fields)
+        hour, minute, second = (*time, 0, 0, 0)[:3]
+        found = datetime(year, month, day, hour, minute, second)
     except (ValueError, OverflowError, TypeError):
         return None
     return found if found.year >= 1900 else None
