@@ -13,6 +13,7 @@ from cmelt_plugin.intake.refusal import refuse
 
 HIGHEST_RATE = 32_000.0  # Hz; devices that look for pacemaker spikes reach 16,000
 RESOLUTIONS = (1e-3, 1e3)  # microvolts a bit
+LARGEST = 1e4  # mV; no amplifier of an ECG reaches 10 V
 SHORTEST = 1.0  # seconds; less is a beat, not a rhythm
 # The pulse that some devices append, of 1 mV in every lead: what ends the last second and how exactly leads agree on it.
 _PULSE, _PULSE_END, _AGREEMENT = 0.18, 0.3, 0.02  # s, s, mV
@@ -55,7 +56,10 @@ def assemble(
         refuse(path, f"{samples} samples, {seconds}, are too short for a rhythm", f"give at least {SHORTEST:g} s")
     rows, derived = with_limb_leads(rows)
     check_array(path, samples * len(rows))
-    signal = np.stack(list(rows.values())).astype(np.float32)
+    values = np.stack(list(rows.values()))
+    if np.fmax.reduce(np.abs(values), axis=None, initial=0) > LARGEST:
+        refuse(path, f"has samples beyond {LARGEST / 1000:g} V")
+    signal = values.astype(np.float32)
     pulse = calibration_start(signal, rate)
     if pulse is not None:
         signal = signal[:, :pulse]

@@ -109,6 +109,7 @@ def test_missing_samples(tmp_path: Path) -> None:
         ({"increment": '<increment value="1e-9" unit="s"/>'}, "rate of 1e\\+09 Hz"),
         ({"scale": '<scale value="2.5"/>'}, "scale is in no unit"),
         ({"scale": '<scale value="1" unit="V"/>'}, "resolution of 1e\\+06"),
+        ({"origin": '<origin value="1e300" unit="uV"/>'}, "samples beyond 10 V"),
         ({"origin": '<origin value="inf" unit="uV"/>'}, "origin is 'inf', not a number"),
     ],
 )

@@ -80,6 +80,7 @@ def test_what_is_refused(tmp_path: Path, change: dict, reason: str) -> None:
         ("1,5", "both points and commas"),
         ("nan", "not a finite number"),
         ("1e400", "not a finite number"),
+        ("1e300", "samples beyond 10 V"),
         ("--", "not a number"),
     ],
 )
