@@ -8,7 +8,20 @@ from typing import Protocol
 from cmelt_plugin.data.readers.arrays import Place
 from cmelt_plugin.data.readers.contract import open_file
 from cmelt_plugin.data.readers.record_paths import record_stem
-from cmelt_plugin.intake.formats import arrays, dicom, edf, ishne, scp, wfdb
+from cmelt_plugin.intake.formats import (
+    aecg,
+    apple_watch,
+    arrays,
+    cardiosoft,
+    dicom,
+    edf,
+    ishne,
+    muse,
+    philips,
+    schiller,
+    scp,
+    wfdb,
+)
 from cmelt_plugin.intake.recording import HEAD, Recording
 from cmelt_plugin.intake.refusal import refuse, refusing
 
@@ -32,6 +45,12 @@ FORMATS: dict[str, Format] = {
     "SCP-ECG": scp,
     "ISHNE": ishne,
     "EDF": edf,
+    "GE MUSE XML": muse,
+    "Philips XML": philips,
+    "HL7 aECG": aecg,
+    "Schiller XML": schiller,
+    "CardioSoft XML": cardiosoft,
+    "Apple Watch CSV": apple_watch,
     # Known by their names alone, and so the last.
     "WFDB": wfdb,
     "MATLAB, NumPy, HDF5 and text with a JSON file beside them": arrays,
