@@ -24,21 +24,20 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cmelt_plugin.data.readers.contract import Recording
-from cmelt_plugin.data.readers.wfdb_records import read_wfdb
-from cmelt_plugin.errors import DataError
-from cmelt_plugin.prompts import class_names
-from preprocess.data_sets import snomed
-from preprocess.data_sets.challenge_mat import (
+from cmelt_plugin.data.readers.challenge_files import (
     Patient,
-    find_records,
-    patient_records,
     read_cpsc_mat,
     read_cpsc_mat_5s,
     read_cpsc_patient,
     read_header_patient,
     read_wfdb_5s,
 )
+from cmelt_plugin.data.readers.contract import Recording
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.prompts import class_names
+from preprocess.data_sets import snomed
+from preprocess.data_sets.challenge_records import find_records, patient_records
 from preprocess.data_sets.labelled import LabelTable, add_labelled_arguments, pack_labelled
 from preprocess.data_sets.published_splits import print_label_differences, read_published_splits
 from preprocess.data_sets.snomed import code_labels

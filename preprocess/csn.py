@@ -26,10 +26,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from cmelt_plugin.data.readers.challenge_files import Patient, read_header_patient
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
 from preprocess.data_sets import snomed
-from preprocess.data_sets.challenge_mat import Patient, find_records, patient_records, read_header_patient
+from preprocess.data_sets.challenge_records import find_records, patient_records
 from preprocess.data_sets.csn_labels import (
     CONDITIONS_FILE,
     exact_labels,

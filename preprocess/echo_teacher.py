@@ -32,6 +32,7 @@ from tqdm import tqdm
 from cmelt_plugin import option_types
 from cmelt_plugin.data.directory.replacing import directory_lock
 from cmelt_plugin.data.readers.contract import Rejected, check_file, reader
+from cmelt_plugin.data.readers.dicom_library import import_pydicom
 from cmelt_plugin.data.store.npy_files import read_npy
 from cmelt_plugin.data.teacher import (
     EPS,
@@ -45,7 +46,7 @@ from cmelt_plugin.data.teacher import (
 from cmelt_plugin.data.teacher.prompts import read_prompts
 from cmelt_plugin.data.teacher.reading import META_FILE
 from cmelt_plugin.errors import DataError
-from preprocess.echo.dicom_videos import import_pydicom, read_video
+from preprocess.echo.dicom_videos import read_video
 from preprocess.echo.encoders import FrameEncoder, load_encoder
 from preprocess.echo.outcomes import Blocks, Outcome, ahead, entries_of
 from preprocess.echo.rows import STUDY, VIDEO

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from cmelt_plugin.data.readers.challenge_files import header_lines
 from cmelt_plugin.data.readers.contract import ALL, Reading, Recording, Rejected, Span, takes_reading
 from cmelt_plugin.data.readers.folders import find_stems
 from cmelt_plugin.data.readers.wfdb_records import rate_and_samples, read_wfdb
 from cmelt_plugin.errors import DataError
-from preprocess.data_sets.challenge_mat import header_lines
 from preprocess.data_sets.physionet2021_labels import split_codes
 
 LAYOUT = "the training folder of the PhysioNet/CinC Challenge 2021: records NAME.hea and NAME.mat below it"

@@ -6,31 +6,17 @@ format (0018,6012) and the edges of the region (0018,6018), (0018,601A), (0018,6
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
 
 from cmelt_plugin.data.readers.contract import Rejected, check_file, file_name, reader
+from cmelt_plugin.data.readers.dicom_library import import_pydicom
 from cmelt_plugin.errors import DataError
 from preprocess.echo.frames import area_resize
 
 TWO_DIMENSIONAL = 1  # spatial format of images; others are of M mode and spectra
 LEAST_EDGE = 32  # pixels; a smaller region holds no picture of a heart
-
-
-def import_pydicom() -> Any:
-    """pydicom 3 or later.
-
-    Raises:
-        DataError: it is not installed, or too old.
-    """
-    try:
-        pydicom: Any = importlib.import_module("pydicom")
-        importlib.import_module("pydicom.pixels")
-    except ImportError:
-        raise DataError("DICOM files need pydicom 3 (Python 3.10 or later): pip install 'cmelt-plugin[echo]'") from None
-    return pydicom
 
 
 @reader

@@ -14,17 +14,17 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.prepared_ecg import prepare_ecg
 from cmelt_plugin.data.readers import contract
 from cmelt_plugin.data.readers.arrays import ArrayReader
-from cmelt_plugin.data.readers.contract import Rejected, one_line, reader, with_reading
-from cmelt_plugin.data.readers.wfdb_records import WRONG_CHECKSUM, read_wfdb
-from cmelt_plugin.errors import DataError
-from preprocess.code_test import read_tracing
-from preprocess.data_sets.challenge_mat import (
+from cmelt_plugin.data.readers.challenge_files import (
     read_cpsc_mat,
     read_cpsc_mat_5s,
     read_cpsc_patient,
     read_header_patient,
     read_wfdb_5s,
 )
+from cmelt_plugin.data.readers.contract import Rejected, one_line, reader, with_reading
+from cmelt_plugin.data.readers.wfdb_records import WRONG_CHECKSUM, read_wfdb
+from cmelt_plugin.errors import DataError
+from preprocess.code_test import read_tracing
 from preprocess.data_sets.physionet2021_records import read_header, read_segment
 from preprocess.packing.recording import SignalOptions, to_row
 from tests.preprocess.mimic_layout import make_ecg, write_record

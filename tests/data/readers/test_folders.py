@@ -5,7 +5,7 @@ import os
 import pytest
 
 from cmelt_plugin.data.readers.folders import find_stems, walk
-from preprocess.data_sets import challenge_mat, physionet2021_records
+from preprocess.data_sets import challenge_records, physionet2021_records
 
 
 def touch(root, *paths):
@@ -24,7 +24,7 @@ def test_each_folder_once_however_many_links_lead_to_it(tmp_path):
     (root / "2").symlink_to("../out")
     assert find_stems(root, (".hea", ".mat")) == ["1/A0003", "a/A0001", "b/A0002"]
     assert physionet2021_records.find_records(root) == ["1/A0003", "a/A0001", "b/A0002"]
-    assert challenge_mat.find_records(root, r"A\d{4}", ".hea") == [("A0001", "a/A0001"), ("A0003", "1/A0003")]
+    assert challenge_records.find_records(root, r"A\d{4}", ".hea") == [("A0001", "a/A0001"), ("A0003", "1/A0003")]
     assert sorted(folder for folder, _ in walk(root)) == [".", "1", "a", "b"]
 
 

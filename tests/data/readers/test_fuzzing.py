@@ -10,10 +10,10 @@ from scipy.io import savemat
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.arrays import ArrayReader
+from cmelt_plugin.data.readers.challenge_files import read_cpsc_mat, read_cpsc_patient, read_header_patient
 from cmelt_plugin.data.readers.contract import Rejected
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from preprocess.code_test import read_tracing
-from preprocess.data_sets.challenge_mat import read_cpsc_mat, read_cpsc_patient, read_header_patient
 from preprocess.data_sets.physionet2021_records import read_header, read_segment, segments_of
 from preprocess.packing.recording import SignalOptions, to_row
 from tests.data.readers.test_wfdb_records import FORMATS, write_numbers

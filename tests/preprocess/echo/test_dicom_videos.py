@@ -11,8 +11,9 @@ import pytest
 from dicom_files import REGION, moving_disc, write_dicom
 
 from cmelt_plugin.data.readers.contract import Rejected
+from cmelt_plugin.data.readers.dicom_library import import_pydicom
 from cmelt_plugin.errors import DataError
-from preprocess.echo.dicom_videos import import_pydicom, read_video
+from preprocess.echo.dicom_videos import read_video
 from preprocess.echo.frames import area_resize
 
 pytest.importorskip("pydicom", minversion="3", reason="pydicom 3 is not installed: pip install 'cmelt-plugin[echo]'")

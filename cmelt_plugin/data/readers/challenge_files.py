@@ -16,15 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.contract import ALL, Crop, Reading, Recording, Rejected, read_file, reader, takes_reading
-from cmelt_plugin.data.readers.folders import find_stems
 from cmelt_plugin.data.readers.matlab import MatFile
 from cmelt_plugin.data.readers.wfdb_header import HEADER_BYTES, decode_lines
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
-from preprocess.packing.records import records_table
 
 CPSC_RATE = 500.0  # Hz
 LEGACY_SECONDS = 5
@@ -108,17 +105,6 @@ def header_lines(path: str | os.PathLike) -> list[str]:
         return []
 
 
-def find_records(root: Path, name: str, suffix: str) -> list[tuple[str, str]]:
-    """Files below ``root`` whose name is the regular expression ``name`` followed by ``suffix``.
-
-    Returns:
-        (name, path relative to ``root`` without ``suffix``), sorted by name and path.
-    """
-    pattern = re.compile(name)
-    stems = ((os.path.basename(stem), stem) for stem in find_stems(root, (suffix,)))
-    return sorted((own, stem) for own, stem in stems if pattern.fullmatch(own))
-
-
 @reader
 def _header_lines(path: str | os.PathLike) -> list[str]:
     return decode_lines(read_file(f"{os.fspath(path)}.hea", HEADER_BYTES))
@@ -144,24 +130,3 @@ def _age(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         return math.nan
     return age if 0 <= age <= 120 else math.nan
-
-
-def patient_records(
-    recordings: Sequence[tuple[str, str]], patients: Sequence[Patient], split: Sequence[str] | None
-) -> pa.Table:
-    """Table of records, each of a patient of its own.
-
-    Args:
-        recordings: n pairs (name, path below the root without suffix).
-        patients: theirs.
-        split: theirs; None: by subject hash.
-    """
-    names = [name for name, _ in recordings]
-    return records_table(
-        record_id=names,
-        path=[path for _, path in recordings],
-        subject_id=names,
-        sex=[patient.sex for patient in patients],
-        age=[patient.age for patient in patients],
-        split=split,
-    )

@@ -9,16 +9,16 @@ from scipy.io import loadmat, savemat
 
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.data.readers import contract
-from cmelt_plugin.data.readers.contract import Rejected
-from cmelt_plugin.data.readers.wfdb_records import read_wfdb
-from preprocess.data_sets.challenge_mat import (
-    find_records,
+from cmelt_plugin.data.readers.challenge_files import (
     read_cpsc_mat,
     read_cpsc_mat_5s,
     read_cpsc_patient,
     read_header_patient,
     read_wfdb_5s,
 )
+from cmelt_plugin.data.readers.contract import Rejected
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
+from preprocess.data_sets.challenge_records import find_records
 from preprocess.synthetic_ecg.challenge_records import write_wfdb_mat
 from tests.preprocess.mimic_layout import make_ecg
 

@@ -1,0 +1,253 @@
+"""ECG waveforms in DICOM files (12-lead, general, ambulatory), opened by pydicom.
+
+Source: DICOM PS3.3, C.10.9 (waveform module) and A.34 (the waveform objects). A file holds multiplex groups: channels sampled
+together. A group that is derived, such as a median beat, is not taken for the rhythm. A sample becomes a voltage by the
+channel's sensitivity, its correction factor, and its baseline: the voltage of a sample of 0.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cmelt_plugin.data.readers.contract import MILLIVOLTS, one_line
+from cmelt_plugin.data.readers.dicom_library import import_pydicom
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.intake.lead_codes import LEAD_NAMES, lead_name
+from cmelt_plugin.intake.patient_facts import DAYS_A_YEAR, age_between, moment, plausible_age
+from cmelt_plugin.intake.recording import Recording
+from cmelt_plugin.intake.refusal import MOST_VALUES, refuse, refusing, whole_file
+
+MARK = b"DICM"
+MOST_CHANNELS = 512
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # wherever it stands: what is packed so may become of any size
+ECG_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.9.1.{number}" for number in (1, 2, 3, 4))
+"""12-lead, general, ambulatory, general of 32 bits."""
+
+_TYPES = {"SB": "i1", "UB": "u1", "SS": "i2", "US": "u2", "SL": "i4", "UL": "u4"}
+# The number of a lead is the end of its code in SCPECG ("5.6.3-9-1") and in MDC ("2:1", or partition and number together).
+_CODES = {"SCPECG": re.compile(r"5\.6\.3-9-(\d{1,3})", re.ASCII), "MDC": re.compile(r"2:(\d{1,3})", re.ASCII)}
+_MDC_PARTITION = 2 << 16
+_FILTERS = (("FilterLowFrequency", "high-pass"), ("FilterHighFrequency", "low-pass"), ("NotchFilterFrequency", "notch"))
+_AVERAGED = re.compile("median|average|template|representative", re.IGNORECASE)
+_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / DAYS_A_YEAR, "D": 1 / DAYS_A_YEAR}
+
+
+class Group(NamedTuple):
+    """A multiplex group of voltages."""
+
+    label: str
+    rate: float
+    offset: float
+    """Seconds from the start of the recording."""
+    leads: tuple[str, ...]
+    signal: np.ndarray
+    """float32 mV ``[leads, samples]``."""
+    filters: str
+    notes: tuple[str, ...]
+
+
+def matches(head: bytes, path: str) -> bool:
+    return head[128:132] == MARK or str(path).lower().endswith((".dcm", ".dicom"))
+
+
+@refusing("a DICOM file")
+def read(path: str) -> Recording:
+    """Read the rhythm.
+
+    Raises:
+        DataError: damaged, without an ECG, or uncalibrated; or pydicom is not installed.
+    """
+    pydicom = import_pydicom()
+    data = whole_file(path)
+    if data[128:132] != MARK:
+        refuse(path, "does not begin as a DICOM file (128 bytes, DICM)", "export it as a DICOM file, with its preamble")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that do not conform: those that matter are checked here
+        try:
+            return _read(path, pydicom, data)
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:  # pydicom raises anything on damaged bytes, and here they are in memory already
+            refuse(path, f"cannot be read as a DICOM file: {type(error).__name__}: {error}")
+
+
+def _read(path: str, pydicom: Any, data: bytes) -> Recording:
+    if DEFLATED in data:
+        refuse(path, "is deflated", "export it without compression (Explicit VR Little Endian)")
+    # From memory: pydicom asks a file for as many bytes as an element announces.
+    content = pydicom.dcmread(io.BytesIO(data))
+    kind = str(content.get("SOPClassUID", ""))
+    if kind not in ECG_CLASSES:
+        name = pydicom.uid.UID(kind).name if kind else "of no class"
+        refuse(path, f"holds no ECG waveform but {one_line(name)}", "export the waveform itself, not its picture or report")
+    items = list(content.get("WaveformSequence") or ())
+    if not items:
+        refuse(path, "holds no waveform")
+    _, little = content.original_encoding
+    order = "<" if little else ">"
+    total = sum(len(item.get("WaveformData") or b"") for item in items)
+    if total > 4 * MOST_VALUES:
+        refuse(path, f"{total:,} bytes of samples", "export a part of the recording")
+    groups = [_group(path, item, order) for item in items if not _is_derived(item)]
+    if not groups:
+        refuse(path, "holds median beats alone", "export the rhythm with them")
+    signal, leads, rate, notes = _joined(groups)
+    if len(items) > len(groups):
+        notes.append(f"{len(items) - len(groups)} derived groups, such as median beats, are left out.")
+    start = _moment(content, "AcquisitionDateTime", "") or _moment(content, "AcquisitionDate", "AcquisitionTime")
+    age = re.fullmatch(r"(\d{3})([YMWD])", str(content.get("PatientAge") or ""), re.ASCII)
+    birth = _moment(content, "PatientBirthDate", "")
+    return Recording(
+        signal,
+        rate,
+        leads,
+        start=start,
+        sex={"M": "M", "F": "F"}.get(str(content.get("PatientSex") or "")),
+        age=plausible_age(int(age[1]) * _YEARS[age[2]]) if age else age_between(birth, start),
+        device=one_line(f"{content.get('Manufacturer') or ''} {content.get('ManufacturerModelName') or ''}"),
+        filters="; ".join(dict.fromkeys(group.filters for group in groups if group.filters)),
+        notes=tuple(notes),
+    )
+
+
+def _is_derived(item: Any) -> bool:
+    return str(item.get("WaveformOriginality") or "") == "DERIVED" or bool(
+        _AVERAGED.search(str(item.get("MultiplexGroupLabel") or ""))
+    )
+
+
+def _group(path: str, item: Any, order: str) -> Group:
+    label = one_line(item.get("MultiplexGroupLabel") or "waveform")
+    channels, samples = int(item.NumberOfWaveformChannels), int(item.NumberOfWaveformSamples)
+    rate = float(item.SamplingFrequency)
+    offset = float(item.get("MultiplexGroupTimeOffset") or 0) / 1000
+    definitions = list(item.ChannelDefinitionSequence)
+    kind, bits = str(item.WaveformSampleInterpretation), int(item.WaveformBitsAllocated)
+    if kind not in _TYPES:
+        refuse(path, f"{label}: samples of the kind {kind}", "export it as numbers of 16 bits (SS)")
+    stored = np.dtype(f"{order}{_TYPES[kind]}")
+    size = channels * samples * stored.itemsize
+    data = bytes(item.WaveformData)
+    if not 0 < channels <= MOST_CHANNELS or channels != len(definitions) or bits != 8 * stored.itemsize or samples <= 0:
+        refuse(path, f"{label}: {channels} channels, {len(definitions)} defined, {samples:,} samples of {bits} bits ({kind})")
+    if len(data) - size not in (0, size % 2):
+        refuse(path, f"{label}: {len(data):,} bytes of samples where {size:,} are announced")
+    if not 0 < rate < 1e6 or not math.isfinite(offset):
+        refuse(path, f"{label}: {rate:g} Hz, {offset:g} s after the start")
+    counts = np.frombuffer(data[:size], stored).reshape(samples, channels)
+    missing, notes = _missing(counts, bytes(item.get("WaveformPaddingValue") or b""), label)
+    names, rows, filters, other = [], [], [], []
+    for number, channel in enumerate(definitions):
+        name, scale, baseline = _channel(path, channel, f"{label}, channel {number + 1}")
+        if scale is None:
+            other.append(name)
+            continue
+        row = (counts[:, number] * scale + baseline).astype(np.float32)
+        row[missing[:, number]] = np.nan
+        names.append(name)
+        rows.append(row)
+        filters.append(_filters(channel))
+        if float(channel.get("ChannelSampleSkew") or 0) or float(channel.get("ChannelTimeSkew") or 0):
+            notes.append(f"{name} was sampled later than others by the file, which is not corrected.")
+    if other:
+        notes.append(f"Left out: {', '.join(other[:10])}, no voltages.")
+    if not names:
+        refuse(path, f"{label}: no channel is a voltage")
+    if len(set(names)) < len(names):
+        refuse(path, f"{label}: a lead twice among {', '.join(names[:12])}")
+    filtered = "; ".join(dict.fromkeys(filter(None, filters)))
+    return Group(label, rate, offset, tuple(names), np.stack(rows), filtered, tuple(notes))
+
+
+def _channel(path: str, channel: Any, where: str) -> tuple[str, float | None, float]:
+    """Name of the lead, mV per count (None = no voltage) and mV of a count of 0."""
+    sources = list(channel.get("ChannelSourceSequence") or ())
+    source = sources[0] if sources else {}
+    code, scheme = str(source.get("CodeValue") or ""), str(source.get("CodingSchemeDesignator") or "")
+    found = _CODES[scheme].fullmatch(code) if scheme in _CODES else None
+    number = int(found[1]) if found else int(code) - _MDC_PARTITION if scheme == "MDC" and re.fullmatch(r"\d{6}", code) else 0
+    name = LEAD_NAMES.get(number) or lead_name(one_line(source.get("CodeMeaning") or channel.get("ChannelLabel") or where))
+    units = list(channel.get("ChannelSensitivityUnitsSequence") or ())
+    if not units or channel.get("ChannelSensitivity") is None:
+        refuse(path, f"{where} ({name}) gives no sensitivity: it is not calibrated", "export it calibrated")
+    unit = str(units[0].get("CodeValue") or "")
+    scale = float(channel.ChannelSensitivity) * float(channel.get("ChannelSensitivityCorrectionFactor") or 1)
+    baseline = float(channel.get("ChannelBaseline") or 0)
+    if not scale or not math.isfinite(scale) or not math.isfinite(baseline):
+        refuse(path, f"{where} ({name}): sensitivity {scale:g}, baseline {baseline:g}")
+    factor = MILLIVOLTS.get(unit.lower())
+    return name, None if factor is None else scale * factor, baseline * (factor or 1)
+
+
+def _missing(counts: np.ndarray, padding: bytes, label: str) -> tuple[np.ndarray, list[str]]:
+    """Which samples are none, and notes: those of the padding value, and the lowest number that signed samples can have."""
+    missing = np.zeros(counts.shape, bool)
+    notes = []
+    if counts.dtype.kind == "i" and counts.itemsize > 1:
+        missing |= counts == np.iinfo(counts.dtype).min
+    if len(padding) >= counts.itemsize:
+        value = np.frombuffer(padding[: counts.itemsize], counts.dtype)[0]
+        padded = counts == value
+        others = counts[~(padded | missing)]
+        # Writers fill the field with 0, which is an ordinary sample: a marker lies where no sample does.
+        if padded.any() and value != 0 and (not len(others) or value < others.min() or value > others.max()):
+            missing |= padded
+        elif padded.any():
+            notes.append(f"{label}: the padding value of the file, {value}, is an ordinary sample and is taken for one.")
+    return missing, notes
+
+
+def _joined(groups: list[Group]) -> tuple[np.ndarray, tuple[str, ...], float, list[str]]:
+    """The groups as one: of the rate of the longest; leads that were sampled at other times are missing at the others'."""
+    main = max(groups, key=lambda group: group.signal.size / group.rate)
+    joined, known = [], set(main.leads)
+    for group in groups:
+        if group is main or (group.rate == main.rate and not known & set(group.leads)):
+            joined.append(group)
+            known |= set(group.leads)
+    start = min(group.offset for group in joined)
+    places = [round((group.offset - start) * main.rate) for group in joined]
+    samples = max(place + group.signal.shape[1] for place, group in zip(places, joined))
+    # Gaps longer than the groups are a mistake of an offset; and no offset may claim memory.
+    if samples > sum(group.signal.shape[1] for group in joined):
+        joined, places, samples = [main], [0], main.signal.shape[1]
+    leads = tuple(lead for group in joined for lead in group.leads)
+    signal = np.full((len(leads), samples), np.nan, np.float32)
+    row = 0
+    for place, group in zip(places, joined):
+        signal[row : row + len(group.leads), place : place + group.signal.shape[1]] = group.signal
+        row += len(group.leads)
+    notes = list(dict.fromkeys(note for group in joined for note in group.notes))
+    if any(place != places[0] or group.signal.shape[1] != samples for place, group in zip(places, joined)):
+        notes.append("The leads were not recorded at the same time; where one was not recorded it is missing.")
+    left = [group.label for group in groups if not any(group is one for one in joined)]
+    if left:
+        notes.append(f"Left out, as they repeat leads or were sampled otherwise: {', '.join(left[:10])}.")
+    return signal, leads, main.rate, notes
+
+
+def _filters(channel: Any) -> str:
+    words = []
+    for field, name in (
+        ("FilterLowFrequency", "high-pass"),
+        ("FilterHighFrequency", "low-pass"),
+        ("NotchFilterFrequency", "notch"),
+    ):
+        value = float(channel.get(field) or 0)
+        if value > 0:
+            words.append(f"{name} {value:g} Hz")
+    return ", ".join(words)
+
+
+def _moment(content: Any, day: str, time: str) -> datetime | None:
+    """A date, or date and time, in the form of DA, TM and DT: digits in a row."""
+    text = str(content.get(day) or "") + (str(content.get(time) or "") if time else "")
+    found = re.match(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?", text, re.ASCII)
+    return moment(*(int(part) for part in found.groups() if part)) if found else None

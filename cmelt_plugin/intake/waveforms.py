@@ -1,0 +1,104 @@
+"""Leads that a reader has decoded, as one recording: what must hold for all formats."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+
+from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import check_array
+from cmelt_plugin.intake.recording import Recording
+from cmelt_plugin.intake.refusal import refuse
+
+HIGHEST_RATE = 32_000.0  # Hz; devices that look for pacemaker spikes reach 16,000
+RESOLUTIONS = (1e-3, 1e3)  # microvolts a bit
+LARGEST = 1e4  # mV; no amplifier of an ECG reaches 10 V
+SHORTEST = 1.0  # seconds; less is a beat, not a rhythm
+# The pulse that some devices append, of 1 mV in every lead: what ends the last second and how exactly leads agree on it.
+_PULSE, _PULSE_END, _AGREEMENT = 0.18, 0.3, 0.02  # s, s, mV
+
+Rows = dict[str, np.ndarray]
+
+
+def assemble(
+    path: str,
+    rows: Rows,
+    rate: float,
+    *,
+    start: datetime | None = None,
+    sex: str | None = None,
+    age: float | None = None,
+    device: str = "",
+    filters: str = "",
+    notes: tuple[str, ...] = (),
+) -> Recording:
+    """A recording of ``rows`` (by lead, millivolts), or a refusal; limb leads that follow from I and II are computed.
+
+    Raises:
+        DataError: no lead, leads of different lengths, an impossible rate, less than a second.
+        Rejected: more samples than one recording may have.
+    """
+    if not rows:
+        refuse(path, "has no lead")
+    if not 1 <= rate <= HIGHEST_RATE:
+        refuse(path, f"a sample rate of {rate:g} Hz")
+    lengths = {len(row) for row in rows.values()}
+    if len(lengths) > 1:
+        refuse(
+            path,
+            f"its leads have {', '.join(map(str, sorted(lengths)))} samples, so they were not recorded together",
+            "export all leads over the same time",
+        )
+    samples = lengths.pop()
+    if samples < SHORTEST * rate:
+        seconds = f"{samples / rate:.3g} s"
+        refuse(path, f"{samples} samples, {seconds}, are too short for a rhythm", f"give at least {SHORTEST:g} s")
+    rows, derived = with_limb_leads(rows)
+    check_array(path, samples * len(rows))
+    values = np.stack(list(rows.values()))
+    if np.fmax.reduce(np.abs(values), axis=None, initial=0) > LARGEST:
+        refuse(path, f"has samples beyond {LARGEST / 1000:g} V")
+    signal = values.astype(np.float32)
+    pulse = calibration_start(signal, rate)
+    if pulse is not None:
+        signal = signal[:, :pulse]
+        derived += ("The last second, a calibration pulse of 1 mV, was left out.",)
+    return Recording(signal, float(rate), tuple(rows), start, sex, age, device, filters, (*notes, *derived))
+
+
+def with_limb_leads(rows: Rows) -> tuple[Rows, tuple[str, ...]]:
+    """``rows`` with the limb leads that follow from I and II, those of the standard twelve first in their order, and a note."""
+    missing = [lead for lead in LEADS[2:6] if lead not in rows]
+    if not missing or not {"I", "II"} <= rows.keys():
+        return rows, ()
+    one, two = rows["I"], rows["II"]
+    computed = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
+    limbs = {lead: rows[lead] if lead in rows else computed[lead] for lead in LEADS[:6]}
+    return {**limbs, **rows}, (f"{', '.join(missing)} were computed from I and II.",)
+
+
+def calibration_start(signal: np.ndarray, rate: float) -> int | None:
+    """Where the last second begins if it ends in a pulse of 1 mV in all leads at once, which no heart can make; else None.
+
+    Args:
+        signal: millivolts, ``[leads, samples]``.
+        rate: Hz.
+    """
+    second, end, pulse = round(rate), round(_PULSE_END * rate), round(_PULSE * rate)
+    if len(signal) < 3 or signal.shape[1] <= second:
+        return None
+    ends = signal[:, -end : pulse - end]
+    together = np.abs(signal[:, -end:] - signal[:1, -end:]).max() <= _AGREEMENT
+    return signal.shape[1] - second if together and np.abs(ends - 1).max() <= _AGREEMENT else None
+
+
+def resolution(path: str, microvolts: float) -> float:
+    """Millivolts of a bit that is said to be ``microvolts``.
+
+    Raises:
+        DataError: no device measures so.
+    """
+    if not RESOLUTIONS[0] <= microvolts <= RESOLUTIONS[1]:
+        refuse(path, f"a resolution of {microvolts:g} µV a bit")
+    return microvolts / 1000
