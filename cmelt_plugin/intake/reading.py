@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from typing import Callable, Protocol
 
 from cmelt_plugin.data.readers.arrays import Place
-from cmelt_plugin.data.readers.contract import open_file
+from cmelt_plugin.data.readers.contract import ALL, Reading, open_file, takes_parts, with_reading
 from cmelt_plugin.data.readers.record_paths import record_stem
 from cmelt_plugin.intake.formats import (
     aecg,
@@ -22,8 +22,9 @@ from cmelt_plugin.intake.formats import (
     scp,
     wfdb,
 )
-from cmelt_plugin.intake.recording import HEAD, Recording
+from cmelt_plugin.intake.recording import HEAD, Recording, part_of
 from cmelt_plugin.intake.refusal import refuse, refusing
+from cmelt_plugin.intake.waveforms import with_limb_leads
 
 
 class Format(Protocol):
@@ -32,11 +33,11 @@ class Format(Protocol):
     def matches(self, head: bytes, path: str) -> bool:
         """Whether a file is of this format, by its first bytes; or by its path, which may be empty, where they do not tell."""
 
-    def read(self, path: str) -> Recording:
-        """The recording in a file.
+    @property
+    def read(self) -> Callable[..., Recording]:
+        """A function of a path that returns the recording in that file; it may take the part that is wanted as ``reading``.
 
-        Raises:
-            DataError: it is damaged or in a form that is not read; the message names the file and what helps.
+        It raises DataError where the file is damaged or in a form that is not read; the message names the file and what helps.
         """
 
 
@@ -59,22 +60,42 @@ FORMATS: dict[str, Format] = {
 
 
 @refusing("an ECG")
-def read_ecg(path: str) -> Recording:
-    """Read an ECG of any format of :data:`FORMATS`.
+def read_ecg(path: str, reading: Reading = ALL) -> Recording:
+    """Read an ECG of any format of :data:`FORMATS`; III, aVR, aVL and aVF are computed where the file has I and II alone.
 
     Args:
         path: a file; a WFDB record, with or without suffix; or a part of an array, as :mod:`.formats.arrays` says.
+        reading: the part that is wanted; all of it by default. Longer recordings are read in windows (:mod:`.windows`).
 
     Raises:
         DataError: of no format that is read, or not readable; the message names the file and what helps.
         OSError, MemoryError: trouble of the machine.
     """
+    read = format_of(path).read
+    recording: Recording = with_reading(read, reading)(path)
+    if not takes_parts(read):
+        recording = part_of(recording, *reading.span(recording.signal.shape[1], recording.sample_rate))
+    return with_limb_leads(recording)
+
+
+def format_of(path: str) -> Format:
+    """The module that reads a file.
+
+    Raises:
+        DataError: it is of no format that is read.
+        Rejected, OSError: it cannot be opened.
+    """
     head = _head(path)
     for name in ("", path):
         for reader in FORMATS.values():
             if reader.matches(head, name):
-                return reader.read(path)
+                return reader
     refuse(path, "is of no format that is read", f"export it as one of these: {', '.join(FORMATS)}")
+
+
+def reads_parts(path: str) -> bool:
+    """Whether a part of a file is read without the rest of it."""
+    return takes_parts(format_of(path).read)
 
 
 def _head(path: str) -> bytes:

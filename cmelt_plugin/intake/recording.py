@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -25,6 +25,7 @@ class Recording:
         device: manufacturer and model, as in the file; empty where it does not say.
         filters: filters that the device had applied, as in the file; empty where it does not say.
         notes: what a reader of the file should know, a sentence each: leads that were computed from others, what was left out.
+        samples: of the whole recording, where ``signal`` is the crop of it that was asked for; None = ``signal`` is all of it.
     """
 
     signal: np.ndarray
@@ -36,9 +37,18 @@ class Recording:
     device: str = ""
     filters: str = ""
     notes: tuple[str, ...] = field(default=())
+    samples: int | None = None
 
     def __post_init__(self) -> None:
         if self.signal.ndim != 2 or self.signal.shape[0] != len(self.leads):
             raise ValueError(f"a signal of shape {self.signal.shape} and {len(self.leads)} leads")
         if not self.sample_rate > 0:
             raise ValueError(f"a sample rate of {self.sample_rate} Hz")
+
+
+def part_of(recording: Recording, start: int, stop: int) -> Recording:
+    """The samples from ``start`` on and before ``stop``; the recording itself where these are all."""
+    samples = recording.signal.shape[1]
+    if (start, stop) == (0, samples):
+        return recording
+    return replace(recording, signal=recording.signal[:, start:stop].copy(), samples=samples)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Callable, NoReturn
+from typing import Any, Callable, NoReturn, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,9 @@ MOST_VALUES = LARGEST_ARRAY // 8
 """Samples of all leads together that one recording may have."""
 LARGEST_FILE = 1 << 28  # bytes; of formats that are read at once: 12 leads at 1000 Hz, 16 bits, for three hours
 EXPORT_AGAIN = "copy or export the file again"
+IN_WINDOWS = "read it in windows (docs/formats.md)"
 
-Read = Callable[[str], Recording]
+Read = TypeVar("Read", bound=Callable[..., Recording])
 
 
 def refuse(path: str | os.PathLike, what: str, remedy: str = EXPORT_AGAIN) -> NoReturn:
@@ -41,10 +42,10 @@ def refusing(kind: str) -> Callable[[Read], Read]:
         kept = reader(read)
 
         @functools.wraps(read)
-        def safe(path: str) -> Recording:
+        def safe(path: str, *reading: Any, **options: Any) -> Recording:
             try:
                 with np.errstate(over="ignore"):  # found below
-                    recording: Recording = kept(os.fspath(path))
+                    recording: Recording = kept(os.fspath(path), *reading, **options)
             except Rejected as error:
                 what = str(error).split(": ", 1)[1]
                 name = f"{file_name(path)}: "  # the whole path is there already
@@ -55,7 +56,7 @@ def refusing(kind: str) -> Callable[[Read], Read]:
                 refuse(path, "holds no samples")
             return recording
 
-        return safe
+        return safe  # type: ignore[return-value]
 
     return decorate
 

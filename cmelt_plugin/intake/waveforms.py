@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -33,7 +34,7 @@ def assemble(
     filters: str = "",
     notes: tuple[str, ...] = (),
 ) -> Recording:
-    """A recording of ``rows`` (by lead, millivolts), or a refusal; limb leads that follow from I and II are computed.
+    """A recording of ``rows`` (by lead, millivolts), or a refusal.
 
     Raises:
         DataError: no lead, leads of different lengths, an impossible rate, less than a second.
@@ -54,7 +55,6 @@ def assemble(
     if samples < SHORTEST * rate:
         seconds = f"{samples / rate:.3g} s"
         refuse(path, f"{samples} samples, {seconds}, are too short for a rhythm", f"give at least {SHORTEST:g} s")
-    rows, derived = with_limb_leads(rows)
     check_array(path, samples * len(rows))
     values = np.stack(list(rows.values()))
     if np.fmax.reduce(np.abs(values), axis=None, initial=0) > LARGEST:
@@ -63,19 +63,21 @@ def assemble(
     pulse = calibration_start(signal, rate)
     if pulse is not None:
         signal = signal[:, :pulse]
-        derived += ("The last second, a calibration pulse of 1 mV, was left out.",)
-    return Recording(signal, float(rate), tuple(rows), start, sex, age, device, filters, (*notes, *derived))
+        notes += ("The last second, a calibration pulse of 1 mV, was left out.",)
+    return Recording(signal, float(rate), tuple(rows), start, sex, age, device, filters, notes)
 
 
-def with_limb_leads(rows: Rows) -> tuple[Rows, tuple[str, ...]]:
-    """``rows`` with the limb leads that follow from I and II, those of the standard twelve first in their order, and a note."""
+def with_limb_leads(recording: Recording) -> Recording:
+    """The recording with the limb leads that follow from I and II, the standard six first and in their order, and a note."""
+    rows: Rows = dict(zip(recording.leads, recording.signal))
     missing = [lead for lead in LEADS[2:6] if lead not in rows]
     if not missing or not {"I", "II"} <= rows.keys():
-        return rows, ()
+        return recording
     one, two = rows["I"], rows["II"]
     computed = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
-    limbs = {lead: rows[lead] if lead in rows else computed[lead] for lead in LEADS[:6]}
-    return {**limbs, **rows}, (f"{', '.join(missing)} were computed from I and II.",)
+    rows = {**{lead: rows[lead] if lead in rows else computed[lead] for lead in LEADS[:6]}, **rows}
+    note = f"{', '.join(missing)} {'was' if len(missing) == 1 else 'were'} computed from I and II."
+    return replace(recording, signal=np.stack(list(rows.values())), leads=tuple(rows), notes=(*recording.notes, note))
 
 
 def calibration_start(signal: np.ndarray, rate: float) -> int | None:

@@ -174,7 +174,12 @@ def takes_reading(function: Function) -> Function:
 
 def with_reading(read: Callable[..., Recording], reading: Reading) -> Callable[[str], Recording]:
     """``read`` with its ``reading`` filled in, where it has one; other readers read all of a recording."""
-    return functools.partial(read, reading=reading) if getattr(read, "takes_reading", False) else read
+    return functools.partial(read, reading=reading) if takes_parts(read) else read
+
+
+def takes_parts(read: Callable[..., Any]) -> bool:
+    """Whether a reader is marked by :func:`takes_reading`."""
+    return bool(getattr(read, "takes_reading", False))
 
 
 def check_file(path: str | os.PathLike) -> os.stat_result:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.arrays import ARRAYS, TEXT, ArrayReader, Place
 from cmelt_plugin.data.readers.challenge_files import read_cpsc_mat, read_cpsc_patient
-from cmelt_plugin.data.readers.contract import MILLIVOLTS, read_file
+from cmelt_plugin.data.readers.contract import ALL, MILLIVOLTS, Reading, read_file, takes_reading
 from cmelt_plugin.intake.calibration import in_millivolts
 from cmelt_plugin.intake.patient_facts import plausible_age
 from cmelt_plugin.intake.recording import Recording
@@ -35,9 +35,12 @@ def matches(head: bytes, path: str) -> bool:
     return Place.parse(path).file.lower().endswith(ARRAYS)
 
 
+@takes_reading
 @refusing("an array")
-def read(path: str) -> Recording:
-    """Read a recording; ``path`` is a file, or one of many in it: ``FILE:VARIABLE``, ``FILE[ROW]``, ``FILE:VARIABLE[ROW]``.
+def read(path: str, reading: Reading = ALL) -> Recording:
+    """Read a recording, or the part of it that is wanted.
+
+    ``path`` is a file, or one of many in it: ``FILE:VARIABLE``, ``FILE[ROW]``, ``FILE:VARIABLE[ROW]``.
 
     Raises:
         DataError: rate, unit or leads are not known, or the file cannot be read.
@@ -47,11 +50,11 @@ def read(path: str) -> Recording:
     beside = f"{stem}.json"
     if not os.path.isfile(beside):
         if suffix.lower() == ".mat":
-            return _cpsc(path, place.file)
+            return _cpsc(path, place.file, reading)
         refuse(path, "does not say its sample rate, unit and leads", f"write them into {beside}: {EXAMPLE}")
     given = json.loads(read_file(beside, LARGEST_DESCRIPTION))
     rate, unit, leads = _described(beside, given, suffix)
-    found = ArrayReader(leads, unit, rate=rate, variable=str(given.get("variable", "")))(place.encode())
+    found = ArrayReader(leads, unit, rate=rate, variable=str(given.get("variable", "")))(place.encode(), reading)
     signal, names, notes = in_millivolts(path, found)
     age = given.get("age")
     return Recording(
@@ -61,6 +64,7 @@ def read(path: str) -> Recording:
         sex=given["sex"] if given.get("sex") in ("F", "M") else None,
         age=plausible_age(age) if _is_number(age) else None,
         notes=notes,
+        samples=found.samples,
     )
 
 
@@ -82,10 +86,10 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _cpsc(path: str, file: str) -> Recording:
+def _cpsc(path: str, file: str, reading: Reading) -> Recording:
     """A recording of CPSC2018."""
-    found = read_cpsc_mat(file)
+    found = read_cpsc_mat(file, reading)
     patient = read_cpsc_patient(file)
     signal, _, notes = in_millivolts(path, found)
     age = None if math.isnan(patient.age) else patient.age
-    return Recording(signal, found.rate, LEADS, sex=patient.sex or None, age=age, notes=notes)
+    return Recording(signal, found.rate, LEADS, sex=patient.sex or None, age=age, notes=notes, samples=found.samples)

@@ -235,11 +235,7 @@ def _joined(groups: list[Group]) -> tuple[np.ndarray, tuple[str, ...], float, li
 
 def _filters(channel: Any) -> str:
     words = []
-    for field, name in (
-        ("FilterLowFrequency", "high-pass"),
-        ("FilterHighFrequency", "low-pass"),
-        ("NotchFilterFrequency", "notch"),
-    ):
+    for field, name in _FILTERS:
         value = float(channel.get(field) or 0)
         if value > 0:
             words.append(f"{name} {value:g} Hz")

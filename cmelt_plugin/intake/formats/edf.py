@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.readers.contract import MILLIVOLTS, open_file, read_exactly
+from cmelt_plugin.data.readers.contract import ALL, MILLIVOLTS, Reading, open_file, read_exactly, takes_reading
 from cmelt_plugin.intake.lead_codes import lead_name
 from cmelt_plugin.intake.patient_facts import age_between, moment
 from cmelt_plugin.intake.recording import Recording
-from cmelt_plugin.intake.refusal import MOST_VALUES, refuse, refusing
+from cmelt_plugin.intake.refusal import IN_WINDOWS, MOST_VALUES, refuse, refusing
 
 VERSION = b"0       "
 ANNOTATIONS = "EDF Annotations"
@@ -60,9 +60,10 @@ def matches(head: bytes, path: str) -> bool:
     return is_edf or str(path).lower().endswith(".edf")
 
 
+@takes_reading
 @refusing("an EDF file")
-def read(path: str) -> Recording:
-    """Read the ECG of a recording.
+def read(path: str, reading: Reading = ALL) -> Recording:
+    """Read the ECG of a recording, or the part of it that is wanted.
 
     Raises:
         DataError: damaged, discontinuous, without ECG, or uncalibrated.
@@ -95,31 +96,37 @@ def read(path: str) -> Recording:
         rate = chosen[0].samples / seconds if seconds > 0 else 0.0
         if not 0 < rate < 1e6:
             refuse(path, f"{chosen[0].samples} samples in a data record of {seconds:g} s")
-        samples = records * chosen[0].samples
-        if samples * len(chosen) > MOST_VALUES:
-            refuse(path, f"{samples:,} samples of {len(chosen)} leads, at most {MOST_VALUES:,} together", "export a part")
-        signal = np.empty((len(chosen), samples), np.float32)
+        size = chosen[0].samples  # of a lead in a data record
+        start, stop = reading.span(records * size, rate)
+        if (stop - start) * len(chosen) > MOST_VALUES:
+            refuse(
+                path, f"{stop - start:,} samples of {len(chosen)} leads, at most {MOST_VALUES:,} are read together", IN_WINDOWS
+            )
+        signal = np.empty((len(chosen), stop - start), np.float32)
         step = max(1, CHUNK // (2 * width))
-        for first in range(0, records, step):
+        for first in range(start // size, -(-stop // size), step):
             number = min(step, records - first)
             part = read_exactly(handle, 256 * (count + 1) + first * width * 2, number * width * 2)
             counts = np.frombuffer(part, "<i2").reshape(number, width)
+            skipped = max(0, start - first * size)
+            place = first * size + skipped - start
             for row, one in zip(signal, chosen):
-                values = counts[:, one.offset : one.offset + one.samples].reshape(-1)
-                row[first * one.samples : (first + number) * one.samples] = _millivolts(one, values)
+                values = counts[:, one.offset : one.offset + size].reshape(-1)[skipped : stop - first * size]
+                row[place : place + len(values)] = _millivolts(one, values)
     coarse = max(_resolution(one) for one in chosen)
     if coarse > COARSEST:
         notes.append(f"A count is {coarse:.3g} mV by the scale in the file, coarser than recorders are: it may be wrong.")
-    start, sex, age = _facts(main)
+    began, sex, age = _facts(main)
     return Recording(
         signal,
         rate,
         tuple(lead_name(one.label) for one in chosen),
-        start=start,
+        start=began,
         sex=sex,
         age=age,
         filters="; ".join(dict.fromkeys(one.filters for one in chosen if one.filters)),
         notes=tuple(notes),
+        samples=reading.total(records * size),
     )
 
 

@@ -11,10 +11,10 @@ import struct
 
 import numpy as np
 
-from cmelt_plugin.data.readers.contract import open_file, read_exactly
+from cmelt_plugin.data.readers.contract import ALL, Reading, open_file, read_exactly, takes_reading
 from cmelt_plugin.intake.patient_facts import age_between, moment
 from cmelt_plugin.intake.recording import Recording
-from cmelt_plugin.intake.refusal import MOST_VALUES, refuse, refusing
+from cmelt_plugin.intake.refusal import IN_WINDOWS, MOST_VALUES, refuse, refusing
 
 MAGIC, ANNOTATIONS = b"ISHNE1.0", b"ANN  1.0"
 START = 522  # of the variable block
@@ -32,9 +32,10 @@ def matches(head: bytes, path: str) -> bool:
     return head[:8] in (MAGIC, ANNOTATIONS)
 
 
+@takes_reading
 @refusing("an ISHNE file")
-def read(path: str) -> Recording:
-    """Read a recording.
+def read(path: str, reading: Reading = ALL) -> Recording:
+    """Read a recording, or the part of it that is wanted.
 
     Raises:
         DataError: damaged, longer than is read at once, or a file of annotations.
@@ -65,14 +66,13 @@ def read(path: str) -> Recording:
         there = (size - place) // (2 * count)
         if not 0 < samples <= there:
             refuse(path, f"{samples:,} samples of {count} leads announced, {there:,} there")
-        if samples * count > MOST_VALUES:
-            refuse(
-                path,
-                f"{samples:,} samples of {count} leads, at most {MOST_VALUES:,} together",
-                "export a part of the recording",
-            )
-        counts = np.frombuffer(read_exactly(handle, place, samples * count * 2), "<i2").reshape(samples, count)
-    signal = np.empty((count, samples), np.float32)
+        first, last = reading.span(samples, rate)
+        part = last - first
+        if part * count > MOST_VALUES:
+            refuse(path, f"{part:,} samples of {count} leads, at most {MOST_VALUES:,} are read together", IN_WINDOWS)
+        data = read_exactly(handle, place + first * count * 2, part * count * 2)
+        counts = np.frombuffer(data, "<i2").reshape(part, count)
+    signal = np.empty((count, part), np.float32)
     for lead in range(count):
         np.multiply(counts[:, lead], nanovolts[lead] * 1e-6, out=signal[lead], casting="same_kind")
     notes = (f"The file has {there} samples and announces {samples}; the rest is left out.",) if there > samples else ()
@@ -86,6 +86,7 @@ def read(path: str) -> Recording:
         age=age_between(moment(*reversed(birth)), start),
         device=_text(recorder),
         notes=notes,
+        samples=reading.total(samples),
     )
 
 

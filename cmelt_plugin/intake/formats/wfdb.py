@@ -8,6 +8,7 @@ import re
 from datetime import datetime
 
 from cmelt_plugin.data.readers.challenge_files import header_lines, read_header_patient
+from cmelt_plugin.data.readers.contract import ALL, Reading, takes_reading
 from cmelt_plugin.data.readers.record_paths import record_stem
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.intake.calibration import in_millivolts
@@ -23,15 +24,18 @@ def matches(head: bytes, path: str) -> bool:
     return bool(path) and os.path.isfile(f"{record_stem(path)}.hea")
 
 
+@takes_reading
 @refusing("a WFDB record")
-def read(path: str) -> Recording:
-    """Read a record; ``path`` is that of the header, with or without ``.hea``, or of its file of samples.
+def read(path: str, reading: Reading = ALL) -> Recording:
+    """Read a record, or the part of it that is wanted.
+
+    ``path`` is that of the header, with or without ``.hea``, or of its file of samples.
 
     Raises:
         DataError: as :func:`cmelt_plugin.data.readers.wfdb_records.read_wfdb`.
     """
     stem = record_stem(path)
-    found = read_wfdb(stem)
+    found = read_wfdb(stem, reading)
     signal, leads, notes = in_millivolts(path, found)
     patient = read_header_patient(stem)
     return Recording(
@@ -42,6 +46,7 @@ def read(path: str) -> Recording:
         sex=patient.sex or None,
         age=None if math.isnan(patient.age) else patient.age,
         notes=notes,
+        samples=found.samples,
     )
 
 

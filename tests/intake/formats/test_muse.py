@@ -13,6 +13,7 @@ from text_damage import damaged_text
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.formats import muse
+from cmelt_plugin.intake.reading import read_ecg
 from cmelt_plugin.intake.recording import HEAD, Recording
 from tests.intake.writers.muse import LEADS as STORED
 from tests.intake.writers.muse import write
@@ -30,7 +31,7 @@ def stored_leads(recording: Recording) -> Recording:
 def test_real_files(real_data: Path, name: str) -> None:
     path, expected = real_file(real_data, f"muse/{name}.xml")
     assert muse.matches(path.read_bytes()[:HEAD], path)
-    recording = muse.read(str(path))
+    recording = read_ecg(str(path))
     assert recording.leads == LEADS and recording.notes == ("III, aVR, aVL, aVF were computed from I and II.",)
     check_agreement(stored_leads(recording), expected)
 
@@ -39,7 +40,7 @@ def test_twin(tmp_path: Path) -> None:
     counts = known_counts(8)
     path = write(tmp_path / "a.xml", counts)
     assert muse.matches(path.read_bytes()[:HEAD], path)
-    recording = measured(muse.read, path)
+    recording = measured(read_ecg, path)
     assert recording.leads == LEADS and recording.sample_rate == 500
     np.testing.assert_allclose(stored_leads(recording).signal, counts * 0.00488, atol=1e-6)
     one, two = counts[:2] * 0.00488

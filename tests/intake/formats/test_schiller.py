@@ -14,6 +14,7 @@ from text_damage import damaged_text
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.formats import schiller
+from cmelt_plugin.intake.reading import read_ecg
 from cmelt_plugin.intake.recording import HEAD
 from tests.intake.writers.schiller import write
 
@@ -51,7 +52,7 @@ def test_twin(tmp_path: Path) -> None:
 
 def test_two_leads_in_millivolts(tmp_path: Path) -> None:
     counts = known_counts(2)
-    recording = schiller.read(str(write(tmp_path / "a.xml", counts, leads=("I", "II"), bit="0.005", units="MV")))
+    recording = read_ecg(str(write(tmp_path / "a.xml", counts, leads=("I", "II"), bit="0.005", units="MV")))
     np.testing.assert_allclose(recording.signal[:2], counts * 0.005, atol=1e-6)
     assert recording.leads == LEADS[:6] and recording.notes == ("III, aVR, aVL, aVF were computed from I and II.",)
 
