@@ -35,14 +35,14 @@ def doubts(recording: Recording) -> tuple[Reason, ...]:
     whole = [row for row in rows if not missing[row]]
     if not whole:
         return (*reasons, Reason("leads", f"no whole one of {', '.join(LEADS)}"))
-    names = [recording.leads[row] for row in whole]
+    given = [recording.leads[row] for row in whole]
     signal = recording.signal[whole]
     constant = ~changing(signal)
     if constant.any():
-        reasons.append(Reason("flat", f"{', '.join(lead for lead, flat in zip(names, constant) if flat)} constant"))
+        reasons.append(Reason("flat", f"{', '.join(lead for lead, flat in zip(given, constant) if flat)} constant"))
     seconds = signal.shape[1] / recording.sample_rate
     all_of_it = replace(STORE_SIGNALS, n_samples=math.ceil(seconds * SAMPLE_RATE))
-    found = contract.Recording(signal.astype(np.float64), names, ["mV"] * len(names), recording.sample_rate)
+    found = contract.Recording(signal.astype(np.float64), given, ["mV"] * len(given), recording.sample_rate)
     try:
         calibrated = calibrate(found, required=(), contract=all_of_it)
         ecg = at_contract_rate(calibrated, all_of_it)

@@ -72,7 +72,7 @@ def read_ecg(path: str, reading: Reading = ALL) -> Recording:
         OSError, MemoryError: trouble of the machine.
     """
     read = format_of(path).read
-    recording: Recording = with_reading(read, reading)(path)
+    recording = with_reading(read, reading)(path)
     if not takes_parts(read):
         recording = part_of(recording, *reading.span(recording.signal.shape[1], recording.sample_rate))
     return with_limb_leads(recording)

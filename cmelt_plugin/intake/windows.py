@@ -36,8 +36,8 @@ def windows(path: str, seconds: float = SECONDS) -> Iterator[Recording]:
     Raises:
         DataError: as :func:`read_ecg`; or the recording is shorter than a window.
     """
-    read, spans, rate, samples = _windows(path, seconds)
-    return (_placed(read(span), span, rate, samples) for span in spans)
+    window, starts, _ = _windows(path, seconds)
+    return map(window, starts)
 
 
 def best_window(path: str, seconds: float = SECONDS, most: int = MOST_TRIED) -> Recording:
@@ -50,45 +50,29 @@ def best_window(path: str, seconds: float = SECONDS, most: int = MOST_TRIED) -> 
     Raises:
         DataError: as :func:`windows`.
     """
-    read, spans, rate, samples = _windows(path, seconds)
-    tried = [spans[index] for index in np.unique(np.linspace(0, len(spans) - 1, min(most, len(spans))).round().astype(int))]
-    indices = [quality_index(read(span).signal, rate) for span in tried]
+    window, starts, rate = _windows(path, seconds)
+    tried = starts[:: -(-len(starts) // most)]
+    indices = [quality_index(window(start).signal, rate) for start in tried]
     best = int(np.argmax(indices))
-    window = _placed(read(tried[best]), tried[best], rate, samples)
-    note = f"It has the highest quality index, {indices[best]:.2f}, of {len(tried)} windows that were tried of {len(spans)}."
-    return replace(window, notes=(*window.notes, note))
+    found = window(tried[best])
+    note = f"It has the highest quality index, {indices[best]:.2f}, of {len(tried)} windows that were tried of {len(starts)}."
+    return replace(found, notes=(*found.notes, note))
 
 
-class _Spans:
-    """Windows one after the other, made when they are asked for: a day has thousands."""
-
-    def __init__(self, length: int, count: int) -> None:
-        self.length, self.count = length, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Span:
-        if not 0 <= index < self.count:
-            raise IndexError(index)
-        return Span(index * self.length, (index + 1) * self.length)
-
-
-def _windows(path: str, seconds: float) -> tuple[Callable[[Span], Recording], _Spans, float, int]:
-    """How a window is read, the windows, Hz, and samples of the whole recording."""
+def _windows(path: str, seconds: float) -> tuple[Callable[[int], Recording], range, float]:
+    """How the window from a sample on is read, the first samples of all windows, and Hz."""
     first = read_ecg(path, Reading(Crop(seconds)))
     rate, samples = first.sample_rate, first.samples or first.signal.shape[1]
     length = round(seconds * rate)
     if not 0 < length <= samples:
         refuse(path, f"{samples / rate:.3g} s, a window has {seconds:g} s", "choose a shorter window")
-    if reads_parts(path):
-        return lambda span: read_ecg(path, Reading(span)), _Spans(length, samples // length), rate, samples
-    whole = read_ecg(path)
-    return lambda span: part_of(whole, span.start, span.stop), _Spans(length, samples // length), rate, samples
+    whole = None if reads_parts(path) else read_ecg(path)
 
+    def window(start: int) -> Recording:
+        span, first = Span(start, start + length), start / rate
+        part = read_ecg(path, Reading(span)) if whole is None else part_of(whole, *span)
+        note = f"A window of {length / rate:g} s from {first:g} s on, of {samples / rate:g} s."
+        began = None if part.start is None else part.start + timedelta(seconds=first)
+        return replace(part, start=began, samples=samples, notes=(*part.notes, note))
 
-def _placed(window: Recording, span: Span, rate: float, samples: int) -> Recording:
-    first = span.start / rate
-    note = f"A window of {(span.stop - span.start) / rate:g} s from {first:g} s on, of {samples / rate:g} s."
-    start = None if window.start is None else window.start + timedelta(seconds=first)
-    return replace(window, start=start, samples=samples, notes=(*window.notes, note))
+    return window, range(0, samples - length + 1, length), rate

@@ -144,6 +144,7 @@ class Reading(NamedTuple):
 ALL = Reading()
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Returned = TypeVar("Returned")
 
 
 def reader(function: Function) -> Function:
@@ -172,7 +173,7 @@ def takes_reading(function: Function) -> Function:
     return function
 
 
-def with_reading(read: Callable[..., Recording], reading: Reading) -> Callable[[str], Recording]:
+def with_reading(read: Callable[..., Returned], reading: Reading) -> Callable[[str], Returned]:
     """``read`` with its ``reading`` filled in, where it has one; other readers read all of a recording."""
     return functools.partial(read, reading=reading) if takes_parts(read) else read
 
