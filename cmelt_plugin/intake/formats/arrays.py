@@ -4,7 +4,8 @@
 
     {"sample_rate": 500, "unit": "mV", "leads": ["I", "II", "III"], "sex": "F", "age": 61, "variable": "tracings"}
 
-The last three may be missing, and so may ``leads`` where a table has headings. Structs of CPSC2018 need no description: their
+The first two must be there, and ``leads`` where a table has no headings. It may say ``start`` (ISO 8601), ``device`` and
+``filters``, too. Structs of CPSC2018 need no description: their
 rate, unit and leads are documented.
 """
 
@@ -13,12 +14,13 @@ from __future__ import annotations
 import json
 import math
 import os
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.arrays import ARRAYS, TEXT, ArrayReader, Place
 from cmelt_plugin.data.readers.challenge_files import read_cpsc_mat, read_cpsc_patient
-from cmelt_plugin.data.readers.contract import ALL, MILLIVOLTS, Reading, read_file, takes_reading
+from cmelt_plugin.data.readers.contract import ALL, MILLIVOLTS, Reading, one_line, read_file, takes_reading
 from cmelt_plugin.intake.calibration import in_millivolts
 from cmelt_plugin.intake.patient_facts import plausible_age
 from cmelt_plugin.intake.recording import Recording
@@ -61,6 +63,9 @@ def read(path: str, reading: Reading = ALL) -> Recording:
         signal,
         found.rate,
         names,
+        start=_start(given.get("start")),
+        device=one_line(given.get("device") or ""),
+        filters=one_line(given.get("filters") or ""),
         sex=given["sex"] if given.get("sex") in ("F", "M") else None,
         age=plausible_age(age) if _is_number(age) else None,
         notes=notes,
@@ -80,6 +85,14 @@ def _described(beside: str, given: Any, suffix: str) -> tuple[float, str, tuple[
     if not isinstance(leads, list) or not all(isinstance(lead, str) for lead in leads) or not (leads or suffix.lower() in TEXT):
         refuse(beside, "leads are not named", "list their names in the order of the array")
     return float(rate), unit, tuple(leads)
+
+
+def _start(text: Any) -> datetime | None:
+    """A moment of ISO 8601; None where it is none."""
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

@@ -34,7 +34,7 @@ _TYPES = {"SB": "i1", "UB": "u1", "SS": "i2", "US": "u2", "SL": "i4", "UL": "u4"
 # The number of a lead is the end of its code in SCPECG ("5.6.3-9-1") and in MDC ("2:1", or partition and number together).
 _CODES = {"SCPECG": re.compile(r"5\.6\.3-9-(\d{1,3})", re.ASCII), "MDC": re.compile(r"2:(\d{1,3})", re.ASCII)}
 _MDC_PARTITION = 2 << 16
-_FILTERS = (("FilterLowFrequency", "high-pass"), ("FilterHighFrequency", "low-pass"), ("NotchFilterFrequency", "notch"))
+FILTERS = (("FilterLowFrequency", "high-pass"), ("FilterHighFrequency", "low-pass"), ("NotchFilterFrequency", "notch"))
 _AVERAGED = re.compile("median|average|template|representative", re.IGNORECASE)
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / DAYS_A_YEAR, "D": 1 / DAYS_A_YEAR}
 
@@ -235,7 +235,7 @@ def _joined(groups: list[Group]) -> tuple[np.ndarray, tuple[str, ...], float, li
 
 def _filters(channel: Any) -> str:
     words = []
-    for field, name in _FILTERS:
+    for field, name in FILTERS:
         value = float(channel.get(field) or 0)
         if value > 0:
             words.append(f"{name} {value:g} Hz")

@@ -17,6 +17,7 @@ from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.refusal import refusing
 
 # The fields of a record line: name, signals, rate, samples, time, date.
+_COMMENT = re.compile(r"#\s*(Device|Filters)\s*:\s*(.*)")
 _START = re.compile(r"(?:\S+\s+){4}(\d{1,2}):(\d\d):(\d\d)(?:\.\d*)?\s+(\d{1,2})/(\d{1,2})/(\d{4})\b", re.ASCII)
 
 
@@ -38,6 +39,7 @@ def read(path: str, reading: Reading = ALL) -> Recording:
     found = read_wfdb(stem, reading)
     signal, leads, notes = in_millivolts(path, found)
     patient = read_header_patient(stem)
+    comments = {match[1]: match[2] for match in map(_COMMENT.match, header_lines(stem)) if match}
     return Recording(
         signal,
         found.rate,
@@ -45,6 +47,8 @@ def read(path: str, reading: Reading = ALL) -> Recording:
         start=_start(stem),
         sex=patient.sex or None,
         age=None if math.isnan(patient.age) else patient.age,
+        device=comments.get("Device", "").strip(),
+        filters=comments.get("Filters", "").strip(),
         notes=notes,
         samples=found.samples,
     )
