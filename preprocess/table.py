@@ -1,9 +1,9 @@
 """A table of recordings of your own to a manifest directory, for evaluation, for pre-training, or both.
 
-The table (CSV, TSV or Parquet) has one row per recording. Its path column names, relative to --root, WFDB records or
-.mat, .npy, .npz, .h5, .csv, .tsv and .txt files; of files with several arrays FILE:VARIABLE, of arrays with several
-recordings FILE[12] or FILE:VARIABLE[12], or --variable and --row-column. WFDB headers say what leads, unit and sample
-rate are; for other files --leads, --units and --sample-rate say it.
+The table (CSV, TSV or Parquet) has one row per recording. Its path column names, relative to --root, files of any format that
+is read (docs/formats.md), among them WFDB records and .mat, .npy, .npz, .h5, .csv, .tsv and .txt files; of files with several
+arrays FILE:VARIABLE, of arrays with several recordings FILE[12] or FILE:VARIABLE[12], or --variable and --row-column. Arrays do
+not say what their leads, unit and sample rate are; --leads, --units and --sample-rate say it, or a JSON file beside each.
 
 With --label-columns or --label-column the result is a labelled directory for probes, fine-tuning and zero-shot
 classification; with --report-column or --report-columns it has texts for pre-training and retrieval. Without --split-column,
@@ -27,6 +27,7 @@ import pyarrow as pa
 from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.data.readers.arrays import TEXT, ArrayReader, Place, is_array
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.intake.front_end import FileReader, describes_itself
 from cmelt_plugin.prompts import class_names, label_sets
 from preprocess.data_sets.labelled import LabelTable, pack_labelled, settle_defaults
 from preprocess.data_sets.table_arguments import add_table_arguments
@@ -75,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.store is None:
         _check_arrays(places, args)
     records, notes = _records(table, places, args)
-    reader = ArrayReader(tuple(args.leads or ()), args.units or "mV", args.gain, args.sample_rate, args.variable)
+    arrays = ArrayReader(tuple(args.leads or ()), args.units or "mV", args.gain, args.sample_rate, args.variable)
+    reader = FileReader(arrays if _are_described(args) else None)
     common = {"data_set": data_set, "command": "preprocess/table.py", "notes": notes, "reader": reader}
     if not labelled:
         return pack(records, args.root, args.dest, options_from(args), **common)
@@ -137,6 +139,8 @@ def _check_arrays(places: Sequence[Place], args: argparse.Namespace) -> None:
         DataError: an option is missing, or the leads are not those of an ECG.
     """
     arrays = [place for place in places if is_array(str(args.root / place.file))]
+    if not _are_described(args):
+        arrays = [place for place in arrays if not describes_itself(str(args.root / place.file))]
     if not arrays:
         return
     missing = []
@@ -155,6 +159,11 @@ def _check_arrays(places: Sequence[Place], args: argparse.Namespace) -> None:
         kept = lead_keep_mask(args.leads)
         if args.missing_leads == REJECT and not kept.all():
             raise DataError(f"--leads {','.join(args.leads)}: fewer than 12; accept that with --missing-leads {ZERO}")
+
+
+def _are_described(args: argparse.Namespace) -> bool:
+    """Whether the user says what the numbers in files of arrays are."""
+    return bool(args.leads or args.units or args.sample_rate is not None or args.rate_column)
 
 
 def _records(table: pd.DataFrame, places: Sequence[Place], args: argparse.Namespace) -> tuple[pa.Table, list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Union
+from typing import Any, Callable, NamedTuple, Union
 
 import numpy as np
 import torch
@@ -61,6 +61,7 @@ def prepare_ecg(
     required: Sequence[str] = LEADS,
     accept_wrong_checksums: bool = False,
     contract: SignalContract = STORE_SIGNALS,
+    read: Callable[..., Recording] = read_wfdb,
 ) -> PreparedECG:
     """Bring recordings to the leads, the sample rate and the length of a contract, and say what is doubtful about them.
 
@@ -74,6 +75,7 @@ def prepare_ecg(
         required: the leads a model reads; others are zero where they are missing.
         accept_wrong_checksums: use WFDB records, and name them doubtful, whose samples fail the checksums in their header.
         contract: the signals the model takes.
+        read: reader of paths, of WFDB records by default; of any format: :func:`cmelt_plugin.intake.front_end.read_any`.
 
     Raises:
         DataError: unknown or missing leads, a rate outside 50–20,000 Hz, less than 1 s, samples without a value,
@@ -90,7 +92,7 @@ def prepare_ecg(
         origins = [f"recording {number}: " if len(recordings) > 1 else "" for number in range(len(recordings))]
     else:
         reading = Reading(Crop(contract.seconds, crop), accept_wrong_checksums)
-        recordings = (_read(path, reading) for path in paths)
+        recordings = (_read(path, reading, read) for path in paths)
         shape = (len(paths),) if paths is signal else ()
         origins = [f"{os.fspath(path)}: " for path in paths]
     ecg = np.zeros((len(origins), len(contract.leads), contract.n_samples), dtype=np.float32)
@@ -116,15 +118,15 @@ def _paths(signal: Any) -> Sequence[str | os.PathLike] | None:
     return None
 
 
-def _read(path: str | os.PathLike, reading: Reading) -> Recording:
-    """Read a WFDB record with the reader of packing.
+def _read(path: str | os.PathLike, reading: Reading, read: Callable[..., Recording]) -> Recording:
+    """Read a recording with the reader of packing.
 
     Raises:
-        DataError: the record cannot be read.
+        DataError: the recording cannot be read.
     """
     stem = record_stem(path)
     try:
-        return read_wfdb(stem, reading)
+        return read(stem if read is read_wfdb else os.fspath(path), reading)
     except Rejected as reason:
         if reason.code == "missing" and not os.path.lexists(f"{stem}.hea"):
             raise DataError(f"{path}: no such WFDB record ({os.path.basename(stem)}.hea is missing)") from None

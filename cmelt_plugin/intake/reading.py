@@ -85,7 +85,7 @@ def format_of(path: str) -> Format:
         DataError: it is of no format that is read.
         Rejected, OSError: it cannot be opened.
     """
-    head = _head(path)
+    head = head_of(path)
     for name in ("", path):
         for reader in FORMATS.values():
             if reader.matches(head, name):
@@ -98,7 +98,7 @@ def reads_parts(path: str) -> bool:
     return takes_parts(format_of(path).read)
 
 
-def _head(path: str) -> bytes:
+def head_of(path: str) -> bytes:
     """The first bytes of a file; none where the path means a record or a part of a file, which its reader looks for."""
     if not os.path.exists(path) and (os.path.isfile(f"{record_stem(path)}.hea") or os.path.isfile(Place.parse(path).file)):
         return b""

@@ -15,6 +15,7 @@ from cmelt_plugin.data.plausibility import DoubtfulECG, describe_reasons
 from cmelt_plugin.data.prepared_ecg import PreparedECG, Signal, prepare_ecg
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.intake.front_end import read_any
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.loaded_settings import TARGET_DEVIATION, TARGET_MEAN
 from cmelt_plugin.models.opening import open_model
@@ -40,8 +41,8 @@ class Pretrained(TextSide):
         """Recordings as the model takes them; leads that it was not trained on are zero.
 
         Args:
-            signal: ``[.., leads, samples]`` in mV, array or tensor; or the path of a WFDB record, or a list of paths,
-                whose headers then give rate, units and leads.
+            signal: ``[.., leads, samples]`` in mV, array or tensor; or the path of an ECG file of any format that is
+                read (docs/formats.md), or a list of paths; these files then give rate, units and leads.
             sample_rate: Hz; other rates than the model's are resampled.
             leads: names of the rows, in any order.
             crop: ``start`` (as in training) or ``centre``: which part of a longer recording is used. Shorter ones are
@@ -53,7 +54,9 @@ class Pretrained(TextSide):
             DataError: the recording cannot be used (:func:`cmelt_plugin.data.prepared_ecg.prepare_ecg`).
         """
         contract = self.model.signal
-        prepared = prepare_ecg(signal, sample_rate, leads, crop, missing_leads, self.leads, accept_wrong_checksums, contract)
+        prepared = prepare_ecg(
+            signal, sample_rate, leads, crop, missing_leads, self.leads, accept_wrong_checksums, contract, read_any
+        )
         read = {lead.lower() for lead in self.leads}
         prepared.ecg[:, [row for row, lead in enumerate(contract.leads) if lead.lower() not in read]] = 0.0
         return prepared

@@ -48,8 +48,8 @@ def read(path: str, reading: Reading = ALL) -> Recording:
         DataError: rate, unit or leads are not known, or the file cannot be read.
     """
     place = Place(path) if os.path.isfile(path) else Place.parse(path)
-    stem, suffix = os.path.splitext(place.file)
-    beside = f"{stem}.json"
+    suffix = os.path.splitext(place.file)[1]
+    beside = description_of(place.file)
     if not os.path.isfile(beside):
         if suffix.lower() == ".mat":
             return _cpsc(path, place.file, reading)
@@ -71,6 +71,11 @@ def read(path: str, reading: Reading = ALL) -> Recording:
         notes=notes,
         samples=found.samples,
     )
+
+
+def description_of(file: str) -> str:
+    """Where the description of an array must lie."""
+    return f"{os.path.splitext(file)[0]}.json"
 
 
 def _described(beside: str, given: Any, suffix: str) -> tuple[float, str, tuple[str, ...]]:

@@ -1,0 +1,85 @@
+"""Files of any format for packing and for models: the readers' contract, filled by :func:`.reading.read_ecg`.
+
+WFDB records go to their own reader as ever, so that what was packed from them stays the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.arrays import ArrayReader, Place, is_array
+from cmelt_plugin.data.readers.contract import ALL, Reading, Recording, Rejected, one_line, takes_reading
+from cmelt_plugin.data.readers.record_paths import record_stem
+from cmelt_plugin.data.readers.wfdb_records import read_wfdb
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.intake.formats import apple_watch, arrays
+from cmelt_plugin.intake.reading import head_of, read_ecg
+
+
+@takes_reading
+def read_any(path: str, reading: Reading = ALL) -> Recording:
+    """Read a recording of any format; leads beyond the standard twelve are left out where it has some of these.
+
+    Args:
+        path: a file, a WFDB record, or one recording of an array, also as :meth:`.Place.encode` writes it.
+        reading: the part that is wanted.
+
+    Raises:
+        Rejected: as :func:`cmelt_plugin.data.readers.wfdb_records.read_wfdb`; ``unreadable``: other files cannot be read.
+        OSError, MemoryError: trouble of the machine.
+    """
+    stem = record_stem(path)
+    if os.path.isfile(f"{stem}.hea") or not os.path.exists(Place.decode(path).file if "\t" in path else Place.parse(path).file):
+        return read_wfdb(stem, reading)
+    try:
+        found = read_ecg(_typed(path), reading)
+    except DataError as error:
+        raise Rejected("unreadable", _without_path(str(error))) from None
+    rows = [row for row, lead in enumerate(found.leads) if lead in LEADS] or list(range(len(found.leads)))
+    notes = found.notes
+    if len(rows) < len(found.leads):
+        left = [lead for row, lead in enumerate(found.leads) if row not in rows]
+        notes += (f"Left out: {', '.join(left[:10])}, none of the standard leads.",)
+    leads = [found.leads[row] for row in rows]
+    return Recording(found.signal[rows], leads, ["mV"] * len(leads), found.sample_rate, found.samples, notes)
+
+
+@takes_reading
+@dataclass(frozen=True)
+class FileReader:
+    """:func:`read_any`; arrays as ``arrays`` says, where it does."""
+
+    arrays: ArrayReader | None = None
+
+    def __call__(self, path: str, reading: Reading = ALL) -> Recording:
+        if self.arrays is not None and is_array(Place.decode(path).file):
+            return self.arrays(path, reading)
+        return read_any(path, reading)
+
+
+def describes_itself(file: str) -> bool:
+    """Whether an array says its rate, unit and leads: by a JSON file beside it, or as an export of a watch.
+
+    Raises:
+        Rejected, OSError: it cannot be opened.
+    """
+    return os.path.isfile(arrays.description_of(file)) or (
+        file.lower().endswith(".csv") and os.path.isfile(file) and apple_watch.matches(head_of(file), file)
+    )
+
+
+def _typed(path: str) -> str:
+    """An encoded place as users type it."""
+    if "\t" not in path:
+        return path
+    place = Place.decode(path)
+    row = "" if place.row is None else f"[{place.row}]"
+    return f"{place.file}{f':{place.variable}' if place.variable else ''}{row}"
+
+
+def _without_path(text: str) -> str:
+    """A refusal with the file's name in place of its path, as packing lists it."""
+    path, colon, what = text.partition(": ")
+    return one_line(f"{os.path.basename(path)}{colon}{what}")
