@@ -1,4 +1,9 @@
-"""Distribution ``cmelt-plugin``: dependencies and what the wheel holds. Tool settings are in pyproject.toml."""
+"""Distributions ``cmelt-plugin`` and ``cmelt-inference``: dependencies and what the wheels hold. Tools: pyproject.toml.
+
+``CMELT_HOST=none`` makes the second: the same package without hosts, data preparation and what only these need. It is a
+distribution of its own because an extra can add requirements and not take any away: ``pip install cmelt-plugin`` must go on to
+bring a host, whose C++ needs a compiler. Both write the package ``cmelt_plugin``; install one of them.
+"""
 
 import os
 import re
@@ -22,6 +27,7 @@ HOST_REQUIREMENTS = {
         # <4.56: fairseq-signals imports apply_chunking_to_forward from transformers.modeling_utils, removed there.
         "transformers<4.56",
     ],
+    "none": [],
 }
 HOST = os.environ.get("CMELT_HOST") or "fairseq"
 if HOST not in HOST_REQUIREMENTS:
@@ -56,6 +62,16 @@ LANGUAGE = ["datasketch>=1.6", "defusedxml>=0.7"]
 ECHO = ["pydicom>=3; python_version >= '3.10'", "pillow>=10"]
 # Metrics of generated reports. METEOR knows synonyms where NLTK's WordNet has been downloaded.
 GENERATION = ["sacrebleu>=2.3", "rouge-score>=0.1.2", "nltk>=3.9"]
+# Using models: nothing that needs a compiler.
+INFERENCE = ("torch", "numpy", "scipy", "transformers", "safetensors", "tqdm")
+# Recordings in HDF5 and DICOM, and records in FLAC, where they are met.
+FILES = ["h5py>=3.10", "soundfile>=0.12", *ECHO[:1]]
+DEPLOYMENT = {
+    "files": FILES,
+    "sklearn": ["scikit-learn>=1.6"],
+    "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+    "viz": ["matplotlib>=3.9"],
+}
 EXTRAS = {
     "cluster": CLUSTER,
     "language": LANGUAGE,
@@ -64,7 +80,7 @@ EXTRAS = {
     # ('make gpu' does it). faiss's own GPU wheels (CUDA 12, Python >= 3.10) begin with 1.14.3; older files under that
     # name are another project's and end at Python 3.10.
     "gpu": ["faiss-gpu>=1.14.3; python_version >= '3.10'"],
-    "viz": ["matplotlib>=3.9"],
+    **DEPLOYMENT,
     "generation": GENERATION,
     "echo": ECHO,
     # ruff <0.18: rules and formatting change between its minor versions, and 'make test' checks both.
@@ -92,10 +108,27 @@ SCRIPTS = [] if HOST == "fairseq_signals" else ["fairseq-hydra-validate = fairse
 
 VERSION = (ROOT / "cmelt_plugin" / "version.py").read_text(encoding="utf-8")
 
+DISTRIBUTION = {
+    "name": "cmelt-plugin",
+    "description": "ECG-text pre-training (C-MELT) as a plugin of fairseq and fairseq-signals",
+    "packages": ["cmelt_plugin", "cmelt_plugin.*", "preprocess", "preprocess.*", "hydra_plugins.cmelt_plugin*"],
+    "data_files": example_files(),
+    "install_requires": REQUIREMENTS + HOST_REQUIREMENTS[HOST],
+    "extras_require": EXTRAS,
+    "entry_points": {"console_scripts": SCRIPTS},
+}
+if HOST == "none":
+    DISTRIBUTION = {
+        "name": "cmelt-inference",
+        "description": "Models of ECG and text (C-MELT) without a training framework: files, embeddings, predictions",
+        "packages": ["cmelt_plugin", "cmelt_plugin.*"],
+        "install_requires": [line for line in REQUIREMENTS if re.match(r"[\w-]+", line).group() in INFERENCE],
+        "extras_require": DEPLOYMENT,
+    }
+
 setup(
-    name="cmelt-plugin",
+    **{key: value for key, value in DISTRIBUTION.items() if key != "packages"},
     version=re.search(r'^__version__ = "(.+)"$', VERSION, re.MULTILINE).group(1),
-    description="ECG-text pre-training (C-MELT) as a plugin of fairseq and fairseq-signals",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author="C-MELT plugin authors",
@@ -103,7 +136,7 @@ setup(
     python_requires=">=3.9",
     # Namespace search: hydra_plugins must not have an __init__.py, and a folder that lacks one is not silently dropped.
     packages=find_namespace_packages(
-        include=["cmelt_plugin", "cmelt_plugin.*", "preprocess", "preprocess.*", "hydra_plugins.cmelt_plugin*"],
+        include=DISTRIBUTION["packages"],
         exclude=["*.__pycache__", "*.__pycache__.*"],
     ),
     # Said explicitly, so that an editable installation puts this folder itself on sys.path: hydra looks for plugins
@@ -113,10 +146,6 @@ setup(
         "": ["*.json", "*.html", "*.css"],
         "cmelt_plugin.weights": ["*/*.safetensors", "*/*.json", "*/*.md", "*/tokenizer/*"],
     },
-    data_files=example_files(),
-    install_requires=REQUIREMENTS + HOST_REQUIREMENTS[HOST],
-    extras_require=EXTRAS,
-    entry_points={"console_scripts": SCRIPTS},
     zip_safe=False,
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -192,3 +192,28 @@ def test_every_import_is_declared(wheel: zipfile.ZipFile) -> None:
                     if DISTRIBUTIONS.get(top, top) not in declared:
                         undeclared.setdefault(top, set()).add(str(path.relative_to(REPOSITORY)))
     assert not undeclared
+
+
+def test_inference_needs_no_host_and_no_compiler(tmp_path: Path) -> None:
+    wheel = build(copy_sources(tmp_path), "build_wheel", {"CMELT_HOST": "none"})
+    assert metadata(wheel)["Name"] == "cmelt-inference"
+    always = {name for name, line in required(wheel).items() if "extra ==" not in line}
+    assert always == {"torch", "numpy", "scipy", "transformers", "safetensors", "tqdm"}
+    assert {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" not in name} == {"cmelt_plugin"}
+    assert not any(name.endswith("entry_points.txt") for name in wheel.namelist())
+
+
+def test_commands_of_inference_import_nothing_else() -> None:
+    """In a process that lacks what training, evaluation and preparation need."""
+    script = (
+        "import sys\n"
+        "class Lacking:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in sys.argv[1:]:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Lacking())\n"
+        "import cmelt_plugin.convert, cmelt_plugin.export, cmelt_plugin.predict, cmelt_plugin.models.pretrained\n"
+    )
+    lacking = ["pandas", "pyarrow", "sklearn", "faiss", "wfdb", "h5py", "joblib", "soundfile", "pydicom", "dask", *FROM_HOST]
+    done = subprocess.run([sys.executable, "-c", script, *lacking], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

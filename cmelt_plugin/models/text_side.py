@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmelt_plugin.data.text.normal_form import normalise_report
 from cmelt_plugin.data.text.padding import MAX_TEXT_TOKENS
-from cmelt_plugin.data.text.reports import normalise_report
 from cmelt_plugin.data.text.tokenizer import decode, encode, load_tokenizer, tokenizer_fingerprint
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Sequence
@@ -20,11 +21,11 @@ from cmelt_plugin.data.readers.contract import (
     reader,
     takes_reading,
 )
-from cmelt_plugin.data.readers.hdf5_files import dataset_of, names_in, open_hdf5
 from cmelt_plugin.data.readers.matlab import MatFile, Unsupported, is_hdf5
 from cmelt_plugin.data.readers.numpy_files import names_in_npz, open_npy, read_npz
 from cmelt_plugin.data.readers.text_files import SEPARATORS, read_text
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
+from cmelt_plugin.errors import DataError
 
 HDF5 = (".h5", ".hdf5")
 TEXT = tuple(SEPARATORS)
@@ -140,13 +141,22 @@ def _read(path: str, variable: str, row: int | None, leads: tuple[str, ...], rea
     if suffix == ".mat" and not is_hdf5(path):
         with MatFile(path) as file:
             return part(_variable(file, variable, name), row)
-    with open_hdf5(path) as file:
+    hdf5 = _hdf5_files()
+    with hdf5.open_hdf5(path) as file:
         variable = (variable.replace(".", "/") if suffix == ".mat" else variable).strip("/")
-        array = dataset_of(file, variable) if variable else None
+        array = hdf5.dataset_of(file, variable) if variable else None
         if array is None:
-            array = dataset_of(file, _only(names_in(file), variable, name))
+            array = hdf5.dataset_of(file, _only(hdf5.names_in(file), variable, name))
         # MATLAB's axes are seen in reverse order.
         return part(array, row, last=suffix == ".mat")
+
+
+def _hdf5_files() -> Any:
+    """What reads HDF5, imported late: not everyone who serves a model has h5py."""
+    try:
+        return importlib.import_module("cmelt_plugin.data.readers.hdf5_files")
+    except ImportError:
+        raise DataError("HDF5 files need h5py: pip install h5py") from None
 
 
 def _variable(file: MatFile, variable: str, name: str) -> np.ndarray:

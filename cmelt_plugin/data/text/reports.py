@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from cmelt_plugin.data.directory.checksums import check_listed
 from cmelt_plugin.data.directory.own_files import REPORTS_FILE
 from cmelt_plugin.data.directory.replacing import replacing
 from cmelt_plugin.data.files import atomic_path
+from cmelt_plugin.data.text.normal_form import normalise_report
 from cmelt_plugin.data.text.report_fingerprints import (
     METADATA,
     fingerprint_of_statements,
@@ -42,23 +41,6 @@ __all__ = [
 
 FORMAT = 2
 STATEMENTS = pa.list_(pa.string())
-
-# A mark between two digits belongs to a number ("0.2 mV", "2:1 block", "60-100"); any other separates words.
-_PUNCTUATION = re.compile(r"(?<!\d)[^\w\s]|[^\w\s](?!\d)|[^\w\s.,:/+\-]|_")
-_SPACE = re.compile(r"\s+")
-
-
-def normalise_report(text: str) -> str:
-    """Lower-case a report, write ``ekg`` as ``ecg``, remove punctuation and squeeze blanks.
-
-    Punctuation becomes a blank, so that "qt-verlängerung" stays two words, except ``. , : / + -`` between two digits.
-    Letters and digits of every script stay. Nothing is shortened. Applying it twice changes nothing.
-
-    Source: C-MELT paper, report cleaning (join the columns, lower-case, ekg to ecg, strip, remove punctuation).
-    """
-    text = unicodedata.normalize("NFC", text).lower()
-    text = _SPACE.sub(" ", _PUNCTUATION.sub(" ", text))
-    return text.replace("ekg", "ecg").strip()
 
 
 def normal_statements(report: str | Sequence[str]) -> list[str]:

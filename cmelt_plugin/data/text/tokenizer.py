@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cmelt_plugin.data.text.reports import normalise_report
+from cmelt_plugin.data.text.normal_form import normalise_report
 from cmelt_plugin.data.text.statement_spans import token_spans
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import load_tokenizer as _load_tokenizer

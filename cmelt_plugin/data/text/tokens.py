@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,10 +22,11 @@ from cmelt_plugin.data.directory.replacing import replacing
 from cmelt_plugin.data.files import atomic_path, fingerprint, read_object
 from cmelt_plugin.data.store.memory_maps import MappedArray, PickledWithoutArray, blocks, check_npz, map_npz
 from cmelt_plugin.data.store.npy_files import read_npz
-from cmelt_plugin.data.text.report_fingerprints import known_fingerprints
-from cmelt_plugin.data.text.reports import Reports, read_reports
 from cmelt_plugin.data.text.statement_spans import StatementTable, cut_spans
 from cmelt_plugin.errors import DataError
+
+if TYPE_CHECKING:
+    from cmelt_plugin.data.text.reports import Reports
 
 FORMAT = 2
 READ_FORMATS = (1, 2)  # 1 knew no statements
@@ -222,6 +223,10 @@ class TokenTable(PickledWithoutArray):
         except (KeyError, ValueError, TypeError, AttributeError, EOFError, OverflowError) as error:
             raise DataError(f"{path}: damaged or not a token table ({error}); {rerun}") from None
         if source_path is not None:
+            # Late: reports are Parquet, which serving a model does not read.
+            from cmelt_plugin.data.text.report_fingerprints import known_fingerprints
+            from cmelt_plugin.data.text.reports import read_reports
+
             if not Path(source_path).is_file():
                 raise DataError(f"{source_path}: no such file, although {path.name} was made from it")
             is_reports = Path(source_path).name == REPORTS_FILE
