@@ -3,6 +3,9 @@
 Writes model.safetensors, config.json, the tokenizer and a model card (README.md). The folder opens with
 ``cmelt_plugin.load_pretrained`` and can be uploaded to a model hub as it is. Nothing is uploaded here. A language model
 (docs/language.md) becomes a folder of Hugging Face's, which ``model.text_encoder=`` of every system takes.
+
+--format onnx and --format torchscript write the ECG side as one graph instead, for programs without this package, with what its
+input must be beside it (docs/deployment.md); --prompts bakes classes in, which the graph then scores.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ EPILOG = """examples:
 """
 CARD_FILE = "README.md"
 PRECISIONS = ("float32", "float16")
+FOLDER, FORMATS = "folder", ("onnx", "torchscript")
 HEAD_SETTINGS = ("encoder", "pool")  # that cards of classifiers list beside the encoder's
 
 
@@ -53,6 +57,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--precision", choices=PRECISIONS, help="round the weights to float16: half the size (as they are in the checkpoint)"
     )
+    result.add_argument(
+        "--format", choices=(FOLDER, *FORMATS), default=FOLDER, help=f"what to write ({FOLDER}: one that load_pretrained opens)"
+    )
+    result.add_argument("--prompts", metavar="SET|FILE", help="of graphs: class texts, whose scores they give (none)")
+    result.add_argument("--int8", action="store_true", help="with --format onnx: also with weights of 8 bits")
     result.add_argument("--overwrite", action="store_true", help="replace a model exported there before")
     return result
 
@@ -68,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cmelt_plugin.models.pretrained import load_pretrained
     from cmelt_plugin.models.released import is_released, leads_of_training
 
+    if arguments.format != FOLDER:
+        return _write_graph(arguments)
+    if arguments.prompts is not None or arguments.int8:
+        raise DataError("--prompts and --int8 are for graphs: --format onnx or torchscript")
     exporter = None if arguments.checkpoint is None else _own_exporter(arguments.checkpoint)
     if exporter is not None:
         if arguments.precision is not None:
@@ -98,6 +111,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_folder(arguments.dest, model.model, cfg, model.task_state, extra, precision)
     size = sum(file.stat().st_size for file in arguments.dest.rglob("*") if file.is_file())
     print(f"{arguments.dest}: {_parameters(model.model):,} parameters, {size / 1e6:,.1f} MB")
+    return 0
+
+
+def _write_graph(arguments: argparse.Namespace) -> int:
+    from cmelt_plugin.models.portable import FILES, SIGNAL_FILE, write_graph
+    from cmelt_plugin.models.pretrained import load_pretrained
+    from cmelt_plugin.prompts import load_prompts
+
+    there = [name for name in (FILES[arguments.format], SIGNAL_FILE) if (arguments.dest / name).exists()]
+    if there and not arguments.overwrite:
+        raise DataError(f"{arguments.dest / there[0]}: is there already; --overwrite replaces it")
+    source = arguments.checkpoint or arguments.released
+    model = load_pretrained(source, arguments.tokenizer, lead_order=arguments.lead_order, score=arguments.score)
+    prompts = None if arguments.prompts is None else load_prompts(arguments.prompts)
+    written = write_graph(arguments.dest, model, arguments.format, prompts, arguments.int8)
+    for file in written.files:
+        print(f"{file}: {file.stat().st_size / 1e6:,.1f} MB")
+    compared = "not compared, onnxruntime is not installed" if written.difference is None else f"{written.difference:.1g}"
+    print(f"largest difference from the model's own outputs: {compared}")
     return 0
 
 

@@ -124,7 +124,7 @@ class Attention(nn.Module):
                 key, value = (by_heads(part, self.heads) for part in states)
                 if cache is not None:
                     cache.add(key, value)
-            query = query.expand(len(key), -1, -1, -1)
+            query = query.expand(key.shape[0], -1, -1, -1)
         attend = None if padding_mask is None else ~padding_mask[:, None, None, :]
         dropout = self.dropout if self.training else 0.0
         causal = causal and query.shape[2] > 1

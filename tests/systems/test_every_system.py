@@ -23,6 +23,7 @@ from cmelt_plugin.evaluation.linear_probe import __main__ as linear_probe
 from cmelt_plugin.evaluation.result_files import read_results
 from cmelt_plugin.evaluation.zero_shot import __main__ as zero_shot
 from cmelt_plugin.models.base import ECGModel, ECGTextModel
+from cmelt_plugin.models.portable import TORCHSCRIPT, write_graph
 from cmelt_plugin.models.pretrained import load_pretrained
 from cmelt_plugin.modules.compiling import RECOMPUTES_COMPILED
 from tests.losses.ranks import two_ranks
@@ -309,3 +310,9 @@ def test_it_predicts_and_takes_missing_leads_as_zero(name: str, checkpoints, tmp
     silent[-1] = 0.0
     found = model.encode_ecg(signal[:-1], leads=LEADS[:-1], missing_leads="zero")
     assert torch.equal(found, model.encode_ecg(silent)) and not torch.allclose(found, model.encode_ecg(signal))
+
+
+@pytest.mark.parametrize("name", sorted(READING))
+def test_it_becomes_a_graph(name: str, checkpoints, tmp_path) -> None:
+    written = write_graph(tmp_path, load_pretrained(checkpoints[name]), TORCHSCRIPT)
+    assert written.difference <= 1e-4  # of one recording and of four; it was traced with two

@@ -63,7 +63,9 @@ class BandPass(nn.Module):
             before, after = (part.flip(-1) for part in (ecg[..., 1 : ends + 1], ecg[..., -ends - 1 : -1]))
             x = torch.cat([2 * ecg[..., :1] - before, ecg, 2 * ecg[..., -1:] - after], dim=-1)
             return self._causal(self._causal(x).flip(-1)).flip(-1)[..., ends:-ends]
-        last = (torch.full((len(ecg),), length, device=device) if n_samples is None else n_samples.clamp(min=1))[:, None] - 1
+        last = (torch.full((ecg.shape[0],), length, device=device) if n_samples is None else n_samples.clamp(min=1))[
+            :, None
+        ] - 1
         places = torch.arange(-ends, length + ends, device=device)[None]
         inside = torch.minimum(places.clamp(min=0), last)
         mirrored = torch.where(places < 0, -places, 2 * last - places).clamp(0, length - 1)

@@ -184,10 +184,10 @@ class ECGEncoder(nn.Module):
             seen = x if self.masked_tokens_in_positions else x.masked_fill(mask.dropped.unsqueeze(-1), 0.0)
             x = gather_tokens(x + self.conv_pos(seen), mask.keep_ids)
         if self.class_embedding is not None:
-            cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+            cls = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
             x = torch.cat([cls, x], dim=1)
             if visible_padding is not None:
-                visible_padding = torch.cat([visible_padding.new_zeros(len(x), 1), visible_padding], dim=1)
+                visible_padding = torch.cat([visible_padding.new_zeros(x.shape[0], 1), visible_padding], dim=1)
         if self.amplitude is not None:
             x = x + self.amplitude(ecg, n_samples).unsqueeze(1)
         return EncodedECG(self.encoder(x, visible_padding), visible_padding, mask, padding)

@@ -65,7 +65,7 @@ class GeneralisedPooling(nn.Module):
         else:
             weights = self.weights((~padding_mask).sum(dim=1), n_ranks)
             ranked = states.masked_fill(padding_mask.unsqueeze(2), SINK).sort(dim=1, descending=True).values
-        weights = weights.to(states.dtype).unsqueeze(1).expand(len(states), -1, -1)
+        weights = weights.to(states.dtype).unsqueeze(1).expand(states.shape[0], -1, -1)
         return (weights @ ranked).squeeze(1)
 
     def token_weights(self, states: Tensor, padding_mask: Tensor | None = None) -> Tensor:

@@ -35,8 +35,8 @@ class AttentionPool(nn.Module):
         """
         if states.shape[1] > len(self.positions):
             raise ValueError(f"{states.shape[1]} steps, but there are positions for {len(self.positions)}")
-        token = self.class_token.to(states.dtype).expand(len(states), 1, -1)
+        token = self.class_token.to(states.dtype).expand(states.shape[0], 1, -1)
         context = torch.cat([token, states + self.positions[: states.shape[1]].to(states.dtype)], dim=1)
         if padding_mask is not None:
-            padding_mask = torch.cat([padding_mask.new_zeros(len(states), 1), padding_mask], dim=1)
+            padding_mask = torch.cat([padding_mask.new_zeros(states.shape[0], 1), padding_mask], dim=1)
         return self.out(self.attention(token, context, padding_mask)[:, 0])
