@@ -24,7 +24,7 @@ FLOORS = (
     ("cmelt_plugin.models",),
     ("cmelt_plugin.evaluation",),
     ("cmelt_plugin.tasks",),
-    ("cmelt_plugin.convert", "cmelt_plugin.export", "cmelt_plugin.predict", "cmelt_plugin.verify"),
+    ("cmelt_plugin.convert", "cmelt_plugin.export", "cmelt_plugin.predict", "cmelt_plugin.sklearn", "cmelt_plugin.verify"),
     ("cmelt_plugin",),
     ("preprocess", "hydra_plugins"),
     ("benchmarks",),

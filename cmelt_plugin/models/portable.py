@@ -44,6 +44,7 @@ class Graph(nn.Module):
     """What is exported: outputs by position, those of :attr:`names`."""
 
     class_means: Tensor
+    class_log_variances: Tensor
 
     def __init__(self, pretrained: Any, predictor: Predictor | None = None) -> None:
         super().__init__()
@@ -53,9 +54,10 @@ class Graph(nn.Module):
         self.names = ("embedding", "features", *(() if predictor is None else ("scores",)))
         self.exclusive = bool(getattr(pretrained, "exclusive", False))
         classes = None if predictor is None else predictor.classes
-        self.has_variance = classes is not None and classes.log_variance is not None
-        self.register_buffer("class_means", torch.zeros(0) if classes is None else classes.mean)
-        self.register_buffer("class_log_variances", torch.zeros(0) if not self.has_variance else classes.log_variance)
+        means, log_variances = (None, None) if classes is None else classes
+        self.has_variance = log_variances is not None
+        self.register_buffer("class_means", torch.zeros(0) if means is None else means)
+        self.register_buffer("class_log_variances", torch.zeros(0) if log_variances is None else log_variances)
         self.pool = pretrained.model.pools[0]
 
     def forward(self, ecg: Tensor) -> tuple[Tensor, ...]:

@@ -58,7 +58,7 @@ class GeneralisedPooling(nn.Module):
     def forward(self, states: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """``states [B, K, C]``, ``padding_mask [B, K]`` (True = padding, which stands at the end) → ``[B, C]`` float32."""
         states = states.to(torch.promote_types(states.dtype, torch.float32))
-        n_ranks = states.shape[1]
+        n_ranks = int(states.shape[1])  # a number also where the module is traced
         if padding_mask is None:
             weights = self.weights(n_ranks, n_ranks)
             ranked = states.sort(dim=1, descending=True).values
