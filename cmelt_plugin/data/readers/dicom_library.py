@@ -18,5 +18,5 @@ def import_pydicom() -> Any:
         pydicom: Any = importlib.import_module("pydicom")
         importlib.import_module("pydicom.pixels")
     except ImportError:
-        raise DataError("DICOM files need pydicom 3 (Python 3.10 or later): pip install 'cmelt-plugin[echo]'") from None
+        raise DataError("DICOM files need pydicom 3 (Python 3.10 or later): pip install 'pydicom>=3'") from None
     return pydicom
