@@ -11,10 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from cmelt_plugin.data.events import Event
-from preprocess.synthetic_ecg.bumps import ATRIAL, QRS, ST, Bumps, T, U
-from preprocess.synthetic_ecg.findings import INFARCTS, INJURIES, ISCHAEMIAS
-from preprocess.synthetic_ecg.record import Plan, repolarisation_stretch
-from preprocess.synthetic_ecg.rhythm import (
+from preprocess.synthetic_ecg.physiology.bumps import ATRIAL, QRS, ST, Bumps, T, U
+from preprocess.synthetic_ecg.physiology.findings import INFARCTS, INJURIES, ISCHAEMIAS
+from preprocess.synthetic_ecg.physiology.rhythm import (
     ESCAPE,
     JUNCTIONAL,
     NORMAL,
@@ -24,6 +23,7 @@ from preprocess.synthetic_ecg.rhythm import (
     SECONDS,
     VENTRICULAR,
 )
+from preprocess.synthetic_ecg.record import Plan, repolarisation_stretch
 
 WAVES = {ATRIAL: "p wave", QRS: "qrs complex", ST: "st segment", T: "t wave", U: "u wave"}
 PAUSE = "pause"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from preprocess.synthetic_ecg.delineation import amplitudes
-from preprocess.synthetic_ecg.findings import ELECTROLYTES, INFARCTS, INJURIES, ISCHAEMIAS, SINUS, Findings
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS, frontal_axis, twelve_leads
-from preprocess.synthetic_ecg.morphology import Beats
-from preprocess.synthetic_ecg.rhythm import (
+from preprocess.synthetic_ecg.physiology.findings import ELECTROLYTES, INFARCTS, INJURIES, ISCHAEMIAS, SINUS, Findings
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS, frontal_axis, twelve_leads
+from preprocess.synthetic_ecg.physiology.morphology import Beats
+from preprocess.synthetic_ecg.physiology.rhythm import (
     ESCAPE,
     JUNCTIONAL,
     NORMAL,
@@ -20,7 +20,7 @@ from preprocess.synthetic_ecg.rhythm import (
     SECONDS,
     Rhythm,
 )
-from preprocess.synthetic_ecg.subjects import Subject
+from preprocess.synthetic_ecg.physiology.subjects import Subject
 
 _RATE = 250
 _ROW = {name: row for row, name in enumerate(MIMIC_LEADS)}

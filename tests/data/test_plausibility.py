@@ -15,7 +15,7 @@ from cmelt_plugin.data.plausibility import Measures, examine, nothing_left
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.resampling import resample
 from cmelt_plugin.data.store.record_store import to_digital
-from preprocess.synthetic_ecg.challenge_records import draw, samples
+from preprocess.synthetic_ecg.layouts.challenge_records import draw, samples
 
 ALL = np.ones(12, dtype=bool)
 

@@ -14,13 +14,13 @@ import wfdb
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names, load_prompts
 from preprocess import synthetic
-from preprocess.synthetic_ecg import files
-from preprocess.synthetic_ecg.classes import classes, groups
-from preprocess.synthetic_ecg.findings import CHRONIC, EPISODIC, INFARCTS, INJURIES, ISCHAEMIAS, SINUS
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.layouts import mimic_iv_ecg_layout
+from preprocess.synthetic_ecg.physiology.findings import CHRONIC, EPISODIC, INFARCTS, INJURIES, ISCHAEMIAS, SINUS
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.subjects import draw_cohort, draw_subject
 from preprocess.synthetic_ecg.record import plan_record, render
-from preprocess.synthetic_ecg.reports import MAX_STATEMENTS, phrases, write_report
-from preprocess.synthetic_ecg.subjects import draw_cohort, draw_subject
+from preprocess.synthetic_ecg.texts.classes import classes, groups
+from preprocess.synthetic_ecg.texts.reports import MAX_STATEMENTS, phrases, write_report
 
 RECORDS = 900
 RHYTHMS = SINUS | {"AFIB", "AFLT", "PACE", "VT", "SVTAC", "PSVT", "AT", "JR", "SVARR"}
@@ -251,8 +251,8 @@ def test_measurements_agree_with_labels(folder):
         irregular = any(label[code] == "1" for code in ("PVC", "PAC", "SARRH", "2AVB", "3AVB", "PAUSE", "BIGU", "TRIGU"))
         assert label["SBRAD"] == "0" or irregular or rate < 62
         assert label["STACH"] == "0" or irregular or rate > 98
-        assert (row["p_onset"] == str(files.NOT_MEASURABLE)) >= (label["AFIB"] == "1")
-        if label["SR"] == "1" and row["p_onset"] != str(files.NOT_MEASURABLE):
+        assert (row["p_onset"] == str(mimic_iv_ecg_layout.NOT_MEASURABLE)) >= (label["AFIB"] == "1")
+        if label["SR"] == "1" and row["p_onset"] != str(mimic_iv_ecg_layout.NOT_MEASURABLE):
             pr = int(row["qrs_onset"]) - int(row["p_onset"])
             assert (pr > 200) == (label["LPR"] == "1")
         wide = int(row["qrs_end"]) - int(row["qrs_onset"]) >= 120
@@ -310,7 +310,7 @@ def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(synthetic.files, "write_record", full)
+    monkeypatch.setattr(synthetic.mimic_iv_ecg_layout, "write_record", full)
     with pytest.raises(OSError, match="No space"):
         synthetic.main(["--records", "2", "--dest", str(tmp_path / "cohort")])
     assert not list(tmp_path.iterdir())

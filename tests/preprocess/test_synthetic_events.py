@@ -9,12 +9,12 @@ import pytest
 
 from cmelt_plugin.data.events import EVENTS_FILE, Event, read_events
 from preprocess import synthetic
-from preprocess.synthetic_ecg.bumps import ATRIAL, QRS, ST, T
-from preprocess.synthetic_ecg.classes import classes
 from preprocess.synthetic_ecg.events import IN_WAVE, PAUSE, WAVES, record_events
+from preprocess.synthetic_ecg.physiology.bumps import ATRIAL, QRS, ST, T
+from preprocess.synthetic_ecg.physiology.rhythm import NORMAL, PREMATURE_ATRIAL, PREMATURE_VENTRICULAR
+from preprocess.synthetic_ecg.physiology.subjects import draw_cohort, draw_subject
 from preprocess.synthetic_ecg.record import plan_record, render
-from preprocess.synthetic_ecg.rhythm import NORMAL, PREMATURE_ATRIAL, PREMATURE_VENTRICULAR
-from preprocess.synthetic_ecg.subjects import draw_cohort, draw_subject
+from preprocess.synthetic_ecg.texts.classes import classes
 
 RATE, SAMPLES = 500, 5000
 

@@ -10,13 +10,13 @@ import pytest
 
 from cmelt_plugin.data.leads import lead_indices
 from preprocess.synthetic_ecg.delineation import delineate, find_complexes
-from preprocess.synthetic_ecg.findings import INFARCTS
-from preprocess.synthetic_ecg.heart import TERRITORY_LEADS
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.findings import INFARCTS
+from preprocess.synthetic_ecg.physiology.heart import TERRITORY_LEADS
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.rhythm import NORMAL, PACED, PREMATURE_VENTRICULAR
+from preprocess.synthetic_ecg.physiology.subjects import draw_subject
+from preprocess.synthetic_ecg.physiology.torso import DOWER, ELECTRODES, LIMBS, lead_field
 from preprocess.synthetic_ecg.record import plan_record, render
-from preprocess.synthetic_ecg.rhythm import NORMAL, PACED, PREMATURE_VENTRICULAR
-from preprocess.synthetic_ecg.subjects import draw_subject
-from preprocess.synthetic_ecg.torso import DOWER, ELECTRODES, LIMBS, lead_field
 
 RATE = 500
 LEAD = {name: row for row, name in enumerate(MIMIC_LEADS)}

@@ -19,7 +19,7 @@ from preprocess.data_sets.challenge_mat import (
     read_header_patient,
     read_wfdb_5s,
 )
-from preprocess.synthetic_ecg.challenge_records import write_wfdb_mat
+from preprocess.synthetic_ecg.layouts.challenge_records import write_wfdb_mat
 from tests.preprocess.mimic_layout import make_ecg
 
 
