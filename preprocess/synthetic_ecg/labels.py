@@ -27,7 +27,7 @@ _ROW = {name: row for row, name in enumerate(MIMIC_LEADS)}
 _WIDE = frozenset({"CLBBB", "CRBBB", "WPW", "PACE", "VT"})
 _SIDES = (("II", "III", "aVF"), ("I", "aVL", "V5", "V6"), ("V1", "V2", "V3", "V4"), ("V4", "V5", "V6"))
 # With nothing else a record is still a normal one.
-_HARMLESS = SINUS | {"CR", "CCR", "ERV", "UW", "NORM", "SPR", "TALL_T"}
+_HARMLESS = SINUS | {"CR", "CCR", "ERV", "UW", "NORM", "SPR"}
 _CORNELL = {"M": 2.8, "F": 2.0}  # mV
 SARRH_RANGE = 0.16  # s between the longest and the shortest sinus interval; texts say more than 0.12
 
