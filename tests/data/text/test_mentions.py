@@ -14,9 +14,8 @@ from cmelt_plugin.data.text.reports import normalise_report
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import label_sets, load_prompts
 from preprocess.synthetic_ecg.physiology.subjects import draw_subject
-from preprocess.synthetic_ecg.texts.classes import classes
 from preprocess.synthetic_ecg.record import plan_record
-from preprocess.synthetic_ecg.texts.classes import classes, wider
+from preprocess.synthetic_ecg.texts.classes import classes
 from preprocess.synthetic_ecg.texts.reports import write_report
 
 TEXTS = Path(__file__).parents[2] / "fixtures" / "first_cohort" / "prompts.json"
