@@ -82,10 +82,10 @@ def test_limb_leads_obey_einthoven_with_noise(plans):
     for plan in plans[:20]:
         signal = render(plan)
         one, two = signal[LEAD["I"]], signal[LEAD["II"]]
-        np.testing.assert_allclose(signal[LEAD["III"]], two - one, atol=0.011)
-        np.testing.assert_allclose(signal[LEAD["aVR"]], -(one + two) / 2, atol=0.011)
-        exact = clean(plan)
-        np.testing.assert_allclose(exact[LEAD["aVF"]], exact[LEAD["II"]] - exact[LEAD["I"]] / 2, atol=1e-5)
+        np.testing.assert_allclose(signal[LEAD["III"]], two - one, atol=1e-5)
+        np.testing.assert_allclose(signal[LEAD["aVR"]], -(one + two) / 2, atol=1e-5)
+        np.testing.assert_allclose(signal[LEAD["aVL"]], one - two / 2, atol=1e-5)
+        np.testing.assert_allclose(signal[LEAD["aVF"]], two - one / 2, atol=1e-5)
 
 
 def test_signals_are_finite_and_of_plausible_size(plans):
@@ -103,7 +103,7 @@ def test_noise_is_scaled_and_changes_nothing_else(plans):
         assert silent.findings.causes == plan.findings.causes == louder.findings.causes
         np.testing.assert_array_equal(clean(silent), clean(plan))
         quiet, usual, loud = (render(p) for p in (silent, plan, louder))
-        np.testing.assert_allclose(loud - quiet, 3 * (usual - quiet), atol=0.03)
+        np.testing.assert_allclose(loud - quiet, 3 * (usual - quiet), atol=4.5 * plan.device.step)  # each is rounded
 
 
 def test_devices_filter_what_they_say(plans):
