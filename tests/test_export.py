@@ -98,8 +98,8 @@ def test_half_precision_halves_the_file_and_the_model_computes_in_its_own(folder
     loaded, expected = load_pretrained(folder / "exported"), original.model.state_dict()
     for name, tensor in loaded.model.state_dict().items():
         assert tensor.dtype == expected[name].dtype
-        if tensor.is_floating_point():
-            assert torch.equal(tensor, expected[name].half().to(tensor.dtype)), name
+        rounded = tensor.is_floating_point() and tensor.ndim > 1
+        assert torch.equal(tensor, expected[name].half().to(tensor.dtype) if rounded else expected[name]), name
     ecg = random_ecg()
     assert torch.nn.functional.cosine_similarity(loaded.encode_ecg(ecg), original.encode_ecg(ecg), dim=-1) > 0.999
 
