@@ -30,7 +30,10 @@ def open_model(path: str | os.PathLike, lead_order: str | Sequence[str] | None =
         except DataError as error:
             if lead_order is not None:
                 raise
-            raise DataError(f"{error}. It comes with the package: install that again (pip install --force-reinstall)") from None
+            remedy = (
+                "the model is part of the package: where a file is damaged, install that again (pip install --force-reinstall)"
+            )
+            raise DataError(f"{error}; {remedy}") from None
     path = Path(path)
     tokenizer = None
     folder = path.parent if path.name == WEIGHTS_FILE else path
