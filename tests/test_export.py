@@ -201,6 +201,14 @@ def test_model_card_tells_of_the_run_and_its_data(folder) -> None:
     ):
         assert line in card, line
     assert "| lr |" not in card and "| ups |" not in card
+    (folder / "about.md").write_text("## Whose it is\n\nOurs.\n", encoding="utf-8")
+    export(folder, "--manifest", manifest, "--data-set", "ours", "--about", folder / "about.md", "--overwrite")
+    again = (folder / "exported" / "README.md").read_text(encoding="utf-8")
+    assert "| data set | ours |" in again and again.index("## Whose it is\n\nOurs.\n\n## Use") < again.index(
+        "| records in | 50 |"
+    )
+    with pytest.raises(DataError, match="none.md: no text in UTF-8"):
+        export(folder, "--about", folder / "none.md", "--overwrite")
 
 
 def test_model_hubs_can_read_the_card(folder) -> None:

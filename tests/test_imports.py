@@ -20,7 +20,7 @@ FLOORS = (
     ("cmelt_plugin.huggingface",),
     ("cmelt_plugin.losses",),
     ("cmelt_plugin.data", "cmelt_plugin.modules", "cmelt_plugin.optim"),
-    ("cmelt_plugin.criterions", "cmelt_plugin.prompts"),
+    ("cmelt_plugin.criterions", "cmelt_plugin.prompts", "cmelt_plugin.weights"),
     ("cmelt_plugin.models",),
     ("cmelt_plugin.evaluation",),
     ("cmelt_plugin.tasks",),
