@@ -79,7 +79,7 @@ def _stretches(plan: Plan) -> Iterator[tuple[str, float, float]]:
         for wave, (start, stop) in place.items():
             yield WAVES[wave], start, stop
         if kind in VENTRICULAR:
-            code = {PREMATURE_VENTRICULAR: "PVC", PACED: "PACE", ESCAPE: "VEB"}.get(kind)
+            code = {PREMATURE_VENTRICULAR: "PVC", PACED: "PACE", ESCAPE: "VEB"}.get(kind, "")
             if code in labels:  # of a beat at the edge of the record they say nothing
                 yield code, place[QRS][0] - (PACING_LEAD if code == "PACE" else 0.0), place[T][1]
         else:
