@@ -16,10 +16,10 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install gpu test lint format demo bench clean
+.PHONY: help install gpu test lint format demo synthetic-model bench clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## .venv with torch, the host, the plugin (editable) and the development tools
 
@@ -54,6 +54,9 @@ format: install  ## lets ruff repair what it can
 
 demo: install  ## from a synthetic cohort to demo/report.html
 	$(BIN)/python examples/demo/run.py --dest demo
+
+synthetic-model: install  ## trains the model that comes with the package again, and replaces it
+	$(BIN)/python examples/synthetic_model/run.py --dest synthetic-model
 
 bench: install  ## ratios of speed and memory, side by side; about 20 minutes on 2 idle cores
 	$(BIN)/python -m benchmarks all --json bench.json

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from cmelt_plugin import registry
-from cmelt_plugin.data.files import atomic_path, read_json
+from cmelt_plugin.data.files import atomic_path, read_object
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.options import add_options
 from cmelt_plugin.option_types import command_parser
@@ -51,11 +51,15 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--manifest", type=Path, help="manifest directory it was trained on, for the model card")
     result.add_argument("--results", type=Path, nargs="+", metavar="DIR", help="results of evaluations, for the model card")
     result.add_argument("--name", help="title of the model card (the folder's name)")
+    result.add_argument("--about", type=Path, metavar="FILE", help="Markdown that stands first in the model card")
+    result.add_argument("--data-set", metavar="TEXT", help="with --manifest: name of the data in the card (the manifest's)")
     result.add_argument(
         "--licence", default="other", help="licence of the weights as hubs abbreviate it, e.g. cc-by-4.0 (other)"
     )
     result.add_argument(
-        "--precision", choices=PRECISIONS, help="round the weights to float16: half the size (as they are in the checkpoint)"
+        "--precision",
+        choices=PRECISIONS,
+        help="float16: round matrices of weights, half the size (as they are in the checkpoint)",
     )
     result.add_argument(
         "--format", choices=(FOLDER, *FORMATS), default=FOLDER, help=f"what to write ({FOLDER}: one that load_pretrained opens)"
@@ -94,12 +98,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise DataError(f"{source}: {'published weights; give them' if released else 'not published weights; give it'} with "
                         f"{'--released' if released else '--checkpoint'}")  # fmt: skip
     _check_destination(arguments.dest, arguments.overwrite)
+    about = "" if arguments.about is None else _text(arguments.about)
     model = load_pretrained(source, arguments.tokenizer, lead_order=arguments.lead_order, score=arguments.score)
     arguments.dest.mkdir(parents=True, exist_ok=True)
     # Without it the folder is no exported model; it is written last.
     (arguments.dest / "config.json").unlink(missing_ok=True)
     has_tokenizer = _export_tokenizer(model, arguments)
-    card = _card(model, arguments, released, has_tokenizer)
+    card = _card(model, arguments, released, has_tokenizer, about)
     with atomic_path(arguments.dest / CARD_FILE) as temporary:
         temporary.write_text(card, encoding="utf-8")
     cfg = {name: without_paths(model.cfg[name]) for name in ("model", "task") if isinstance(model.cfg.get(name), dict)}
@@ -163,6 +168,13 @@ def _of_training_alone(settings: dict[str, Any]) -> list[str]:
     return [name for name in getattr(config, "initial_weights", ()) if name in settings]
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: no text in UTF-8 ({error}); --about takes the path of a Markdown file") from None
+
+
 def _check_destination(dest: Path, overwrite: bool) -> None:
     from cmelt_plugin.models.exported import is_exported
 
@@ -199,7 +211,7 @@ def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
     return True
 
 
-def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokenizer: bool) -> str:
+def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokenizer: bool, about: str) -> str:
     from cmelt_plugin.models.card import CardFacts, render_card
     from cmelt_plugin.models.exported import chosen_score
     from cmelt_plugin.models.run_facts import run_facts, training_metrics
@@ -228,12 +240,18 @@ def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokeniz
         tokenizer=has_tokenizer,
         training=run_facts(state),
         metrics=training_metrics(state),
-        data=None if arguments.manifest is None else read_json(arguments.manifest / "manifest.json"),
+        data=None if arguments.manifest is None else _data(arguments.manifest, arguments.data_set),
         subjects={} if arguments.manifest is None else _subjects(arguments.manifest),
         results=[] if arguments.results is None else _results(arguments.results),
         released=released,
+        about=about,
     )
     return render_card(facts)
+
+
+def _data(directory: Path, name: str | None) -> dict[str, Any]:
+    data = read_object(directory / "manifest.json")
+    return data if name is None else {**data, "data_set": name}
 
 
 def _subjects(directory: Path) -> dict[str, int]:

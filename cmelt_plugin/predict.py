@@ -118,7 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     predictor = _predictor(arguments)
     what = predictor.names[0] if predictor.kind == VALUE else f"{len(predictor.names)} classes; scores"
     print(f"{arguments.checkpoint}: {what}: {MEANING[predictor.kind]}", file=sys.stderr)
-    write = _writer(predictor, records, arguments)
+    titles = _titles(predictor, arguments)
+    write = _writer(predictor, records, arguments, titles)
     figure_names = _figure_names(records)
     maps = _maps(predictor, arguments)
     failed: list[tuple[str, str]] = []
@@ -138,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         doubtful.append((prediction.record, describe_reasons(prediction.doubts)))
                         reasons.update(reason.code for reason in prediction.doubts)
                     if arguments.figure is not None:
-                        _write_figure(arguments.figure / figure_names[prediction.record], predictor, prediction, maps)
+                        _write_figure(arguments.figure / figure_names[prediction.record], predictor, prediction, maps, titles)
             for record, reason in unreadable:
                 if arguments.format == "jsonl":
                     _print(json.dumps({"record": record, "error": reason}, ensure_ascii=False))
@@ -234,18 +235,33 @@ def _batches(
         yield good, PreparedECG(ecg, n_samples, (len(good),), doubts), unreadable
 
 
+def _titles(predictor: Predictor | ValuePredictor, arguments: argparse.Namespace) -> dict[str, str]:
+    """Names of the classes in words, where their source has any."""
+    if arguments.prompts is None or predictor.kind == VALUE or predictor.pretrained.is_classifier:
+        return {}
+    from cmelt_plugin.prompts import class_titles
+
+    return class_titles(arguments.prompts)
+
+
 def _writer(
-    predictor: Predictor | ValuePredictor, records: Sequence[str], arguments: argparse.Namespace
+    predictor: Predictor | ValuePredictor, records: Sequence[str], arguments: argparse.Namespace, titles: dict[str, str]
 ) -> Callable[[Prediction], None]:
     unit = getattr(predictor, "unit", "")
     if arguments.format == "jsonl":
         return lambda prediction: _print(json_line(prediction, predictor.kind, unit))
     if predictor.kind == VALUE:
         return value_table(predictor.names[0], unit, records, _print)
-    return class_table(predictor.names, predictor.kind, records, arguments.top, _print)
+    return class_table(predictor.names, predictor.kind, records, arguments.top, _print, titles)
 
 
-def _write_figure(path: Path, predictor: Predictor | ValuePredictor, prediction: Prediction, maps: MapSettings | None) -> None:
+def _write_figure(
+    path: Path,
+    predictor: Predictor | ValuePredictor,
+    prediction: Prediction,
+    maps: MapSettings | None,
+    titles: dict[str, str],
+) -> None:
     """The figure of a record, and beside it the numbers of its variance map."""
     from cmelt_plugin.evaluation.plots.prediction import Shading, prediction_figure, value_figure
 
@@ -260,7 +276,7 @@ def _write_figure(path: Path, predictor: Predictor | ValuePredictor, prediction:
     label = MEANING[predictor.kind]
     if isinstance(predictor, Predictor):
         unit_interval, positive = predictor.kind != SIMILARITY, prediction.positive or ()
-        figure = prediction_figure(prediction.ecg, prediction.scores, label, unit_interval, positive, title, shading)
+        figure = prediction_figure(prediction.ecg, prediction.scores, label, unit_interval, positive, title, shading, titles)
     else:
         ((name, value),) = prediction.scores.items()
         label = f"{name}{f' ({predictor.unit})' if predictor.unit else ''}: {label}"

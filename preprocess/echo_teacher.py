@@ -51,7 +51,7 @@ from preprocess.echo.encoders import FrameEncoder, load_encoder
 from preprocess.echo.outcomes import Blocks, Outcome, ahead, entries_of
 from preprocess.echo.rows import STUDY, VIDEO
 from preprocess.echo.video_lists import Video, list_mimic_videos, list_videos
-from preprocess.synthetic_ecg.echo_frames import GROUP, draw_prompts, draw_study
+from preprocess.synthetic_ecg.echo.echo_frames import GROUP, draw_prompts, draw_study
 
 SYNTHETIC = "synthetic"
 # The wordings on which EchoCLIP's ejection fractions were published (Christensen et al., Nat Med 2024).

@@ -24,15 +24,16 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.events import EVENTS_FILE, event_writer
 from cmelt_plugin.data.files import write_json
 from cmelt_plugin.errors import DataError
-from preprocess.synthetic_ecg import files, reports
-from preprocess.synthetic_ecg.classes import all_texts, classes, label_row
-from preprocess.synthetic_ecg.ejection import ejection_statement, plan_with_ejection
+from preprocess.synthetic_ecg.echo.ejection import ejection_statement, plan_with_ejection
 from preprocess.synthetic_ecg.events import record_events
-from preprocess.synthetic_ecg.mimic_echo_layout import FOLDER as ECHO_FOLDER
-from preprocess.synthetic_ecg.mimic_echo_layout import README as ECHO_README
-from preprocess.synthetic_ecg.mimic_echo_layout import EchoFolder, is_of_echo_folder
+from preprocess.synthetic_ecg.layouts import mimic_iv_ecg_layout
+from preprocess.synthetic_ecg.layouts.mimic_echo_layout import FOLDER as ECHO_FOLDER
+from preprocess.synthetic_ecg.layouts.mimic_echo_layout import README as ECHO_README
+from preprocess.synthetic_ecg.layouts.mimic_echo_layout import EchoFolder, is_of_echo_folder
+from preprocess.synthetic_ecg.physiology.subjects import draw_cohort, draw_subject
 from preprocess.synthetic_ecg.record import plan_record, render
-from preprocess.synthetic_ecg.subjects import draw_cohort, draw_subject
+from preprocess.synthetic_ecg.texts import reports
+from preprocess.synthetic_ecg.texts.classes import all_texts, classes, label_row
 
 RECORDS_PER_SUBJECT = 2.5
 COHORT_FILES = ("README.txt", "prompts.json", "record_list.csv", "machine_measurements.csv", "labels.csv", EVENTS_FILE)
@@ -166,8 +167,8 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
     counts: Counter = Counter()
     texts: Counter = Counter()
     tables = {
-        "record_list.csv": files.RECORD_COLUMNS,
-        "machine_measurements.csv": files.MEASUREMENT_COLUMNS,
+        "record_list.csv": mimic_iv_ecg_layout.RECORD_COLUMNS,
+        "machine_measurements.csv": mimic_iv_ecg_layout.MEASUREMENT_COLUMNS,
         "labels.csv": ("record_id", *all_texts()),
     }
     with ExitStack() as stack:
@@ -188,8 +189,8 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
             else:
                 plan, ejection = plan_with_ejection(seed, i, known, subject, arguments.noise, balanced)
                 echo.add(plan, ejection, subject_id, study_id, time)
-            path = files.record_path(subject_id, study_id)
-            files.write_record(root, path, subject_id, time, render(plan, rate), rate)
+            path = mimic_iv_ecg_layout.record_path(subject_id, study_id)
+            mimic_iv_ecg_layout.write_record(root, path, subject_id, time, render(plan, rate), rate)
             statements = reports.write_report(plan)
             if arguments.ejection_in_reports:
                 statements = [*statements[: reports.MAX_STATEMENTS - 1], ejection_statement(seed, i, ejection)]
@@ -199,7 +200,7 @@ def _write_cohort(root: Path, arguments: argparse.Namespace) -> str:
             padding = [""] * (reports.MAX_STATEMENTS - len(statements))
             machine.writerow(
                 (subject_id, study_id, cart, written, *statements, *padding)
-                + (*files.device_columns(plan), *files.measurements(plan).values())
+                + (*mimic_iv_ecg_layout.device_columns(plan), *mimic_iv_ecg_layout.measurements(plan).values())
             )
             labels.writerow((study_id, *label_row(plan.findings.labels)))
             write_events(str(study_id), record_events(plan, rate))

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -20,6 +21,7 @@ pytest.importorskip("setuptools", minversion="64", reason="older setuptools has 
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGES = ("cmelt_plugin", "preprocess", "hydra_plugins")
+WEIGHTS = REPOSITORY / "cmelt_plugin" / "weights"
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "examples", *PACKAGES)
 
 # Distributions whose import name differs from their own.
@@ -36,6 +38,12 @@ FROM_HOST = {"fairseq", "fairseq_cli", "fairseq_signals", "hydra", "omegaconf"}
 TRANSITIVE = {"safetensors", "huggingface_hub", "tokenizers"}
 
 
+# Files of the models that come with the package.
+MODELS = {
+    path.relative_to(REPOSITORY).as_posix() for path in WEIGHTS.glob("*/**/*") if path.is_file() and path.suffix != ".pyc"
+}
+
+
 def copy_sources(folder: Path) -> Path:
     """A copy to build in: setuptools leaves build/ behind, and would put stale files found there into the wheel."""
     for name in SOURCES:
@@ -48,7 +56,12 @@ def copy_sources(folder: Path) -> Path:
 
 
 def build(sources: Path, hook: str, environment: dict[str, str] | None = None) -> zipfile.ZipFile:
-    """Call a hook of the build backend (build_wheel, build_editable) as pip does, without a network."""
+    """What :func:`built` makes, where that is a wheel."""
+    return zipfile.ZipFile(built(sources, hook, environment))
+
+
+def built(sources: Path, hook: str, environment: dict[str, str] | None = None) -> Path:
+    """Call a hook of the build backend (build_wheel, build_editable, build_sdist) as pip does, without a network."""
     code = f"import sys; from setuptools import build_meta; print(build_meta.{hook}(sys.argv[1]))"
     target = sources / "wheels"
     target.mkdir(exist_ok=True)
@@ -61,7 +74,7 @@ def build(sources: Path, hook: str, environment: dict[str, str] | None = None) -
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    return zipfile.ZipFile(target / done.stdout.split()[-1])
+    return target / done.stdout.split()[-1]
 
 
 def metadata(wheel: zipfile.ZipFile) -> email.message.Message:
@@ -85,12 +98,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 
 def test_wheel_holds_every_module_and_data_file(wheel: zipfile.ZipFile) -> None:
-    expected = {
+    expected = MODELS | {
         path.relative_to(REPOSITORY).as_posix()
         for package in PACKAGES
         for path in (REPOSITORY / package).rglob("*")
         if path.suffix in (".py", ".json", ".html", ".css") and "__pycache__" not in path.parts
     }
+    assert {"cmelt_plugin/weights/synthetic/model.safetensors", "cmelt_plugin/weights/synthetic/README.md"} <= MODELS
     assert {"cmelt_plugin/__init__.py", "hydra_plugins/cmelt_plugin/__init__.py", "preprocess/__init__.py"} <= expected
     shipped = {name for name in wheel.namelist() if name.startswith(tuple(f"{package}/" for package in PACKAGES))}
     assert shipped == expected
@@ -106,6 +120,11 @@ def test_wheel_brings_the_examples(wheel: zipfile.ZipFile) -> None:
     expected = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "examples").rglob("*.yaml")}
     marker = ".data/data/share/cmelt_plugin/"
     assert {name.split(marker)[1] for name in wheel.namelist() if marker in name} == expected
+
+
+def test_source_distribution_holds_the_models(tmp_path: Path) -> None:
+    with tarfile.open(built(copy_sources(tmp_path), "build_sdist")) as archive:
+        assert MODELS <= {name.partition("/")[2] for name in archive.getnames()}
 
 
 def test_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:

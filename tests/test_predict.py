@@ -117,6 +117,14 @@ def test_table_ranks_the_classes_of_each_record(folder, capsys) -> None:
     assert len(lines) == 1 + len(PROMPTS)
 
 
+def test_table_names_classes_whose_texts_have_names(folder, capsys) -> None:
+    classes = {"AFIB": {"name": "atrial fibrillation", "descriptions": ["no p waves"]}, "SR": {"name": "sinus rhythm"}}
+    classes["SR"]["descriptions"] = ["p before each qrs"]
+    (folder / "full.json").write_text(json.dumps({"classes": classes}), encoding="utf-8")
+    _, lines, _ = predict(folder, capsys, folder / "records" / "a1", prompts="full.json")
+    assert {line.rpartition("  ")[2] for line in lines[1:]} == {"atrial fibrillation", "sinus rhythm"}
+
+
 def test_table_never_hides_what_counts_as_present(folder, capsys) -> None:
     _, lines, _ = predict(folder, capsys, folder / "records" / "a1", "--top", 1, model="classifier.pt", prompts=None)
     assert [line.split()[-1] for line in lines if "AFIB" in line] == ["present"]
@@ -174,8 +182,9 @@ def test_figure_has_a_bar_per_class_highest_first() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()][0] == "class19"
     assert "5 lower classes not shown" in axes.get_xlabel() and "above its threshold" in axes.get_xlabel()
     assert len({bar.get_facecolor() for bar in axes.patches}) == 2
-    negative = prediction_figure(random_ecg(4), {"a": -0.5, "b": 0.25}, "similarity", False).axes[1]
+    negative = prediction_figure(random_ecg(4), {"a": -0.5, "b": 0.25}, "similarity", False, titles={"a": "atrium"}).axes[1]
     assert negative.get_xlim()[0] == -0.5
+    assert [text.get_text() for text in negative.texts] == ["0.250", "-0.500   atrium"]
 
 
 def test_classes_are_asked_for_where_they_are_needed(folder, capsys) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hosts import REPOSITORY, environment
+from pretrained_files import random_ecg, write_record
 from tiny import TINY_MODEL, tiny_model, tiny_t5_config
 
 from cmelt_plugin import load_pretrained
@@ -83,6 +84,14 @@ def test_an_exported_model_embeds_a_recording_where_no_host_is_installed(folder:
     with pytest.warns(match="doubtful"):
         expected = load_pretrained(folder).encode_ecg(recording())
     torch.testing.assert_close(torch.tensor(json.loads(numbers)), expected, rtol=0, atol=1e-6)
+
+
+def test_the_model_of_the_package_predicts_where_no_host_is_installed(tmp_path: Path) -> None:
+    record = str(write_record(tmp_path, "r", random_ecg()))
+    script = BLOCKED + "from cmelt_plugin.predict import main\nsys.exit(main(['--format', 'jsonl', sys.argv[1]]))\n"
+    scores = json.loads(ask(script, record))["scores"]
+    names, similarity = load_pretrained("synthetic").zero_shot(record, "ptb-xl-all")
+    assert scores == pytest.approx(dict(zip(names, similarity.tolist())), abs=2e-6)
 
 
 def test_an_exported_model_stays_without_the_host_that_is_installed(folder: Path) -> None:

@@ -31,7 +31,7 @@ from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.store.record_store import RecordStore
 from preprocess import mimic_iv_ecg
 from preprocess.packing.recording import to_row
-from preprocess.synthetic_ecg.files import RECORD_COLUMNS, record_path, write_record
+from preprocess.synthetic_ecg.layouts.mimic_iv_ecg_layout import RECORD_COLUMNS, record_path, write_record
 
 
 def run(options: Options) -> Outcome:

@@ -41,9 +41,9 @@ STORED = 4
 
 def synthetic_reports(n: int) -> list[str]:
     """Report of each of ``n`` records of the synthetic cohort."""
+    from preprocess.synthetic_ecg.physiology.subjects import draw_cohort, draw_subject
     from preprocess.synthetic_ecg.record import plan_record
-    from preprocess.synthetic_ecg.reports import write_report
-    from preprocess.synthetic_ecg.subjects import draw_cohort, draw_subject
+    from preprocess.synthetic_ecg.texts.reports import write_report
 
     subjects = [draw_subject(1, int(subject)) for subject in draw_cohort(1, n, n).subject]
     return [" ".join(write_report(plan_record(1, index, subject))) for index, subject in enumerate(subjects)]

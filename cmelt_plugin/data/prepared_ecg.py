@@ -102,7 +102,9 @@ def prepare_ecg(
         try:
             real, reasons = _prepare(recording, crop, required, contract)
         except Rejected as error:
-            raise DataError(f"{origin}{error}") from None
+            lacking = error.code == "leads" and "missing" in str(error)
+            remedy = "; missing_leads='zero' (--missing-leads zero) leaves them zero" if lacking else ""
+            raise DataError(f"{origin}{error}{remedy}") from None
         n_samples[number] = real.shape[1]
         np.clip(real, -MAX_MV, MAX_MV, out=ecg[number, :, : real.shape[1]], casting="same_kind")
         doubts.append(reasons)

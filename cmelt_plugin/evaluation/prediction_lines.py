@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from cmelt_plugin.errors import printable
@@ -41,7 +42,14 @@ def json_line(prediction: Prediction, kind: str, unit: str = "") -> str:
     return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
 
-def class_table(names: Sequence[str], kind: str, records: Sequence[str], top: int, show: Print) -> Callable[[Prediction], None]:
+def class_table(
+    names: Sequence[str],
+    kind: str,
+    records: Sequence[str],
+    top: int,
+    show: Print,
+    titles: Mapping[str, str] = MappingProxyType({}),
+) -> Callable[[Prediction], None]:
     """Print the head of a table of classes; what is returned prints the lines of a record.
 
     Args:
@@ -50,6 +58,7 @@ def class_table(names: Sequence[str], kind: str, records: Sequence[str], top: in
         records: all that may come, for the width of the first column.
         top: classes a record shows; 0: all.
         show: prints a line.
+        titles: class → its name in words, at the end of its line.
     """
     first = max(len("record"), *(len(printable(record)) for record in records))
     second = max(len("class"), *(len(printable(name)) for name in names))
@@ -65,7 +74,8 @@ def class_table(names: Sequence[str], kind: str, records: Sequence[str], top: in
             cells = [f"{printable(prediction.record) if index == 0 else '':<{first}}", f"{printable(name):<{second}}"]
             cells += [f"{prediction.similarity[name]:>10.4f}"] if both and prediction.similarity else []
             mark = "  present" if name in (prediction.positive or ()) else ""
-            show("  ".join([*cells, f"{prediction.scores[name]:>{len(kind)}.4f}"]) + mark)
+            title = f"  {printable(titles[name])}" if name in titles else ""
+            show("  ".join([*cells, f"{prediction.scores[name]:>{len(kind)}.4f}"]) + mark + title)
         if prediction.uncertainty is not None:
             show(f"{'':<{first}}  (uncertainty {prediction.uncertainty:.4g})")
         _remarks(prediction, first, show)

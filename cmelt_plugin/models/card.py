@@ -58,6 +58,7 @@ class CardFacts:
         subjects: split → number of subjects.
         results: rows (what, data set, split, records, metrics) of evaluations.
         released: converted from the authors' weights.
+        about: Markdown of the model's owner, which stands first.
     """
 
     name: str
@@ -78,6 +79,7 @@ class CardFacts:
     subjects: Mapping[str, int] = field(default_factory=dict)
     results: Sequence[Sequence[str]] = ()
     released: bool = False
+    about: str = ""
 
 
 def render_card(facts: CardFacts) -> str:
@@ -87,6 +89,7 @@ def render_card(facts: CardFacts) -> str:
         _front_matter(facts),
         f"# {facts.name}\n",
         _what(facts),
+        *([f"{facts.about.strip()}\n"] if facts.about else []),
         "## Use\n",
         _usage(classifier, facts),
         "## Intended use\n",

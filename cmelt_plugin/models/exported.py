@@ -150,7 +150,8 @@ def write_folder(
         cfg: plain values, at least ``model`` with its ``_name``; how ECG and text are compared is taken from the model.
         task_state: plain values.
         extra: further entries of ``config.json`` for readers.
-        precision: round floating-point weights to it; whoever opens the folder computes in the model's own. None: as they are.
+        precision: round matrices of weights to it, not biases, norms and their statistics, which are small and cost more when
+            rounded; whoever opens the folder computes in the model's own. None: all as they are.
 
     Returns:
         The folder.
@@ -176,8 +177,8 @@ def write_folder(
 
 
 def _rounded(name: str, tensor: Tensor, precision: torch.dtype) -> Tensor:
-    """A floating-point tensor in ``precision``, any other as it is."""
-    if not tensor.is_floating_point():
+    """A floating-point tensor of two dimensions or more in ``precision``, any other as it is."""
+    if not tensor.is_floating_point() or tensor.ndim < 2:
         return tensor
     if tensor.numel() and (largest := float(tensor.abs().max())) > torch.finfo(precision).max:
         raise DataError(f"the weight {name} reaches {largest:g}, too large for {str(precision)[6:]}; export it in float32")

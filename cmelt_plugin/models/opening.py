@@ -23,7 +23,18 @@ def open_model(path: str | os.PathLike, lead_order: str | Sequence[str] | None =
     Raises:
         DataError: nothing there that can be loaded, or weights that do not fit.
     """
-    path = shipped_folder(path) or Path(path)
+    shipped = shipped_folder(path)
+    if shipped is not None:
+        try:
+            return open_model(shipped, lead_order)
+        except DataError as error:
+            if lead_order is not None:
+                raise
+            remedy = (
+                "the model is part of the package: where a file is damaged, install that again (pip install --force-reinstall)"
+            )
+            raise DataError(f"{error}; {remedy}") from None
+    path = Path(path)
     tokenizer = None
     folder = path.parent if path.name == WEIGHTS_FILE else path
     if is_exported(folder):

@@ -75,6 +75,17 @@ def load_prompts(label_set_or_path: str | os.PathLike, kind: str = "description"
     return texts
 
 
+def class_titles(label_set_or_path: str | os.PathLike) -> dict[str, str]:
+    """class → its name in words; empty for a file in short form, which has none.
+
+    Raises:
+        DataError: as :func:`load_prompts`.
+    """
+    path = _find(label_set_or_path)
+    classes = _classes(_read(path), path).items()
+    return {name: entry["name"] for name, entry in classes if isinstance(entry, dict)}
+
+
 def absence_texts(label_set_or_path: str | os.PathLike) -> dict[str, list[str]]:
     """What is said of records that do not have a class, for the classes of which anything is: class → one text or more.
 

@@ -184,11 +184,11 @@ class PretrainingTask(ECGTask):
     ) -> PretrainingDataset:
         """ECGs of a split with what belongs to them."""
         options = PretrainingOptions(
-            self.cfg.seed,
-            training,
-            self.cfg.max_text_tokens,
-            self.cfg.group_by_length,
-            self.cfg.standardise_probability,
+            seed=self.cfg.seed,
+            train=training,
+            max_text_tokens=self.cfg.max_text_tokens,
+            group_by_length=self.cfg.group_by_length,
+            standardise_probability=self.cfg.standardise_probability,
         )
         return PretrainingDataset(manifest, self.inputs, tokens, options, labels)
 

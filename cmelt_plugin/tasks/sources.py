@@ -93,7 +93,14 @@ class SourcesTask(PretrainingTask):
     ) -> SourcesDataset:
         assert sources is not None
         cfg = self.cfg
-        options = SourceOptions(cfg.seed, training, cfg.max_text_tokens, False, cfg.mix, cfg.echo_upsample)
+        options = SourceOptions(
+            seed=cfg.seed,
+            train=training,
+            max_text_tokens=cfg.max_text_tokens,
+            standardise_probability=cfg.standardise_probability,
+            mix=cfg.mix,
+            echo_upsample=cfg.echo_upsample,
+        )
         return SourcesDataset(manifest, self.inputs, tokens, options, labels, sources)
 
     def prepared(self, sample: dict[str, Any]) -> dict[str, Any]:

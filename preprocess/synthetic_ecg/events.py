@@ -11,10 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from cmelt_plugin.data.events import Event
-from preprocess.synthetic_ecg.bumps import ATRIAL, QRS, ST, Bumps, T, U
-from preprocess.synthetic_ecg.findings import INFARCTS, INJURIES, ISCHAEMIAS
-from preprocess.synthetic_ecg.record import Plan, repolarisation_stretch
-from preprocess.synthetic_ecg.rhythm import (
+from preprocess.synthetic_ecg.physiology.bumps import ATRIAL, QRS, ST, Bumps, T, U
+from preprocess.synthetic_ecg.physiology.findings import INFARCTS, INJURIES, ISCHAEMIAS
+from preprocess.synthetic_ecg.physiology.rhythm import (
     ESCAPE,
     JUNCTIONAL,
     NORMAL,
@@ -24,6 +23,7 @@ from preprocess.synthetic_ecg.rhythm import (
     SECONDS,
     VENTRICULAR,
 )
+from preprocess.synthetic_ecg.record import Plan, repolarisation_stretch
 
 WAVES = {ATRIAL: "p wave", QRS: "qrs complex", ST: "st segment", T: "t wave", U: "u wave"}
 PAUSE = "pause"
@@ -79,10 +79,8 @@ def _stretches(plan: Plan) -> Iterator[tuple[str, float, float]]:
         for wave, (start, stop) in place.items():
             yield WAVES[wave], start, stop
         if kind in VENTRICULAR:
-            codes = {PREMATURE_VENTRICULAR: ("PVC",), PACED: ("PACE",), ESCAPE: ("VEB",) if "VEB" in labels else ()}.get(
-                kind, ()
-            )
-            for code in codes:
+            code = {PREMATURE_VENTRICULAR: "PVC", PACED: "PACE", ESCAPE: "VEB"}.get(kind, "")
+            if code in labels:  # of a beat at the edge of the record they say nothing
                 yield code, place[QRS][0] - (PACING_LEAD if code == "PACE" else 0.0), place[T][1]
         else:
             for code in shown:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from preprocess.synthetic_ecg.delineation import amplitudes
-from preprocess.synthetic_ecg.findings import ELECTROLYTES, INFARCTS, INJURIES, ISCHAEMIAS, SINUS, Findings
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS, frontal_axis, twelve_leads
-from preprocess.synthetic_ecg.morphology import Beats
-from preprocess.synthetic_ecg.rhythm import (
+from preprocess.synthetic_ecg.physiology.findings import ELECTROLYTES, INFARCTS, INJURIES, ISCHAEMIAS, SINUS, Findings
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS, frontal_axis, twelve_leads
+from preprocess.synthetic_ecg.physiology.morphology import Beats
+from preprocess.synthetic_ecg.physiology.rhythm import (
     ESCAPE,
     JUNCTIONAL,
     NORMAL,
@@ -20,14 +20,14 @@ from preprocess.synthetic_ecg.rhythm import (
     SECONDS,
     Rhythm,
 )
-from preprocess.synthetic_ecg.subjects import Subject
+from preprocess.synthetic_ecg.physiology.subjects import Subject
 
 _RATE = 250
 _ROW = {name: row for row, name in enumerate(MIMIC_LEADS)}
 _WIDE = frozenset({"CLBBB", "CRBBB", "WPW", "PACE", "VT"})
 _SIDES = (("II", "III", "aVF"), ("I", "aVL", "V5", "V6"), ("V1", "V2", "V3", "V4"), ("V4", "V5", "V6"))
 # With nothing else a record is still a normal one.
-_HARMLESS = SINUS | {"CR", "CCR", "ERV", "UW", "NORM", "SPR", "TALL_T"}
+_HARMLESS = SINUS | {"CR", "CCR", "ERV", "UW", "NORM", "SPR"}
 _CORNELL = {"M": 2.8, "F": 2.0}  # mV
 SARRH_RANGE = 0.16  # s between the longest and the shortest sinus interval; texts say more than 0.12
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from preprocess.synthetic_ecg.leads import ELECTRODES_TO_INDEPENDENT
+from preprocess.synthetic_ecg.physiology.leads import ELECTRODES_TO_INDEPENDENT
 
 ELECTRODES = ELECTRODES_TO_INDEPENDENT.shape[1]
 _UNREST = np.repeat([-0.35, 0.05], [3, 6])  # logarithms; electrodes of the chest move more than those of the limbs

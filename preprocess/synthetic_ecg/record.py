@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import fft
 
-from preprocess.synthetic_ecg.atria import draw_atrial_activity
-from preprocess.synthetic_ecg.bumps import QRS, Bumps
-from preprocess.synthetic_ecg.findings import Findings, draw_findings
 from preprocess.synthetic_ecg.labels import Measured, label, measure
-from preprocess.synthetic_ecg.leads import twelve_leads
-from preprocess.synthetic_ecg.morphology import Beats, draw_beats, draw_intervals
 from preprocess.synthetic_ecg.noise import Device, NoiseLevels, draw_device, draw_levels, electrode_noise, in_steps, recorded
-from preprocess.synthetic_ecg.rhythm import SECONDS, Rhythm, draw_rhythm
-from preprocess.synthetic_ecg.subjects import RECORD_STREAM, SIGNAL_STREAM, Subject
+from preprocess.synthetic_ecg.physiology.atria import draw_atrial_activity
+from preprocess.synthetic_ecg.physiology.bumps import QRS, Bumps
+from preprocess.synthetic_ecg.physiology.findings import Findings, draw_findings
+from preprocess.synthetic_ecg.physiology.leads import twelve_leads
+from preprocess.synthetic_ecg.physiology.morphology import Beats, draw_beats, draw_intervals
+from preprocess.synthetic_ecg.physiology.rhythm import SECONDS, Rhythm, draw_rhythm
+from preprocess.synthetic_ecg.physiology.subjects import RECORD_STREAM, SIGNAL_STREAM, Subject
 
 PADDING = 1.0  # seconds on either side that filters need
 _LEAD_IN, _TAIL = 0.06, 0.94  # seconds of a beat before and after the onset of its complex

@@ -15,9 +15,10 @@ from cmelt_plugin.data.plausibility import Measures, examine, nothing_left
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.resampling import resample
 from cmelt_plugin.data.store.record_store import to_digital
-from preprocess.synthetic_ecg.challenge_records import draw, samples
+from preprocess.synthetic_ecg.layouts.challenge_records import draw, samples
 
 ALL = np.ones(12, dtype=bool)
+LOUD = 4  # a recording whose amplitude is above 1 mV, so that five times that is above 5 mV
 
 
 @functools.cache
@@ -87,9 +88,9 @@ def test_a_single_spike_and_a_drift_leave_the_amplitude_alone():
 
 
 def test_stored_amplitude_is_that_after_clipping():
-    measures = judged(20 * ecg(4)).measures
-    assert measures.amplitude == pytest.approx(20 * judged(ecg(4)).measures.amplitude)
-    offset = ecg(4) + 32.5  # the upper half of every beat is cut off
+    measures = judged(20 * ecg(LOUD)).measures
+    assert measures.amplitude == pytest.approx(20 * judged(ecg(LOUD)).measures.amplitude)
+    offset = ecg(LOUD) + 32.5  # the upper half of every beat is cut off
     measures = judged(offset).measures
     assert measures.stored == pytest.approx(0.001 * np.median(window_spans(to_digital(offset)[0])))
     assert measures.stored < 0.8 * measures.amplitude
@@ -194,7 +195,7 @@ def test_nothing_is_doubtful_about_an_ordinary_recording(index):
 
 
 def test_a_gain_of_2_000_000_is_low_and_the_sentence_has_both_amplitudes():
-    low = ecg(1) / 1000
+    low = ecg(LOUD) / 1000
     assert codes(low)[:2] == ["amplitude-low", "quantised"]
     found = text(low, "amplitude-low")
     measures = judged(low).measures
@@ -203,8 +204,8 @@ def test_a_gain_of_2_000_000_is_low_and_the_sentence_has_both_amplitudes():
 
 
 def test_a_gain_of_200_for_1000_is_high():
-    assert codes(5 * ecg(4)) == ["amplitude-high"]
-    assert text(5 * ecg(4), "amplitude-high").endswith("mV, above 5 mV")
+    assert codes(5 * ecg(LOUD)) == ["amplitude-high"]
+    assert text(5 * ecg(LOUD), "amplitude-high").endswith("mV, above 5 mV")
 
 
 def test_clipped_samples_are_named_with_their_leads():
@@ -304,9 +305,9 @@ def lost(signal, kept=ALL):
 
 
 def test_zero_after_rounding_is_lost():
-    reason = lost(ecg(4) * 1e-4)
+    reason = lost(ecg(LOUD) * 1e-4)
     assert reason.code == "zero" and "zero after rounding to 0.001 mV, the largest is 0.0" in reason.text
-    assert lost(ecg(4) * 1e-3) is None
+    assert lost(ecg(LOUD) * 1e-3) is None
 
 
 def test_a_large_offset_is_lost():

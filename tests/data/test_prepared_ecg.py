@@ -66,7 +66,7 @@ def test_values_beyond_the_store_are_clipped_as_packing_clips_them() -> None:
 
 def test_missing_leads_are_refused_or_zero() -> None:
     signal = random_ecg(leads=3)
-    with pytest.raises(DataError, match="missing III, aVR"):
+    with pytest.raises(DataError, match="missing III, aVR.*; missing_leads='zero' .--missing-leads zero. leaves them zero"):
         prepare_ecg(signal, leads=["I", "II", "V2"])
     ecg = prepare_ecg(signal, leads=["V2", "I", "II"], missing_leads="zero").ecg[0]
     for row, lead in enumerate(("V2", "I", "II")):

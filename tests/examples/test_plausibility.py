@@ -8,7 +8,7 @@ import numpy as np
 
 from cmelt_plugin.data.plausibility import examine
 from cmelt_plugin.data.store.record_store import to_digital
-from preprocess.synthetic_ecg.challenge_records import draw, samples
+from preprocess.synthetic_ecg.layouts.challenge_records import draw, samples
 from tests.support.tiny import write_manifest, write_records
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))

@@ -15,7 +15,7 @@ from cmelt_plugin.intake.doubts import doubts
 from cmelt_plugin.intake.electrodes import exchanged_electrodes
 from cmelt_plugin.intake.reading import read_ecg
 from cmelt_plugin.intake.recording import Recording
-from preprocess.synthetic_ecg.challenge_records import draw, samples
+from preprocess.synthetic_ecg.layouts.challenge_records import draw, samples
 
 SIGNAL = samples(draw(0, 1)).astype(np.float32)
 GOOD = Recording(SIGNAL, 500.0, LEADS)

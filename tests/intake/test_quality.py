@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from cmelt_plugin.intake.quality import quality_index
 from cmelt_plugin.intake.reading import read_ecg
-from preprocess.synthetic_ecg.challenge_records import draw, samples
+from preprocess.synthetic_ecg.layouts.challenge_records import draw, samples
 
 RATE = 500.0
 CLEAN = samples(draw(0, 0))

@@ -14,11 +14,11 @@ from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from preprocess import code_test
 from preprocess.code_test import choose_unit, examine, read_tracing, without_padding
-from preprocess.synthetic_ecg import code_test_layout
-from preprocess.synthetic_ecg.code_test_layout import README_ORDER, write_code_test_layout
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.layouts import code_test_layout
+from preprocess.synthetic_ecg.layouts.code_test_layout import README_ORDER, write_code_test_layout
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.subjects import draw_subject
 from preprocess.synthetic_ecg.record import plan_record, render
-from preprocess.synthetic_ecg.subjects import draw_subject
 
 h5py = pytest.importorskip("h5py")
 

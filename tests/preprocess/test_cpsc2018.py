@@ -14,8 +14,8 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
 from preprocess import cpsc2018
 from preprocess.cpsc2018 import find_copy, read_reference
-from preprocess.synthetic_ecg import cpsc2018_layout
-from preprocess.synthetic_ecg.cpsc2018_layout import classes_of, write_cpsc2018_layout
+from preprocess.synthetic_ecg.layouts import cpsc2018_layout
+from preprocess.synthetic_ecg.layouts.cpsc2018_layout import classes_of, write_cpsc2018_layout
 
 NAMES = class_names("cpsc2018")
 N = 24

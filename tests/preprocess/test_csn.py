@@ -18,8 +18,8 @@ from cmelt_plugin.prompts import class_names
 from preprocess import csn
 from preprocess.csn import locate
 from preprocess.data_sets.snomed import CSN
-from preprocess.synthetic_ecg import csn_layout
-from preprocess.synthetic_ecg.csn_layout import write_csn_layout
+from preprocess.synthetic_ecg.layouts import csn_layout
+from preprocess.synthetic_ecg.layouts.csn_layout import write_csn_layout
 
 NAMES = class_names("csn")
 N = 24

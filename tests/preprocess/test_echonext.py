@@ -16,11 +16,11 @@ from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names
 from preprocess import echonext
-from preprocess.synthetic_ecg.echonext_layout import FLAGS, write_echonext_layout
-from preprocess.synthetic_ecg.ejection import plan_with_ejection
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.echo.ejection import plan_with_ejection
+from preprocess.synthetic_ecg.layouts.echonext_layout import FLAGS, write_echonext_layout
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.subjects import draw_subject
 from preprocess.synthetic_ecg.record import render
-from preprocess.synthetic_ecg.subjects import draw_subject
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import numpy as np
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.contract import Recording, Rejected
 from preprocess.packing.recording import SignalOptions, to_row
-from preprocess.synthetic_ecg.challenge_records import draw, samples
+from preprocess.synthetic_ecg.layouts.challenge_records import draw, samples
 
 FAULTS = ("none", "too small", "too large", "offset", "offset of a lead", "inverted", "exchanged", "hum", "spikes")
 CODES = {

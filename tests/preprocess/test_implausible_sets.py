@@ -18,7 +18,7 @@ from preprocess.packing import blocks
 from preprocess.packing.pack import PackingOptions, pack, records_fingerprint
 from preprocess.packing.recording import SignalOptions
 from preprocess.packing.records import RECORDS_SCHEMA, records_table
-from preprocess.synthetic_ecg.challenge_records import LEADS, draw, samples, write_wfdb_mat
+from preprocess.synthetic_ecg.layouts.challenge_records import LEADS, draw, samples, write_wfdb_mat
 from tests.preprocess.mimic_layout import MIMIC_LEADS, write_mimic_layout
 
 SOURCES = {"cpsc_2018": "A", "georgia": "E", "ptb": "S"}

@@ -19,9 +19,9 @@ from cmelt_plugin.errors import DataError
 from preprocess import physionet2021
 from preprocess.data_sets.physionet2021_labels import COLUMN, NAMES
 from preprocess.data_sets.physionet2021_records import Header, find_records, read_header, read_segment, segments_of, source_of
-from preprocess.synthetic_ecg import physionet2021_layout
-from preprocess.synthetic_ecg.challenge_records import write_wfdb_mat
-from preprocess.synthetic_ecg.physionet2021_layout import write_physionet2021_layout
+from preprocess.synthetic_ecg.layouts import physionet2021_layout
+from preprocess.synthetic_ecg.layouts.challenge_records import write_wfdb_mat
+from preprocess.synthetic_ecg.layouts.physionet2021_layout import write_physionet2021_layout
 
 RECORDS = 75
 

@@ -19,8 +19,8 @@ from cmelt_plugin.prompts import class_names
 from preprocess import ptb_xl
 from preprocess.data_sets.ptb_xl_labels import TASKS, read_statements
 from preprocess.ptb_xl import read_records
-from preprocess.synthetic_ecg import ptb_xl_layout
-from preprocess.synthetic_ecg.ptb_xl_layout import write_ptb_xl_layout
+from preprocess.synthetic_ecg.layouts import ptb_xl_layout
+from preprocess.synthetic_ecg.layouts.ptb_xl_layout import write_ptb_xl_layout
 from tests.preprocess.mimic_layout import make_ecg, write_record
 
 COLUMNS = ["ecg_id", "patient_id", "age", "sex", "recording_date", "report", "strat_fold", "filename_lr", "filename_hr"]

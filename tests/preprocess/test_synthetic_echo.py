@@ -14,11 +14,11 @@ from cmelt_plugin.data.teacher import teacher_gaussian
 from cmelt_plugin.data.teacher.prompts import read_prompts
 from cmelt_plugin.errors import DataError
 from preprocess import synthetic
-from preprocess.synthetic_ecg.echo_frames import DIM, draw_prompts, draw_study, draw_videos, heart_of
-from preprocess.synthetic_ecg.ejection import HIGHEST, LOWEST, draw_ejection, ejection_statement, plan_with_ejection
-from preprocess.synthetic_ecg.mimic_echo_layout import COLUMNS, MEASUREMENTS
+from preprocess.synthetic_ecg.echo.echo_frames import DIM, draw_prompts, draw_study, draw_videos, heart_of
+from preprocess.synthetic_ecg.echo.ejection import HIGHEST, LOWEST, draw_ejection, ejection_statement, plan_with_ejection
+from preprocess.synthetic_ecg.layouts.mimic_echo_layout import COLUMNS, MEASUREMENTS
+from preprocess.synthetic_ecg.physiology.subjects import draw_subject
 from preprocess.synthetic_ecg.record import plan_record
-from preprocess.synthetic_ecg.subjects import draw_subject
 
 
 @pytest.fixture(scope="module")

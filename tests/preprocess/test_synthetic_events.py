@@ -6,15 +6,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hearts import plans_of
 
 from cmelt_plugin.data.events import EVENTS_FILE, Event, read_events
 from preprocess import synthetic
-from preprocess.synthetic_ecg.bumps import ATRIAL, QRS, ST, T
-from preprocess.synthetic_ecg.classes import classes
 from preprocess.synthetic_ecg.events import IN_WAVE, PAUSE, WAVES, record_events
+from preprocess.synthetic_ecg.physiology.bumps import ATRIAL, QRS, ST, T
+from preprocess.synthetic_ecg.physiology.rhythm import NORMAL, PREMATURE_ATRIAL, PREMATURE_VENTRICULAR
+from preprocess.synthetic_ecg.physiology.subjects import draw_cohort, draw_subject
 from preprocess.synthetic_ecg.record import plan_record, render
-from preprocess.synthetic_ecg.rhythm import NORMAL, PREMATURE_ATRIAL, PREMATURE_VENTRICULAR
-from preprocess.synthetic_ecg.subjects import draw_cohort, draw_subject
+from preprocess.synthetic_ecg.texts.classes import classes
 
 RATE, SAMPLES = 500, 5000
 
@@ -70,10 +71,10 @@ def test_premature_beats_and_pauses(plans):
         for kind, code in ((PREMATURE_VENTRICULAR, "PVC"), (PREMATURE_ATRIAL, "PAC")):
             onsets = rhythm.onset[(rhythm.kind == kind) & (rhythm.onset > 0.3) & (rhythm.onset < 9.8)] * RATE
             found = [event for event in events if event.kind == code]
-            if code in plan.findings.labels:
-                early += len(onsets)
-                for onset in onsets:
-                    assert any(event.onset - 12 < onset < event.offset for event in found)
+            early += len(onsets)
+            assert all(sum(event.onset - 12 < onset < event.offset for event in found) == 1 for onset in onsets)
+            near = (rhythm.kind == kind) & (rhythm.onset > -0.6) & (rhythm.onset < 10)
+            assert len(found) <= near.sum()
         for pause in (event for event in events if event.kind == PAUSE):
             pauses += 1
             assert not inside(events, "qrs complex")[pause.onset : pause.offset - 8].any()
@@ -82,21 +83,23 @@ def test_premature_beats_and_pauses(plans):
     assert pauses > 10 and early > 10
 
 
+def test_a_beat_at_the_edge_of_the_record_has_no_event_without_its_label(plans):
+    plan = next(plan for plan in plans if "PVC" in plan.findings.labels)
+    bare = dataclasses.replace(plan, findings=dataclasses.replace(plan.findings, labels=plan.findings.labels - {"PVC"}))
+    kinds = ({event.kind for event in record_events(one)} for one in (plan, bare))
+    assert next(kinds) - next(kinds) == {"PVC"}
+
+
 def test_blocked_and_slowly_conducted_waves_have_events():
-    seen = set()
-    for index in range(1500):
-        plan = plan_record(2, index, draw_subject(2, index), balanced=True)
-        for code in plan.findings.labels & {"2AVB", "1AVB"} - seen:
-            events = [event for event in record_events(plan) if event.kind == code]
-            if code == "1AVB":
-                assert all(event.offset - event.onset > 90 for event in events if 0 < event.onset and event.offset < SAMPLES)
-            else:
-                blocked = plan.rhythm.p_onset[plan.rhythm.p_beat < 0]
-                assert len(events) == ((blocked > -0.08) & (blocked < 9.99)).sum()
-            seen.add(code)
-        if len(seen) == 2:
-            return
-    raise AssertionError(seen)
+    for plan in plans_of("1AVB"):
+        events = [event for event in record_events(plan) if event.kind == "1AVB"]
+        assert len(events) > 5
+        assert all(event.offset - event.onset > 90 for event in events if 0 < event.onset and event.offset < SAMPLES)
+    for mode in ("wenckebach", "mobitz", "2:1"):
+        for plan in plans_of("2AVB", mode=mode, count=4):
+            blocked = plan.rhythm.p_onset[plan.rhythm.p_beat < 0]
+            events = [event for event in record_events(plan) if event.kind == "2AVB"]
+            assert len(events) == ((blocked > -0.08) & (blocked < 9.99)).sum() > 0
 
 
 def test_events_lie_in_the_record_and_follow_its_rate(plans):

@@ -7,16 +7,25 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from hearts import plans_of
 
 from cmelt_plugin.data.leads import lead_indices
-from preprocess.synthetic_ecg.delineation import delineate, find_complexes
-from preprocess.synthetic_ecg.findings import INFARCTS
-from preprocess.synthetic_ecg.heart import TERRITORY_LEADS
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.delineation import amplitudes, delineate, find_complexes
+from preprocess.synthetic_ecg.physiology.bumps import QRS
+from preprocess.synthetic_ecg.physiology.findings import INFARCTS, INJURIES, ISCHAEMIAS
+from preprocess.synthetic_ecg.physiology.heart import TERRITORY_LEADS
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.rhythm import (
+    ECTOPIC_P,
+    NORMAL,
+    PACED,
+    PREMATURE_ATRIAL,
+    PREMATURE_VENTRICULAR,
+    SINUS_P,
+)
+from preprocess.synthetic_ecg.physiology.subjects import draw_subject
+from preprocess.synthetic_ecg.physiology.torso import DOWER, ELECTRODES, LIMBS, lead_field
 from preprocess.synthetic_ecg.record import plan_record, render
-from preprocess.synthetic_ecg.rhythm import NORMAL, PACED, PREMATURE_VENTRICULAR
-from preprocess.synthetic_ecg.subjects import draw_subject
-from preprocess.synthetic_ecg.torso import DOWER, ELECTRODES, LIMBS, lead_field
 
 RATE = 500
 LEAD = {name: row for row, name in enumerate(MIMIC_LEADS)}
@@ -73,10 +82,10 @@ def test_limb_leads_obey_einthoven_with_noise(plans):
     for plan in plans[:20]:
         signal = render(plan)
         one, two = signal[LEAD["I"]], signal[LEAD["II"]]
-        np.testing.assert_allclose(signal[LEAD["III"]], two - one, atol=0.011)
-        np.testing.assert_allclose(signal[LEAD["aVR"]], -(one + two) / 2, atol=0.011)
-        exact = clean(plan)
-        np.testing.assert_allclose(exact[LEAD["aVF"]], exact[LEAD["II"]] - exact[LEAD["I"]] / 2, atol=1e-5)
+        np.testing.assert_allclose(signal[LEAD["III"]], two - one, atol=1e-5)
+        np.testing.assert_allclose(signal[LEAD["aVR"]], -(one + two) / 2, atol=1e-5)
+        np.testing.assert_allclose(signal[LEAD["aVL"]], one - two / 2, atol=1e-5)
+        np.testing.assert_allclose(signal[LEAD["aVF"]], two - one / 2, atol=1e-5)
 
 
 def test_signals_are_finite_and_of_plausible_size(plans):
@@ -94,7 +103,7 @@ def test_noise_is_scaled_and_changes_nothing_else(plans):
         assert silent.findings.causes == plan.findings.causes == louder.findings.causes
         np.testing.assert_array_equal(clean(silent), clean(plan))
         quiet, usual, loud = (render(p) for p in (silent, plan, louder))
-        np.testing.assert_allclose(loud - quiet, 3 * (usual - quiet), atol=0.03)
+        np.testing.assert_allclose(loud - quiet, 3 * (usual - quiet), atol=4.5 * plan.device.step)  # each is rounded
 
 
 def test_devices_filter_what_they_say(plans):
@@ -109,12 +118,12 @@ def test_devices_filter_what_they_say(plans):
 
 @pytest.mark.parametrize("rate", [100, 250, 1000])
 def test_other_rates_show_the_same_beats(examples, rate):
-    plan = examples["plain"][0]
-    at_500, other = clean(plan), render(plan, rate, noise=False)
-    assert other.shape == (12, 10 * rate)
-    ours = np.array([np.interp(np.arange(10 * rate) / rate, np.arange(5000) / 500, lead) for lead in at_500])
-    for lead in range(12):
-        assert np.corrcoef(ours[lead], other[lead])[0, 1] > 0.8
+    for plan in examples["plain"][:4]:
+        at_500, other = clean(plan), render(plan, rate, noise=False)
+        assert other.shape == (12, 10 * rate)
+        ours = np.array([np.interp(np.arange(10 * rate) / rate, np.arange(5000) / 500, lead) for lead in at_500])
+        alike = [np.corrcoef(ours[lead], other[lead])[0, 1] for lead in range(12)]
+        assert np.median(alike) > 0.95 and min(alike) > 0.8  # a lead that sees little sees its fine detail only at 500 Hz
 
 
 def test_measured_intervals_are_those_planned(examples):
@@ -131,6 +140,23 @@ def test_measured_intervals_are_those_planned(examples):
             )
         )
     assert (np.abs(np.median(errors, axis=0)) < (20, 25, 40, 2)).all()
+
+
+def test_measured_amplitudes_are_those_of_the_signal(examples):
+    """All labels of waves rest on them."""
+    errors = defaultdict(list)
+    for plan in examples["plain"]:
+        found = delineate(clean(plan)[CANONICAL])
+        for name, values in amplitudes(found.beat, found.onset, found.offset, found.t_end).items():
+            errors[name].append(np.abs(values - getattr(plan.measured, name)[CANONICAL]))
+    for name, values in errors.items():
+        assert np.median(values) < 0.025 and np.quantile(values, 0.95) < 0.12, name
+
+
+def test_first_degree_block_moves_p_ahead():
+    for plan in plans_of("1AVB"):
+        found = delineate(clean(plan)[CANONICAL])
+        assert "1AVB" in plan.findings.labels and 2 * (found.onset - found.p_onset) > 198
 
 
 @pytest.mark.parametrize(("code", "low", "high"), [("SR", 59, 101), ("SBRAD", 30, 60), ("STACH", 100, 175)])
@@ -160,6 +186,39 @@ def test_fibrillation_is_irregular_and_flutter_regular(examples):
         np.testing.assert_allclose(multiples, np.rint(multiples), atol=1e-6)
 
 
+def atrial_activity(plan):
+    """The signal without complexes."""
+    none = {kind: bumps.chosen(np.zeros(len(bumps.wave), dtype=bool)) for kind, bumps in plan.beats.complexes.items()}
+    return clean(dataclasses.replace(plan, beats=dataclasses.replace(plan.beats, complexes=none)))
+
+
+def spectrum(signal):
+    """Hz and power of each lead."""
+    return np.fft.rfftfreq(signal.shape[1], 1 / RATE), np.abs(np.fft.rfft(signal - signal.mean(axis=1, keepdims=True))) ** 2
+
+
+def test_flutter_waves_are_regular_and_inferior():
+    for conduction in (2, 3, 4):
+        for plan in plans_of("AFLT", rhythm="AFLT", rate=292 / conduction, conduction=conduction, count=4):
+            waves = atrial_activity(plan)
+            hertz, power = spectrum(waves)
+            assert np.abs(hertz[power[rows("II", "aVF", "V1")].argmax(axis=1)] - 292 / 60).max() < 0.06
+            height = np.ptp(waves, axis=1)
+            assert height[rows("II", "III", "aVF")].min() > 0.1 and height[LEAD["V1"]] > 0.03
+            assert height[rows("II", "III", "aVF")].min() > 2 * height[rows("I", "V6")].max()
+
+
+def test_fibrillatory_waves_have_their_band_and_no_one_frequency():
+    for plan in plans_of("AFIB", rhythm="AFIB", rate=90.0):
+        hertz, power = spectrum(atrial_activity(plan))
+        of_v1 = power[LEAD["V1"]]
+        assert of_v1[(hertz > 3) & (hertz < 10)].sum() > 0.75 * of_v1.sum() and of_v1.max() < 0.3 * of_v1.sum()
+
+
+def test_sinus_arrhythmia_is_irregular(examples):
+    assert len(examples["SARRH"]) == 8 and all(irregularity(plan) > 0.035 for plan in examples["SARRH"])
+
+
 def test_atrioventricular_blocks(examples):
     assert all(plan.measured.pr > 200 for plan in examples["1AVB"])
     for plan in examples["2AVB"]:
@@ -170,6 +229,14 @@ def test_atrioventricular_blocks(examples):
         assert np.ptp(delays) > 0.02
     for plan in examples["3AVB"]:
         assert (plan.rhythm.p_beat < 0).all() and plan.measured.rate < 60
+    for mode, label_of in (("wenckebach", {"2AVB", "2AVB1"}), ("mobitz", {"2AVB", "2AVB2"}), ("2:1", {"2AVB"})):
+        for plan in plans_of("2AVB", mode=mode, count=6):
+            assert {code for code in plan.findings.labels if code.startswith("2AVB")} == label_of
+
+
+def test_pauses_end_with_escape_beats_of_either_kind():
+    labels = [plan.findings.labels for plan in plans_of("PAUSE", rate=75.0, count=30)]
+    assert all(any(code in found for found in labels) for code in ("PAUSE", "JEB", "VEB"))
 
 
 def test_bundle_branch_blocks_are_wide_and_point_the_right_way(examples):
@@ -183,6 +250,12 @@ def test_bundle_branch_blocks_are_wide_and_point_the_right_way(examples):
         late.append((end[LEAD["V1"]].max() > 0.2, end[LEAD["V6"]].min() < -0.1))
     assert np.mean(late) > 0.85
     assert all(plan.measured.qrs < 112 for plan in examples["plain"])
+
+
+def test_t_waves_of_blocks_point_away_from_the_end_of_the_complex():
+    for code, sign in (("CLBBB", 1), ("CRBBB", -1)):
+        t = np.array([plan.measured.t[rows("V1", "V6")] for plan in plans_of(code)])
+        assert (sign * t[:, 0] > 0.1).all() and np.mean(sign * t[:, 1] < 0) > 0.85
 
 
 def test_axes(examples):
@@ -209,30 +282,43 @@ def test_voltages(examples):
     assert np.mean([complex_of(plan)[LEAD["V1"]].max() > 0.5 for plan in right]) > 0.8
 
 
-@pytest.mark.parametrize("code", [code for code in INFARCTS if code != "PMI"])
-def test_old_infarcts_have_q_waves_or_lost_r_waves_in_their_leads(examples, code):
+@pytest.mark.parametrize("code", INFARCTS)
+def test_old_infarcts_have_q_waves_or_lost_r_waves_in_their_leads(code):
+    """Behind the heart a Q wave is an R wave in front. In front, poor R progression may be all there is."""
     shown = []
-    for plan in examples[code]:
-        if plan.findings.stages.get(code) == "old" and len(plan.findings.stages) == 1:
-            names = TERRITORY_LEADS[INFARCTS[code]]
-            depth = np.minimum(plan.measured.q, plan.measured.s * (plan.measured.r < 0.05))
-            lost = (plan.measured.r < 0.2) & (code in {"ASMI", "AMI"})
-            shown.append(((depth < -0.09) | lost)[rows(*names)].sum() >= 2)
-    assert not shown or np.mean(shown) >= 0.6
+    for plan, healthy in zip(plans_of(code, stages={code: "old"}), plans_of()):
+        m, leads = plan.measured, rows(*TERRITORY_LEADS[INFARCTS[code]])
+        if code == "PMI":
+            shown.append((m.r > 1.05 * healthy.measured.r)[leads].all())
+            continue
+        q = np.minimum(m.q, m.s * (m.r < 0.05)) < -0.09
+        lost = (m.r < 0.2) & (code in {"ASMI", "AMI"})
+        shown.append((q | lost)[leads].sum() >= 2)
+    assert np.mean(shown) > 0.8
 
 
-def test_st_segments_rise_over_an_acute_infarct_and_fall_opposite(examples):
-    inferior, front = [], []
-    for plan in examples["STEMI"] + examples["IMI"] + examples["ASMI"]:
-        for code, stage in plan.findings.stages.items():
-            if stage == "acute" and len(plan.findings.stages) == 1 and code in {"IMI", "ASMI"}:
-                st = plan.measured.st
-                (inferior if code == "IMI" else front).append(st)
-    for st in inferior:
-        assert st[rows("III", "aVF")].max() > 0.09 and st[LEAD["aVL"]] < 0
-    for st in front:
-        assert st[rows("V1", "V2", "V3")].max() > 0.09
-    assert inferior or front
+@pytest.mark.parametrize("code", INFARCTS)
+def test_st_segments_rise_over_an_acute_infarct_and_fall_opposite(code):
+    found = plans_of(code, stages={code: "acute"})
+    st = np.array([plan.measured.st for plan in found])
+    second = np.sort(st[:, rows(*TERRITORY_LEADS[INFARCTS[code]])], axis=1)[:, -2]
+    assert all("STEMI" in plan.findings.labels for plan in found)
+    if code == "PMI":
+        assert (second < -0.04).all() and np.mean(second < -0.1) > 0.75
+    else:
+        assert (second > 0.04).all() and np.mean(second > 0.1) > 0.8
+    if code == "IMI":
+        assert (st[:, LEAD["aVL"]] < 0).all()
+
+
+def test_injury_below_the_endocardium_lowers_st_and_ischaemia_turns_t_over_in_their_leads():
+    for codes, values in ((INJURIES, "st"), (ISCHAEMIAS, "t")):
+        for code, territory in codes.items():
+            second = [
+                np.sort(getattr(plan.measured, values)[rows(*TERRITORY_LEADS[territory])])[1]
+                for plan in plans_of(code, count=8)
+            ]
+            assert max(second) < 0 and np.mean(np.array(second) < -0.05) > 0.8, code
 
 
 def test_t_waves(examples):
@@ -264,6 +350,34 @@ def test_premature_ventricular_complexes_are_early_and_wide(examples):
         assert len(places) and plan.beats.ventricular_duration > 0.12
         for i in places[places > 0]:
             assert rhythm.onset[i] - rhythm.onset[i - 1] < 0.95 * rhythm.interval[i]
+
+
+def test_pauses_after_ventricular_beats_compensate():
+    ratios = []
+    for plan in plans_of("PVC", count=20):
+        rhythm = plan.rhythm
+        for i in np.flatnonzero((rhythm.kind == PREMATURE_VENTRICULAR) & (rhythm.onset > 0) & (rhythm.onset < 8)):
+            assert rhythm.onset[i] - rhythm.onset[i - 1] < 0.8 * rhythm.interval[i]
+            ratios.append((rhythm.onset[i + 1] - rhythm.onset[i - 1]) / (rhythm.interval[i - 1] + rhythm.interval[i + 1]))
+    assert np.mean(np.abs(np.array(ratios) - 1) < 0.06) > 0.85
+
+
+def test_premature_atrial_complexes_are_early_and_narrow():
+    for plan in plans_of("PAC"):
+        rhythm, beats = plan.rhythm, plan.beats
+        places = np.flatnonzero((rhythm.kind == PREMATURE_ATRIAL) & (rhythm.onset > 0) & (rhythm.onset < 9.9))
+        assert len(places) and "PAC" in plan.findings.labels
+        assert (rhythm.onset[places] - rhythm.onset[places - 1] < 0.85 * rhythm.interval[places]).all()
+        early, usual = (beats.complexes[kind] for kind in (PREMATURE_ATRIAL, NORMAL))
+        np.testing.assert_array_equal(early.leads[early.wave == QRS], usual.leads[usual.wave == QRS])
+        assert not np.allclose(beats.p_waves[ECTOPIC_P].leads, beats.p_waves[SINUS_P].leads)
+
+
+def test_premature_beats_fit_even_into_slow_rhythms():
+    for plan in plans_of("PVC", "PAC", rhythm="SBRAD", rate=38.0, count=20):
+        rhythm = plan.rhythm
+        inside = set(rhythm.kind[(rhythm.onset > 0) & (rhythm.onset < 9.9)])
+        assert PREMATURE_VENTRICULAR in inside and (np.diff(rhythm.onset) > 0.3).all()
 
 
 def test_exchanged_electrodes(examples):

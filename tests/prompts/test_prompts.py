@@ -6,7 +6,7 @@ import json
 import pytest
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.prompts import FOLDER, absence_texts, class_names, label_sets, load_prompts
+from cmelt_plugin.prompts import FOLDER, absence_texts, class_names, class_titles, label_sets, load_prompts
 
 NUMBER_OF_CLASSES = {
     "ptb-xl-super": 5,
@@ -114,6 +114,11 @@ def test_kinds_of_a_full_file(tmp_path):
         "MI": ["myocardial infarction", "MI", "old infarct", "q waves"],
         "AF": ["atrial fibrillation", "AF", "no p waves"],
     }
+
+
+def test_titles_are_the_names_of_a_full_file(tmp_path):
+    assert class_titles(write(tmp_path, FULL)) == {"MI": "myocardial infarction", "AF": "atrial fibrillation"}
+    assert class_titles(write(tmp_path, {"MI": ["old infarct"]})) == {}
 
 
 def test_texts_of_absence_are_apart_from_those_of_the_class(tmp_path):

@@ -14,7 +14,7 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.writing.arrays import write_csv, write_npy
 from cmelt_plugin.intake.writing.wfdb import write_wfdb
-from preprocess.synthetic_ecg.challenge_records import draw, samples
+from preprocess.synthetic_ecg.layouts.challenge_records import draw, samples
 from tests.intake.writers import aecg, cardiosoft, dicom, edf, ishne, muse, philips, schiller, scp
 
 STEP = 5

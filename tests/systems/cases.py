@@ -193,7 +193,7 @@ def train_step(name: str, sample: dict[str, Any], batch_size: int | None = None,
     The gradient of a repeated batch is thrown away, as the hosts do.
     """
     case = CASES[name]
-    return _measured_step(hosted_model(case, **changes), criterion_of(case, batch_size), sample)
+    return measured_step(hosted_model(case, **changes), criterion_of(case, batch_size), sample)
 
 
 def classification_step(name: str, sample: dict[str, Any]) -> dict[str, Any]:
@@ -220,10 +220,10 @@ def classification_step(name: str, sample: dict[str, Any]) -> dict[str, Any]:
     criterion = ClassificationCriterion(ClassificationCriterionConfig(), task)
     # In float64: where a ReLU is within rounding of its kink, gradients of float32 may lie on either side.
     inputs = {"ecg": ecg.double(), "n_samples": n_samples}
-    return _measured_step(_filled(model).double(), criterion, {**sample, "net_input": inputs, "labels": labels})
+    return measured_step(_filled(model).double(), criterion, {**sample, "net_input": inputs, "labels": labels})
 
 
-def _measured_step(model: Any, criterion: Any, sample: dict[str, Any]) -> dict[str, Any]:
+def measured_step(model: Any, criterion: Any, sample: dict[str, Any]) -> dict[str, Any]:
     model.train()
     loss, rows, log = criterion.train()(model, sample)
     counts = 0.0 if sample.get("ignore_grad") else 1.0

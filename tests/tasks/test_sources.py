@@ -48,6 +48,18 @@ def validate(the_task: SourcesTask, model: Any, batch_size: int) -> dict[str, fl
     return dict(aggregate.get_smoothed_values())
 
 
+def test_settings_of_the_task_reach_its_records(directory) -> None:
+    settings = {"mix": "released", "echo_upsample": 3, "standardise_probability": 0.5, "max_text_tokens": 7}
+    the_task = task(directory, **settings)
+    the_task.load_dataset("train", combine=True)
+    data = the_task.dataset("train")
+    assert data.options.train and {name: getattr(data.options, name) for name in settings} == settings
+    batch = data.collater(np.flatnonzero(data.sources == 1)[:12], digital=True)
+    ecg = the_task.prepared(batch)["net_input"]["ecg"]
+    assert 0 < batch["standardised"].sum() < 12
+    assert ((ecg.std(dim=-1) - 1).abs().amax(dim=1) < 0.01).tolist() == batch["standardised"].tolist()
+
+
 def test_a_pass_finds_echocardiograms_by_ecgs_and_reports_by_ecgs(directory) -> None:
     model = hosted_model(CASES["echoing"]).eval()
     the_task = task(directory, model=model)

@@ -48,7 +48,7 @@ class PretrainingDataset(ECGDataset):
     A batch holds ``id [B]``; ``net_input`` = ``ecg`` (float32 mV), ``n_samples`` and what the system's
     :class:`cmelt_plugin.data.batches.inputs.SplitInputs` add; with texts ``report_id [B]``, and outside training the unmasked
     own reports, ``report_text`` and ``report_padding_mask``. With ``standardise_probability`` training batches also hold
-    ``standardised`` (bool ``[B]``): the records whose leads are to be standardised, where the batch is made ready for the model.
+    ``standardised`` (bool ``[B]``): the records whose leads the task standardises before the model sees them.
 
     Args:
         manifest: the split; with ``tokens`` every record needs a report.

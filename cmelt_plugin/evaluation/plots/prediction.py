@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ def prediction_figure(
     positive: Sequence[str] = (),
     title: str = "",
     shading: Shading | None = None,
+    titles: Mapping[str, str] = MappingProxyType({}),
 ) -> Any:
     """The ECG over a bar per class, highest first; at most :data:`MOST_BARS` of them.
 
@@ -44,6 +46,7 @@ def prediction_figure(
         positive: classes that count as present; in another colour.
         title: above the ECG.
         shading: behind the leads.
+        titles: class → its name in words, behind its bar.
     """
     shown = sorted(scores, key=lambda name: -scores[name])[:MOST_BARS]
     figure, axes = _over(ecg, 0.9 + 0.27 * len(shown), title, shading)
@@ -52,10 +55,11 @@ def prediction_figure(
     axes.barh(rows, values, color=[ORANGE if name in positive else BLUE for name in shown], height=0.7)
     axes.set_yticks(rows, plain_names(shown))
     low, high = (0.0, 1.0) if unit_interval else (min(0.0, *values), max(0.0, *values))
-    room = 0.08 * ((high - low) or 1.0)
-    for row, value in zip(rows, values):
-        axes.text(value + 0.1 * room if value >= 0 else 0.1 * room, row, f"{value:.3f}", va="center", fontsize=9)
-    axes.set_xlim(low, high + room)
+    width = (high - low) or 1.0
+    for name, row, value in zip(shown, rows, values):
+        text = plain("   ".join([f"{value:.3f}", *([titles[name]] if name in titles else [])]))
+        axes.text(max(value, 0.0) + 0.008 * width, row, text, va="center", fontsize=9)
+    axes.set_xlim(low, high + (0.5 if any(name in titles for name in shown) else 0.08) * width)
     axes.axvline(0, color="#111111", linewidth=0.8)
     axes.grid(False)
     left_out = f"; {len(scores) - len(shown)} lower classes not shown" if len(scores) > len(shown) else ""

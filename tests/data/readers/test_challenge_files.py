@@ -19,7 +19,7 @@ from cmelt_plugin.data.readers.challenge_files import (
 from cmelt_plugin.data.readers.contract import Rejected
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from preprocess.data_sets.challenge_records import find_records
-from preprocess.synthetic_ecg.challenge_records import write_wfdb_mat
+from preprocess.synthetic_ecg.layouts.challenge_records import write_wfdb_mat
 from tests.preprocess.mimic_layout import make_ecg
 
 

@@ -20,10 +20,10 @@ from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.echoing.config import EchoingConfig
 from cmelt_plugin.models.echoing.criterion import PCMEPPCriterion, PCMEPPCriterionConfig
 from cmelt_plugin.models.echoing.model import EchoingECG
-from preprocess.synthetic_ecg.echo_frames import DIM, draw_prompts, draw_videos, heart_of
-from preprocess.synthetic_ecg.ejection import plan_with_ejection
+from preprocess.synthetic_ecg.echo.echo_frames import DIM, draw_prompts, draw_videos, heart_of
+from preprocess.synthetic_ecg.echo.ejection import plan_with_ejection
+from preprocess.synthetic_ecg.physiology.subjects import draw_subject
 from preprocess.synthetic_ecg.record import render
-from preprocess.synthetic_ecg.subjects import draw_subject
 
 SEED, TRAIN, TEST, BATCH, UPDATES = 1, 480, 100, 32, 160
 NOISE = 0.3  # times the usual

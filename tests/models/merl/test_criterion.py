@@ -11,27 +11,13 @@ from torch.nn import functional as F
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.merl.criterion import MERLCriterion, MERLCriterionConfig
+from tests.losses.ranks import two_ranks
+from tests.models.merl.label_step import ROWS, ClassTexts, label_step, labelled_sample, sample
 from tests.systems.cases import CASES, hosted_model
-
-ROWS = 5
 
 
 def criterion(**options: Any) -> MERLCriterion:
     return MERLCriterion(MERLCriterionConfig(**options), None).train()
-
-
-def sample(reports: list[int]) -> dict[str, Any]:
-    generator = torch.Generator().manual_seed(0)
-    return {
-        "id": torch.arange(ROWS),
-        "report_id": torch.tensor(reports),
-        "ntokens": 4 * ROWS,
-        "net_input": {
-            "ecg": torch.randn(ROWS, 12, 800, generator=generator) * 0.3,
-            "text": torch.randint(3, 50, (ROWS, 4), generator=generator),
-            "text_padding_mask": torch.zeros(ROWS, 4, dtype=torch.bool),
-        },
-    }
 
 
 @pytest.fixture(scope="module")
@@ -85,21 +71,10 @@ def test_a_loss_of_weight_zero_is_not_computed(model) -> None:
     torch.testing.assert_close(weighted.detach(), 0.5 * whole["loss_cma"] + 2 * whole["loss_uma"])
 
 
-class ClassTexts:
-    """A task that knows texts of three classes."""
-
-    def __init__(self) -> None:
-        self.ids = torch.randint(3, 50, (3, 4), generator=torch.Generator().manual_seed(1))
-
-    def class_texts(self, training: bool, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.ids, torch.zeros(3, 4, dtype=torch.bool)
-
-
 def test_the_loss_of_labels_is_a_softmax_over_ecgs_for_each_class_and_over_classes_for_each_ecg(model) -> None:
     """Class 2 is unknown of all but its positives, so it has nothing to be told from and ranks no ECG."""
-    unknown = float("nan")
-    labels = torch.tensor([[1, 0, 1], [1, 1, unknown], [0, 1, unknown], [0, 0, unknown], [0, unknown, 1]], dtype=torch.float32)
-    data, task = {**sample([0, 1, 2, 3, 4]), "labels": labels}, ClassTexts()
+    data, task = labelled_sample(), ClassTexts()
+    labels = data["labels"]
     out = model(**data["net_input"], objectives=("cma", "label"), class_text=task.ids)
     logits = (out["logit_scale"] * out["class_embedding"] @ out["ecg_embedding"].T).tolist()
 
@@ -120,6 +95,36 @@ def test_the_loss_of_labels_is_a_softmax_over_ecgs_for_each_class_and_over_class
     value.backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     model.zero_grad()
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_labels_on_two_ranks_teach_what_they_teach_on_one(batch_size) -> None:
+    """Three rows and two: one rank has no positive of the first two classes; of the third no negative is known."""
+    whole = labelled_sample()
+    parts = [_rows(whole, rows) for rows in (slice(0, 3), slice(3, None))]
+    _assert_same_step(two_ranks()(label_step, [(part, batch_size) for part in parts]), label_step(whole))
+
+
+def test_labels_of_a_rank_that_ran_out_of_batches_count_nowhere() -> None:
+    whole = labelled_sample()
+    parts = [_rows(whole, slice(0, 3)), {**_rows(whole, slice(3, None)), "ignore_grad": True}]
+    _assert_same_step(two_ranks()(label_step, [(part,) for part in parts]), label_step(parts[0]))
+
+
+def _assert_same_step(steps: list[dict[str, Any]], alone: dict[str, Any]) -> None:
+    """Equal loss and gradients before the trainer divides by the rows."""
+    torch.testing.assert_close(sum(step["loss"] for step in steps), alone["loss"])
+    expected = {name: gradient for name, gradient in alone["gradients"].items() if gradient is not None}
+    assert {name.split(".")[0] for name in expected} >= {"ecg_tower", "text_encoder", "text_projection"}
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    for name, gradient in expected.items():
+        found = sum(step["gradients"][name] for step in steps)
+        torch.testing.assert_close(found, gradient, rtol=2e-3, atol=1e-5 * largest, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def _rows(batch: dict[str, Any], rows: slice) -> dict[str, Any]:
+    columns = {name: batch[name][rows] for name in ("id", "report_id", "labels")}
+    return {**batch, **columns, "net_input": {name: value[rows] for name, value in batch["net_input"].items()}}
 
 
 def test_unknown_settings_are_refused() -> None:

@@ -18,8 +18,8 @@ from preprocess.data_sets.ptb_xl_labels import (
     parse_codes,
     read_statements,
 )
-from preprocess.synthetic_ecg import ptb_xl_layout
-from preprocess.synthetic_ecg.ptb_xl_layout import DIAGNOSTIC, FORM, ORDER, RHYTHM
+from preprocess.synthetic_ecg.layouts import ptb_xl_layout
+from preprocess.synthetic_ecg.layouts.ptb_xl_layout import DIAGNOSTIC, FORM, ORDER, RHYTHM
 
 # Labelled records among the first 500 that the published files do not have: they follow version 1.0.3, which left out 38
 # of the 21,837 records of older ones. Samples of 137, 145, 456 and 459 are those of 138, 463, 457 and 460.

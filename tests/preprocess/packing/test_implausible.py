@@ -20,7 +20,7 @@ from preprocess.packing.implausible import (
     unit_warnings,
     write_list,
 )
-from preprocess.synthetic_ecg.challenge_records import draw, samples
+from preprocess.synthetic_ecg.layouts.challenge_records import draw, samples
 
 COUNT = 12
 

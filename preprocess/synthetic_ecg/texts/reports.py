@@ -14,12 +14,12 @@ from typing import Callable
 import numpy as np
 
 from cmelt_plugin.data.files import read_json
-from preprocess.synthetic_ecg.classes import descriptions, wider
-from preprocess.synthetic_ecg.findings import INFARCTS, INJURIES, ISCHAEMIAS, SINUS
 from preprocess.synthetic_ecg.labels import depressed_leads, flat_leads, inverted_leads, q_leads, raised_leads
+from preprocess.synthetic_ecg.physiology.findings import INFARCTS, INJURIES, ISCHAEMIAS, SINUS
+from preprocess.synthetic_ecg.physiology.rhythm import PREMATURE_VENTRICULAR
+from preprocess.synthetic_ecg.physiology.subjects import REPORT_STREAM
 from preprocess.synthetic_ecg.record import Plan
-from preprocess.synthetic_ecg.rhythm import PREMATURE_VENTRICULAR
-from preprocess.synthetic_ecg.subjects import REPORT_STREAM
+from preprocess.synthetic_ecg.texts.classes import descriptions, wider
 
 HERE = Path(__file__).parent
 MAX_STATEMENTS = 18

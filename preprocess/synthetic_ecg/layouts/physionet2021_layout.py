@@ -22,10 +22,10 @@ import scipy.io
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.leads import LEADS
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.rhythm import SECONDS
+from preprocess.synthetic_ecg.physiology.subjects import draw_subject
 from preprocess.synthetic_ecg.record import plan_record, render
-from preprocess.synthetic_ecg.rhythm import SECONDS
-from preprocess.synthetic_ecg.subjects import draw_subject
 
 UNITS_PER_MV = 1000
 DATABASE = "ptbxl_database.csv"
@@ -86,7 +86,8 @@ CODES = {
 }
 
 EXAMPLE = (
-    "example: python -m preprocess.synthetic_ecg.physionet2021_layout --dest data/cinc2021-synthetic --records 60 --seed 1"
+    "example: python -m preprocess.synthetic_ecg.layouts.physionet2021_layout"
+    " --dest data/cinc2021-synthetic --records 60 --seed 1"
 )
 
 

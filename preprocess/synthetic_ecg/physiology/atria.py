@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from preprocess.synthetic_ecg.bumps import ATRIAL, Bumps
-from preprocess.synthetic_ecg.findings import Findings
-from preprocess.synthetic_ecg.rhythm import ECTOPIC_P, OTHER_P, PACED_P, RETROGRADE_P, SINUS_P, Rhythm
-from preprocess.synthetic_ecg.subjects import Subject
-from preprocess.synthetic_ecg.torso import lead_field
+from preprocess.synthetic_ecg.physiology.bumps import ATRIAL, Bumps
+from preprocess.synthetic_ecg.physiology.findings import Findings
+from preprocess.synthetic_ecg.physiology.rhythm import ECTOPIC_P, OTHER_P, PACED_P, RETROGRADE_P, SINUS_P, Rhythm
+from preprocess.synthetic_ecg.physiology.subjects import Subject
+from preprocess.synthetic_ecg.physiology.torso import lead_field
 
 # Centres of the right and the left atrium, cm from the heart's electrical centre, and their vectors, mV.
 _PLACES = np.array([[-2.5, -2.0, 0.5], [0.5, -2.5, 3.5]])

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preprocess.synthetic_ecg import heart
-from preprocess.synthetic_ecg.findings import INFARCTS, INJURIES, ISCHAEMIAS, Findings
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS
-from preprocess.synthetic_ecg.subjects import Subject, rotation
+from preprocess.synthetic_ecg.physiology import heart
+from preprocess.synthetic_ecg.physiology.findings import INFARCTS, INJURIES, ISCHAEMIAS, Findings
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.subjects import Subject, rotation
 
 Aim = Callable[[np.ndarray, tuple, float], np.ndarray]
 """Vectors, leads, mV: the vectors, so scaled that one of the leads shows as much."""

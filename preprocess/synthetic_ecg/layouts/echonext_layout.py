@@ -19,13 +19,13 @@ import numpy as np
 from tqdm import tqdm
 
 from cmelt_plugin.data.leads import LEADS, lead_indices
-from preprocess.synthetic_ecg.challenge_records import layout_arguments, whole_folder
-from preprocess.synthetic_ecg.ejection import plan_with_ejection, weakness
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.echo.ejection import plan_with_ejection, weakness
+from preprocess.synthetic_ecg.layouts.challenge_records import layout_arguments, whole_folder
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.subjects import draw_cohort, draw_subject
 from preprocess.synthetic_ecg.record import Plan, render
-from preprocess.synthetic_ecg.subjects import draw_cohort, draw_subject
 
-EXAMPLE = "python -m preprocess.synthetic_ecg.echonext_layout --records 200 --dest data/echonext-synthetic"
+EXAMPLE = "python -m preprocess.synthetic_ecg.layouts.echonext_layout --records 200 --dest data/echonext-synthetic"
 README = "Synthetic electrocardiograms in the layout of EchoNext: computed, no patient is behind these files.\n"
 RATE, UNITS_PER_MV = 250, 200
 FLAGS = (

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from preprocess.synthetic_ecg.physiology.subjects import EJECTION_STREAM, Subject, rotation
 from preprocess.synthetic_ecg.record import Plan, plan_record
-from preprocess.synthetic_ecg.subjects import EJECTION_STREAM, Subject, rotation
 
 LOWEST, HIGHEST = 10.0, 75.0
 """Per cent."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preprocess.synthetic_ecg import heart
-from preprocess.synthetic_ecg.findings import draw_chronic
-from preprocess.synthetic_ecg.torso import DOWER, ELECTRODES, LIMBS
+from preprocess.synthetic_ecg.physiology import heart
+from preprocess.synthetic_ecg.physiology.findings import draw_chronic
+from preprocess.synthetic_ecg.physiology.torso import DOWER, ELECTRODES, LIMBS
 
 # First words of every random stream's key, so that no two streams of one seed coincide.
 COHORT_STREAM, SUBJECT_STREAM, RECORD_STREAM, SIGNAL_STREAM, REPORT_STREAM, EJECTION_STREAM, ECHO_STREAM = range(7)

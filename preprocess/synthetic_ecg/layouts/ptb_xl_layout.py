@@ -21,13 +21,13 @@ from scipy.signal import resample_poly
 from tqdm import tqdm
 
 from cmelt_plugin.data.leads import LEADS, lead_indices
-from preprocess.synthetic_ecg.challenge_records import layout_arguments, whole_folder
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.layouts.challenge_records import layout_arguments, whole_folder
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.subjects import Cohort, draw_cohort, draw_subject
 from preprocess.synthetic_ecg.record import Plan, plan_record, render
-from preprocess.synthetic_ecg.reports import write_report
-from preprocess.synthetic_ecg.subjects import Cohort, draw_cohort, draw_subject
+from preprocess.synthetic_ecg.texts.reports import write_report
 
-EXAMPLE = "python -m preprocess.synthetic_ecg.ptb_xl_layout --records 500 --dest data/ptb-xl-synthetic"
+EXAMPLE = "python -m preprocess.synthetic_ecg.layouts.ptb_xl_layout --records 500 --dest data/ptb-xl-synthetic"
 README = "Synthetic electrocardiograms in the layout of PTB-XL: computed, no patient is behind these files.\n"
 RECORDS_PER_SUBJECT = 1.2
 FOLDS = 10

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cmelt_plugin.prompts import load_prompts
 from preprocess.data_sets.csn_labels import CONDITIONS_FILE
 from preprocess.data_sets.snomed import CSN
-from preprocess.synthetic_ecg.challenge_records import (
+from preprocess.synthetic_ecg.layouts.challenge_records import (
     draw,
     layout_arguments,
     patient_of,
@@ -27,7 +27,7 @@ from preprocess.synthetic_ecg.challenge_records import (
     whole_folder,
     write_wfdb_mat,
 )
-from preprocess.synthetic_ecg.findings import INFARCTS, Findings
+from preprocess.synthetic_ecg.physiology.findings import INFARCTS, Findings
 
 # CSN's class of each label of a synthetic record that it names; its codes are those of the headers.
 CLASS_OF_LABEL = {
@@ -49,7 +49,7 @@ OTHER_ROWS = {
     "SB": "426177001",
 }
 RECORDS_PER_FOLDER = 100
-EXAMPLE = "python -m preprocess.synthetic_ecg.csn_layout --records 200 --dest data/csn-synthetic"
+EXAMPLE = "python -m preprocess.synthetic_ecg.layouts.csn_layout --records 200 --dest data/csn-synthetic"
 
 
 def codes_of(findings: Findings) -> list[str]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preprocess.synthetic_ecg import heart
-from preprocess.synthetic_ecg.findings import Findings
-from preprocess.synthetic_ecg.subjects import Subject
+from preprocess.synthetic_ecg.physiology import heart
+from preprocess.synthetic_ecg.physiology.findings import Findings
+from preprocess.synthetic_ecg.physiology.subjects import Subject
 
 _NORMAL = (0.070, 0.110)  # s
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from preprocess.synthetic_ecg import heart
-from preprocess.synthetic_ecg.atria import draw_p_waves, p_duration
-from preprocess.synthetic_ecg.bumps import QRS, ST, Bumps, T, U
-from preprocess.synthetic_ecg.conduction import Activation, activate, activate_from, qrs_duration
-from preprocess.synthetic_ecg.findings import INFARCTS, Findings
-from preprocess.synthetic_ecg.leads import INDEPENDENT_TO_TWELVE, MIMIC_LEADS, frontal_axis
-from preprocess.synthetic_ecg.repolarisation import Recovery, healthy, recover
-from preprocess.synthetic_ecg.rhythm import (
+from preprocess.synthetic_ecg.physiology import heart
+from preprocess.synthetic_ecg.physiology.atria import draw_p_waves, p_duration
+from preprocess.synthetic_ecg.physiology.bumps import QRS, ST, Bumps, T, U
+from preprocess.synthetic_ecg.physiology.conduction import Activation, activate, activate_from, qrs_duration
+from preprocess.synthetic_ecg.physiology.findings import INFARCTS, Findings
+from preprocess.synthetic_ecg.physiology.leads import INDEPENDENT_TO_TWELVE, MIMIC_LEADS, frontal_axis
+from preprocess.synthetic_ecg.physiology.repolarisation import Recovery, healthy, recover
+from preprocess.synthetic_ecg.physiology.rhythm import (
     ESCAPE,
     JUNCTIONAL,
     NORMAL,
@@ -25,8 +25,8 @@ from preprocess.synthetic_ecg.rhythm import (
     Intervals,
     Rhythm,
 )
-from preprocess.synthetic_ecg.subjects import Subject, rotation
-from preprocess.synthetic_ecg.torso import lead_field
+from preprocess.synthetic_ecg.physiology.subjects import Subject, rotation
+from preprocess.synthetic_ecg.physiology.torso import lead_field
 
 _ROW = {name: row for row, name in enumerate(MIMIC_LEADS)}
 _STEPS = 8

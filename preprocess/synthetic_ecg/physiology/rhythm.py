@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from preprocess.synthetic_ecg.findings import Findings
-from preprocess.synthetic_ecg.subjects import Subject
+from preprocess.synthetic_ecg.physiology.findings import Findings
+from preprocess.synthetic_ecg.physiology.subjects import Subject
 
 SECONDS = 10.0
 _FROM, _UNTIL = -1.2, SECONDS + 0.8  # the record is a part of what the heart does

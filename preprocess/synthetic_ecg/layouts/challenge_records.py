@@ -16,9 +16,9 @@ from scipy.io import savemat
 from cmelt_plugin import option_types
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.errors import DataError
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.subjects import draw_subject
 from preprocess.synthetic_ecg.record import Plan, plan_record, render
-from preprocess.synthetic_ecg.subjects import draw_subject
 
 STEPS_PER_MV = 1000
 _TO_CANONICAL = lead_indices(MIMIC_LEADS)

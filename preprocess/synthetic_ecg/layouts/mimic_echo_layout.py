@@ -19,9 +19,9 @@ from typing import Any, TextIO
 import numpy as np
 
 from cmelt_plugin.data.teacher.prompts import PROMPTS_FILE, write_prompts
-from preprocess.synthetic_ecg.echo_frames import draw_prompts, draw_videos, heart_of
+from preprocess.synthetic_ecg.echo.echo_frames import draw_prompts, draw_videos, heart_of
+from preprocess.synthetic_ecg.physiology.subjects import ECHO_STREAM
 from preprocess.synthetic_ecg.record import Plan
-from preprocess.synthetic_ecg.subjects import ECHO_STREAM
 
 FOLDER = "echo"
 RECORD_LIST, STUDY_LIST, MEASUREMENTS = "echo-record-list.csv", "echo-study-list.csv", "structured-measurement.csv.gz"

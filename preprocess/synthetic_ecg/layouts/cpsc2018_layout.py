@@ -19,7 +19,7 @@ from scipy.io import savemat
 from tqdm import tqdm
 
 from preprocess.data_sets.snomed import CPSC2018
-from preprocess.synthetic_ecg.challenge_records import (
+from preprocess.synthetic_ecg.layouts.challenge_records import (
     draw,
     layout_arguments,
     patient_of,
@@ -43,7 +43,7 @@ CLASS_OF_LABEL = {
 MAX_LABELS = 3
 SECONDS = (6, 15)
 RATE = 500
-EXAMPLE = "python -m preprocess.synthetic_ecg.cpsc2018_layout --records 200 --dest data/cpsc2018-synthetic"
+EXAMPLE = "python -m preprocess.synthetic_ecg.layouts.cpsc2018_layout --records 200 --dest data/cpsc2018-synthetic"
 
 
 def classes_of(labels: frozenset[str]) -> list[str]:

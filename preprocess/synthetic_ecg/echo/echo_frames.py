@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from cmelt_plugin.data.teacher import TeacherPrompts
-from preprocess.synthetic_ecg.ejection import HIGHEST, LOWEST, plan_with_ejection
+from preprocess.synthetic_ecg.echo.ejection import HIGHEST, LOWEST, plan_with_ejection
+from preprocess.synthetic_ecg.physiology.subjects import ECHO_STREAM, draw_subject
 from preprocess.synthetic_ecg.record import Plan
-from preprocess.synthetic_ecg.subjects import ECHO_STREAM, draw_subject
 
 DIM = 64
 """Numbers of an embedding, unless told otherwise."""

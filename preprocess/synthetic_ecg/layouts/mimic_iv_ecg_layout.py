@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS
 from preprocess.synthetic_ecg.record import Plan
-from preprocess.synthetic_ecg.reports import MAX_STATEMENTS
+from preprocess.synthetic_ecg.texts.reports import MAX_STATEMENTS
 
 UNITS_PER_MV = 200
 NOT_MEASURABLE = 29999

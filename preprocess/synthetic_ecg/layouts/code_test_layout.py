@@ -19,9 +19,9 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.code_test_annotations import CLASSES, GOLD, READERS
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.errors import DataError
-from preprocess.synthetic_ecg.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.leads import MIMIC_LEADS
+from preprocess.synthetic_ecg.physiology.subjects import draw_subject
 from preprocess.synthetic_ecg.record import plan_record, render
-from preprocess.synthetic_ecg.subjects import draw_subject
 
 RATE = 400  # Hz
 SAMPLES = 4096
@@ -30,7 +30,10 @@ CODE_OF_FINDING = {"1AVB": "1dAVb", "CRBBB": "RBBB", "CLBBB": "LBBB", "SBRAD": "
 SECONDS = (10, 10, 7)  # of records 0, 1, 2, 3, …, in turn
 MISTAKES = 0.03
 
-EXAMPLE = "example: python -m preprocess.synthetic_ecg.code_test_layout --dest data/code-test-synthetic --records 100 --seed 1"
+EXAMPLE = (
+    "example: python -m preprocess.synthetic_ecg.layouts.code_test_layout"
+    " --dest data/code-test-synthetic --records 100 --seed 1"
+)
 
 
 def write_code_test_layout(

@@ -1,0 +1,1 @@
+"""Ejection fractions and made-up echocardiograms that agree with the recordings."""

@@ -1,0 +1,1 @@
+"""The same recordings in the file layouts of public data sets."""

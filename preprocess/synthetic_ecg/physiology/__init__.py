@@ -1,0 +1,1 @@
+"""People, their hearts and what leads see of them: causes, rhythm, conduction, repolarisation, waves."""

@@ -1,0 +1,1 @@
+"""Labels, the texts of their classes, and reports."""
