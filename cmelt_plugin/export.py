@@ -120,13 +120,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write_graph(arguments: argparse.Namespace) -> int:
-    from cmelt_plugin.models.portable import FILES, SIGNAL_FILE, write_graph
+    from cmelt_plugin.models.portable import FILES, write_graph
     from cmelt_plugin.models.pretrained import load_pretrained
     from cmelt_plugin.prompts import load_prompts
 
-    there = [name for name in (FILES[arguments.format], SIGNAL_FILE) if (arguments.dest / name).exists()]
-    if there and not arguments.overwrite:
-        raise DataError(f"{arguments.dest / there[0]}: is there already; --overwrite replaces it")
+    file = arguments.dest / FILES[arguments.format]
+    if file.exists() and not arguments.overwrite:
+        raise DataError(f"{file}: is there already; --overwrite replaces it")
     source = arguments.checkpoint or arguments.released
     model = load_pretrained(source, arguments.tokenizer, lead_order=arguments.lead_order, score=arguments.score)
     prompts = None if arguments.prompts is None else load_prompts(arguments.prompts)
