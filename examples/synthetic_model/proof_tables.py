@@ -40,7 +40,7 @@ def _with_spread(result: Result | None) -> str:
 
 
 def _zero_shot(proof: Proof) -> TextTable:
-    head = ["label set", "recordings", "classes", NAMES[MODEL], NAMES[UNTRAINED], *PUBLISHED]
+    head = ["label set", "recordings", "classes", NAMES[MODEL], NAMES[CONTINUED], NAMES[UNTRAINED], *PUBLISHED]
     rows = []
     titles = {"all": "", TRAINING: ", folds 1-8", TEST: ", folds 9-10"}
     for (model, name, folds), result in proof.zero_shot.items():
@@ -49,7 +49,9 @@ def _zero_shot(proof: Proof) -> TextTable:
             whole = folds == "all" and name == task
             published = [percent(values[TASKS.index(task)], 1) if whole else DASH for values in PUBLISHED.values()]
             title = name.replace("-standardised", ", leads standardised") + titles[folds]
-            cells = [str(result.n_records), str(len(result.per_class)), _with_interval(result)]
+            seen = folds != TEST  # of the others it has read the reports
+            continued = DASH if seen else _with_interval(proof.zero_shot.get((CONTINUED, name, folds)))
+            cells = [str(result.n_records), str(len(result.per_class)), _with_interval(result), continued]
             rows.append([title, *cells, _with_spread(proof.zero_shot.get((UNTRAINED, name, folds))), *published])
     return TextTable("Zero-shot, PTB-XL (macro AUC, %)", head, rows)
 
@@ -103,7 +105,8 @@ def _probes(proof: Proof) -> TextTable:
     rows = []
     for size in ("validated", *(f"{100 * fraction:g}pct" for fraction in FRACTIONS)):
         title = "cross-validation, folds 1-8" if size == "validated" else f"{size[:-3]} % of folds 1-8, folds 9-10"
-        for model in (MODEL, CONTINUED, UNTRAINED):
+        # More pre-training has read the reports of folds 1 to 8.
+        for model in (MODEL, UNTRAINED) if size == "validated" else (MODEL, CONTINUED, UNTRAINED):
             cells = []
             for task in TASKS:
                 found = [
