@@ -15,7 +15,7 @@ from examples.synthetic_model.proof_pictures import CLASSES, LEADS, draw
 from examples.synthetic_model.proof_steps import LEAD_SETS, MODEL, TASKS, UNTRAINED
 from examples.synthetic_model.proof_tables import tables
 from preprocess import ptb_xl
-from preprocess.synthetic_ecg.ptb_xl_layout import write_ptb_xl_layout
+from preprocess.synthetic_ecg.layouts.ptb_xl_layout import write_ptb_xl_layout
 
 SEEDS = 2
 
