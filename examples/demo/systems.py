@@ -39,7 +39,7 @@ SYSTEMS = {
     "cmelt": System(
         title="C-MELT",
         configuration="cmelt_tiny",
-        settings=("model.extractor_mode=layer_norm", "model.amplitude_embedding=true"),
+        settings=("model.extractor_mode=layer_norm", "model.amplitude_embedding=true", "optimization.max_update=800"),
         larger="cmelt_base",
         text_encoder="google/flan-t5-base",
         preparation=("python preprocess/n3s.py --manifest $D --embedder google/flan-t5-small --strategy balanced",),
@@ -52,8 +52,8 @@ SYSTEMS = {
         title="MERL",
         configuration="cmelt_synthetic",  # the recipe of the model that comes with the package, in small
         settings=(
-            *("model.ecg_width=16", "task.max_text_tokens=64", "task.group_by_length=true"),
-            *("dataset.validate_interval=4", "optimization.max_update=1300"),
+            *("task.lead_sets=null", "task.standardise_probability=0", "task.max_text_tokens=64", "task.group_by_length=true"),
+            *("dataset.validate_interval=5", "optimization.max_update=1000"),
         ),
         larger="merl_base",
         text_encoder="ncbi/MedCPT-Query-Encoder",
@@ -66,7 +66,7 @@ SYSTEMS = {
     "melp": System(
         title="MELP",
         configuration="melp_tiny",
-        settings=("model.extractor_mode=layer_norm", "model.amplitude_embedding=true"),
+        settings=("model.extractor_mode=layer_norm", "model.amplitude_embedding=true", "optimization.max_update=800"),
         larger="melp_base",
         text_encoder="ncbi/MedCPT-Query-Encoder",
         preparation=(),

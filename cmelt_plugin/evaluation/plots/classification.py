@@ -80,7 +80,9 @@ def auc_figure(aucs: dict[str, float], positives: dict[str, int], macro: float, 
         axes.barh(rows, [aucs[name] for name in names], color=BLUE, height=0.7)
         axes.set_yticks(rows, [f"{shown} (n = {positives[name]})" for name, shown in zip(names, plain_names(names))])
         for row, name in zip(rows, names):
-            axes.text(aucs[name] - 0.01, row, f"{aucs[name]:.2f}", va="center", ha="right", fontsize=9, color="white")
+            # Among many classes some end at the lines, so that all numbers stand where the bars begin.
+            place, side = (aucs[name] - 0.01, "right") if n_columns == 1 else (0.02, "left")
+            axes.text(place, row, f"{aucs[name]:.2f}", va="center", ha=side, fontsize=9, color="white")
         lines = [axes.axvline(macro, color="#111111", linewidth=1.6, label=f"macro {macro:.3f}")]
         if bar is not None:
             lines.append(axes.axvline(bar, color="#111111", linewidth=1, linestyle="--", label=f"bar {bar:g}"))
