@@ -8,6 +8,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 TORCH ?= torch==2.13.0
 # What 'make test' hands to pytest, e.g. make test PYTEST_ARGS='tests/data -x'
 PYTEST_ARGS ?=
+# What 'make demo' hands to examples/demo/run.py, e.g. make demo DEMO_ARGS='--real /data/ptb-xl'
+DEMO_ARGS ?=
 
 BIN := $(VENV)/bin
 # Twice quiet: progress and warnings are dropped, errors (with the output of a failed build) are shown.
@@ -53,7 +55,7 @@ format: install  ## lets ruff repair what it can
 	$(BIN)/ruff format .
 
 demo: install  ## from a synthetic cohort to demo/report.html
-	$(BIN)/python examples/demo/run.py --dest demo
+	$(BIN)/python examples/demo/run.py --dest demo $(DEMO_ARGS)
 
 synthetic-model: install  ## trains the model that comes with the package again, and replaces it
 	$(BIN)/python examples/synthetic_model/run.py --dest synthetic-model

@@ -5,9 +5,9 @@ their labels and, where there are any, reports; every statement counts, whatever
 the data set. With version 1.0.3 train, valid and test have 17,084, 2,146 and 2,158 records for super and sub, 7,197,
 901 and 880 for form, 16,832, 2,100 and 2,098 for rhythm. Older versions hold up to 38 more records, some of them doublets.
 
-Folds 1-8, 9 and 10, which keep patients together, are train, valid and test. The column ``report`` mixes German,
-English and Swedish. Ages above 89 years, which the data set hides as 300, become 90: "90 or older" keeps its place in an
-age order and in a mean.
+Folds 1-8, 9 and 10, which keep patients together, are train, valid and test, unless ``--folds`` says otherwise. The column
+``report`` mixes German, English and Swedish. Ages above 89 years, which the data set hides as 300, become 90: "90 or older"
+keeps its place in an age order and in a mean.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from __future__ import annotations
 from cmelt_plugin.cli import run
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,8 @@ EXAMPLE = """examples:
   python preprocess/ptb_xl.py --task all --root physionet.org/files/ptb-xl/1.0.3 --dest manifests/ptb-xl-all
   python preprocess/ptb_xl.py --task super --root physionet.org/files/ptb-xl/1.0.3 --dest manifests/ptb-xl-super \\
       --store manifests/ptb-xl-all
+  python preprocess/ptb_xl.py --task super --root physionet.org/files/ptb-xl/1.0.3 --dest manifests/ptb-xl-super-2 \\
+      --folds 1-8 none 9-10
 """
 
 
@@ -105,13 +108,48 @@ def records_of(table: pd.DataFrame, rate: int = 500) -> pa.Table:
     )
 
 
-def read_records(root: Path, rate: int = 500, limit: int | None = None) -> pa.Table:
+def read_records(
+    root: Path, rate: int = 500, limit: int | None = None, split_of_fold: Mapping[str, str] = SPLIT_OF_FOLD
+) -> pa.Table:
     """Table of the records below ``root``, from the 500 Hz or the 100 Hz files.
 
     Raises:
         DataError: as :func:`read_database`.
     """
-    return records_of(read_database(root, rate, limit), rate)
+    return records_of(divide(read_database(root, rate, limit), split_of_fold), rate)
+
+
+def divide(table: pd.DataFrame, split_of_fold: Mapping[str, str]) -> pd.DataFrame:
+    """The database rows whose fold is of a split, with that split."""
+    split = table["strat_fold"].map(split_of_fold)
+    return table[split.notna()].assign(split=split.dropna())
+
+
+def fold_numbers(text: str) -> list[str]:
+    """Type of ``--folds``: ``1-8``, ``9``, ``1,3-5`` or ``none``."""
+    if text == "none":
+        return []
+    numbers: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if match is None:
+            raise argparse.ArgumentTypeError(f"{text!r} is neither folds, as in 1-8 or 1,3-5, nor none")
+        numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
+    if not numbers or not set(numbers) <= set(range(1, 11)):
+        raise argparse.ArgumentTypeError(f"{text!r}: folds are 1 to 10")
+    return [str(number) for number in numbers]
+
+
+def _split_of_fold(folds: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Fold → split.
+
+    Raises:
+        DataError: a fold is named twice, or none is.
+    """
+    named = [(fold, split) for split, chosen in zip(("train", "valid", "test"), folds) for fold in chosen]
+    if len(dict(named)) < len(named) or not named:
+        raise DataError("--folds: name each fold once, e.g. 1-8 none 9-10")
+    return dict(named)
 
 
 def read_labels(root: Path, table: pd.DataFrame, task: str) -> np.ndarray:
@@ -148,7 +186,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     what.add_argument("--pretrain", action="store_true", help="every record with its report, for pre-training")
     what.add_argument("--task", choices=TASKS, help="records and labels of one task; all = the 71 statements")
     parser.add_argument("--rate", type=int, choices=sorted(PATH_COLUMN), help="which files to read, in Hz (default 500)")
-    parser.add_argument("--splits", type=Path, help="folder of published split files to take records and labels from")
+    division = parser.add_mutually_exclusive_group()
+    division.add_argument("--splits", type=Path, help="folder of published split files to take records and labels from")
+    division.add_argument(
+        "--folds",
+        type=fold_numbers,
+        nargs=3,
+        metavar=("TRAIN", "VALID", "TEST"),
+        help="folds of the splits, e.g. 1-8 none 9-10; others are left out (1-8 9 10)",
+    )
     add_labelled_arguments(parser, splits=False, optional=True)
     args = parser.parse_args(argv)
     settle_defaults(args, labelled=args.task is not None)
@@ -158,13 +204,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.store is not None and args.rate is not None:
         parser.error("--rate chooses the files to pack, and --store takes recordings that are packed already; give one")
     rate = args.rate or 500
+    split_of_fold = SPLIT_OF_FOLD if args.folds is None else _split_of_fold(args.folds)
     notes = ["splits: strat_fold 1-8 train, 9 valid, 10 test", "ages above 89 years are stored as 90"]
+    if args.folds is not None:
+        notes[0] = "splits: strat_fold " + ", ".join(f"{fold} {split}" for fold, split in split_of_fold.items())
     if rate != 500:
         notes.append(f"resampled from {rate} Hz to 500 Hz")
     if args.task:
-        return _main_task(args, rate, notes)
+        return _main_task(args, rate, notes, split_of_fold)
     return pack(
-        read_records(args.root, rate, args.limit),
+        read_records(args.root, rate, args.limit, split_of_fold),
         args.root,
         args.dest,
         options_from(args),
@@ -174,9 +223,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def _main_task(args: argparse.Namespace, rate: int, notes: list[str]) -> int:
+def _main_task(args: argparse.Namespace, rate: int, notes: list[str], split_of_fold: Mapping[str, str]) -> int:
     label_set = label_set_of(args.task)
-    table = read_database(args.root, rate, args.limit, ["scp_codes"])
+    table = divide(read_database(args.root, rate, args.limit, ["scp_codes"]), split_of_fold)
     if args.splits is None:
         table, values = _compute(args, table, notes)
     else:

@@ -17,6 +17,9 @@ CONFIGURATIONS = REPOSITORY / "examples" / "pretrain"
 TEST = "test"
 QUICK = ["optimization.max_update=8", "dataset.batch_size=16", "common.log_interval=2"]
 QUICK_RECORDS = 240
+REAL_CLASSES = "ptb-xl-all"
+MOST_REAL = 2000
+"""Records of PTB-XL that are read: enough for narrow intervals, and a minute's work."""
 
 
 class Step(NamedTuple):
@@ -51,7 +54,7 @@ def steps(arguments: argparse.Namespace, dest: Path) -> list[Step]:
     settings = [f"task.data={manifest}", f"common.seed={arguments.seed}"]
     if _needs_cpu_switch():
         settings.append("common.cpu=true")
-    training = [f"model.text_encoder={manifest / 'tokenizer'}", f"checkpoint.save_dir={checkpoints}"]
+    training = [f"model.text_encoder={manifest / 'tokenizer'}", f"checkpoint.save_dir={checkpoints}", *system.settings]
     if arguments.quick:
         training += QUICK
     if arguments.updates is not None:
@@ -67,7 +70,7 @@ def steps(arguments: argparse.Namespace, dest: Path) -> list[Step]:
             "a synthetic cohort in the layout of MIMIC-IV-ECG",
             preprocess(
                 *("synthetic", "--records", n_records, "--seed", arguments.seed),
-                *("--noise", arguments.noise, "--dest", cohort),
+                *("--noise", arguments.noise, "--prevalence", "balanced", "--dest", cohort),
             ),
             cohort,
             resume=["--overwrite"],
@@ -75,12 +78,12 @@ def steps(arguments: argparse.Namespace, dest: Path) -> list[Step]:
         Step(
             "records",
             "recordings and reports → packed records and a manifest, split by subject",
-            preprocess("mimic_iv_ecg", "--root", cohort, "--dest", manifest, "--split", 0.8, 0.1, 0.1),
+            preprocess("mimic_iv_ecg", "--root", cohort, "--dest", manifest, "--split", 0.8, 0.05, 0.15),
             manifest / "manifest.json",
         ),
         Step(
             "labels",
-            "labels and class texts, for zero-shot validation",
+            "labels and class texts",
             preprocess(
                 *("labels", "--manifest", manifest, "--labels", cohort / "labels.csv"),
                 *("--prompts", cohort / "prompts.json"),
@@ -90,7 +93,7 @@ def steps(arguments: argparse.Namespace, dest: Path) -> list[Step]:
         Step(
             "tokenizer",
             "a tokenizer trained on the reports, and a small text encoder with random weights",
-            preprocess("tokenizer", "--manifest", manifest, "--train-vocab", 500, "--encoder", "tiny"),
+            preprocess("tokenizer", "--manifest", manifest, "--train-vocab", 2000, "--encoder", "tiny"),
             manifest / "tokenizer",
             resume=["--overwrite"],
         ),
@@ -118,7 +121,24 @@ def steps(arguments: argparse.Namespace, dest: Path) -> list[Step]:
             dest / "logs" / "validate.log",
         ),
     ]
+    if arguments.real is not None:
+        root, read = arguments.real.resolve(), dest / "real"
+        if is_ptb_xl(root):
+            rate = () if (root / "records500").is_dir() else ("--rate", 100)
+            words = ("--task", "all", "--root", root, "--dest", read, "--limit", MOST_REAL, *rate)
+            title = "real recordings: PTB-XL's, with labels of its 71 statements"
+            result.append(Step("real", title, preprocess("ptb_xl", *words), read / "manifest.json", resume=["--overwrite"]))
+        else:
+            words = ("--checkpoint", checkpoints / "checkpoint_best.pt", "--prompts", REAL_CLASSES)
+            words = (*words, "--missing-leads", "zero", "--format", "jsonl", root)
+            command = [*python, "-m", "cmelt_plugin.predict", *map(str, words)]
+            result.append(Step("real", "real recordings: what the model says", command, dest / "logs" / "real.log"))
     return result
+
+
+def is_ptb_xl(folder: Path) -> bool:
+    """Whether a folder is laid out as PTB-XL is, with labels; else its WFDB records are read."""
+    return (folder / "ptbxl_database.csv").is_file()
 
 
 def _host_command(name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ class EmbeddedSplit(NamedTuple):
         labels: ``[N, C]`` 0/1/NaN, or None without labels and class texts.
         scores: ``[N, C]`` similarity of each record to each class, or None.
         names: the C classes.
+        texts: class → its texts.
     """
 
     model: Any
@@ -39,6 +41,7 @@ class EmbeddedSplit(NamedTuple):
     labels: np.ndarray | None
     scores: np.ndarray | None
     names: list[str]
+    texts: Mapping[str, Sequence[str]]
 
 
 def embed_split(pretrained: Pretrained, directory: Path, split: str, batch_size: int = 64) -> EmbeddedSplit:
@@ -54,9 +57,11 @@ def embed_split(pretrained: Pretrained, directory: Path, split: str, batch_size:
     ecg = embed_records(pretrained.model, manifest, batch_size, pretrained.device)
     text = embed_reports(pretrained, directory, pairs.report_id)
     labels, scores, names = None, None, []
+    texts: Mapping[str, Sequence[str]] = {}
     labelled = manifest.labels()
     if labelled is not None and (directory / PROMPTS_FILE).is_file():
         labels, names = labelled
-        classes = embed_class_texts(pretrained, directory, choose_class_texts(directory, names))
-        scores = classes.scores(pretrained.model, ecg, pretrained.device)
-    return EmbeddedSplit(pretrained.model, ecg, text, torch.from_numpy(pairs.report), labels, scores, names)
+        chosen = choose_class_texts(directory, names)
+        texts = chosen.texts
+        scores = embed_class_texts(pretrained, directory, chosen).scores(pretrained.model, ecg, pretrained.device)
+    return EmbeddedSplit(pretrained.model, ecg, text, torch.from_numpy(pairs.report), labels, scores, names, texts)

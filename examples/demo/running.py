@@ -14,6 +14,10 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.report.training_log import INNER, parse_line
 from examples.demo.commands import TEST, Step
 
+LOGGED = ("train", "validate")  # the host's own commands
+MOST_LINES = 14
+"""Of the output of any other command, which lists a hundred findings, so many lines are shown."""
+
 
 def run_step(step: Step, number: int, total: int, dest: Path, again: bool, metrics: Sequence[str]) -> bool:
     """Run one command, unless it has finished before and ``again`` is not set; return whether it was run.
@@ -52,12 +56,16 @@ def run_step(step: Step, number: int, total: int, dest: Path, again: bool, metri
         )
         assert process.stdout is not None
         try:
+            n_lines = 0
             for line in process.stdout:
                 log.write(line)
                 log.flush()
                 text = progress(line, step.name, metrics)
-                if text:
+                n_lines += bool(text)
+                if text and (step.name in LOGGED or n_lines <= MOST_LINES):
                     print(f"  {text}", flush=True)
+            if step.name not in LOGGED and n_lines > MOST_LINES:
+                print(f"  … and {n_lines - MOST_LINES} more lines in {shown([str(log_path)])}", flush=True)
             code = process.wait()
         except BaseException:
             process.terminate()
@@ -87,8 +95,8 @@ def shown(command: Sequence[str]) -> str:
 
 def progress(line: str, step: str, metrics: Sequence[str]) -> str:
     """What is shown of a line of a command's output; "" for nothing."""
-    if step not in ("train", "validate"):
-        return "" if "%|" in line or "it/s]" in line else line.rstrip()
+    if step not in LOGGED:
+        return "" if "%|" in line or "it/s]" in line or line.startswith("{") else line.rstrip()  # progress, scores
     logged = parse_line(line)
     if logged is None or logged.tag == "train" or (step == "validate" and logged.tag != TEST):
         return ""

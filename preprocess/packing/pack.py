@@ -70,6 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser, splits: bool = True) -> None:
     )
     parser.add_argument("--allow-no-report", action="store_true", help="keep records without report text")
     parser.add_argument("--accept-wrong-checksums", action="store_true", help="accept WFDB records that fail their checksums")
+    parser.add_argument(
+        "--standardise-leads",
+        action="store_true",
+        help="each lead with mean 0 and variance 1 in place of millivolts, as some data sets are published",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what --dest holds")
     if splits:
         add_split_arguments(parser, DEFAULT_FRACTIONS, "split by subject", "shares of subjects (default: %(default)s)")
@@ -120,6 +125,7 @@ def options_from(args: argparse.Namespace) -> PackingOptions:
             missing_leads=getattr(args, "missing_leads", REJECT),
             implausible=args.implausible,
             accept_wrong_checksums=args.accept_wrong_checksums,
+            standardise_leads=args.standardise_leads,
         ),
     )
 
@@ -165,7 +171,7 @@ def pack(
         **{key: value for key, value in asdict(options).items() if key not in _NOT_IN_PLAN},
     }
     plan["fractions"] = list(plan["fractions"])
-    for name in ("missing_leads", "implausible", "accept_wrong_checksums"):
+    for name in ("missing_leads", "implausible", "accept_wrong_checksums", "standardise_leads"):
         if plan["signal"][name] == getattr(SignalOptions, name):  # directories made before the option existed stay valid
             del plan["signal"][name]
     work = dest / WORK_FOLDER

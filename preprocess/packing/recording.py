@@ -45,6 +45,8 @@ class SignalOptions:
     """"keep", "reject", or "list": what becomes of recordings about which something is doubtful."""
     accept_wrong_checksums: bool = False
     """Whether a record whose header has other checksums than its samples is accepted."""
+    standardise_leads: bool = False
+    """Whether each lead gets mean 0 and variance 1 in place of millivolts, once it is accepted."""
 
     @property
     def reading(self) -> Reading:
@@ -99,7 +101,16 @@ def to_row(recording: Recording, options: SignalOptions = SignalOptions()) -> Ro
         raise Unusable(*lost, plausibility.measures)
     if plausibility.reasons and options.implausible == REJECT:
         raise Unusable("implausible", describe_reasons(plausibility.reasons), *plausibility)
+    if options.standardise_leads:
+        real[:], _ = to_digital(_standardised(ecg))
     return Row(digital, ecg.shape[1], clipped, recording.rate, plausibility, recording.notes)
+
+
+def _standardised(ecg: np.ndarray) -> np.ndarray:
+    """Each lead with mean 0 and variance 1; a flat one is zero."""
+    centred = ecg - ecg.mean(axis=1, keepdims=True)
+    deviation = centred.std(axis=1, keepdims=True)
+    return np.divide(centred, deviation, out=np.zeros_like(centred), where=changing(centred)[:, None])
 
 
 def _check_flat(

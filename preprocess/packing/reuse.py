@@ -160,6 +160,11 @@ def _read_source(store: Path, dest: Path, options: PackingOptions, data_set: str
             f"{store}: keeps the {crop} of longer recordings where the {options.signal.crop} is wanted; "
             "pack them again, without --store"
         )
+    if (signal or {}).get("standardise_leads", False) != options.signal.standardise_leads:
+        raise DataError(
+            f"{store}: --standardise-leads must be given for both directories or for neither; its leads are "
+            + ("in millivolts" if options.signal.standardise_leads else "standardised")
+        )
     return source
 
 

@@ -110,7 +110,9 @@ def electrode_noise(rng: np.random.Generator, levels: NoiseLevels, breath: float
         noise[electrode] += size * envelope * np.sin(2 * np.pi * rng.uniform(1.5, 7) * time + 0.8 * waves[0, electrode])
     for electrode, second, size in levels.pops:
         after = time - np.float32(second)
-        noise[electrode] += np.where(after > 0, rng.choice([-1, 1]) * size * np.exp(-after / rng.uniform(0.08, 0.8)), 0)
+        sign = rng.choice([-1, 1])
+        fading = np.exp(-np.maximum(after, 0) / rng.uniform(0.08, 0.8))
+        noise[electrode] += np.where(after > 0, sign * size * fading, 0)
     return ELECTRODES_TO_INDEPENDENT.astype(np.float32) @ noise
 
 

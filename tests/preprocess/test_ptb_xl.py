@@ -185,6 +185,21 @@ def test_low_rate_files_of_a_task(twin, tmp_path):
     assert "resampled from 100 Hz to 500 Hz" in read_json(tmp_path / "low" / "manifest.json")["notes"]
 
 
+def test_folds_divide_as_asked(twin, tmp_path):
+    run("super", twin, tmp_path / "all")
+    run("super", twin, tmp_path / "m", "--store", str(tmp_path / "all"), "--folds", "1,3-8", "none", "9-10")
+    fold = {record: row["strat_fold"] for record, row in rows_of(twin).items()}
+    labels = labels_by_id(tmp_path / "all")
+    wanted = {r: ("test" if fold[r] in ("9", "10") else "train", names) for r, (_, names) in labels.items() if fold[r] != "2"}
+    assert "2" in fold.values() and labels_by_id(tmp_path / "m") == wanted
+    assert "strat_fold 1 train, 3 train" in read_json(tmp_path / "m" / "manifest.json")["notes"][0]
+    with pytest.raises(DataError, match="--folds: name each fold once"):
+        run("super", twin, tmp_path / "m", "--folds", "1-8", "8", "9-10")
+    for wrong in ("0-8", "8-1", "x", "1-"):
+        with pytest.raises(SystemExit):
+            run("super", twin, tmp_path / "m", "--folds", wrong, "none", "9-10")
+
+
 def test_tasks_share_a_store(twin, tmp_path):
     run("all", twin, tmp_path / "all")
     for task in ("sub", "rhythm"):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
 import pytest
 import wfdb
+from hosts import REPOSITORY
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.prompts import class_names, load_prompts
@@ -73,6 +77,26 @@ def folder(tmp_path_factory):
 def table(path):
     with open(path, encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle))
+
+
+def test_what_is_drawn_does_not_depend_on_the_order_of_sets():
+    """Python shuffles sets of texts anew in every process, by PYTHONHASHSEED."""
+    script = (
+        "from preprocess.synthetic_ecg.physiology.subjects import draw_subject\n"
+        "from preprocess.synthetic_ecg.record import plan_record\n"
+        "plans = [plan_record(1, i, draw_subject(1, i), 1.0, i % 2 == 0) for i in range(300)]\n"
+        "print([(sorted(plan.findings.causes), plan.findings.rate) for plan in plans])"
+    )
+    drawn = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+        for seed in "12"
+    ]
+    assert drawn[0] == drawn[1]
 
 
 def test_rhythms_exclude_each_other(plans, balanced):

@@ -10,6 +10,8 @@ import numpy as np
 from cmelt_plugin.evaluation.plots.class_curves import known_labels, new_curves
 from cmelt_plugin.evaluation.plots.style import BLUE, GREY, PALETTE, new_figure, plain_names
 
+ROWS, COLUMNS = 20, 3  # so many classes stand under each other, and more only where all columns are full
+
 
 def roc_points(target: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """False and true positive rates over all thresholds, records of equal score together; both begin at 0, end at 1.
@@ -53,8 +55,13 @@ def roc_figure(labels: np.ndarray, scores: np.ndarray, names: Sequence[str], auc
     return figure
 
 
+def auc_columns(n: int) -> int:
+    """Columns of :func:`auc_figure` for ``n`` classes."""
+    return min(COLUMNS, max(1, -(-n // ROWS)))
+
+
 def auc_figure(aucs: dict[str, float], positives: dict[str, int], macro: float, bar: float | None = None) -> Any:
-    """Area per class, best first, with the number of positive records.
+    """Area per class, best first, with the number of positive records; many classes stand in columns beside each other.
 
     Args:
         aucs: class → area.
@@ -62,20 +69,28 @@ def auc_figure(aucs: dict[str, float], positives: dict[str, int], macro: float, 
         macro: mean over the classes, drawn as a line.
         bar: what ``macro`` should reach, drawn as a dashed line.
     """
-    order = sorted(aucs, key=lambda name: aucs[name])
-    figure = new_figure(4.4, 1.2 + 0.27 * len(order))
-    axes = figure.add_subplot()
-    rows = np.arange(len(order))
-    axes.barh(rows, [aucs[name] for name in order], color=BLUE, height=0.7)
-    axes.set_yticks(rows, [f"{shown} (n = {positives[name]})" for name, shown in zip(order, plain_names(order))])
-    for row, name in zip(rows, order):
-        axes.text(aucs[name] - 0.01, row, f"{aucs[name]:.2f}", va="center", ha="right", fontsize=9, color="white")
-    axes.axvline(macro, color="#111111", linewidth=1.6, label=f"macro {macro:.3f}")
-    if bar is not None:
-        axes.axvline(bar, color="#111111", linewidth=1, linestyle="--", label=f"bar {bar:g}")
-    axes.axvline(0.5, color=GREY, linewidth=1, linestyle=":", label="chance 0.5")
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("area under the ROC curve")
-    axes.grid(False)
-    figure.legend(loc="outside upper center", ncols=3, handlelength=1.4)
+    order = sorted(aucs, key=lambda name: -aucs[name])
+    n_columns = auc_columns(len(order))
+    n_rows = -(-len(order) // n_columns)
+    figure = new_figure(4.4 * n_columns, 1.2 + 0.27 * n_rows)
+    for column in range(n_columns):
+        axes = figure.add_subplot(1, n_columns, column + 1)
+        names = order[column * n_rows : (column + 1) * n_rows][::-1]  # upwards, from a last row that the last column may lack
+        rows = n_rows - len(names) + np.arange(len(names))
+        axes.barh(rows, [aucs[name] for name in names], color=BLUE, height=0.7)
+        axes.set_yticks(rows, [f"{shown} (n = {positives[name]})" for name, shown in zip(names, plain_names(names))])
+        for row, name in zip(rows, names):
+            # Among many classes some end at the lines, so that all numbers stand where the bars begin.
+            place, side = (aucs[name] - 0.01, "right") if n_columns == 1 else (0.02, "left")
+            axes.text(place, row, f"{aucs[name]:.2f}", va="center", ha=side, fontsize=9, color="white")
+        lines = [axes.axvline(macro, color="#111111", linewidth=1.6, label=f"macro {macro:.3f}")]
+        if bar is not None:
+            lines.append(axes.axvline(bar, color="#111111", linewidth=1, linestyle="--", label=f"bar {bar:g}"))
+        lines.append(axes.axvline(0.5, color=GREY, linewidth=1, linestyle=":", label="chance 0.5"))
+        axes.set_xlim(0, 1)
+        if n_columns > 1:
+            axes.set_ylim(-0.6, n_rows - 0.4)
+        axes.set_xlabel("area under the ROC curve")
+        axes.grid(False)
+    figure.legend(handles=lines, loc="outside upper center", ncols=3, handlelength=1.4)
     return figure

@@ -1,4 +1,4 @@
-"""What the page shows of MERL alone: the course of its two losses. Nothing of it is masked or reconstructed."""
+"""What the page shows of MERL alone: the course of its losses. Nothing of it is masked or reconstructed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from cmelt_plugin.evaluation.report.blocks import Metric, Section
 from cmelt_plugin.models.pretrained import Pretrained
 
 CURVES = {
-    "loss": ("Both losses together", "nats, sum"),
+    "loss": ("All losses together", "nats, sum"),
     "loss_cma": ("ECG against report (CMA)", "nats, both directions"),
     "loss_uma": ("One view of an ECG against the other (UMA)", "nats, both directions"),
+    "loss_label": ("ECG against the texts of its classes", "nats, both directions"),
 }
 
 

@@ -220,7 +220,7 @@ def draw_findings(
     tachycardia, bradycardia = rng.random(2) < (TACHY_SHARE, BRADY_SHARE)
     if balanced:
         first = _LEADING[int(rng.integers(len(_LEADING)))]
-        wanted = {code for code in wanted if rng.random() < 0.35} | ({first} - {"STACH", "SBRAD", "SR"})
+        wanted = {code for code in sorted(wanted) if rng.random() < 0.35} | ({first} - {"STACH", "SBRAD", "SR"})
         tachycardia, bradycardia = first == "STACH", first == "SBRAD"
         if first == "SR":
             wanted = set()

@@ -39,6 +39,7 @@ def test_every_record_and_report_in_order(tmp_path, loaded):
         )
         torch.testing.assert_close(embedded.text.mean[2], loaded.model.embed_text(text).mean[0], rtol=1e-4, atol=1e-5)
     assert embedded.names == ["AFIB", "SR"] and embedded.scores.shape == embedded.labels.shape == (10, 2)
+    assert list(embedded.texts) == embedded.names and all(embedded.texts.values())
 
 
 def test_without_labels_there_are_no_scores(tmp_path, loaded):

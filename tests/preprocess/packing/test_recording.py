@@ -26,6 +26,19 @@ def test_a_good_recording():
     assert np.abs(row.digital * 0.001 - ecg).max() <= 0.0005 + 1e-9
 
 
+def test_leads_may_be_standardised():
+    ecg = make_ecg(1, seconds=8) * np.linspace(0.2, 3, 12)[:, None] + 0.5
+    ecg[4] = 0.25
+    row = to_row(recording(ecg), SignalOptions(allow_flat_leads=1, standardise_leads=True))
+    real = row.digital[:, : row.n_samples] * 0.001
+    assert np.abs(real.mean(axis=1)).max() < 1e-3
+    assert np.abs(np.delete(real.std(axis=1), 4) - 1).max() < 1e-3
+    assert not row.digital[4].any() and not row.digital[:, row.n_samples :].any()
+    plain = to_row(recording(ecg), SignalOptions(allow_flat_leads=1))
+    assert row.plausibility == plain.plausibility  # what was measured is the recording in mV
+    assert np.corrcoef(real[0], plain.digital[0, : row.n_samples])[0, 1] > 0.999
+
+
 def test_mimic_order_is_put_right(tmp_path):
     ecg = make_ecg(2)
     write_record(tmp_path / "a", ecg, leads=MIMIC_LEADS)

@@ -132,6 +132,8 @@ def test_a_store_of_a_store(store, tmp_path):
     assert (tmp_path / "b" / "c" / root).resolve() == store.resolve()
     with pytest.raises(DataError, match="keeps the start of longer recordings where the centre is wanted"):
         reuse_made_up(tmp_path / "a", tmp_path / "d", signal=SignalOptions(crop="centre"))
+    with pytest.raises(DataError, match="for both directories or for neither; its leads are in millivolts"):
+        reuse_made_up(tmp_path / "a", tmp_path / "d", signal=SignalOptions(standardise_leads=True))
 
 
 def test_a_store_is_not_replaced_by_a_directory_over_it(tmp_path):

@@ -1,0 +1,185 @@
+"""The commands behind docs/synthetic-model.md: manifests of the real recordings, encoders to compare with, and evaluations."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from cmelt_plugin.data.leads import LEADS
+from examples.ablation.steps import REPOSITORY, Command, host_command, needs_cpu_switch
+
+TASKS = ("super", "sub", "form", "rhythm")
+TRAINING, TEST = "1-8", "9-10"
+"""Folds of PTB-XL: all decisions were made on the former."""
+SPLITS = ("train", "valid", "test")
+FRACTIONS = (0.1, 1.0)
+LEAD_SETS = ("12", "6", "3", "2", "1", "II")
+MODEL, CONTINUED, UNTRAINED = "model", "continued", "untrained"
+UNTRAINED_UPDATES = 10  # at learning rate 0, in which statistics of batches settle
+CONTINUED_SETTINGS = ("optimization.max_update=200", "optimization.lr=[0.0003]", "criterion.label_weight=0")
+FINETUNING_SETTINGS = ("dataset.batch_size=32", "optimization.max_epoch=0", "optimization.max_update=200")
+SAVED_ONCE = "checkpoint.save_interval=100000"  # at the end
+LEARNING_RATES = {MODEL: 0.0003, UNTRAINED: 0.001}
+"""Of fine-tuning, by where the encoder starts; chosen on folds 7 and 8 after training on 1 to 6."""
+
+
+class Missing(NamedTuple):
+    """What is left out, and why."""
+
+    name: str
+    reason: str
+
+
+class Plan(NamedTuple):
+    """What there is to do, in order, and what is left out."""
+
+    steps: list[Command]
+    missing: list[Missing]
+
+
+def manifest(dest: Path, name: str) -> Path:
+    """Where a manifest directory lies."""
+    return dest / "manifests" / name
+
+
+def encoder(dest: Path, name: str) -> Path:
+    """Where the checkpoint of a model that is made here lies."""
+    return dest / "checkpoints" / name / "checkpoint_last.pt"
+
+
+def untrained(seeds: int) -> list[str]:
+    """Names of the encoders with random weights."""
+    return [f"{UNTRAINED}-{seed}" for seed in range(1, seeds + 1)]
+
+
+def data_steps(real: Path, dest: Path) -> Plan:
+    """Manifest directories of the data sets that there are below ``real``; what is missing is named."""
+    plan = Plan([], [])
+
+    def make(name: str, command: str, root: Path, *options: object) -> None:
+        path = manifest(dest, name)
+        words = [REPOSITORY / "preprocess" / f"{command}.py", "--root", root, "--dest", path, "--jobs", 1, *options]
+        plan.steps.append(Command(name, [sys.executable, *map(str, words)], path / "manifest.json"))
+
+    def there(name: str, needed: Sequence[Path]) -> bool:
+        lacking = [path for path in needed if not path.exists()]
+        plan.missing.extend(Missing(name, f"no {path}") for path in lacking[:1])
+        return not lacking
+
+    ptb_xl = real / "ptb-xl"
+    if there("ptb-xl", [ptb_xl / "ptbxl_database.csv", ptb_xl / "records500"]):
+        for kind, more in (("", ()), ("-standardised", ("--standardise-leads",))):
+            store = f"ptb-xl{kind}"
+            make(store, "ptb_xl", ptb_xl, "--task", "all", "--folds", "none", "none", "1-10", *more)
+            for task in TASKS:
+                options = ("--task", task, "--folds", "none", "none", "1-10", *more, "--store", manifest(dest, store))
+                make(f"{task}{kind}", "ptb_xl", ptb_xl, *options)
+        make("reports", "ptb_xl", ptb_xl, "--pretrain", "--folds", TRAINING, "none", TEST)
+        options = ("--folds", TRAINING, "none", TEST, "--store", manifest(dest, "ptb-xl"))
+        make("super-divided", "ptb_xl", ptb_xl, "--task", "super", *options)
+    splits = real / "splits" / "icbeb"
+    if there("cpsc2018", [real / "cpsc2018", splits]):
+        make("cpsc2018", "cpsc2018", real / "cpsc2018", "--splits", splits)
+    challenge = real / "cinc2021"
+    if there("cinc2021", [challenge]):
+        # Its recordings of PTB-XL are left out.
+        options = ("--task", "dx", "--sources", "georgia", "chapman_shaoxing", "ningbo")
+        options += ("--segment-seconds", 10, "--split", 0, 0, 1)
+        make("cinc2021", "physionet2021", challenge, *options)
+        make("cinc2021-standardised", "physionet2021", challenge, *options, "--standardise-leads")
+    code = real / "code15"
+    if there("code15", [code / "org", code / "meta.csv"]):
+        columns = ("--path-column", "save_file", "--id-column", "exam_id", "--subject-column", "patient_id")
+        file = ("--variable", "feats", "--leads", ",".join(LEADS), "--units", "mV", "--sample-rate", 400)
+        labels = ("--label-columns", "1dAVb,RBBB,LBBB,SB,ST,AF", "--label-set", "code", "--data-set", "code15")
+        make("code15", "table", code / "org", "--table", code / "meta.csv", *columns, *file, *labels, "--split", 0, 0, 1)
+    return plan
+
+
+def encoder_steps(dest: Path, tokenizer: Path, checkpoint: Path, seeds: int) -> Plan:
+    """Encoders of random weights, and the model after more pre-training on real reports."""
+    reports, plan = manifest(dest, "reports"), Plan([], [])
+    tokens = ["--manifest", str(reports), "--tokenizer", str(tokenizer)]
+    words = [sys.executable, str(REPOSITORY / "preprocess" / "tokenizer.py"), *tokens]
+    plan.steps.append(Command("tokens", words, reports / "manifest.json"))
+
+    def train(name: str, *settings: str) -> None:
+        path = encoder(dest, name)
+        place = ["--config-dir", str(REPOSITORY / "examples" / "pretrain"), "--config-name", "cmelt_synthetic"]
+        words = [*place, *_on_cpu(), f"task.data={reports}", f"model.text_encoder={tokenizer}"]
+        words += [f"checkpoint.save_dir={path.parent}", "dataset.disable_validation=true", SAVED_ONCE, *settings]
+        plan.steps.append(Command(name, [*host_command("fairseq-hydra-train"), *words], path))
+
+    for seed, name in enumerate(untrained(seeds), start=1):
+        nothing = ["optimization.lr=[0.0]", f"optimization.max_update={UNTRAINED_UPDATES}", "criterion.label_weight=0"]
+        train(name, f"common.seed={seed}", *nothing)
+    if checkpoint.suffix == ".pt":
+        train(CONTINUED, f"checkpoint.finetune_from_model={checkpoint}", *CONTINUED_SETTINGS)
+    else:
+        plan.missing.append(
+            Missing(CONTINUED, f"{checkpoint} is no checkpoint of a training run, which further training needs")
+        )
+    return plan
+
+
+def zero_shot_steps(dest: Path, checkpoint: str, seeds: int) -> list[Command]:
+    """Zero-shot classification of everything that there is, by the model and by encoders of random weights."""
+    plain = [*TASKS, "cinc2021"]
+    checkpoints = {MODEL: checkpoint, CONTINUED: str(encoder(dest, CONTINUED))}
+    checkpoints.update({name: str(encoder(dest, name)) for name in untrained(seeds)})
+    steps = []
+
+    def score(name: str, model: str, sets: Sequence[str], *options: str) -> None:
+        there = [manifest(dest, one) for one in sets if (manifest(dest, one) / "manifest.json").is_file()]
+        if not there or (model == CONTINUED and not encoder(dest, CONTINUED).is_file()):
+            return
+        words = ["--checkpoint", checkpoints[model], "--manifest", *map(str, there), "--thresholds-from", "none"]
+        words += ["--bootstrap", "0", "--results", str(dest / "zero_shot" / name), *options]
+        output = dest / "zero_shot" / name / "zero_shot.md"
+        steps.append(Command(f"zero_shot-{name}", [sys.executable, "-m", "cmelt_plugin.evaluation.zero_shot", *words], output))
+
+    score(MODEL, MODEL, [*plain, *(f"{name}-standardised" for name in plain), "code15"])
+    for split in SPLITS:
+        score(f"cpsc2018-{split}", MODEL, ["cpsc2018"], "--split", split)
+    for name in untrained(seeds):
+        score(name, name, plain)
+    score(CONTINUED, CONTINUED, TASKS)
+    score("leads", MODEL, TASKS, "--compare-leads", *LEAD_SETS)
+    return steps
+
+
+def finetuned_name(start: str, fraction: float, seed: int) -> str:
+    """Name of a classifier."""
+    return f"{start}-{100 * fraction:g}pct-{seed}"
+
+
+def finetuning_steps(dest: Path, checkpoint: str, seeds: int) -> list[Command]:
+    """Classifiers of superclasses from the model's encoder and from random weights, with few labels and with all."""
+    data, steps = manifest(dest, "super-divided"), []
+    for seed in range(1, seeds + 1):
+        for fraction in FRACTIONS:
+            for start, weights in ((UNTRAINED, str(encoder(dest, f"{UNTRAINED}-{seed}"))), (MODEL, checkpoint)):
+                name = finetuned_name(start, fraction, seed)
+                best = dest / "finetuned" / name / "checkpoint_last.pt"
+                place = ["--config-dir", str(REPOSITORY / "examples" / "finetune"), "--config-name", "ptb_xl_super"]
+                words = [*place, *_on_cpu(), f"task.data={data}", f"model.pretrained={weights}", f"common.seed={seed}"]
+                words += [f"checkpoint.save_dir={best.parent}", "checkpoint.no_save_optimizer_state=true"]
+                words += [f"task.fraction={fraction}", "task.subset=stratified", f"task.subset_seed={41 + seed}"]
+                words += [
+                    "dataset.disable_validation=true",
+                    SAVED_ONCE,
+                    f"optimization.lr=[{LEARNING_RATES[start]}]",
+                    *FINETUNING_SETTINGS,
+                ]
+                steps.append(Command(f"train-{name}", [*host_command("fairseq-hydra-train"), *words], best))
+                out = dest / "results" / "finetuned" / name
+                words = ["--checkpoint", str(best), "--manifest", str(data), "--valid", "none", "--bootstrap", "0"]
+                module = [sys.executable, "-m", "cmelt_plugin.evaluation.classify"]
+                steps.append(Command(f"classify-{name}", [*module, *words, "--results", str(out)], out))
+    return steps
+
+
+def _on_cpu() -> list[str]:
+    return ["common.cpu=true"] if needs_cpu_switch() else []
