@@ -62,7 +62,10 @@ LONGEST_FILE_NAME = 200  # bytes; file systems allow 255, and a temporary name i
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = command_parser("cmelt_plugin.predict", __doc__, EPILOG)
-    names = "WFDB record, pattern, folder, or @FILE with one path a line; names that begin with - or @: ./NAME"
+    names = (
+        "ECG file of any format that is read (docs/formats.md); of WFDB records also pattern or folder; or @FILE with one path "
+        "a line; names that begin with - or @: ./NAME"
+    )
     result.add_argument("records", nargs="+", metavar="RECORD", help=names)
     result.add_argument(
         "--checkpoint",

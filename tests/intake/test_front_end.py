@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from format_files import known_counts
 from format_twins import STEP, WRITERS, twin_counts, write_twins
 from pretrained_files import write_checkpoint, write_tokenizer_folder
 
+from cmelt_plugin import predict
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.prepared_ecg import prepare_ecg
 from cmelt_plugin.data.readers.arrays import ArrayReader, Place
@@ -31,7 +33,9 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return write_twins(tmp_path_factory.mktemp("twins"))
 
 
-def test_every_format_gives_the_same_numbers_and_the_same_embedding(twins: list[Path], tmp_path: Path) -> None:
+def test_every_format_gives_the_same_numbers_embedding_and_prediction(
+    twins: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert len(twins) >= len(WRITERS) - 1
     expected = twin_counts() * (STEP / 1000)
     for path in twins:
@@ -43,6 +47,12 @@ def test_every_format_gives_the_same_numbers_and_the_same_embedding(twins: list[
     model = load_pretrained(tmp_path / "model.pt")
     embeddings = model.encode_ecg([str(path) for path in twins])
     np.testing.assert_allclose(embeddings, embeddings[:1].expand_as(embeddings), atol=1e-4)
+    (tmp_path / "prompts.json").write_text(json.dumps({"SR": ["sinus rhythm"], "AFIB": ["atrial fibrillation"]}))
+    options = ["--checkpoint", str(tmp_path / "model.pt"), "--prompts", str(tmp_path / "prompts.json"), "--format", "jsonl"]
+    assert predict.main([*options, *map(str, twins)]) == 0
+    scores = [json.loads(line)["scores"] for line in capsys.readouterr().out.splitlines()]
+    assert len(scores) == len(twins)
+    np.testing.assert_allclose([list(one.values()) for one in scores], [list(scores[0].values())] * len(twins), atol=1e-4)
 
 
 def test_every_format_is_packed_alike(twins: list[Path], tmp_path: Path) -> None:
