@@ -22,9 +22,9 @@ def find_records(names: Iterable[str]) -> list[str]:
     """Paths of records without suffix, in the order given, each once.
 
     Args:
-        names: paths of records (with or without ``.hea``), patterns (``data/*.hea``, ``data/**/*.hea``), folders (searched
-            for headers, with their folders) or ``@FILE``, a text file with one path a line, relative to that file. What
-            exists under just this name is meant before a pattern or a list.
+        names: paths of records (with or without ``.hea``) or of files of other formats, patterns (``data/*.hea``,
+            ``data/**/*.hea``), folders (searched for headers, with their folders) or ``@FILE``, a text file with one path a
+            line, relative to that file. What exists under just this name is meant before a pattern or a list.
 
     Raises:
         DataError: a pattern, folder or list without a record. A single record need not exist: reading it says so.
@@ -45,13 +45,18 @@ def find_records(names: Iterable[str]) -> list[str]:
             paths = [name]
         if not paths:
             raise DataError(f"{name}: no WFDB record there (a record has a header, NAME.hea)")
-        stems.update(dict.fromkeys(record_stem(path) for path in paths))
+        # A file that is there and has no header is one of another format, with its suffix.
+        stems.update(dict.fromkeys(path if _is_other_file(path) else record_stem(path) for path in paths))
     return list(stems)
 
 
 def _is_record(path: str) -> bool:
     # os.path, unlike pathlib, answers for names that no file can have, too.
     return os.path.isfile(f"{record_stem(path)}.hea")
+
+
+def _is_other_file(path: str) -> bool:
+    return os.path.isfile(path) and not _is_record(path)
 
 
 def _matches(pattern: str) -> Iterator[str]:
