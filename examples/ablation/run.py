@@ -3,7 +3,7 @@
 Every variant is pre-trained with each seed and evaluated three ways on every downstream set: full fine-tuning, linear probing
 with 1 % of the labels, zero-shot. What is done is done: run it again after an interruption and it goes on. The table gives the
 mean over seeds and sets, ± the standard deviation over seeds; result folders feed the evaluation report. A second table gives
-each set by itself, zero-shot also with fewer leads (--leads) or without voltages (--standardise-leads), and single classes.
+each set by itself, zero-shot also with fewer leads (--leads), and single classes (--classes).
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from cmelt_plugin.evaluation.lead_sets import lead_set_name
 from cmelt_plugin.evaluation.result_files import Result, read_results, write_result
 from cmelt_plugin.tables import DASH, markdown
 
-STANDARDISED = "zero_shot-standardised"  # folder of results
 TASKS = {"finetune": "Full fine-tune", "linear_probe": "Linear probing", "zero_shot": "Zero-shot"}
 EXAMPLE = """example:
   python examples/ablation/run.py --grid components --manifest demo/manifest --dest ablation \\
@@ -57,9 +56,6 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--split", default="test", help="split that the evaluations use (test)")
     result.add_argument(
         "--leads", nargs="+", metavar="SET", help="sets of leads of zero-shot classification, the mean is of the first"
-    )
-    result.add_argument(
-        "--standardise-leads", action="store_true", help="zero-shot also with leads at zero mean, unit variance"
     )
     result.add_argument("--classes", nargs="+", default=[], metavar="CLASS", help="classes whose AUC has a column of its own")
     result.add_argument("--bootstrap", type=option_types.natural, default=1000, help="resamples of the evaluations (1000)")
@@ -97,11 +93,9 @@ def commands(variant: Variant, seed: int, arguments: argparse.Namespace, text_en
         names = "-".join(data.name for data in arguments.downstream)
         thresholds = [] if arguments.split == "test" else ["--thresholds-from", "none"]
         leads = ["--compare-leads", *arguments.leads] if arguments.leads else []
-        views = {"zero_shot": leads, **({STANDARDISED: ["--standardise-leads"]} if arguments.standardise_leads else {})}
-        for view, options in views.items():
-            out = folder / "results" / view
-            words = ["--checkpoint", checkpoint, "--manifest", *arguments.downstream, *options, *thresholds, "--results", out]
-            steps.append(Command(f"{view}-{names}", evaluate("zero_shot", *words), out))
+        out = folder / "results" / "zero_shot"
+        words = ["--checkpoint", checkpoint, "--manifest", *arguments.downstream, *leads, *thresholds, "--results", out]
+        steps.append(Command(f"zero_shot-{names}", evaluate("zero_shot", *words), out))
     for data in arguments.downstream:
         common = ["--manifest", data]
         if "linear_probe" in arguments.tasks:
@@ -170,18 +164,13 @@ class Place(NamedTuple):
 
 
 def _places(task: str, arguments: argparse.Namespace) -> list[Place]:
-    """All evaluations of a task, zero-shot those with fewer leads and without voltages, too."""
+    """All evaluations of a task, zero-shot those with fewer leads, too."""
     title, names = TASKS[task].lower(), [data.name for data in arguments.downstream]
-    if task != "zero_shot":
+    if task != "zero_shot" or not arguments.leads:
         return [Place(f"{name}, {title}", f"{task}/{name}") for name in names]
-    places = [Place(f"{name}, {title}", f"{task}/{name}") for name in names]
-    if arguments.leads:
-        sets = [lead_set_name(parse_leads(text)) for text in arguments.leads]
-        pairs = list(itertools.product(names, sets))
-        places = [Place(f"{name}, {leads}", f"{task}/{name}-{leads}", leads == sets[0]) for name, leads in pairs]
-    if arguments.standardise_leads:
-        places += [Place(f"{name}, standardised", f"{STANDARDISED}/{name}", False) for name in names]
-    return places
+    sets = [lead_set_name(parse_leads(text)) for text in arguments.leads]
+    pairs = itertools.product(names, sets)
+    return [Place(f"{name}, {leads}", f"{task}/{name}-{leads}", leads == sets[0]) for name, leads in pairs]
 
 
 def _sets_and_classes(grid: Grid, arguments: argparse.Namespace, places: Sequence[Place]) -> str:

@@ -34,7 +34,6 @@ def arguments(tmp_path, **changes):
         "seeds": 2,
         "split": "test",
         "leads": None,
-        "standardise_leads": False,
         "classes": [],
         "bootstrap": 1000,
         "pretrain": ["optimization.max_update=2"],
@@ -73,20 +72,17 @@ def test_components_switch_off_one_after_the_other():
     assert none.overrides == no_siglep.overrides and none.text_encoder != full.text_encoder
 
 
-def test_zero_shot_is_one_command_for_all_sets_and_one_more_without_voltages(tmp_path):
+def test_zero_shot_is_one_command_for_all_sets(tmp_path):
     options = arguments(tmp_path, downstream=[tmp_path / "super", tmp_path / "form"], split="train", bootstrap=0)
-    options.tasks, options.leads, options.standardise_leads = ["zero_shot", "finetune"], ["12", "I+II"], True
+    options.tasks, options.leads = ["zero_shot", "finetune"], ["12", "I+II"]
     (tmp_path / "manifest").mkdir()
-    steps = ablation.commands(Variant("whole", "whole", "t5"), 1, options, "folder")
-    assert [step.name for step in steps[1:3]] == ["zero_shot-super-form", "zero_shot-standardised-super-form"]
-    parsed = [zero_shot_parser().parse_args(step.words[3:]) for step in steps[1:3]]
-    for one in parsed:
-        assert one.manifest == options.downstream and (one.split, one.thresholds_from, one.bootstrap) == ("train", "none", 0)
-    assert [one.compare_leads for one in parsed] == [["12", "I+II"], None]
-    assert [one.standardise_leads for one in parsed] == [False, True]
-    assert parsed[0].results != parsed[1].results
-    classify = classify_parser().parse_args(steps[-1].words[3:])
-    assert (classify.split, classify.valid, classify.bootstrap) == ("train", "none", 0)
+    _, zero_shot, *_, classify = ablation.commands(Variant("whole", "whole", "t5"), 1, options, "folder")
+    assert zero_shot.name == "zero_shot-super-form"
+    parsed = zero_shot_parser().parse_args(zero_shot.words[3:])
+    assert (parsed.split, parsed.thresholds_from, parsed.bootstrap) == ("train", "none", 0)
+    assert parsed.manifest == options.downstream and parsed.compare_leads == ["12", "I+II"]
+    parsed = classify_parser().parse_args(classify.words[3:])
+    assert (parsed.split, parsed.valid, parsed.bootstrap) == ("train", "none", 0)
 
 
 def test_malformed_grids_are_refused(tmp_path):
@@ -167,20 +163,19 @@ def test_the_table_gives_mean_and_spread_over_seeds(tmp_path):
 def test_the_second_table_has_sets_leads_and_classes_of_their_own(tmp_path):
     names = ["super", "form"]
     options = arguments(tmp_path, tasks=["zero_shot"], downstream=[tmp_path / name for name in names])
-    options.leads, options.standardise_leads, options.classes = ["12", "I+II"], True, ["HYP", "unknown"]
-    values = {"zero_shot/{}-12-leads": 0.9, "zero_shot/{}-2-leads": 0.8, "zero_shot-standardised/{}": 0.6}
+    options.leads, options.classes = ["12", "I+II"], ["HYP", "unknown"]
+    values = {"zero_shot/{}-12-leads": 0.9, "zero_shot/{}-2-leads": 0.8}
     for seed, name, (folder, value) in itertools.product((1, 2), names, values.items()):
         place = options.dest / "whole" / f"seed{seed}" / "results" / folder.format(name)
         auc = value - (0.1 if name == "form" else 0)
         write_example(place, metrics={"macro_auc": auc}, per_class={"HYP": {"auc": auc + 0.05}} if name == "form" else {})
     variants = [Variant("whole", "whole", "t5"), Variant("not run", "none", "t5")]
     first, second = ablation.tabulate(Grid("mine", "mine", "cmelt_base", variants), options).split("\n\n")
-    assert "| whole | 85.00 ± 0.00 |" in first and "| not run | – |" in first  # of all leads in mV alone
+    assert "| whole | 85.00 ± 0.00 |" in first and "| not run | – |" in first  # of all leads alone
     head, _, whole, none = ([cell.strip() for cell in line.strip("|").split("|")] for line in second.strip().splitlines())
     shown = dict(zip(head, whole))
-    expected = {"super, 12-leads": 90, "super, 2-leads": 80, "super, standardised": 60}
-    expected.update({"form, 12-leads": 80, "HYP (form, 12-leads)": 85, "form, 2-leads": 70, "HYP (form, 2-leads)": 75})
-    expected.update({"form, standardised": 50, "HYP (form, standardised)": 55})
+    expected = {"super, 12-leads": 90, "super, 2-leads": 80, "form, 12-leads": 80, "HYP (form, 12-leads)": 85}
+    expected.update({"form, 2-leads": 70, "HYP (form, 2-leads)": 75})
     assert shown.pop("variant") == "whole" and shown == {name: f"{value}.00 ± 0.00" for name, value in expected.items()}
     assert set(none[1:]) == {"–"}
     result = next(stored.result for stored in read_results([options.dest / "results"]))

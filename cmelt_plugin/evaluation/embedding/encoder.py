@@ -41,19 +41,15 @@ class SplitEncoder:
         self.cache = EmbeddingCache(model, cache)
         self.batch_size, self.workers, self.device, self.bf16 = batch_size, workers, device, bf16
 
-    def embeddings(self, manifest: Manifest, leads: Sequence[str] | None = None, standardise: bool = False) -> Embedding:
+    def embeddings(self, manifest: Manifest, leads: Sequence[str] | None = None) -> Embedding:
         """:func:`~cmelt_plugin.evaluation.embedding.records.embed_records`."""
 
         def compute() -> dict[str, np.ndarray]:
-            options = (self.batch_size, self.device, self.workers, self.bf16)
-            return columns_of(embed_records(self.model, manifest, *options, leads, standardise))
+            return columns_of(embed_records(self.model, manifest, self.batch_size, self.device, self.workers, self.bf16, leads))
 
         shown = list(ordered_leads(LEADS if leads is None else leads))
-        inputs = {**split_inputs(manifest), "precision": precision_name(self.bf16), **other_score(self.model)}
-        if shown != list(LEADS):  # files from before there was a choice say nothing of leads
-            inputs["leads"] = shown
-        if standardise:
-            inputs["standardised"] = True
+        fewer = {} if shown == list(LEADS) else {"leads": shown}  # files from before there was a choice say nothing of leads
+        inputs = {**split_inputs(manifest), "precision": precision_name(self.bf16), **other_score(self.model), **fewer}
         return embedding_of(self.cache.columns("embeddings", inputs, len(manifest), compute))
 
     def features(self, manifest: Manifest, pool: str | None = None, leads: Sequence[str] | None = None) -> np.ndarray:

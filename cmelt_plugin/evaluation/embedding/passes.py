@@ -17,7 +17,6 @@ from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.batches import record_batches
 from cmelt_plugin.evaluation.embedding.precision import encoder_precision
-from cmelt_plugin.modules.ecg.patches import standardise_leads
 
 FEW_BATCHES = 8  # fewer are over before a progress bar says anything
 
@@ -34,7 +33,6 @@ def over_records(
     bf16: bool = False,
     progress: bool = True,
     leads: Sequence[str] | None = None,
-    standardise: bool = False,
 ) -> Columns:
     """Outputs of ``encode`` for every record of a split, in the manifest's order.
 
@@ -48,7 +46,6 @@ def over_records(
         bf16: ``encode`` runs in bfloat16 autocast, otherwise in float32, whatever surrounds the call.
         progress: show a bar on stderr.
         leads: names of those that ``encode`` sees, the others are zero as in lead masking; None: all.
-        standardise: each lead at zero mean and unit variance instead of mV.
 
     Returns:
         Name → float32 ``[N, D]``.
@@ -62,8 +59,6 @@ def over_records(
     with tqdm(total=len(manifest), desc=name, unit=" records", disable=few or not progress) as bar:
         with encoder_precision(device, bf16):
             batches = record_batches(manifest, batch_size, device, workers)
-            if standardise:
-                batches = ((standardise_leads(ecg, n_samples), n_samples) for ecg, n_samples in batches)
             if leads is not None:
                 batches = ((ecg * keep[:, None], n_samples) for ecg, n_samples in batches)
             columns = fetch_columns((encode(*batch) for batch in batches), bar.update)

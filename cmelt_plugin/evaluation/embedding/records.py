@@ -23,14 +23,13 @@ def embed_records(
     workers: int = 0,
     bf16: bool = False,
     leads: Sequence[str] | None = None,
-    standardise: bool = False,
 ) -> Embedding:
     """Embeddings of all N records of a split, float32, on the CPU.
 
     Args:
         model: an :class:`~cmelt_plugin.models.base.ECGTextModel`; it is moved to ``device`` and back.
         manifest: the split; what lies beyond a record's real samples reaches no token.
-        batch_size, workers, bf16, leads, standardise: as :func:`cmelt_plugin.evaluation.embedding.passes.over_records`.
+        batch_size, workers, bf16, leads: as :func:`cmelt_plugin.evaluation.embedding.passes.over_records`.
         device: where to compute.
 
     Raises:
@@ -41,7 +40,7 @@ def embed_records(
         return {name: values for name, values in model.embed_ecg(ecg, n_samples)._asdict().items() if values is not None}
 
     with evaluating(model, device):
-        return embedding_of(over_records(encode, manifest, batch_size, device, workers, bf16, True, leads, standardise))
+        return embedding_of(over_records(encode, manifest, batch_size, device, workers, bf16, leads=leads))
 
 
 @torch.inference_mode()

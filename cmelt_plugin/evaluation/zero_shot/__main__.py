@@ -8,7 +8,6 @@ F1 and accuracy need thresholds, which are chosen on validation data, never on t
 texts on its absence, its score is the difference of both similarities.
 
 --leads shows the model some leads alone; --compare-leads one set of leads after the other, with a table of what each loses.
---standardise-leads shows it recordings without voltages.
 
 --teacher adds scores by the texts of the teacher whose space the embeddings share: mean cosines, as they are and centred, that
 is without the mean embedding of the validation data and without that of the texts.
@@ -70,11 +69,6 @@ def parser() -> argparse.ArgumentParser:
     result = command_parser("cmelt_plugin.evaluation.zero_shot", __doc__, EXAMPLE)
     add_options(result, TEXT_MODEL)
     add_lead_options(result)
-    result.add_argument(
-        "--standardise-leads",
-        action="store_true",
-        help="each lead at zero mean, unit variance, as some data sets are published",
-    )
     result.add_argument("--prompts", help="class texts: a JSON file, or one of our label sets")
     kinds = result.add_mutually_exclusive_group()
     kinds.add_argument("--prompt-kind", choices=KINDS, help="our texts of this kind (default: as the directory has them)")
@@ -109,8 +103,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise DataError(f"--teacher {args.teacher}: has no texts on a class of these sets; groups of its texts: {groups}")
     encoder = SplitEncoder(pretrained.model, args.cache, args.batch_size, device=args.device, bf16=args.bf16)
     settings = {"precision": precision_name(args.bf16), **score_settings(pretrained.model)}
-    if args.standardise_leads:
-        settings["standardised"] = True
     facts = command_facts(args, command, settings)
 
     named: list[tuple[str, Result]] = []

@@ -102,10 +102,8 @@ class SetEvaluator:
         leads: Sequence[str] | None = None,
     ) -> None:
         self.planned, self.pretrained, self.args = planned, pretrained, args
-        self.ecg = encoder.embeddings(planned.test.manifest, leads, args.standardise_leads)
-        self.valid_ecg = None
-        if planned.valid is not None:
-            self.valid_ecg = encoder.embeddings(planned.valid.manifest, leads, args.standardise_leads)
+        self.ecg = encoder.embeddings(planned.test.manifest, leads)
+        self.valid_ecg = None if planned.valid is None else encoder.embeddings(planned.valid.manifest, leads)
         self.results: list[Result] = []
 
     def own_texts(self, texts: ClassTexts, facts: CommandFacts) -> Evaluation:

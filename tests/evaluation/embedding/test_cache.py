@@ -71,12 +71,6 @@ def test_embeddings_of_some_leads_are_those_of_the_rest_at_zero_and_kept_apart(m
     assert passes == ["embed_records"] * 2
 
 
-def test_embeddings_of_standardised_leads_are_kept_apart(model, manifest, tmp_path, passes):
-    for standardise in (False, True, False, True):
-        SplitEncoder(model, tmp_path).embeddings(manifest, standardise=standardise)
-    assert passes == ["embed_records"] * 2
-
-
 def test_whatever_decides_the_values_is_part_of_the_key(model, manifest, tmp_path, passes):
     def features(of=model, split=manifest, bf16=False, **options):
         return SplitEncoder(of, tmp_path / "cache", bf16=bf16).features(split, **options)

@@ -22,7 +22,6 @@ from cmelt_plugin.evaluation.zero_shot.__main__ import main
 from cmelt_plugin.evaluation.zero_shot.class_texts import choose_class_texts
 from cmelt_plugin.evaluation.zero_shot.same_classes import same_classes
 from cmelt_plugin.models.pretrained import load_pretrained
-from cmelt_plugin.modules.ecg.patches import standardise_leads
 from cmelt_plugin.prompts import class_names, load_prompts
 from preprocess import tokenizer as tokenizer_command
 
@@ -411,19 +410,3 @@ def test_some_leads_alone_and_sets_of_leads_side_by_side(run, checkpoint, sets, 
     assert "## Sets of leads" in capsys.readouterr().out
     with pytest.raises(DataError, match="unknown lead X"):
         run(directory, "--leads", "X")
-
-
-def test_leads_without_voltages(run, checkpoint, sets):
-    directory = sets["cpsc2018"]
-    out = read_result(run(directory, "--bootstrap", 0, "--leads", "2", "--standardise-leads") / "cpsc2018")
-    manifest = Manifest.open(directory, "test")
-    ecg = torch.from_numpy(RecordStore(manifest.store_root).read(manifest.shard, manifest.row))
-    n_samples = torch.from_numpy(manifest.n_samples.astype(np.int64))
-    shown = standardise_leads(ecg, n_samples)
-    shown[:, 2:] = 0
-    pretrained = load_pretrained(checkpoint)
-    with torch.no_grad():
-        points = pretrained.model.embed_ecg(shown, n_samples).mean
-    texts = pretrained.class_embeddings(load_prompts("cpsc2018"))[1]
-    np.testing.assert_allclose(out.scores().scores, (points @ texts.mean.T).numpy(), atol=1e-5)
-    assert out.result.settings["standardised"] is True and out.result.settings["leads"] == ["I", "II"]
