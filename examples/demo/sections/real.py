@@ -160,6 +160,8 @@ def predictions_section(loaded: Pretrained, log: Path, root: Path) -> Section:
 
 
 def read_predictions(log: Path) -> list[dict[str, Any]]:
-    """The predictions among the lines of a log; recordings that could not be read are left out."""
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
-    return [line for line in lines if "scores" in line]
+    """The predictions among the lines of a log, also behind a progress bar; recordings that could not be read are left out."""
+    start = '{"record": '
+    lines = (line.partition(start) for line in log.read_text(encoding="utf-8").splitlines())
+    found = [json.loads(start + rest) for _, opening, rest in lines if opening]
+    return [prediction for prediction in found if "scores" in prediction]
