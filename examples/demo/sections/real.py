@@ -33,6 +33,7 @@ NOTICE = Notice(
 )
 TASKS = {"super": "superclasses", "sub": "subclasses", "form": "form", "rhythm": "rhythm", "all": "statements"}
 RANDOM_SEEDS = 5
+BEGINNING = '{"record"'  # of a line of ``predict --format jsonl``
 SHOWN, TOP = 40, 3  # recordings in the table, classes of each
 
 
@@ -160,6 +161,8 @@ def predictions_section(loaded: Pretrained, log: Path, root: Path) -> Section:
 
 
 def read_predictions(log: Path) -> list[dict[str, Any]]:
-    """The predictions among the lines of a log; recordings that could not be read are left out."""
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
-    return [line for line in lines if "scores" in line]
+    """The predictions among the lines of a log, some of them behind a bar of progress; recordings that could not be read are
+    left out."""
+    lines = log.read_text(encoding="utf-8").splitlines()
+    values = [json.loads(line[line.index(BEGINNING) :]) for line in lines if BEGINNING in line]
+    return [value for value in values if "scores" in value]
