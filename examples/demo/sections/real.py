@@ -33,6 +33,7 @@ NOTICE = Notice(
 )
 TASKS = {"super": "superclasses", "sub": "subclasses", "form": "form", "rhythm": "rhythm", "all": "statements"}
 RANDOM_SEEDS = 5
+BEGINNING = '{"record"'  # of a line of ``predict --format jsonl``
 SHOWN, TOP = 40, 3  # recordings in the table, classes of each
 
 
