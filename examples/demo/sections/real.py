@@ -161,8 +161,8 @@ def predictions_section(loaded: Pretrained, log: Path, root: Path) -> Section:
 
 
 def read_predictions(log: Path) -> list[dict[str, Any]]:
-    """The predictions among the lines of a log, also behind a progress bar; recordings that could not be read are left out."""
-    start = '{"record": '
-    lines = (line.partition(start) for line in log.read_text(encoding="utf-8").splitlines())
-    found = [json.loads(start + rest) for _, opening, rest in lines if opening]
-    return [prediction for prediction in found if "scores" in prediction]
+    """The predictions among the lines of a log, some of them behind a bar of progress; recordings that could not be read are
+    left out."""
+    lines = log.read_text(encoding="utf-8").splitlines()
+    values = [json.loads(line[line.index(BEGINNING) :]) for line in lines if BEGINNING in line]
+    return [value for value in values if "scores" in value]
