@@ -22,7 +22,7 @@ class Variant:
     Attributes:
         name: as the table calls it.
         slug: name of its folder.
-        text_encoder: Hugging Face name.
+        text_encoder: Hugging Face name, or a folder.
         overrides: settings of the host's command.
         zero_shot: whether the variant can classify from texts at all.
     """

@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGURATIONS = REPOSITORY / "examples" / "pretrain"
 TEST = "test"
 QUICK = ["optimization.max_update=8", "dataset.batch_size=16", "common.log_interval=2"]
-QUICK_RECORDS = 240
+QUICK_RECORDS = 300
 REAL_CLASSES = "ptb-xl-all"
 MOST_REAL = 2000
 """Records of PTB-XL that are read: enough for narrow intervals, and a minute's work."""

