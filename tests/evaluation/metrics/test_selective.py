@@ -1,0 +1,49 @@
+"""Risk against coverage, by every order of records of equal uncertainty."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from cmelt_plugin.evaluation.metrics.selective import best_areas, expected_mistakes, random_areas, risk_coverage
+
+
+def naive(loss, order):
+    """AURC and AUGRC of one order."""
+    n = len(loss)
+    risks = [sum(loss[i] for i in order[:k]) / k for k in range(1, n + 1)]
+    generalised = [sum(loss[i] for i in order[:k]) / n for k in range(1, n + 1)]
+    return sum(risks) / n, sum(generalised) / n
+
+
+def test_areas_are_those_expected_over_the_orders_of_equals() -> None:
+    loss = [0.0, 1.0, 0.5, 0.0, 1.0, 0.25]
+    uncertainty = [0.3, 0.1, 0.3, 0.1, 0.3, 0.9]
+    every = [naive(loss, [*first, *second, 5]) for first in permutations([1, 3]) for second in permutations([0, 2, 4])]
+    curves = risk_coverage(np.array(loss), np.array(uncertainty))
+    assert (curves.aurc, curves.augrc) == pytest.approx(tuple(np.mean(every, axis=0)))
+    assert curves.risk[-1] == curves.generalised_risk[-1] == pytest.approx(np.mean(loss))
+    assert curves.coverage[0] == pytest.approx(1 / 6) and curves.risk[0] == pytest.approx(0.5)
+
+
+def test_random_and_best_orders_bound_what_is_possible() -> None:
+    loss = np.array([0.0, 1.0, 0.5, 0.0])
+    every = [naive(loss, order) for order in permutations(range(4))]
+    assert random_areas(loss) == pytest.approx(tuple(np.mean(every, axis=0)))
+    assert best_areas(loss) == pytest.approx(tuple(np.min(every, axis=0)))
+    assert risk_coverage(loss, -loss).augrc == pytest.approx(np.max(every, axis=0)[1])
+
+
+def test_the_mistakes_that_probabilities_expect() -> None:
+    probabilities = np.array([[0.5, 0.1], [0.9, np.nan], [np.nan, np.nan], [1.0, 0.0]])
+    assert expected_mistakes(probabilities) == pytest.approx([0.3, 0.1, np.nan, 0], nan_ok=True)
+    rng = np.random.default_rng(0)
+    honest = rng.random((4000, 3))
+    wrong = ((rng.random(honest.shape) < honest) != (honest >= 0.5)).mean(axis=1)
+    assert expected_mistakes(honest).mean() == pytest.approx(wrong.mean(), abs=0.01)
+
+
+def test_nothing_to_order_is_refused() -> None:
+    for loss, uncertainty in (([], []), ([1.0], [1.0, 2.0]), ([np.nan], [1.0]), ([1.0], [np.nan])):
+        with pytest.raises(ValueError):
+            risk_coverage(np.array(loss), np.array(uncertainty))
