@@ -1,19 +1,20 @@
 """Thresholds that promise a recall: split conformal prediction and its generalisation to subjects with many recordings.
 
-Conformal risk control (Angelopoulos, Bates, Fisch, Lei, Schuster, ICLR 2024, arXiv 2208.02814): with m calibration subjects of
-losses L_1 … L_m between 0 and 1 that fall with the threshold t, the largest t with
+Conformal risk control (Angelopoulos, Bates, Fisch, Lei, Schuster, ICLR 2024, arXiv 2208.02814): with m calibration subjects
+of losses L_1 … L_m between 0 and 1 that fall with the threshold t, the largest t with
 
     (L_1(t) + … + L_m(t) + 1) / (m + 1) <= 1 − recall
 
-has an expected loss of at most 1 − recall for the next subject, whatever the model and the distribution, as long as calibration
-subjects and the next one are exchangeable. A subject's loss is the share of its recordings with the class whose score lies below
-t. With one recording each this is split conformal prediction: t is the k-th lowest score of the m recordings with the class,
-k = ⌊(1 − recall)(m + 1)⌋. Equal scores can only raise the recall. Where k = 0 no threshold but −∞ would keep the promise, and there
-is none (NaN).
+has an expected loss of at most 1 − recall for the next subject, whatever the model and the distribution, as long as the
+subjects of calibration and the next one are exchangeable. A subject's loss is the share of its recordings with the class
+whose score lies below t. With one recording each this is split conformal prediction: t is the k-th lowest score of the m
+recordings with the class, k = ⌊(1 − recall)(m + 1)⌋. Equal scores can only raise the recall. Where k = 0 no threshold but −∞
+would keep the promise, and there is none (NaN).
 
-With weights w (Tibshirani et al. 2019), for recordings that are distributed otherwise than those of calibration: weights and the
-bound w_next of the next subject's weight enter the inequality, which then reads
-(w_1 L_1(t) + … + w_m L_m(t) + w_next) / (w_1 + … + w_m + w_next) <= 1 − recall.
+With weights w (Tibshirani et al. 2019), for recordings that are distributed otherwise than those of calibration: weights and
+the bound w' of the next subject's weight enter the inequality, which then reads
+
+    (w_1 L_1(t) + … + w_m L_m(t) + w') / (w_1 + … + w_m + w') <= 1 − recall
 """
 
 from __future__ import annotations

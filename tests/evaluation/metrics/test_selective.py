@@ -37,6 +37,8 @@ def test_random_and_best_orders_bound_what_is_possible() -> None:
 def test_the_mistakes_that_probabilities_expect() -> None:
     probabilities = np.array([[0.5, 0.1], [0.9, np.nan], [np.nan, np.nan], [1.0, 0.0]])
     assert expected_mistakes(probabilities) == pytest.approx([0.3, 0.1, np.nan, 0], nan_ok=True)
+    called = np.array([[True, True], [True, True], [False, True], [True, False]])
+    assert expected_mistakes(probabilities, called) == pytest.approx([0.7, 0.1, np.nan, 0], nan_ok=True)
     rng = np.random.default_rng(0)
     honest = rng.random((4000, 3))
     wrong = ((rng.random(honest.shape) < honest) != (honest >= 0.5)).mean(axis=1)
