@@ -26,13 +26,14 @@ def neighbour_distance(points: np.ndarray, known: np.ndarray, k: int = NEIGHBOUR
     rank = min(k, len(known) - skip_self)
     if rank < 1 or points.ndim != 2 or known.ndim != 2 or points.shape[1] != known.shape[1]:
         raise ValueError(f"points {points.shape}, known {known.shape}")
+    known = known.astype(np.float64)  # in float32 near points would have distances of rounding alone
     result = np.empty(len(points))
     for start in range(0, len(points), _ROWS):
         rows = slice(start, start + _ROWS)
-        cosine = points[rows] @ known.T
+        cosine = points[rows].astype(np.float64) @ known.T
         if skip_self:
             own = np.arange(start, start + len(cosine))
             cosine[own - start, own] = -np.inf
         nearest = np.partition(cosine, len(known) - rank, axis=1)[:, len(known) - rank]
-        result[rows] = np.sqrt(np.maximum(2.0 - 2.0 * nearest.astype(np.float64), 0.0))
+        result[rows] = np.sqrt(np.maximum(2.0 - 2.0 * nearest, 0.0))
     return result

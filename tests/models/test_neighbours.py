@@ -23,7 +23,7 @@ def test_the_distance_to_the_kth_nearest(skip_self, monkeypatch) -> None:
     for k in (1, 3, 22, 100):
         rank = min(k, len(known) - skip_self)
         expected = np.sort(every, axis=1)[:, rank - 1]
-        assert neighbour_distance(points, known, k, skip_self) == pytest.approx(expected, abs=2e-3)
+        assert neighbour_distance(points, known, k, skip_self) == pytest.approx(expected, abs=1e-6)
 
 
 def test_nothing_known_is_refused() -> None:

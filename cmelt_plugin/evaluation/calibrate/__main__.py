@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "seed": {"help": "of the folds (0)"},
     }
     add_options(result, [name for name in OPTIONS if name not in ("results", "bootstrap", "model-name")], changes)
-    result.add_argument("--recall", type=_recall, default=0.95, help="to be promised, above 0 and below 1 (0.95)")
+    result.add_argument("--recall", type=recall_share, default=0.95, help="to be promised, above 0 and below 1 (0.95)")
     result.add_argument("--method", choices=METHODS, default=PLATT, help="from scores to probabilities (platt)")
     result.add_argument(
         "--unit", choices=UNITS, default=SUBJECT, help="what is promised for: the next subject, or the next record (subject)"
@@ -110,7 +110,8 @@ def _model_path(args: argparse.Namespace) -> Path:
     return args.probe or shipped_folder(args.checkpoint) or Path(args.checkpoint)
 
 
-def _recall(text: str) -> float:
+def recall_share(text: str) -> float:
+    """A recall that can be promised: above 0 and below 1."""
     value = option_types.share(text)
     if value >= 1:
         raise argparse.ArgumentTypeError(f"{text}: must be below 1; no finite data can promise all")

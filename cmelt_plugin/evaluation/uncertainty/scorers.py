@@ -185,9 +185,9 @@ class ClassifierScorer(_FeatureScorer):
 
     @torch.no_grad()
     def scores(self, states: Columns) -> np.ndarray:
-        head = self.pretrained.model.head.float().cpu()
-        logits = head(torch.from_numpy(states[FEATURES])).double().numpy()
-        self.pretrained.model.to(self.pretrained.device)
+        head = self.pretrained.model.head.float()
+        device = next(head.parameters()).device
+        logits = head(torch.from_numpy(states[FEATURES]).to(device)).double().cpu().numpy()
         return _against_the_others(logits) if self.pretrained.exclusive else logits
 
 
