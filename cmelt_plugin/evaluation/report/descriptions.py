@@ -18,6 +18,7 @@ KIND_NAMES = {
     "grounding": "grounding of sentences",
     "regression": "regression",
     "uncertainty": "uncertainty",
+    "confidence": "confidence",
     "ablation": "ablation",
 }
 
