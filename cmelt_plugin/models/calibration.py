@@ -154,6 +154,34 @@ def sigmoid(values: np.ndarray) -> np.ndarray:
     return np.where(values >= 0, 1.0, small) / (1.0 + small)
 
 
+def expected_mistakes(probabilities: np.ndarray, decisions: np.ndarray | None = None) -> np.ndarray:
+    """The share of wrong decisions that the probabilities themselves expect, as a mean over the classes of each record.
+
+    With decisions at one half it is 1 − max(p, 1 − p), the max-probability baseline of several labels.
+
+    Args:
+        probabilities: ``[N, C]``, NaN = none.
+        decisions: bool ``[N, C]``; None: at one half.
+
+    Returns:
+        float64 ``[N]``; NaN where no class has a probability.
+    """
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    known = ~np.isnan(probabilities)
+    called = probabilities >= 0.5 if decisions is None else decisions
+    doubt = np.where(known, np.where(called, 1 - probabilities, probabilities), 0)
+    with np.errstate(invalid="ignore"):
+        return doubt.sum(axis=1) / known.sum(axis=1)
+
+
+def against_the_others(logits: np.ndarray) -> np.ndarray:
+    """ln p / (1 − p) of softmax probabilities, from the logits ``[N, C]``."""
+    others = np.empty_like(logits)
+    for column in range(logits.shape[1]):
+        others[:, column] = np.logaddexp.reduce(np.delete(logits, column, axis=1), axis=1)
+    return logits - others
+
+
 def classes_key(
     kind: str,
     names: Sequence[str],

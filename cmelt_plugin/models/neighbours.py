@@ -37,3 +37,9 @@ def neighbour_distance(points: np.ndarray, known: np.ndarray, k: int = NEIGHBOUR
         nearest = np.partition(cosine, len(known) - rank, axis=1)[:, len(known) - rank]
         result[rows] = np.sqrt(np.maximum(2.0 - 2.0 * nearest, 0.0))
     return result
+
+
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    """The rows ``[N, D]`` at unit length, float32."""
+    length = np.linalg.norm(values, axis=1, keepdims=True)
+    return (values / np.maximum(length, 1e-12)).astype(np.float32)

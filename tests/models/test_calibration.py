@@ -15,6 +15,7 @@ from cmelt_plugin.models.calibration import (
     calibration_folders,
     calibration_root,
     classes_key,
+    expected_mistakes,
     find_calibration,
     read_calibration,
     read_points,
@@ -126,3 +127,14 @@ def test_folders_of_exported_models_and_probes(tmp_path) -> None:
     (exported / "config.json").write_text("{}")
     assert calibration_root(exported) == exported / "calibration" == calibration_root(exported / "model.safetensors")
     assert calibration_root(tmp_path / "probe.npz") == tmp_path / "probe.calibration"
+
+
+def test_the_mistakes_that_probabilities_expect() -> None:
+    probabilities = np.array([[0.5, 0.1], [0.9, np.nan], [np.nan, np.nan], [1.0, 0.0]])
+    assert expected_mistakes(probabilities) == pytest.approx([0.3, 0.1, np.nan, 0], nan_ok=True)
+    called = np.array([[True, True], [True, True], [False, True], [True, False]])
+    assert expected_mistakes(probabilities, called) == pytest.approx([0.7, 0.1, np.nan, 0], nan_ok=True)
+    rng = np.random.default_rng(0)
+    honest = rng.random((4000, 3))
+    wrong = ((rng.random(honest.shape) < honest) != (honest >= 0.5)).mean(axis=1)
+    assert expected_mistakes(honest).mean() == pytest.approx(wrong.mean(), abs=0.01)

@@ -14,12 +14,11 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit
 from cmelt_plugin.evaluation.metrics.bootstrap import subject_groups
 from cmelt_plugin.evaluation.metrics.calibration import calibration_metrics
-from cmelt_plugin.evaluation.metrics.selective import expected_mistakes
 from cmelt_plugin.evaluation.uncertainty.conformal import class_promise, set_promise
 from cmelt_plugin.evaluation.uncertainty.recalibration import curve_probabilities, fit_curves, held_out_probabilities
 from cmelt_plugin.evaluation.uncertainty.scorers import Scorer
 from cmelt_plugin.evaluation.uncertainty.shift_weights import LARGEST, shift_weights
-from cmelt_plugin.models.calibration import METHODS, TEMPERATURE, Calibration, ClassCalibration
+from cmelt_plugin.models.calibration import METHODS, TEMPERATURE, Calibration, ClassCalibration, expected_mistakes
 from cmelt_plugin.models.neighbours import NEIGHBOURS, neighbour_distance
 
 SUBJECT, RECORD = "subject", "record"

@@ -63,23 +63,3 @@ def best_areas(loss: np.ndarray) -> tuple[float, float]:
     """AURC and AUGRC of an uncertainty that knows the losses: no order is better."""
     curves = risk_coverage(loss, loss)
     return curves.aurc, curves.augrc
-
-
-def expected_mistakes(probabilities: np.ndarray, decisions: np.ndarray | None = None) -> np.ndarray:
-    """The share of wrong decisions that the probabilities themselves expect, as a mean over the classes of each record.
-
-    With decisions at one half it is 1 − max(p, 1 − p), the max-probability baseline of several labels.
-
-    Args:
-        probabilities: ``[N, C]``, NaN = none.
-        decisions: bool ``[N, C]``; None: at one half.
-
-    Returns:
-        float64 ``[N]``; NaN where no class has a probability.
-    """
-    probabilities = np.asarray(probabilities, dtype=np.float64)
-    known = ~np.isnan(probabilities)
-    called = probabilities >= 0.5 if decisions is None else decisions
-    doubt = np.where(known, np.where(called, 1 - probabilities, probabilities), 0)
-    with np.errstate(invalid="ignore"):
-        return doubt.sum(axis=1) / known.sum(axis=1)

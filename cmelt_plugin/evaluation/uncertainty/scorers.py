@@ -30,7 +30,8 @@ from cmelt_plugin.evaluation.linear_probe.train import Probe, load_probe
 from cmelt_plugin.evaluation.options import load_ecg_model
 from cmelt_plugin.evaluation.zero_shot.class_texts import ClassTexts, choose_class_texts, embed_class_texts
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.calibration import CLASSIFIER, LINEAR_PROBE, ZERO_SHOT, classes_key, sigmoid
+from cmelt_plugin.models.calibration import CLASSIFIER, LINEAR_PROBE, ZERO_SHOT, against_the_others, classes_key, sigmoid
+from cmelt_plugin.models.neighbours import unit_rows
 from cmelt_plugin.models.pretrained import Pretrained
 from cmelt_plugin.models.scoring import score_settings
 
@@ -130,7 +131,7 @@ class ZeroShotScorer(Scorer):
         return found.astype(np.float64)
 
     def points(self, states: Columns) -> np.ndarray:
-        return _unit(states["mean"])
+        return unit_rows(states["mean"])
 
     def variance(self, states: Columns) -> np.ndarray | None:
         embedding = embedding_of(states)
@@ -171,7 +172,7 @@ class _FeatureScorer(Scorer):
         return {FEATURES: self.pretrained.model.ecg_features(ecg, n_samples, self.pool)}
 
     def points(self, states: Columns) -> np.ndarray:
-        return _unit(states[FEATURES])
+        return unit_rows(states[FEATURES])
 
 
 class ClassifierScorer(_FeatureScorer):
@@ -188,7 +189,7 @@ class ClassifierScorer(_FeatureScorer):
         head = self.pretrained.model.head.float()
         device = next(head.parameters()).device
         logits = head(torch.from_numpy(states[FEATURES]).to(device)).double().cpu().numpy()
-        return _against_the_others(logits) if self.pretrained.exclusive else logits
+        return against_the_others(logits) if self.pretrained.exclusive else logits
 
 
 class ProbeScorer(_FeatureScorer):
@@ -267,16 +268,3 @@ def _affine(pretrained: Pretrained) -> tuple[float, float] | None:
     if found is None or not np.allclose(found.double().numpy(), sigmoid(base[0] * grid.numpy() + base[1]), atol=1e-5):
         return None
     return base
-
-
-def _against_the_others(logits: np.ndarray) -> np.ndarray:
-    """ln p / (1 − p) of softmax probabilities ``[N, C]``, from the logits."""
-    others = np.empty_like(logits)
-    for column in range(logits.shape[1]):
-        others[:, column] = np.logaddexp.reduce(np.delete(logits, column, axis=1), axis=1)
-    return logits - others
-
-
-def _unit(values: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(values, axis=1, keepdims=True)
-    return (values / np.maximum(length, 1e-12)).astype(np.float32)

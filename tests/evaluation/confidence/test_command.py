@@ -15,12 +15,12 @@ from cmelt_plugin.evaluation.confidence.__main__ import main
 from cmelt_plugin.evaluation.confidence.uncertainties import DROPOUT, MAX_PROBABILITY, NEIGHBOUR
 from cmelt_plugin.evaluation.metrics.calibration import calibration_metrics
 from cmelt_plugin.evaluation.metrics.detection import detection
-from cmelt_plugin.evaluation.metrics.selective import expected_mistakes, random_areas, risk_coverage
+from cmelt_plugin.evaluation.metrics.selective import random_areas, risk_coverage
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.evaluation.uncertainty.conformal import class_promise
 from cmelt_plugin.evaluation.uncertainty.recalibration import curve_probabilities, fit_curves
-from cmelt_plugin.models.calibration import sigmoid
+from cmelt_plugin.models.calibration import expected_mistakes, sigmoid
 from cmelt_plugin.models.neighbours import neighbour_distance
 from cmelt_plugin.models.pretrained import load_pretrained
 

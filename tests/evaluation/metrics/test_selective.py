@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from cmelt_plugin.evaluation.metrics.selective import best_areas, expected_mistakes, random_areas, risk_coverage
+from cmelt_plugin.evaluation.metrics.selective import best_areas, random_areas, risk_coverage
 
 
 def naive(loss, order):
@@ -32,17 +32,6 @@ def test_random_and_best_orders_bound_what_is_possible() -> None:
     assert random_areas(loss) == pytest.approx(tuple(np.mean(every, axis=0)))
     assert best_areas(loss) == pytest.approx(tuple(np.min(every, axis=0)))
     assert risk_coverage(loss, -loss).augrc == pytest.approx(np.max(every, axis=0)[1])
-
-
-def test_the_mistakes_that_probabilities_expect() -> None:
-    probabilities = np.array([[0.5, 0.1], [0.9, np.nan], [np.nan, np.nan], [1.0, 0.0]])
-    assert expected_mistakes(probabilities) == pytest.approx([0.3, 0.1, np.nan, 0], nan_ok=True)
-    called = np.array([[True, True], [True, True], [False, True], [True, False]])
-    assert expected_mistakes(probabilities, called) == pytest.approx([0.7, 0.1, np.nan, 0], nan_ok=True)
-    rng = np.random.default_rng(0)
-    honest = rng.random((4000, 3))
-    wrong = ((rng.random(honest.shape) < honest) != (honest >= 0.5)).mean(axis=1)
-    assert expected_mistakes(honest).mean() == pytest.approx(wrong.mean(), abs=0.01)
 
 
 def test_nothing_to_order_is_refused() -> None:
