@@ -111,7 +111,7 @@ def pair_loss(ecg: Gaussian, text: Gaussian, key: Tensor, scale: Tensor, shift: 
 
 
 def pair_likelihood(ecg: Gaussian, text: Gaussian) -> Tensor:
-    """Minus the log-density of each mean under the Gaussian beside it, but for a constant: mean over pairs, dimensions and sides."""
+    """Minus the log-density of each mean under the Gaussian beside it, but for a constant: mean over pairs and dimensions."""
     squared = (ecg[0] - text[0]).square()
     sides = [(squared * (-log_variance).exp() + log_variance) / 2 for _, log_variance in (ecg, text)]
     return torch.stack(sides).mean()
