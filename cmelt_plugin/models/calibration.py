@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -283,6 +284,33 @@ def read_points(folder: str | os.PathLike) -> np.ndarray:
 def calibration_folders(root: Path) -> list[Path]:
     """The folders of all calibrations of a model, by name."""
     return sorted(path.parent for path in root.glob(f"*/{CALIBRATION_FILE}")) if root.is_dir() else []
+
+
+def copy_calibrations(source: Path, dest: Path, model: str) -> tuple[list[str], list[str]]:
+    """Copy the calibrations of a model to another place of the same weights; what lay there before goes.
+
+    Args:
+        source, dest: of :func:`calibration_root`.
+        model: fingerprint of the weights.
+
+    Returns:
+        Names of the folders that were copied, and of those that were not, being of other weights.
+
+    Raises:
+        DataError: one is damaged.
+    """
+    every = {folder: read_calibration(folder) for folder in calibration_folders(source)}
+    if source.resolve() == dest.resolve():
+        return [folder.name for folder in every], []
+    shutil.rmtree(dest, ignore_errors=True)
+    copied, left = [], []
+    for folder, calibration in every.items():
+        if calibration.model != model:
+            left.append(folder.name)
+            continue
+        points = read_points(folder) if calibration.abstention else None
+        copied.append(write_calibration(dest, calibration, points).name)
+    return copied, left
 
 
 def find_calibration(root: Path, model: str, key: str) -> tuple[Calibration, Path] | None:

@@ -13,6 +13,7 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.calibrate.__main__ import main as calibrate
+from cmelt_plugin.export import main as export
 from cmelt_plugin.models.calibration import calibration_folders, calibration_root, expected_mistakes, read_calibration
 from cmelt_plugin.models.pretrained import load_pretrained
 
@@ -110,3 +111,16 @@ def test_calibrations_of_other_weights_classes_or_places_are_refused(directory, 
         load_pretrained(tmp_path / "other.pt").answer(ecg, leads=LEADS, calibration=calibration_root(classifier))
     with pytest.raises(DataError, match="none of nothing among its calibrations: tiny-classifier-"):
         load_pretrained(classifier).answer(ecg, leads=LEADS, classes="nothing")
+
+
+def test_an_exported_folder_answers_alike_and_a_rounded_one_asks_for_its_own(classifier, ecg, tmp_path, capsys) -> None:
+    assert export(["--checkpoint", str(classifier), "--dest", str(tmp_path / "e")]) == 0
+    assert "calibrations: tiny-classifier-" in capsys.readouterr().out
+    before, after = (load_pretrained(path).answer(ecg[0], leads=LEADS) for path in (classifier, tmp_path / "e"))
+    assert after.probability == pytest.approx(before.probability) and after.may_have == before.may_have
+    assert (
+        export(["--checkpoint", str(classifier), "--dest", str(tmp_path / "e"), "--overwrite", "--precision", "float16"]) == 0
+    )
+    assert "left behind, as rounded weights score otherwise" in capsys.readouterr().err
+    with pytest.raises(DataError, match="no calibration of"):
+        load_pretrained(tmp_path / "e").answer(ecg[0], leads=LEADS)

@@ -15,6 +15,7 @@ from cmelt_plugin.models.calibration import (
     calibration_folders,
     calibration_root,
     classes_key,
+    copy_calibrations,
     expected_mistakes,
     find_calibration,
     read_calibration,
@@ -96,6 +97,20 @@ def test_it_is_found_by_classes_and_refused_for_other_weights(tmp_path) -> None:
     assert len({key, *others}) == 8
     assert all(find_calibration(root, "sha256:m", other) is None for other in others)
     assert find_calibration(tmp_path / "nothing", "sha256:m", key) is None
+
+
+def test_copies_go_with_the_same_weights_alone(tmp_path) -> None:
+    points = np.eye(3)
+    write_calibration(tmp_path / "a", calibration(abstention={"distance": 1.0}), points)
+    write_calibration(tmp_path / "a", calibration(model="sha256:old", key="sha256:" + 64 * "0"))
+    write_calibration(tmp_path / "b", calibration(label_set="of before"))
+    copied, left = copy_calibrations(tmp_path / "a", tmp_path / "b", "sha256:m")
+    assert len(copied) == len(left) == 1 and left[0].endswith("00000000")
+    (folder,) = calibration_folders(tmp_path / "b")
+    assert folder.name == copied[0] and read_calibration(folder).label_set == "my set/2"
+    assert (read_points(folder) == points).all()
+    assert copy_calibrations(tmp_path / "b", tmp_path / "b", "sha256:m") == (copied, [])
+    assert copy_calibrations(tmp_path / "none", tmp_path / "c", "sha256:m") == ([], [])
 
 
 def edited(folder, **changes):

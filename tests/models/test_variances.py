@@ -47,7 +47,7 @@ def test_means_and_similarities_are_those_of_the_model_alone(model) -> None:
     assert torch.equal(gaussian.similarity(found, classes), model.similarity(Embedding(found.mean), plain))
     assert torch.equal(gaussian.ecg_features(ecg), model.ecg_features(ecg)) and gaussian.vocab_size == model.vocab_size
     with pytest.raises(AttributeError):
-        gaussian.nothing_of_the_kind
+        _ = gaussian.nothing_of_the_kind
 
 
 def test_at_the_start_all_variances_are_one_total() -> None:
