@@ -42,6 +42,7 @@ EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.confidence --manifest manifests/ptb-xl-super --results results/confidence \\
       --checkpoint checkpoints/cmelt/checkpoint_best.pt checkpoints/merl/checkpoint_best.pt --model-name C-MELT MERL
 """
+COSTS = (4.0, 9.0, 19.0)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,6 +69,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--no-probes", dest="probes", action="store_false", help="leave the three probes out")
     result.add_argument(
         "--probe-epochs", type=option_types.count, default=50, metavar="N", help="epochs of the three probes (50)"
+    )
+    result.add_argument(
+        "--cost",
+        type=option_types.positive_number,
+        nargs="*",
+        default=list(COSTS),
+        metavar="ALARMS",
+        help="false alarms that a found case is worth, for net benefits (4 9 19)",
     )
     result.add_argument("--foreign", nargs="*", choices=FOREIGN, default=list(FOREIGN), help="kinds (all); none: no kind")
     result.add_argument(

@@ -17,9 +17,10 @@ from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
 from cmelt_plugin.evaluation.linear_probe.train import Probe, ProbeSettings, seeded_run, train_probes
 from cmelt_plugin.evaluation.metrics.bootstrap import metrics_of_sums, percentile_interval, subject_groups
 from cmelt_plugin.evaluation.metrics.calibration import calibration_metrics, reliability
+from cmelt_plugin.evaluation.metrics.decision_curve import net_benefit
 from cmelt_plugin.evaluation.metrics.detection import detection
 from cmelt_plugin.evaluation.metrics.regression import spearman
-from cmelt_plugin.evaluation.metrics.selective import best_areas, random_areas, risk_coverage
+from cmelt_plugin.evaluation.metrics.selective import best_areas, mistakes_avoided, random_areas, risk_coverage
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.metrics.uncertainty import binned_trend, median_halves
 from cmelt_plugin.evaluation.uncertainty.recalibration import curve_probabilities, fit_curves
@@ -28,6 +29,10 @@ from cmelt_plugin.models.calibration import METHODS, TEMPERATURE, Calibration
 
 RAW, RANDOM, BEST = "raw", "random", "best possible"
 N_PROBES = 3
+REFERRED = (0.05, 0.1, 0.2)
+"""Shares of recordings that are handed over."""
+AGES = (("under 50", 0.0, 50.0), ("50 to 69", 50.0, 70.0), ("70 and older", 70.0, np.inf))
+"""Groups of people, in years."""
 
 
 class Evaluated(NamedTuple):
@@ -50,7 +55,7 @@ def evaluate_confidence(
         test, valid: of the same classes.
         options: of calibration.
         kinds: of foreign recordings.
-        args: ``bootstrap``, ``seed``, ``passes``, ``foreign_records``, ``probes``.
+        args: ``bootstrap``, ``seed``, ``passes``, ``foreign_records``, ``probes``, ``cost``.
     """
     labels, valid_labels = (labels_by_name(split.manifest, scorer.names) for split in (test, valid))
     states, valid_states = scorer.states(test.manifest), scorer.states(valid.manifest)
@@ -59,6 +64,8 @@ def evaluate_confidence(
     parts = [
         _probabilities(scorer, labels, scores, valid_labels, valid_scores, test.subject_id, args),
         _promises(calibration, labels, scores, test.subject_id, args),
+        _promises_of_groups(calibration, labels, scores, test, args),
+        _decisions(calibration, labels, scores, args),
     ]
     thresholds = choose_thresholds(valid_labels, valid_scores)
     probes, note = _probe_ensemble(scorer, Path(test.manifest.directory), args) if args.probes else ([], "")
@@ -175,6 +182,39 @@ def _promises(
     return result
 
 
+def _promises_of_groups(
+    calibration: Calibration, labels: np.ndarray, scores: np.ndarray, test: LabelledSplit, args: argparse.Namespace
+) -> Evaluated:
+    """``recall/GROUP`` and ``set_size/GROUP`` of women, men and ages: a promise to all is none to a group of them."""
+    meta = test.manifest.meta(["sex", "age"])
+    sex, age = np.array(meta["sex"].to_pylist(), dtype=object), meta["age"].to_numpy().astype(np.float64)
+    groups = {"women": sex == "F", "men": sex == "M", **{name: (age >= low) & (age < high) for name, low, high in AGES}}
+    result = Evaluated({}, {}, {}, [], {})
+    for name, inside in groups.items():
+        rows = np.flatnonzero(inside)
+        if not len(rows):
+            continue
+        found = _promises(calibration, labels[rows], scores[rows], [test.subject_id[row] for row in rows], args)
+        if "recall" in found.metrics:
+            result.metrics.update({f"{key}_of/{name}": found.metrics[key] for key in ("recall", "set_size")})
+            result.metrics[f"records_of/{name}"] = float(len(rows))
+            if "recall" in found.intervals:
+                result.intervals[f"recall_of/{name}"] = found.intervals["recall"]
+    return result
+
+
+def _decisions(calibration: Calibration, labels: np.ndarray, scores: np.ndarray, args: argparse.Namespace) -> Evaluated:
+    """``benefit/COST`` of the calibrated probabilities, and of calling everybody positive: means over classes."""
+    probabilities, metrics = calibration.probabilities(scores), {}
+    for cost in args.cost:
+        every = [net_benefit(labels[:, column], probabilities[:, column], cost) for column in range(labels.shape[1])]
+        known = np.array([one for one in every if not np.isnan(one.model)]).reshape(-1, 2)
+        if len(known):
+            metrics[f"benefit/{cost:g}"], metrics[f"benefit_everybody/{cost:g}"] = map(float, known.mean(axis=0))
+            metrics[f"benefit_best_of_none_and_all/{cost:g}"] = float(np.maximum(known[:, 1], 0).mean())
+    return Evaluated(metrics, {}, {}, [], {})
+
+
 def _abstention(
     uncertainties: dict[str, np.ndarray],
     labels: np.ndarray,
@@ -211,6 +251,7 @@ def _abstention(
             "loss_high": float(loss[halves.high].mean()) if len(halves.high) else float("nan"),
             "pearson_bins": trend.pearson,
         }
+        values.update({f"avoided_{100 * share:g}": mistakes_avoided(curves, share) for share in REFERRED})
         result.metrics.update({f"{kind}/{name}": value for kind, value in values.items()})
         result.arrays[f"risk_{name}"] = curves.risk
         for kind, pair in _area_intervals(loss, doubt, group, args.bootstrap, args.seed).items():
@@ -226,12 +267,13 @@ def _area_intervals(
     for row, subject in enumerate(number.tolist()):
         records[subject].append(row)
     rng = np.random.default_rng(seed)
-    areas: list[tuple[float, float]] = []
+    areas: list[list[float]] = []
     for _ in range(n):
         rows = [row for subject in rng.integers(len(records), size=len(records)).tolist() for row in records[subject]]
         curves = risk_coverage(loss[rows], doubt[rows])
-        areas.append((curves.aurc, curves.augrc))
-    pairs = {kind: percentile_interval(values) for kind, values in zip(("aurc", "augrc"), np.array(areas).reshape(-1, 2).T)}
+        areas.append([curves.aurc, curves.augrc, *(mistakes_avoided(curves, share) for share in REFERRED)])
+    names = ["aurc", "augrc", *(f"avoided_{100 * share:g}" for share in REFERRED)]
+    pairs = {kind: percentile_interval(values) for kind, values in zip(names, np.array(areas).reshape(-1, len(names)).T)}
     return {kind: pair for kind, pair in pairs.items() if pair is not None}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cmelt_plugin.evaluation.confidence.evaluate import BEST, RANDOM, RAW
+from cmelt_plugin.evaluation.confidence.evaluate import BEST, RANDOM, RAW, REFERRED
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.models.calibration import METHODS
 from cmelt_plugin.tables import DASH, TextTable, percent
@@ -14,7 +14,15 @@ from cmelt_plugin.tables import DASH, TextTable, percent
 
 def confidence_tables(results: Sequence[Result]) -> list[TextTable]:
     """All tables that have rows."""
-    tables = [probability_table(results), promise_table(results), abstention_table(results), foreign_table(results)]
+    tables = [
+        probability_table(results),
+        decision_table(results),
+        promise_table(results),
+        group_table(results),
+        abstention_table(results),
+        referral_table(results),
+        foreign_table(results),
+    ]
     return [table for table in tables if table.rows]
 
 
@@ -33,6 +41,19 @@ def probability_table(results: Sequence[Result]) -> TextTable:
                 ]
                 rows.append([result.model, method, *cells])
     return TextTable("Probabilities, means over classes", head, rows)
+
+
+def decision_table(results: Sequence[Result]) -> TextTable:
+    """A row per model and price of a found case in false alarms."""
+    head = ["model", "a found case is worth", "called from (%)", "net benefit (%)", "calling all or none of a class (%)"]
+    rows = []
+    for result in results:
+        for name in result.metrics:
+            if name.startswith("benefit/"):
+                cost = name[len("benefit/") :]
+                cells = [_percent(result, f"{kind}/{cost}", 2) for kind in ("benefit", "benefit_best_of_none_and_all")]
+                rows.append([result.model, f"{cost} false alarms", percent(1 / (1 + float(cost)), 1), *cells])
+    return TextTable("Decisions by calibrated probabilities, means over classes", head, rows)
 
 
 def promise_table(results: Sequence[Result]) -> TextTable:
@@ -57,6 +78,31 @@ def promise_table(results: Sequence[Result]) -> TextTable:
             ]
         )
     return TextTable("Sets with a promised recall", head, rows)
+
+
+def group_table(results: Sequence[Result]) -> TextTable:
+    """A row per model and group of people."""
+    head = ["model", "people", "records", "recall (%)", "classes per set"]
+    rows = []
+    for result in results:
+        for name in result.metrics:
+            if name.startswith("recall_of/"):
+                group = name[len("recall_of/") :]
+                count = f"{result.metrics[f'records_of/{group}']:.0f}"
+                rows.append([result.model, group, count, _percent(result, name), _number(result, f"set_size_of/{group}", 1)])
+    return TextTable("The promise by sex and age", head, rows)
+
+
+def referral_table(results: Sequence[Result]) -> TextTable:
+    """A row per model and uncertainty: what is avoided where the least certain recordings are handed over."""
+    shares = [f"{100 * share:g}" for share in REFERRED]
+    head = ["model", "uncertainty", *(f"{share} % handed over" for share in shares)]
+    rows = []
+    for result in results:
+        names = [name.split("/", 1)[1] for name in result.metrics if name.startswith(f"avoided_{shares[0]}/")]
+        for name in names:
+            rows.append([result.model, name, *(_percent(result, f"avoided_{share}/{name}") for share in shares)])
+    return TextTable("Wrong decisions avoided (%; chance: what is handed over)", head, rows)
 
 
 def abstention_table(results: Sequence[Result]) -> TextTable:

@@ -63,3 +63,15 @@ def best_areas(loss: np.ndarray) -> tuple[float, float]:
     """AURC and AUGRC of an uncertainty that knows the losses: no order is better."""
     curves = risk_coverage(loss, loss)
     return curves.aurc, curves.augrc
+
+
+def mistakes_avoided(curves: RiskCoverage, referred: float) -> float:
+    """Share of all loss that lies in the most uncertain share ``referred`` of the recordings, which somebody else decides.
+
+    Of a random order it is ``referred`` itself; NaN where nothing is lost.
+    """
+    total = curves.generalised_risk[-1]
+    kept = round((1 - referred) * len(curves.coverage))
+    if not total:
+        return float("nan")
+    return float(1 - (curves.generalised_risk[kept - 1] if kept else 0.0) / total)

@@ -1,6 +1,10 @@
 """The command: its metrics are those of the formulas on scores taken straight from the model."""
 
+import shutil
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from calibrated import PROMPTS, save_classifier, write_calibration_data
@@ -14,8 +18,9 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.confidence.__main__ import main
 from cmelt_plugin.evaluation.confidence.uncertainties import DROPOUT, MAX_PROBABILITY, NEIGHBOUR
 from cmelt_plugin.evaluation.metrics.calibration import calibration_metrics
+from cmelt_plugin.evaluation.metrics.decision_curve import net_benefit
 from cmelt_plugin.evaluation.metrics.detection import detection
-from cmelt_plugin.evaluation.metrics.selective import random_areas, risk_coverage
+from cmelt_plugin.evaluation.metrics.selective import mistakes_avoided, random_areas, risk_coverage
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.evaluation.uncertainty.conformal import class_promise
@@ -93,6 +98,12 @@ def test_metrics_of_a_classifier(directory, classifier, tmp_path, capsys) -> Non
     assert {f"augrc/{name}" for name in ("3 probes", "best possible")} <= set(metrics)
     assert metrics["augrc/best possible"] <= min(metrics[name] for name in metrics if name.startswith("augrc/"))
 
+    assert metrics["benefit/9"] == pytest.approx(
+        np.mean([net_benefit(labels[:, c], platt[:, c], 9).model for c in range(3)]), abs=0.05
+    )
+    assert metrics[f"avoided_20/{NEIGHBOUR}"] == pytest.approx(mistakes_avoided(risk_coverage(loss, distance), 0.2), abs=0.05)
+    assert not any(name.startswith("recall_of/") for name in metrics)  # nobody's sex or age is known
+
     _, far, _ = outputs(classifier, directory, "test", lambda ecg: 1000 * ecg)
     found = detection(distance, neighbour_distance(far, valid_points)[:9])
     assert metrics[f"auroc/gain_x1000/{NEIGHBOUR}"] == pytest.approx(found.auroc, abs=0.02)
@@ -101,6 +112,38 @@ def test_metrics_of_a_classifier(directory, classifier, tmp_path, capsys) -> Non
     assert "| mine | platt |" in out and "| mine | kNN distance |" in out and "24 records of 12 subjects" in out
     bins, risk = stored.arrays("confidence.npz", ("reliability_platt", f"risk_{NEIGHBOUR}"), "")
     assert bins.shape == (3, 15) and bins[0].sum() == known.sum() and risk.shape == (24,)
+
+
+def test_the_promise_is_measured_for_women_men_and_ages(directory, classifier, tmp_path, capsys) -> None:
+    people = tmp_path / "m"
+    shutil.copytree(directory, people)
+    path = people / "test.meta.parquet"
+    table = pq.read_table(path)
+    sex, age = ["F", "M", "F"] * 8, [40.0, 55.0, 90.0, float("nan")] * 6
+    for name, values, kind in (("sex", sex, pa.string()), ("age", age, pa.float32())):
+        table = table.set_column(table.column_names.index(name), name, pa.array(values, kind))
+    pq.write_table(table, path)
+    options = ["--passes", 0, "--no-probes", "--foreign", "--cost", "--unit", "record"]
+    assert run([classifier], people, tmp_path / "r", *options) == 0
+    metrics = read_result(tmp_path / "r").result.metrics
+    assert [metrics[f"records_of/{name}"] for name in ("women", "men", "under 50", "50 to 69", "70 and older")] == [
+        16,
+        8,
+        6,
+        6,
+        6,
+    ]
+    valid_scores, _, valid_labels = outputs(classifier, directory, "valid")
+    scores, _, labels = outputs(classifier, directory, "test")
+    recalls = []
+    for column in range(3):
+        has = valid_labels[:, column] == 1
+        threshold = class_promise(valid_scores[has, column], np.arange(has.sum()), 0.8).threshold
+        own = (labels[:, column] == 1) & (np.array(sex) == "M")
+        recalls.append((scores[own, column] >= threshold).mean())
+    assert metrics["recall_of/men"] == pytest.approx(np.mean(recalls), abs=0.13)
+    out = capsys.readouterr().out
+    assert "| 70 and older | 6 |" in out and "net benefit" not in out
 
 
 def test_several_models_make_one_table(directory, classifier, tmp_path, capsys) -> None:

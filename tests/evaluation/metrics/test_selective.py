@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from cmelt_plugin.evaluation.metrics.selective import best_areas, random_areas, risk_coverage
+from cmelt_plugin.evaluation.metrics.selective import best_areas, mistakes_avoided, random_areas, risk_coverage
 
 
 def naive(loss, order):
@@ -38,3 +38,12 @@ def test_nothing_to_order_is_refused() -> None:
     for loss, uncertainty in (([], []), ([1.0], [1.0, 2.0]), ([np.nan], [1.0]), ([1.0], [np.nan])):
         with pytest.raises(ValueError):
             risk_coverage(np.array(loss), np.array(uncertainty))
+
+
+def test_mistakes_of_the_recordings_that_are_handed_over() -> None:
+    loss, doubt = np.array([0, 0, 1.0, 0, 1, 0, 0, 0.5, 0, 0]), np.arange(10.0)
+    curves = risk_coverage(loss, doubt)
+    assert mistakes_avoided(curves, 0.3) == pytest.approx(0.2) and mistakes_avoided(curves, 0.0) == pytest.approx(0)
+    assert mistakes_avoided(curves, 0.6) == pytest.approx(0.6) and mistakes_avoided(curves, 1.0) == 1
+    assert mistakes_avoided(risk_coverage(loss, np.zeros(10)), 0.3) == pytest.approx(0.3)  # of an order that says nothing
+    assert np.isnan(mistakes_avoided(risk_coverage(np.zeros(3), np.arange(3.0)), 0.5))

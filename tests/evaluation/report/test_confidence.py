@@ -26,7 +26,7 @@ def test_the_page_shows_tables_and_figures(tmp_path) -> None:
         assert text in page, text
     stored = read_result(tmp_path / "out")
     kinds = [type(block).__name__ for block in confidence_section(stored).blocks]
-    assert kinds.count("Table") == 4 and kinds.count("Picture") == 2
+    assert kinds.count("Table") == 6 and kinds.count("Picture") == 2
     (tmp_path / "out" / "confidence.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match="confidence.npz: unreadable"):
         confidence_section(stored)
