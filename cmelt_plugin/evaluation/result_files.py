@@ -43,6 +43,7 @@ KINDS = (
     "regression",  # a number such as the ejection fraction
     "uncertainty",  # what the variances of embeddings are worth
     "confidence",  # what probabilities, promised recalls and abstention are worth
+    "drift",  # whether recordings have changed since
     "ablation",  # Tables 6-8
 )
 

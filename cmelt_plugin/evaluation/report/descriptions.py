@@ -19,6 +19,7 @@ KIND_NAMES = {
     "regression": "regression",
     "uncertainty": "uncertainty",
     "confidence": "confidence",
+    "drift": "drift",
     "ablation": "ablation",
 }
 
