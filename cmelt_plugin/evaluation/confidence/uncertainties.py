@@ -63,7 +63,7 @@ class Doubter(NamedTuple):
         if variance is not None:
             found[VARIANCE] = variance
         if self.probes and features is not None:
-            found[ENSEMBLE] = _disagreement([sigmoid(probe.scores(features)) for probe in self.probes])
+            found[ENSEMBLE] = disagreement([sigmoid(probe.scores(features)) for probe in self.probes])
         found[NEIGHBOUR] = neighbour_distance(self.scorer.points(states), self.known)
         return found
 
@@ -81,7 +81,7 @@ class Doubter(NamedTuple):
         if self.passes:
             with dropping(self.scorer.pretrained.model):
                 runs = [_arrays(self.scorer.encode(ecg, n_samples)) for _ in range(self.passes)]
-            found[DROPOUT] = _disagreement([self._probabilities(states) for states in runs])
+            found[DROPOUT] = disagreement([self._probabilities(states) for states in runs])
         return {name: np.where(np.isfinite(values), values, np.inf) for name, values in found.items()}
 
     def _probabilities(self, states: Columns) -> np.ndarray:
@@ -140,10 +140,12 @@ def passes_over(
     return dropout, joined
 
 
-def _disagreement(probabilities: Sequence[np.ndarray]) -> np.ndarray:
+def disagreement(probabilities: Sequence[np.ndarray]) -> np.ndarray:
     """Standard deviation over several ``[N, C]`` of the same classes, as a mean over the classes: ``[N]``."""
+    every = np.stack(probabilities).astype(np.float64)
+    same = (every == every[0]).all(axis=0)  # whose mean may differ from them by rounding
     with np.errstate(invalid="ignore"):
-        return np.stack(probabilities).astype(np.float64).std(axis=0).mean(axis=1)
+        return np.where(same, 0.0, every.std(axis=0)).mean(axis=1)
 
 
 def _arrays(states: Mapping[str, Tensor]) -> Columns:

@@ -16,7 +16,7 @@ from cmelt_plugin.data.files import write_json
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.confidence.__main__ import main
-from cmelt_plugin.evaluation.confidence.uncertainties import DROPOUT, MAX_PROBABILITY, NEIGHBOUR
+from cmelt_plugin.evaluation.confidence.uncertainties import DROPOUT, MAX_PROBABILITY, NEIGHBOUR, disagreement
 from cmelt_plugin.evaluation.metrics.calibration import calibration_metrics
 from cmelt_plugin.evaluation.metrics.decision_curve import net_benefit
 from cmelt_plugin.evaluation.metrics.detection import detection
@@ -146,12 +146,18 @@ def test_the_promise_is_measured_for_women_men_and_ages(directory, classifier, t
     assert "| 70 and older | 6 |" in out and "net benefit" not in out
 
 
+def test_equal_passes_do_not_disagree_by_rounding() -> None:
+    values = np.random.default_rng(0).random((50, 3))
+    assert not disagreement([values] * 5).any()
+    assert disagreement([values, values + 0.2]) == pytest.approx(np.full(50, 0.1))
+
+
 def test_several_models_make_one_table(directory, classifier, tmp_path, capsys) -> None:
     folder = tmp_path / "text"
     folder.mkdir()
     text_model = write_checkpoint(folder / "c.pt", write_tokenizer(folder))
     write_json(directory / "prompts.json", PROMPTS)
-    options = ["--passes", 2, "--no-probes", "--foreign", "--model-name", "A", "B"]
+    options = ["--passes", 5, "--no-probes", "--foreign", "--model-name", "A", "B"]
     assert run([classifier, text_model], directory, tmp_path / "r", *options) == 0
     out = capsys.readouterr().out
     assert "| A | platt |" in out and "| B | platt |" in out and "Foreign" not in out
