@@ -22,12 +22,12 @@ class Reliability(NamedTuple):
     """One class in bins of its probability, all of equal width.
 
     Attributes:
-        count: int64 ``[bins]``, records.
+        records: int64 ``[bins]``.
         probability: float64 ``[bins]``, mean; NaN in an empty bin.
         frequency: float64 ``[bins]``, share of records with the class; NaN in an empty bin.
     """
 
-    count: np.ndarray
+    records: np.ndarray
     probability: np.ndarray
     frequency: np.ndarray
 
@@ -112,7 +112,7 @@ def calibration_metrics(
     if (probabilities < 0).any() or (probabilities > 1).any():
         raise ValueError("probabilities lie outside 0 … 1")
     known = ~(np.isnan(labels) | np.isnan(probabilities))
-    columns = np.flatnonzero(known.any(axis=0))
+    columns: list[int] = np.flatnonzero(known.any(axis=0)).tolist()
     group = subject_groups(len(labels), subjects) if len(labels) else np.zeros(0, dtype=np.int64)
     values, samples = [np.zeros((0, 2))], [np.zeros((n_bootstrap, 0, 2))]
     for start in range(0, len(columns), _CLASSES_AT_ONCE):
@@ -139,7 +139,7 @@ def calibration_metrics(
         of_classes[f"macro_{name}"] = _defined_means(drawn[:, :, number])
         pairs = {key: percentile_interval(column) for key, column in of_classes.items()}
         intervals.update({key: pair for key, pair in pairs.items() if pair is not None})
-    return CalibrationMetrics(metrics, intervals, [name for c, name in enumerate(names) if c not in set(columns.tolist())])
+    return CalibrationMetrics(metrics, intervals, [name for c, name in enumerate(names) if c not in set(columns)])
 
 
 def _bin_cells(label: np.ndarray, probability: np.ndarray, known: np.ndarray, n_bins: int) -> np.ndarray:

@@ -25,8 +25,8 @@ def reliability_figure(curves: Mapping[str, Reliability], title: str) -> Any:
     figure, axes = new_curves(len(curves), title)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="what probabilities should mean")
     for index, (name, bins) in enumerate(curves.items()):
-        drawn = np.asarray(bins.count) >= _FEWEST
-        share = np.sqrt(np.asarray(bins.count)[drawn] / max(np.asarray(bins.count).sum(), 1))
+        drawn = np.asarray(bins.records) >= _FEWEST
+        share = np.sqrt(np.asarray(bins.records)[drawn] / max(np.asarray(bins.records).sum(), 1))
         colour = PALETTE[index]
         axes.plot(bins.probability[drawn], bins.frequency[drawn], color=colour, linewidth=1.4, label=plain_names([name])[0])
         axes.scatter(bins.probability[drawn], bins.frequency[drawn], s=12 + 120 * share, color=colour, alpha=0.7)

@@ -54,7 +54,7 @@ def test_the_error_is_that_of_the_formula(seed) -> None:
 def test_bins_hold_their_lower_ends_and_the_last_one_both() -> None:
     assert bins_of(np.array([0, 0.5 / 15, 1 / 15, 14 / 15, 1.0])).tolist() == [0, 0, 1, 14, 14]
     found = reliability(np.array([0, 1, 1, np.nan]), np.array([0.01, 0.02, 0.99, 0.99]))
-    assert found.count.tolist() == [2, *[0] * 13, 1]
+    assert found.records.tolist() == [2, *[0] * 13, 1]
     assert found.probability[0] == pytest.approx(0.015) and found.frequency[[0, 14]].tolist() == [0.5, 1]
     assert np.isnan(found.frequency[1:14]).all()
 
