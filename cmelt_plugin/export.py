@@ -114,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         extra["leads_of_training"] = list(leads_of_training(source, arguments.lead_order))
     precision = None if arguments.precision is None else getattr(torch, arguments.precision)
     write_folder(arguments.dest, model.model, cfg, model.task_state, extra, precision)
+    _export_calibrations(source, arguments.dest, model.model, precision is not None)
     size = sum(file.stat().st_size for file in arguments.dest.rglob("*") if file.is_file())
     print(f"{arguments.dest}: {_parameters(model.model):,} parameters, {size / 1e6:,.1f} MB")
     return 0
@@ -209,6 +210,21 @@ def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
         shutil.rmtree(dest, ignore_errors=True)
         shutil.copytree(whole, dest)
     return True
+
+
+def _export_calibrations(source: Path, dest: Path, model: Any, rounded: bool) -> None:
+    """Let the folder carry what was calibrated of these very weights."""
+    from cmelt_plugin.models.calibration import calibration_root, copy_calibrations
+    from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
+
+    copied, left = copy_calibrations(
+        calibration_root(source), calibration_root(dest), "rounded" if rounded else weights_fingerprint(model)
+    )
+    if copied:
+        print(f"calibrations: {', '.join(copied)}")
+    if left:
+        why = "rounded weights score otherwise" if rounded else "they are of other weights"
+        print(f"calibrations left behind, as {why}: {', '.join(left)}; calibrate the folder itself", file=sys.stderr)
 
 
 def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokenizer: bool, about: str) -> str:

@@ -4,7 +4,9 @@ A fine-tuned classifier gives probabilities of its classes, a fine-tuned regress
 zero-shot: it compares each recording with texts that describe classes (--prompts), or that name values of a measurement
 (--teacher, --value-texts). Scores rank recordings and classes; they are not probabilities of a diagnosis. Where embeddings
 are Gaussians, values have an interval, and every record the sum of its variances, its uncertainty; figures then show which
-parts of the recording add to it. Records that cannot be read are reported and skipped; those whose
+parts of the recording add to it. Once it was calibrated on labelled records (evaluation.calibrate), a model gives
+probabilities, marks the classes that may be present with a promised recall, and says where it should not be relied on. Records
+that cannot be read are reported and skipped; those whose
 amplitude, range, limb leads or hum are no ordinary ECG's are predicted and named as doubtful. Not a medical device.
 """
 
@@ -23,7 +25,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import torch
@@ -40,7 +42,9 @@ from cmelt_plugin.evaluation.options import add_options
 from cmelt_plugin.evaluation.prediction_lines import class_table, json_line, value_table
 from cmelt_plugin.evaluation.regress.options import add_value_options
 from cmelt_plugin.evaluation.variance_map.methods import FILLS, LEAD, METHODS, ZERO
-from cmelt_plugin.models.predictor import MEANING, SIMILARITY, VALUE, Prediction, Predictor
+from cmelt_plugin.models.answering import Answerer
+from cmelt_plugin.models.calibration import calibration_folders, calibration_root
+from cmelt_plugin.models.predictor import MEANING, SIMILARITY, VALUE, CalibratedPredictor, Prediction, Predictor
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.weights import DEFAULT, NOTICE, PROMPTS, shipped_folder
 
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     from cmelt_plugin.evaluation.regress.predictor import ValuePredictor
     from cmelt_plugin.evaluation.variance_map.maps import MapSettings
 
+AnyPredictor = Union[Predictor, CalibratedPredictor, "ValuePredictor"]
 EPILOG = """examples:
   python -m cmelt_plugin.predict 00001_hr.hea
   python -m cmelt_plugin.predict --checkpoint finetuned.pt 00001_hr.hea
@@ -80,6 +85,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--tokenizer", help="folder or name, where the model's own is not found")
     result.add_argument("--lead-order", help="authors' weights only: standard or mimic-iv-ecg")
     add_options(result, ["score"])
+    result.add_argument(
+        "--calibration",
+        metavar="CLASSES",
+        help="answer as calibrated for this label set; none: scores as they are (without texts the only one beside the model)",
+    )
     result.add_argument("--format", choices=("table", "jsonl"), default="table", help="jsonl: one object a record (table)")
     result.add_argument(
         "--top", type=option_types.natural, default=5, metavar="N", help="classes a record shows in the table; 0: all (5)"
@@ -114,13 +124,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before the host is imported, which would otherwise print every library's messages.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     records = find_records(arguments.records)
+    calibrated = _is_calibrated(arguments)
     if shipped_folder(arguments.checkpoint) is not None:
         print(NOTICE, file=sys.stderr)
-        if arguments.prompts is None and arguments.teacher is None and arguments.value_texts is None:
+        if not calibrated and arguments.prompts is None and arguments.teacher is None and arguments.value_texts is None:
             arguments.prompts = PROMPTS
-    predictor = _predictor(arguments)
+    predictor = _predictor(arguments, calibrated)
     what = predictor.names[0] if predictor.kind == VALUE else f"{len(predictor.names)} classes; scores"
-    print(f"{arguments.checkpoint}: {what}: {MEANING[predictor.kind]}", file=sys.stderr)
+    meaning = predictor.meaning if isinstance(predictor, CalibratedPredictor) else MEANING[predictor.kind]
+    print(f"{arguments.checkpoint}: {what}: {meaning}", file=sys.stderr)
     titles = _titles(predictor, arguments)
     write = _writer(predictor, records, arguments, titles)
     figure_names = _figure_names(records)
@@ -128,7 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed: list[tuple[str, str]] = []
     doubtful: list[tuple[str, str]] = []
     reasons: Counter[str] = Counter()
-    done = 0
+    abstained: Counter[str] = Counter()
+    done = unanswered = 0
     with tqdm(total=len(records), desc="records", unit="record", file=sys.stderr, disable=len(records) < 2) as progress:
         for chunk, prepared, unreadable in _batches(predictor, records, arguments):
             if chunk:
@@ -138,6 +151,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                         continue
                     done += 1
                     write(prediction)
+                    if prediction.answer is not None and prediction.answer.abstention:
+                        unanswered += 1
+                        abstained.update(reason.code for reason in prediction.answer.abstention)
                     if prediction.doubts:
                         doubtful.append((prediction.record, describe_reasons(prediction.doubts)))
                         reasons.update(reason.code for reason in prediction.doubts)
@@ -152,13 +168,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(printable(f"skipped {record}: {reason}"), file=sys.stderr)
     for record, reason in doubtful:
         print(printable(f"warning: {record} is doubtful: {reason}"), file=sys.stderr)
-    counts = ", ".join(f"{code} {count}" for code, count in sorted(reasons.items()))
-    note = f", {len(doubtful)} doubtful ({counts})" if doubtful else ""
+    note = f", {len(doubtful)} doubtful ({_counted(reasons)})" if doubtful else ""
+    note += f", {unanswered} not to be relied on ({_counted(abstained)})" if unanswered else ""
     print(f"{len(records)} records: {done} predicted, {len(failed)} skipped{note}", file=sys.stderr)
     return 0 if done else 1
 
 
-def _predictor(arguments: argparse.Namespace) -> Predictor | ValuePredictor:
+def _counted(codes: Counter[str]) -> str:
+    return ", ".join(f"{code} {count}" for code, count in sorted(codes.items()))
+
+
+def _is_calibrated(arguments: argparse.Namespace) -> bool:
+    """Whether the model shall answer as it was calibrated: where that is asked for, or texts are not and it was."""
+    if arguments.calibration is not None:
+        return arguments.calibration != "none"
+    if any(texts is not None for texts in (arguments.prompts, arguments.teacher, arguments.value_texts)):
+        return False
+    return bool(calibration_folders(calibration_root(shipped_folder(arguments.checkpoint) or arguments.checkpoint)))
+
+
+def _predictor(arguments: argparse.Namespace, calibrated: bool) -> AnyPredictor:
     from cmelt_plugin.models.pretrained import load_pretrained
 
     try:
@@ -168,6 +197,10 @@ def _predictor(arguments: argparse.Namespace) -> Predictor | ValuePredictor:
     except RuntimeError as error:  # torch knows which devices there are
         raise DataError(f"--device {arguments.device}: {str(error).splitlines()[0]}") from None
     by_values = arguments.teacher is not None or arguments.value_texts is not None
+    if calibrated:
+        if by_values or arguments.prompts is not None:
+            raise DataError("--calibration: has classes of its own; leave --prompts, --teacher and --value-texts out")
+        return CalibratedPredictor(Answerer(pretrained, arguments.calibration))
     if (by_values or pretrained.measurement) and arguments.prompts is not None:
         raise DataError("--prompts: classes and values are asked for apart; leave out one of them")
     if pretrained.measurement and by_values:
@@ -196,7 +229,7 @@ def _value_predictor(pretrained: Any, arguments: argparse.Namespace) -> ValuePre
     return ValuePredictor(pretrained, candidates, arguments.samples)
 
 
-def _maps(predictor: Predictor | ValuePredictor, arguments: argparse.Namespace) -> MapSettings | None:
+def _maps(predictor: AnyPredictor, arguments: argparse.Namespace) -> MapSettings | None:
     """How figures show the uncertainty; None: they do not."""
     if arguments.figure is None or arguments.map == "none" or predictor.pretrained.is_classifier:
         return None
@@ -211,7 +244,7 @@ def _maps(predictor: Predictor | ValuePredictor, arguments: argparse.Namespace) 
 
 
 def _batches(
-    predictor: Predictor | ValuePredictor, records: Sequence[str], arguments: argparse.Namespace
+    predictor: AnyPredictor, records: Sequence[str], arguments: argparse.Namespace
 ) -> Iterator[tuple[list[str], PreparedECG, list[tuple[str, str]]]]:
     """Records that can be used, prepared, and those that cannot, with the reason; ``batch_size`` at a time."""
     prepare = functools.partial(
@@ -238,7 +271,7 @@ def _batches(
         yield good, PreparedECG(ecg, n_samples, (len(good),), doubts), unreadable
 
 
-def _titles(predictor: Predictor | ValuePredictor, arguments: argparse.Namespace) -> dict[str, str]:
+def _titles(predictor: AnyPredictor, arguments: argparse.Namespace) -> dict[str, str]:
     """Names of the classes in words, where their source has any."""
     if arguments.prompts is None or predictor.kind == VALUE or predictor.pretrained.is_classifier:
         return {}
@@ -248,7 +281,7 @@ def _titles(predictor: Predictor | ValuePredictor, arguments: argparse.Namespace
 
 
 def _writer(
-    predictor: Predictor | ValuePredictor, records: Sequence[str], arguments: argparse.Namespace, titles: dict[str, str]
+    predictor: AnyPredictor, records: Sequence[str], arguments: argparse.Namespace, titles: dict[str, str]
 ) -> Callable[[Prediction], None]:
     unit = getattr(predictor, "unit", "")
     if arguments.format == "jsonl":
@@ -260,7 +293,7 @@ def _writer(
 
 def _write_figure(
     path: Path,
-    predictor: Predictor | ValuePredictor,
+    predictor: AnyPredictor,
     prediction: Prediction,
     maps: MapSettings | None,
     titles: dict[str, str],
@@ -277,7 +310,7 @@ def _write_figure(
         with atomic_path(path.with_suffix(".npz")) as temporary:
             np.savez(temporary, map=values, leads=np.array(LEADS), method=np.array(maps.method))
     label = MEANING[predictor.kind]
-    if isinstance(predictor, Predictor):
+    if isinstance(predictor, (Predictor, CalibratedPredictor)):
         unit_interval, positive = predictor.kind != SIMILARITY, prediction.positive or ()
         figure = prediction_figure(prediction.ecg, prediction.scores, label, unit_interval, positive, title, shading, titles)
     else:

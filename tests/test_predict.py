@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import unicodedata
@@ -18,7 +19,9 @@ from cmelt_plugin import cli
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.record_paths import find_records
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.calibration import Calibration, ClassCalibration, Curve, calibration_root, write_calibration
 from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
 from cmelt_plugin.predict import _figure_names, main
 
 PROMPTS = {"AFIB": ["atrial fibrillation"], "SR": ["sinus rhythm"], "LBBB": ["left bundle branch block"]}
@@ -96,6 +99,53 @@ def test_a_classifier_gives_its_own_classes_and_decides_by_its_thresholds(folder
     assert list(line["scores"].values()) == pytest.approx(probabilities.tolist(), abs=2e-6)
     assert line["positive"] == ["AFIB"]  # thresholds 0, 1 and none
     assert "fine-tuned classifier" in err
+
+
+def write_one(folder, **changes):
+    """A calibration of the classifier: certain probabilities for AFIB and SR, none for PVC."""
+    classes = [
+        ClassCalibration("AFIB", 30, 70, 25, Curve(0.0, 0.0), -100.0, 1.0),
+        ClassCalibration("SR", 60, 40, 50, Curve(0.0, np.log(3)), 100.0, 0.0),
+        ClassCalibration("PVC", 1, 99, 1, None, None, None),
+    ]
+    values = {
+        **{"kind": "classifier", "key": "sha256:" + 64 * "0", "label_set": "mine", "score": "", "leads": list(LEADS)},
+        **{"method": "platt", "recall": 0.95, "unit": "subject", "needed": 19, "classes": classes, "date": "2026-01-02"},
+        "model": weights_fingerprint(load_pretrained(folder / "classifier.pt").model),
+        "data": {"data_set": "ward 3", "records": 100},
+    }
+    return write_calibration(calibration_root(folder / "classifier.pt"), Calibration(**{**values, **changes}))
+
+
+def test_a_calibrated_model_answers_as_it_was_calibrated(folder, capsys, tmp_path) -> None:
+    shutil.copy(folder / "classifier.pt", tmp_path / "classifier.pt")
+    (tmp_path / "prompts.json").write_text("{}", encoding="utf-8")
+    write_one(tmp_path)
+    records = [folder / "records" / "a1", folder / "records" / "more" / "a3"]
+    code, lines, err = predict(tmp_path, capsys, *records, "--format", "jsonl", model="classifier.pt", prompts=None)
+    first, second = map(json.loads, lines)
+    assert code == 0 and first["kind"] == "calibrated_probability" and first["scores"] == {"AFIB": 0.5, "SR": 0.75}
+    assert (first["may_have"], first["recall"], first["unpromised"], first["abstention"]) == (["AFIB"], 0.95, ["PVC"], [])
+    assert second["abstention"][0].startswith("lead-missing: no signal in V6") and "positive" not in first
+    assert "(ward 3, 100 records, 2026-01-02)" in err and "of recordings with a class 95 % have it marked" in err
+    assert "1 not to be relied on (lead-missing 1)" in err
+    options = ("--figure", tmp_path / "figures")
+    _, lines, _ = predict(tmp_path, capsys, *records, *options, model="classifier.pt", prompts=None)
+    assert any("AFIB" in line and line.endswith("may be present") for line in lines)
+    assert "(not to be relied on, lead-missing" in "".join(lines) and "(nothing is promised of PVC)" in "".join(lines)
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 2
+    # As they are, on request; another calibration, by name.
+    _, lines, _ = predict(
+        tmp_path, capsys, records[0], "--format", "jsonl", "--calibration", "none", model="classifier.pt", prompts=None
+    )
+    assert json.loads(lines[0])["kind"] == "probability"
+    write_one(tmp_path, label_set="yours")
+    with pytest.raises(DataError, match="several calibrations"):
+        predict(tmp_path, capsys, records[0], model="classifier.pt", prompts=None)
+    code, lines, err = predict(tmp_path, capsys, records[0], "--calibration", "yours", model="classifier.pt", prompts=None)
+    assert code == 0 and "calibrated_probability" in lines[0]
+    with pytest.raises(DataError, match="--calibration: has classes of its own"):
+        predict(tmp_path, capsys, records[0], "--calibration", "yours", model="classifier.pt")
 
 
 def test_exclusive_classes_have_one_winner(folder, capsys) -> None:

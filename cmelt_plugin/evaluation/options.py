@@ -27,6 +27,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "cosine|product|distance",
         "help": "how ECG and text are compared, where the model knows several ways (as the checkpoint says)",
     },
+    "variances": {
+        "type": Path,
+        "metavar": "DIR",
+        "help": "variances of a model of points, from evaluation.variance_head; means stay as they are",
+    },
     "cache": {"type": Path, "help": "folder for embeddings and features, used again by later runs"},
     "bootstrap": {
         "type": option_types.natural,
@@ -46,7 +51,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 TEXT_MODEL = [name for name in OPTIONS if name != "workers"]
 """Options of the commands that compare recordings with texts."""
-CLASSIFIER = [name for name in OPTIONS if name not in ("tokenizer", "lead-order", "score", "cache")]
+CLASSIFIER = [name for name in OPTIONS if name not in ("tokenizer", "lead-order", "score", "variances", "cache")]
 """Options of the commands that evaluate a fine-tuned model on one split."""
 
 
@@ -114,9 +119,14 @@ def load_ecg_model(args: argparse.Namespace) -> Pretrained:
 
     tokenizer, lead_order, score = (getattr(args, name, None) for name in ("tokenizer", "lead_order", "score"))
     try:
-        return load_pretrained(args.checkpoint, tokenizer, args.device, lead_order, score)
+        pretrained = load_pretrained(args.checkpoint, tokenizer, args.device, lead_order, score)
     except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
         raise DataError(f"--device {args.device}: {str(error).splitlines()[0]}") from None
+    if getattr(args, "variances", None) is not None:
+        from cmelt_plugin.models.variances import add_variances
+
+        pretrained.model = add_variances(pretrained.model, args.variances).to(args.device).eval()
+    return pretrained
 
 
 def load_text_model(args: argparse.Namespace) -> Pretrained:

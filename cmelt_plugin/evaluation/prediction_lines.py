@@ -31,7 +31,12 @@ def json_line(prediction: Prediction, kind: str, unit: str = "") -> str:
         values["scores"] = _rounded(prediction.scores)
         if prediction.similarity is not None and kind != SIMILARITY:
             values["similarity"] = _rounded(prediction.similarity)
-        if prediction.positive is not None:
+        if prediction.answer is not None:
+            answer = prediction.answer
+            values.update(may_have=answer.may_have, recall=answer.recall, abstention=[str(one) for one in answer.abstention])
+            if answer.unpromised:
+                values["unpromised"] = answer.unpromised
+        elif prediction.positive is not None:
             values["positive"] = prediction.positive
     if prediction.uncertainty is not None:
         values["uncertainty"] = float(f"{prediction.uncertainty:.6g}")
@@ -73,7 +78,8 @@ def class_table(
         for index, name in enumerate(shown):
             cells = [f"{printable(prediction.record) if index == 0 else '':<{first}}", f"{printable(name):<{second}}"]
             cells += [f"{prediction.similarity[name]:>10.4f}"] if both and prediction.similarity else []
-            mark = "  present" if name in (prediction.positive or ()) else ""
+            present = "  present" if prediction.answer is None else "  may be present"
+            mark = present if name in (prediction.positive or ()) else ""
             title = f"  {printable(titles[name])}" if name in titles else ""
             show("  ".join([*cells, f"{prediction.scores[name]:>{len(kind)}.4f}"]) + mark + title)
         if prediction.uncertainty is not None:
@@ -102,6 +108,11 @@ def value_table(name: str, unit: str, records: Sequence[str], show: Print) -> Ca
 
 
 def _remarks(prediction: Prediction, indent: int, show: Print) -> None:
+    if prediction.answer is not None:
+        for reason in prediction.answer.abstention:
+            show(f"{'':<{indent}}  (not to be relied on, {printable(str(reason))})")
+        if prediction.answer.unpromised:
+            show(f"{'':<{indent}}  (nothing is promised of {printable(', '.join(prediction.answer.unpromised))})")
     if prediction.flat_leads:
         show(f"{'':<{indent}}  (no signal in {', '.join(prediction.flat_leads)})")
     if prediction.doubts:

@@ -27,6 +27,7 @@ GROUNDED_FILE = "examples.npz"
 VALUES_FILE = "values.npz"
 RANKS_FILE = "ranks.npz"
 UNCERTAINTY_FILE = "uncertainty.npz"
+CONFIDENCE_FILE = "confidence.npz"
 FORMAT = 1
 
 KINDS = (
@@ -41,6 +42,8 @@ KINDS = (
     "grounding",  # where a model looks for each sentence
     "regression",  # a number such as the ejection fraction
     "uncertainty",  # what the variances of embeddings are worth
+    "confidence",  # what probabilities, promised recalls and abstention are worth
+    "drift",  # whether recordings have changed since
     "ablation",  # Tables 6-8
 )
 

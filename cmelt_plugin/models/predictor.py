@@ -13,15 +13,18 @@ from cmelt_plugin.data.plausibility import Reason
 from cmelt_plugin.data.prepared_ecg import PreparedECG
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.answering import Answer, Answerer
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.scoring import similarities
 
 PROBABILITY, PAIR, SIMILARITY, VALUE = "probability", "pair_probability", "similarity", "value"
+CALIBRATED = "calibrated_probability"
 MEANING = {
     PROBABILITY: "probability of the fine-tuned classifier",
     PAIR: "zero-shot: sigmoid(scale * similarity + bias) of the contrastive loss; not a calibrated probability",
     SIMILARITY: "zero-shot: similarity of ECG and class text; not a probability",
     VALUE: "estimate of a measurement; not a measurement",
+    CALIBRATED: "share of calibration records with such a score that had the class",
 }
 
 
@@ -34,11 +37,12 @@ class Prediction(NamedTuple):
         flat_leads: leads without a signal in that part.
         scores: class → score, of the kind the run shows.
         similarity: class → similarity, zero-shot only.
-        positive: classes that count as present; None where nothing decides.
+        positive: classes that count as present, or that may be, where an ``answer`` says so; None where nothing decides.
         ecg: float32 ``[12, samples]``, mV at 500 Hz, as the model saw it.
         doubts: what is doubtful about the recording.
         uncertainty: sum of the variances of its embedding; None where embeddings are points, or a classifier needs none.
         interval: ends of the predictive interval of a value; None where nothing gives one.
+        answer: of a calibrated model.
     """
 
     record: str
@@ -51,6 +55,7 @@ class Prediction(NamedTuple):
     doubts: tuple[Reason, ...]
     uncertainty: float | None = None
     interval: tuple[float, float] | None = None
+    answer: Answer | None = None
 
 
 def seen_part(pretrained: Any, prepared: PreparedECG, index: int) -> tuple[float, list[str], np.ndarray, tuple[Reason, ...]]:
@@ -127,3 +132,41 @@ class Predictor:
             return [max(scores, key=lambda name: scores[name])]
         thresholds = self.pretrained.thresholds
         return [name for name in self.names if name in thresholds and scores[name] >= thresholds[name]] if thresholds else None
+
+
+class CalibratedPredictor:
+    """A model that answers as it was calibrated (:mod:`cmelt_plugin.models.answering`).
+
+    Args:
+        answerer: the model with its calibration.
+
+    Attributes:
+        pretrained: the model.
+        kind: :data:`CALIBRATED`.
+        names: the classes.
+    """
+
+    kind = CALIBRATED
+
+    def __init__(self, answerer: Answerer) -> None:
+        self.answerer, self.pretrained = answerer, answerer.pretrained
+        self.names = answerer.calibration.names
+
+    @property
+    def meaning(self) -> str:
+        """What its marks promise, for people."""
+        calibration = self.answerer.calibration
+        data = calibration.data
+        source = f"{data.get('data_set') or 'unnamed'}, {data.get('records')} records, {calibration.date[:10]}"
+        promise = f"of recordings with a class {100 * calibration.recall:g} % have it marked"
+        return f"{MEANING[CALIBRATED]} ({source}); classes that may be present are marked: on average {promise}"
+
+    def predict(self, records: Sequence[str], prepared: PreparedECG, batch_size: int) -> list[Prediction]:
+        """Predictions for prepared records, in their order."""
+        predictions = []
+        for index, (record, answer) in enumerate(zip(records, self.answerer.answer_prepared(prepared, batch_size))):
+            seconds, flat, signal, doubts = seen_part(self.pretrained, prepared, index)
+            predictions.append(
+                Prediction(record, seconds, flat, answer.probability, None, answer.may_have, signal, doubts, answer=answer)
+            )
+        return predictions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from cmelt_plugin.models.loaded_settings import TARGET_DEVIATION, TARGET_MEAN
 from cmelt_plugin.models.opening import open_model
 from cmelt_plugin.models.scoring import choose_score, similarities
 from cmelt_plugin.models.text_side import Prompts, TextSide
+
+if TYPE_CHECKING:
+    from cmelt_plugin.models.answering import Answer
 
 
 class Pretrained(TextSide):
@@ -132,6 +135,51 @@ class Pretrained(TextSide):
             return logits.softmax(dim=-1) if self.exclusive else logits.sigmoid()
 
         return self._run(prepared, probabilities, batch_size)
+
+    def outputs_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> tuple[Tensor, Tensor]:
+        """Logits ``[B, C]`` of a fine-tuned classifier and the features ``[B, D]`` that they are made of."""
+        width = self.model.cfg.num_classes
+
+        def side_by_side(ecg: Tensor, n_samples: Tensor | None) -> Tensor:
+            out = self.model(ecg, n_samples)
+            return torch.cat([out["logits"].float(), out["features"].float()], dim=1)
+
+        values = self._run(prepared, side_by_side, batch_size).reshape(len(prepared.ecg), -1)
+        return values[:, :width], values[:, width:]
+
+    def answer(
+        self,
+        signal: Signal,
+        *reading: Any,
+        classes: str | None = None,
+        calibration: str | os.PathLike | None = None,
+        batch_size: int = 64,
+        **options: Any,
+    ) -> Answer | list[Answer]:
+        """What the model says once it was calibrated (``python -m cmelt_plugin.evaluation.calibrate``).
+
+        Args:
+            signal, reading, options: as in :meth:`prepare`.
+            classes: which calibration, where the model has several: its label set, or the name of its folder.
+            calibration: folder of the calibrations; None: beside the model.
+            batch_size: recordings at a time.
+
+        Returns:
+            Probabilities, the classes that may be present, and why the answer should not be relied on, if so; a list
+            where ``signal`` is more than one recording.
+
+        Raises:
+            DataError: the recording cannot be used, or there is no calibration of this model with these weights.
+        """
+        from cmelt_plugin.models.answering import Answerer
+
+        prepared = _warned(self.prepare(signal, *reading, **options))
+        known = self.__dict__.setdefault("_answerers", {})
+        key = classes, None if calibration is None else os.fspath(calibration)
+        if key not in known:  # embedding the classes' texts takes longer than a recording does
+            known[key] = Answerer(self, *key)
+        answers = known[key].answer_prepared(prepared, batch_size)
+        return answers[0] if prepared.shape == () else answers
 
     def estimate(self, signal: Signal, *reading: Any, batch_size: int = 64, **options: Any) -> tuple[str, Tensor]:
         """What a fine-tuned regression estimates, and its values ``[..]``. Args are those of :meth:`encode_ecg`.

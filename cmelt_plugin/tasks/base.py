@@ -6,10 +6,8 @@ integers: masked ECG modelling compares with the exact signal.
 """
 
 import functools
-import hashlib
 import logging
 import os
-from pathlib import Path
 from typing import Any, Optional
 
 import torch
@@ -17,34 +15,12 @@ import torch
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import METRIC, METRIC_RANKS
 from cmelt_plugin.data.batches.items import ItemDataset
-from cmelt_plugin.data.files import fingerprint
+from cmelt_plugin.data.directory.training_data import TRAINING_DATA, training_fingerprint
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.validation import ValidationPass
 
 logger = logging.getLogger(__name__)
-
-
-TRAINING_DATA = "training_data"  # in what a task keeps
-
-
-def training_fingerprint(directory: str, split: str) -> dict[str, Any]:
-    """Number, order and meta data of a split's records; where the directory and its store lie does not matter.
-
-    Raises:
-        DataError: the split is not there.
-    """
-    tsv, meta = Path(directory) / f"{split}.tsv", Path(directory) / f"{split}.meta.parquet"
-    digest, records = hashlib.sha256(), 0
-    try:
-        with open(tsv, "rb") as handle:
-            handle.readline()  # where the store lies
-            for block in iter(lambda: handle.read(1 << 20), b""):
-                digest.update(block)
-                records += block.count(b"\n")
-        return {"split": split, "records": records, "order": "sha256:" + digest.hexdigest(), "meta": fingerprint(meta)}
-    except OSError as error:
-        raise DataError(f"{error.filename}: {error.strerror}") from None
 
 
 def unwrap(model: Any) -> Any:

@@ -11,8 +11,8 @@ from finetune_runs import CLASSES, write_labelled
 from pairs import pretraining_task
 from tiny import write_manifest
 
+from cmelt_plugin.data.directory.training_data import training_fingerprint
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.tasks.base import training_fingerprint
 from cmelt_plugin.tasks.classification import ClassificationConfig, ClassificationTask
 from cmelt_plugin.tasks.identification import IdentificationConfig, IdentificationTask
 

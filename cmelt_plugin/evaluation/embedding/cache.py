@@ -18,6 +18,7 @@ from cmelt_plugin.data.files import atomic_path, fingerprint
 from cmelt_plugin.data.store.record_store import STORE_FILE
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.passes import Columns
+from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
 
 FORMAT = 2
 INFO = "info"  # name of the key among the arrays of a file
@@ -79,20 +80,6 @@ def split_inputs(manifest: Manifest) -> dict[str, Any]:
         "records": fingerprint(manifest.directory / f"{manifest.split}.tsv"),
         "store": fingerprint(manifest.store_root / STORE_FILE),
     }
-
-
-def weights_fingerprint(model: nn.Module) -> str:
-    """``sha256:`` over weights and plain settings (heads, epsilons, …) of a module and of all in it."""
-    digest = hashlib.sha256()
-    for name, values in sorted(model.state_dict().items()):
-        values = values.detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.float().numpy().tobytes())
-    for name, module in model.named_modules():
-        plain = {key: value for key, value in vars(module).items() if isinstance(value, (bool, int, float, str))}
-        settings = sorted((key, value) for key, value in plain.items() if not key.startswith("_") and key != "training")
-        digest.update(f"{name} {type(module).__name__} {settings}\n".encode())
-    return "sha256:" + digest.hexdigest()
 
 
 def _read(path: Path, info: str, n: int) -> Columns:

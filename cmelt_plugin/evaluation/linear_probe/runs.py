@@ -11,9 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from cmelt_plugin.data.directory.manifest import available_splits
+from cmelt_plugin.data.directory.training_data import training_fingerprint
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.embedding.cache import weights_fingerprint
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.features import choose_pool
 from cmelt_plugin.evaluation.embedding.precision import FLOAT32, precision_name
@@ -26,6 +26,7 @@ from cmelt_plugin.evaluation.low_data import PUBLISHED_ROWS, without_positives
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.options import CommandFacts, load_ecg_model
 from cmelt_plugin.evaluation.result_files import Result, write_result
+from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
 
 POOLED, MEAN, GAUSSIAN = "pooled", "mean", "gaussian"
 FEATURES = (POOLED, MEAN, GAUSSIAN)
@@ -52,6 +53,7 @@ class ProbedEncoder:
     """The checkpoint's ECG encoder with the pool and leads whose features probes are trained on.
 
     Attributes:
+        pretrained: the model.
         leads: that the encoder sees from now on; all at first.
 
     Raises:
@@ -60,9 +62,8 @@ class ProbedEncoder:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.kind = args.features
-        self.encoder = SplitEncoder(
-            load_ecg_model(args).model, args.cache, args.batch_size, args.workers, args.device, args.bf16
-        )
+        self.pretrained = load_ecg_model(args)
+        self.encoder = SplitEncoder(self.pretrained.model, args.cache, args.batch_size, args.workers, args.device, args.bf16)
         self.pool = choose_pool(self.encoder.model, args.pool)
         self.leads = list(LEADS)
         if self.kind != POOLED and not hasattr(self.encoder.model, "embed_text"):
@@ -155,7 +156,9 @@ def probe_set(
         write_result(args.results / f"{planned.name}-{size.folder}", result, stored)
         rows.append(Row(planned.name, result, missing))
     if args.save_probe is not None:
-        save_probe(args.save_probe, probes[0], planned.train.names, {**encoder.info(), "label_set": planned.train.label_set})
+        seen = training_fingerprint(str(planned.train.manifest.directory), planned.train.manifest.split)
+        info = {"label_set": planned.train.label_set, **{f"training_{name}": seen[name] for name in ("order", "meta")}}
+        save_probe(args.save_probe, probes[0], planned.train.names, {**encoder.info(), **info})
     for name, target in other_sets(targets, planned.train.label_set):
         scores = [probe.scores(encoder.features(target)) for probe in probes]
         source = (planned.name, planned.train.label_set, planned.train.names)

@@ -18,6 +18,8 @@ KIND_NAMES = {
     "grounding": "grounding of sentences",
     "regression": "regression",
     "uncertainty": "uncertainty",
+    "confidence": "confidence",
+    "drift": "drift",
     "ablation": "ablation",
 }
 

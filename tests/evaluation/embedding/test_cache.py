@@ -10,9 +10,9 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding import encoder as encoder_module
-from cmelt_plugin.evaluation.embedding.cache import weights_fingerprint
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.features import extract_features
+from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
 
 
 @pytest.fixture(scope="module")

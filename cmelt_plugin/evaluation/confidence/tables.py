@@ -1,0 +1,149 @@
+"""What confidence is worth, as tables of one or several models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cmelt_plugin.evaluation.confidence.evaluate import BEST, RANDOM, RAW, REFERRED
+from cmelt_plugin.evaluation.result_files import Result
+from cmelt_plugin.models.calibration import METHODS
+from cmelt_plugin.tables import DASH, TextTable, percent
+
+
+def confidence_tables(results: Sequence[Result]) -> list[TextTable]:
+    """All tables that have rows."""
+    tables = [
+        probability_table(results),
+        decision_table(results),
+        promise_table(results),
+        group_table(results),
+        abstention_table(results),
+        referral_table(results),
+        foreign_table(results),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def probability_table(results: Sequence[Result]) -> TextTable:
+    """A row per model and way to probabilities."""
+    head = ["model", "probabilities", "ECE (%)", "perfect (%)", "Brier", "frequencies alone"]
+    rows = []
+    for result in results:
+        for method in (RAW, *METHODS):
+            if f"{method}/macro_ece" in result.metrics:
+                cells = [
+                    _percent(result, f"{method}/macro_ece"),
+                    _percent(result, f"{method}/macro_ece_perfect"),
+                    _number(result, f"{method}/macro_brier"),
+                    _number(result, f"{method}/macro_brier_prevalence"),
+                ]
+                rows.append([result.model, method, *cells])
+    return TextTable("Probabilities, means over classes", head, rows)
+
+
+def decision_table(results: Sequence[Result]) -> TextTable:
+    """A row per model and price of a found case in false alarms."""
+    head = ["model", "a found case is worth", "called from (%)", "net benefit (%)", "calling all or none of a class (%)"]
+    rows = []
+    for result in results:
+        for name in result.metrics:
+            if name.startswith("benefit/"):
+                cost = name[len("benefit/") :]
+                cells = [_percent(result, f"{kind}/{cost}", 2) for kind in ("benefit", "benefit_best_of_none_and_all")]
+                rows.append([result.model, f"{cost} false alarms", percent(1 / (1 + float(cost)), 1), *cells])
+    return TextTable("Decisions by calibrated probabilities, means over classes", head, rows)
+
+
+def promise_table(results: Sequence[Result]) -> TextTable:
+    """A row per model: what was promised and what was kept."""
+    head = ["model", "promised recall (%)", "classes", "recall (%)", "least of a class (%)", "classes per set"]
+    head += ["present", "blind", "whole sets: recall (%)", "classes"]
+    rows = []
+    for result in results:
+        if "recall" not in result.metrics:
+            continue
+        least = min((values["recall"] for values in result.per_class.values() if "recall" in values), default=np.nan)
+        rows.append(
+            [
+                result.model,
+                percent(result.metrics["promised"], 1),
+                f"{result.metrics['promised_classes']:.0f} of {result.metrics['classes']:.0f}",
+                _percent(result, "recall"),
+                percent(least, 1),
+                *(_number(result, name, 1) for name in ("set_size", "present", "set_size_blind")),
+                _percent(result, "whole_recall"),
+                _number(result, "whole_size", 1),
+            ]
+        )
+    return TextTable("Sets with a promised recall", head, rows)
+
+
+def group_table(results: Sequence[Result]) -> TextTable:
+    """A row per model and group of people."""
+    head = ["model", "people", "records", "recall (%)", "classes per set"]
+    rows = []
+    for result in results:
+        for name in result.metrics:
+            if name.startswith("recall_of/"):
+                group = name[len("recall_of/") :]
+                count = f"{result.metrics[f'records_of/{group}']:.0f}"
+                rows.append([result.model, group, count, _percent(result, name), _number(result, f"set_size_of/{group}", 1)])
+    return TextTable("The promise by sex and age", head, rows)
+
+
+def referral_table(results: Sequence[Result]) -> TextTable:
+    """A row per model and uncertainty: what is avoided where the least certain recordings are handed over."""
+    shares = [f"{100 * share:g}" for share in REFERRED]
+    head = ["model", "uncertainty", *(f"{share} % handed over" for share in shares)]
+    rows = []
+    for result in results:
+        names = [name.split("/", 1)[1] for name in result.metrics if name.startswith(f"avoided_{shares[0]}/")]
+        for name in names:
+            rows.append([result.model, name, *(_percent(result, f"avoided_{share}/{name}") for share in shares)])
+    return TextTable("Wrong decisions avoided (%; chance: what is handed over)", head, rows)
+
+
+def abstention_table(results: Sequence[Result]) -> TextTable:
+    """A row per model and uncertainty; losses are shares of wrong decisions."""
+    head = ["model", "uncertainty", "AURC (%)", "AUGRC (%)", "Spearman", "wrong, certain half (%)", "uncertain half (%)"]
+    rows = []
+    for result in results:
+        names = [name[len("augrc/") :] for name in result.metrics if name.startswith("augrc/")]
+        ordered = [RANDOM, *(name for name in names if name not in (RANDOM, BEST)), BEST]
+        for name in ordered if names else ():
+            cells = [_percent(result, f"{kind}/{name}", 2) for kind in ("aurc", "augrc")]
+            cells += [_number(result, f"spearman/{name}", 2)]
+            cells += [_percent(result, f"{kind}/{name}", 1) for kind in ("loss_low", "loss_high")]
+            rows.append([result.model, name, *cells])
+    return TextTable("Abstention: what goes wrong unnoticed", head, rows)
+
+
+def foreign_table(results: Sequence[Result]) -> TextTable:
+    """A row per model and uncertainty, AUROC and FPR95 of each kind of foreign recording."""
+    kinds = list(
+        dict.fromkeys(name.split("/")[1] for result in results for name in result.metrics if name.startswith("auroc/"))
+    )
+    head = ["model", "uncertainty", *(f"{kind.replace('_', ' ')}: AUROC / FPR95" for kind in kinds)]
+    rows = []
+    for result in results:
+        names = dict.fromkeys(name.split("/", 2)[2] for name in result.metrics if name.startswith("auroc/"))
+        for uncertainty in names:
+            cells = []
+            for kind in kinds:
+                pair = [result.metrics.get(f"{score}/{kind}/{uncertainty}") for score in ("auroc", "fpr95")]
+                cells.append(DASH if pair[0] is None else f"{percent(pair[0], 0)} / {percent(pair[1], 0)}")
+            rows.append([result.model, uncertainty, *cells])
+    return TextTable("Foreign recordings (%; chance 50 / 95)", head, rows)
+
+
+def _percent(result: Result, name: str, digits: int = 1) -> str:
+    value, pair = result.metrics.get(name), result.intervals.get(name)
+    interval = "" if pair is None else f" [{percent(pair[0], digits)}, {percent(pair[1], digits)}]"
+    return DASH if value is None else percent(value, digits) + interval
+
+
+def _number(result: Result, name: str, digits: int = 4) -> str:
+    value = result.metrics.get(name)
+    return DASH if value is None or not np.isfinite(value) else f"{value:.{digits}f}"

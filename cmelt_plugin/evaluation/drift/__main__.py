@@ -1,0 +1,188 @@
+"""Has anything changed since a model was calibrated? Embeddings and scores of two sets of recordings, and the promise over
+time.
+
+Compares the recordings of --current with those of --reference (such as the calibration data) as the model sees them: the
+scores of each class by Kolmogorov and Smirnov's test, corrected for their number; embeddings by how well a classifier tells
+both apart, and by their distances. With a calibration, the recordings of --current in windows by time: how many are refused,
+and, where there are labels, which recall the sets had. Drift says that the promise may no longer hold, not that it does not:
+only labels can tell.
+"""
+
+from __future__ import annotations
+
+from cmelt_plugin.cli import run
+
+import argparse
+import copy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cmelt_plugin import option_types
+from cmelt_plugin.data.batches.labelled import labels_by_name
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.files import write_texts
+from cmelt_plugin.evaluation.drift.comparison import (
+    PointDrift,
+    ScoreDrift,
+    Window,
+    first_records,
+    point_drift,
+    score_drift,
+    windows,
+)
+from cmelt_plugin.evaluation.labelled_split import count_subjects, data_set_name, open_labelled
+from cmelt_plugin.evaluation.options import OPTIONS, add_options, typed_command
+from cmelt_plugin.evaluation.result_files import Result, write_result
+from cmelt_plugin.evaluation.uncertainty.scorers import Scorer, open_scorer
+from cmelt_plugin.models.calibration import (
+    Calibration,
+    calibration_root,
+    expected_mistakes,
+    find_calibration,
+    read_points,
+)
+from cmelt_plugin.models.neighbours import neighbour_distance
+from cmelt_plugin.option_types import command_parser
+from cmelt_plugin.prompts import KINDS
+from cmelt_plugin.tables import DASH, TextTable, percent
+from cmelt_plugin.weights import shipped_folder
+
+EXAMPLE = """example:
+  python -m cmelt_plugin.evaluation.drift --checkpoint checkpoints/mine/checkpoint_best.pt \\
+      --reference manifests/mine --current manifests/mine-2026 --results results/drift
+"""
+ALARM = 0.01
+"""p-value from which down on a row is marked."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = command_parser("cmelt_plugin.evaluation.drift", __doc__, EXAMPLE)
+    left_out = ("manifest", "split", "bootstrap")
+    add_options(result, [name for name in OPTIONS if name not in left_out], {"seed": {"help": "of the folds (0)"}})
+    result.add_argument("--reference", type=Path, required=True, metavar="DIR", help="labelled directory of then")
+    result.add_argument("--reference-split", default="valid", metavar="SPLIT", help="(valid)")
+    result.add_argument("--current", type=Path, required=True, metavar="DIR", help="directory of now; labels may be missing")
+    result.add_argument("--current-split", default="test", metavar="SPLIT", help="(test)")
+    result.add_argument("--calibration", type=Path, metavar="DIR", help="folder of calibrations (beside the model)")
+    result.add_argument("--windows", type=option_types.count, default=10, metavar="N", help="parts in time (10)")
+    result.add_argument("--prompts", help="zero-shot: class texts, a JSON file or one of our label sets")
+    result.add_argument("--prompt-kind", choices=KINDS, help="zero-shot: our texts of this kind (as the directory has them)")
+    result.add_argument("--probe", type=Path, metavar="FILE.npz", help="a linear probe on the checkpoint (--save-probe)")
+    result.add_argument("--pool", help="with --probe: the pool of its features (as the probe says)")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code.
+
+    Raises:
+        DataError: model and recordings do not belong together, or the calibration is of other weights.
+    """
+    args = parser().parse_args(argv)
+    command = typed_command("cmelt_plugin.evaluation.drift", argv)
+    reference = open_labelled(args.reference, args.reference_split)
+    current = Manifest.open(args.current, args.current_split)
+    scorer = open_scorer(copy.copy(args), args.reference, reference.names)
+    meta = current.meta(["subject_id", "source", "time"])
+    subjects, times = meta["subject_id"].to_pylist(), [str(time or "") for time in meta["time"].to_pylist()]
+    before, now = scorer.states(reference.manifest), scorer.states(current)
+    first, first_now = first_records(reference.subject_id), first_records(subjects)
+    drifts = score_drift(scorer.scores(before)[first], scorer.scores(now)[first_now], scorer.names)
+    points = point_drift(scorer.points(before)[first], scorer.points(now)[first_now], args.seed)
+    found = find_calibration(
+        args.calibration or calibration_root(args.probe or shipped_folder(args.checkpoint) or args.checkpoint),
+        scorer.encoder.cache.weights,
+        scorer.key,
+    )
+    notes = [f"Tests on the first record of each subject: {len(first)} then, {len(first_now)} now."]
+    over_time: list[Window] = []
+    if found is None:
+        notes.append("No calibration of these classes: nothing to say on its promise (evaluation.calibrate makes one).")
+    else:
+        calibration, folder = found
+        labels = None if current.labels() is None else labels_by_name(current, scorer.names)
+        promised = np.array([column for column, one in enumerate(calibration.classes) if one.threshold is not None], dtype=int)
+        sets = calibration.sets(scorer.scores(now))
+        refused = _refused(scorer, calibration, folder, now)
+        over_time = windows(times, labels, sets, promised, calibration.recall, refused, args.windows)
+        if labels is None:
+            notes.append("No labels: whether the promise is kept cannot be said.")
+        notes.append("p-values of recalls take records for independent; several of one subject make them too small.")
+    tables = [point_table(points), score_table(drifts)]
+    tables += [window_table(over_time, found[0])] if found is not None else []
+    result = Result(
+        kind="drift",
+        model=args.model_name,
+        checkpoint=str(args.checkpoint),
+        data_set=data_set_name(args.current, meta["source"].to_pylist()),
+        label_set=reference.label_set,
+        split=args.current_split,
+        n_records=len(current),
+        n_subjects=count_subjects(subjects),
+        settings={**scorer.settings, "reference": f"{args.reference}/{args.reference_split}", "manifest": str(args.current)},
+        metrics={
+            **{f"points/{name}": value for name, value in points._asdict().items()},
+            **{f"scores/{one.name}/p_value": one.p_value for one in drifts},
+            **{f"windows/{i}/recall": one.recall for i, one in enumerate(over_time) if not np.isnan(one.recall)},
+        },
+        notes=notes,
+        command=command,
+    )
+    head = f"{args.current}/{args.current_split} ({len(current)} records) against {args.reference}/{args.reference_split}"
+    head += f" ({len(reference.labels)})"
+    page = ["# Drift\n", f"{head}\n", *(table.markdown() for table in tables), *notes, f"\nCommand: `{command}`\n"]
+    write_texts(args.results, {"drift.md": "\n".join(page)})
+    write_result(args.results, result)
+    print(head, *(f"\n{table.markdown()}" for table in tables), *notes, sep="\n")
+    return 0
+
+
+def _refused(scorer: Scorer, calibration: Calibration, folder: Path, states: dict[str, np.ndarray]) -> np.ndarray | None:
+    """Which records lie beyond a limit of abstention, bool ``[N]``; None without limits."""
+    limits = calibration.abstention
+    if not limits:
+        return None
+    distance = neighbour_distance(scorer.points(states), read_points(folder), int(limits["neighbours"]))
+    doubt = expected_mistakes(calibration.probabilities(scorer.scores(states)))
+    if limits["uncertainty_name"] == "variance":
+        doubt = np.asarray(scorer.variance(states))
+    return ~((distance <= limits["distance"]) & (doubt <= limits["uncertainty"]))
+
+
+def point_table(points: PointDrift) -> TextTable:
+    """One row on embeddings."""
+    head = ["embeddings", "told apart, AUC (%)", "p", "farther away, p", "beyond 95 % of then (%)", ""]
+    alarm = "drift" if min(points.p_value, points.distance_p_value) < ALARM else ""
+    cells = [percent(points.auc, 1), f"{points.p_value:.2g}", f"{points.distance_p_value:.2g}", percent(points.beyond, 1)]
+    return TextTable("Embeddings (chance: AUC 50, beyond 5)", head, [["now against then", *cells, alarm]])
+
+
+def score_table(drifts: Sequence[ScoreDrift]) -> TextTable:
+    """A row per class."""
+    head = ["class", "largest difference (%)", "p (Holm)", "median moved by (SD)", ""]
+    rows = [
+        [one.name, percent(one.statistic, 1), f"{one.p_value:.2g}", f"{one.shift:+.2f}", "drift" if one.p_value < ALARM else ""]
+        for one in drifts
+    ]
+    return TextTable("Scores", head, rows)
+
+
+def window_table(over_time: Sequence[Window], calibration: Calibration) -> TextTable:
+    """A row per window."""
+    recall = f"recall (%; promised {percent(calibration.recall, 1)})"
+    head = ["from", "to", "records", "refused (%)", "with a class", recall, "p", ""]
+    rows = []
+    for one in over_time:
+        alarm = "broken" if one.p_value < ALARM else ""
+        p_value = DASH if np.isnan(one.p_value) else f"{one.p_value:.2g}"
+        cells = [str(one.n_records), percent(one.refused, 1), str(one.n_positive), percent(one.recall, 1), p_value, alarm]
+        rows.append([one.begin or DASH, one.end or DASH, *cells])
+    return TextTable("The promise over time", head, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

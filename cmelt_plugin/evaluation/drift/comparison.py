@@ -1,0 +1,166 @@
+"""Whether recordings have changed since a model was calibrated: tests on embeddings and scores, and the promise over time.
+
+Tests want independent records, so each subject counts with its first record alone. Several classes are tested at once; their
+p-values are Holm's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cmelt_plugin.evaluation.metrics.multi_label import rank_auc
+from cmelt_plugin.models.neighbours import neighbour_distance
+
+FOLDS = 5
+
+
+class ScoreDrift(NamedTuple):
+    """The scores of one class, then and now.
+
+    Attributes:
+        name: of the class.
+        statistic: largest difference of both distribution functions (Kolmogorov and Smirnov).
+        p_value: of no difference, corrected for the number of classes.
+        shift: median now less median then, in standard deviations of then.
+    """
+
+    name: str
+    statistic: float
+    p_value: float
+    shift: float
+
+
+class PointDrift(NamedTuple):
+    """Embeddings, then and now.
+
+    Attributes:
+        auc: how well a logistic regression tells now from then on held-out records; ½: not at all.
+        p_value: of that AUC by chance (Mann–Whitney).
+        distance_p_value: that recordings now lie no farther from those of then than these from each other (Mann–Whitney).
+        beyond: share of recordings now beyond the distance that 95 % of those of then keep.
+    """
+
+    auc: float
+    p_value: float
+    distance_p_value: float
+    beyond: float
+
+
+class Window(NamedTuple):
+    """Recordings that follow each other in time.
+
+    Attributes:
+        begin, end: times of the first and last one, "" where unknown.
+        n_records: recordings.
+        refused: share beyond a limit of abstention; NaN without limits.
+        recall: share of recordings with a class whose set holds it, mean over classes with a promise; NaN without labels.
+        n_positive: recordings with such a class, counted once for each.
+        p_value: of so few or fewer in their sets, were the promise kept (binomial); NaN without labels.
+    """
+
+    begin: str
+    end: str
+    n_records: int
+    refused: float
+    recall: float
+    n_positive: int
+    p_value: float
+
+
+def first_records(subjects: Sequence[str]) -> np.ndarray:
+    """Rows of the first record of each subject, int64; those without a subject all count."""
+    seen: set[str] = set()
+    rows = []
+    for row, subject in enumerate(subjects):
+        if not subject or subject not in seen:
+            rows.append(row)
+            seen.add(subject)
+    return np.array(rows, dtype=np.int64)
+
+
+def score_drift(reference: np.ndarray, current: np.ndarray, names: Sequence[str]) -> list[ScoreDrift]:
+    """``reference [N, C]``, ``current [M, C]``: scores of independent records; a row per class."""
+    from scipy.stats import ks_2samp
+
+    tests = [ks_2samp(reference[:, column], current[:, column]) for column in range(len(names))]
+    corrected = holm([float(test.pvalue) for test in tests])
+    width = reference.std(axis=0)
+    medians = np.median(current, axis=0) - np.median(reference, axis=0)
+    shift = np.divide(medians, width, out=np.zeros_like(medians), where=width > 0)
+    return [
+        ScoreDrift(name, float(test.statistic), p_value, float(one))
+        for name, test, p_value, one in zip(names, tests, corrected, shift)
+    ]
+
+
+def point_drift(reference: np.ndarray, current: np.ndarray, seed: int = 0) -> PointDrift:
+    """``reference [N, D]``, ``current [M, D]``: points of unit length of independent records."""
+    from scipy.stats import mannwhitneyu
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x = np.concatenate([reference, current])
+    y = np.repeat([0, 1], [len(reference), len(current)])
+    folds = StratifiedKFold(min(FOLDS, len(reference), len(current)), shuffle=True, random_state=seed)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    odds = cross_val_predict(model, x, y, cv=folds, method="decision_function")
+    told = mannwhitneyu(odds[y == 1], odds[y == 0], alternative="greater")
+    own, other = neighbour_distance(reference, reference, skip_self=True), neighbour_distance(current, reference)
+    farther = mannwhitneyu(other, own, alternative="greater")
+    limit = np.quantile(own, 0.95)
+    return PointDrift(rank_auc(y == 1, odds), float(told.pvalue), float(farther.pvalue), float((other > limit).mean()))
+
+
+def windows(
+    times: Sequence[str],
+    labels: np.ndarray | None,
+    sets: np.ndarray,
+    promised: np.ndarray,
+    recall: float,
+    refused: np.ndarray | None,
+    n_windows: int,
+) -> list[Window]:
+    """The records in ``n_windows`` parts of as many each, by time; in their own order where times are unknown.
+
+    Args:
+        times: N ISO times, "" = unknown.
+        labels: ``[N, C]`` 1/0, NaN = unknown; None: there are none.
+        sets: bool ``[N, C]``.
+        promised: int64, columns of the classes with a promise.
+        recall: that was promised.
+        refused: bool ``[N]``, beyond a limit of abstention; None: there are no limits.
+        n_windows: at most so many, each of one record at least.
+    """
+    from scipy.stats import binomtest
+
+    order = np.argsort(np.array(times, dtype=np.str_), kind="stable") if all(times) else np.arange(len(times))
+    found = []
+    for rows in np.array_split(order, min(n_windows, len(order))):
+        share = float("nan") if refused is None else float(refused[rows].mean())
+        mean, n_positive, p_value = float("nan"), 0, float("nan")
+        if labels is not None and len(promised):
+            positive = labels[np.ix_(rows, promised)] > 0.5
+            kept = positive & sets[np.ix_(rows, promised)]
+            n_positive = int(positive.sum())
+            has = positive.any(axis=0)
+            if n_positive:
+                mean = float((kept.sum(axis=0)[has] / positive.sum(axis=0)[has]).mean())
+                p_value = float(binomtest(int(kept.sum()), n_positive, recall, alternative="less").pvalue)
+        begin, end = (times[rows[0]], times[rows[-1]]) if all(times) else ("", "")
+        found.append(Window(begin, end, len(rows), share, mean, n_positive, p_value))
+    return found
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's corrected p-values: none of them falls below a chance of 5 % more often than that, however many there are."""
+    corrected = np.empty(len(p_values))
+    largest = 0.0
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected.tolist()
