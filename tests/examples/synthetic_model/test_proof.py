@@ -80,6 +80,7 @@ def test_every_command_there_is_can_be_typed(real, tmp_path):
     steps = proof_steps.finetuning_steps(tmp_path, "a.pt", 2)
     # two seeds of five shares from two starts, and three learning rates of each start; each trained and tested
     assert len(steps) == 2 * (2 * 5 * 2 + 2 * 3) and len({step.name for step in steps}) == len(steps)
+    assert len(proof_steps.classifiers(5)) == 2 * (2 * 5 + 3 * 3)
     chosen = [step for step in steps if step.name.startswith("train-super-choice")]
     assert {word for step in chosen for word in step.words if "lr=" in word} == {
         f"optimization.lr=[{rate}]" for rate in proof_steps.RATES
