@@ -43,6 +43,7 @@ class Prediction(NamedTuple):
         uncertainty: sum of the variances of its embedding; None where embeddings are points, or a classifier needs none.
         interval: ends of the predictive interval of a value; None where nothing gives one.
         answer: of a calibrated model.
+        begins: seconds from the beginning of the record to the part that the model saw, where that is one of its windows.
     """
 
     record: str
@@ -56,6 +57,7 @@ class Prediction(NamedTuple):
     uncertainty: float | None = None
     interval: tuple[float, float] | None = None
     answer: Answer | None = None
+    begins: float | None = None
 
 
 def seen_part(pretrained: Any, prepared: PreparedECG, index: int) -> tuple[float, list[str], np.ndarray, tuple[Reason, ...]]:
