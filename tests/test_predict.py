@@ -471,3 +471,11 @@ def test_windows_of_longer_recordings(folder, tmp_path, capsys) -> None:
     assert json.loads(other)["record"] == str(paths[1])
     with pytest.raises(DataError, match="leave --crop best out"):
         predict(folder, capsys, *paths, "--crop", "best", "--accept-wrong-checksums")
+
+
+def test_constant_leads_are_named_at_any_rate(folder, tmp_path, capsys) -> None:
+    ecg = random_ecg(rate=800, seed=7)
+    ecg[LEADS.index("V1")] = 0.2
+    write_record(tmp_path, "a", ecg, 800)
+    _, (line,), _ = predict(folder, capsys, tmp_path / "a", "--format", "jsonl")
+    assert json.loads(line)["flat_leads"] == ["V1"]
