@@ -31,23 +31,22 @@ def decimate(x: Tensor, factor: int) -> Tensor:
     return (padded.unfold(-1, width, OUT * factor) @ matrix).flatten(-2)[..., :steps]
 
 
-def kaiser_low_pass(factor: int) -> np.ndarray:
-    """``scipy.signal.firwin(20 * factor + 1, 1 / factor, window=("kaiser", 5.0))``, to the last bit, without the half second
-    that importing ``scipy.signal`` takes of every prediction."""
-    from scipy.special import i0
-
+def kaiser_low_pass(factor: int) -> Tensor:
+    """``scipy.signal.firwin(20 * factor + 1, 1 / factor, window=("kaiser", 5.0))``, in float32 to the last bit, without the half
+    second that importing ``scipy.signal`` takes of every prediction; float64."""
     cut = 1 / factor
     samples = np.arange(-10 * factor, 10 * factor + 1)
-    window = i0(5.0 * np.sqrt(1 - (samples / (10 * factor)) ** 2)) / i0(5.0)
-    taps = cut * np.sinc(cut * samples) * window
-    return taps / taps.sum()
+    inside = torch.from_numpy(5.0 * np.sqrt(1 - (samples / (10 * factor)) ** 2))
+    window = torch.special.i0(inside) / torch.special.i0(inside.new_tensor(5.0))
+    taps = cut * np.sinc(cut * samples) * window.numpy()
+    return torch.from_numpy(taps / taps.sum())
 
 
 @functools.lru_cache(maxsize=8)
 def _low_pass(factor: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The filter that SciPy's ``resample_poly`` designs for one sample out of ``factor``, once for each of :data:`OUT` samples
     that are computed at once: ``[samples read, OUT]``."""
-    window = torch.from_numpy(kaiser_low_pass(factor))
+    window = kaiser_low_pass(factor)
     matrix = torch.zeros((OUT - 1) * factor + len(window), OUT, dtype=window.dtype)
     for number in range(OUT):
         matrix[number * factor :][: len(window), number] = window
