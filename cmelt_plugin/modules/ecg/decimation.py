@@ -32,8 +32,8 @@ def decimate(x: Tensor, factor: int) -> Tensor:
 
 
 def kaiser_low_pass(factor: int) -> Tensor:
-    """``scipy.signal.firwin(20 * factor + 1, 1 / factor, window=("kaiser", 5.0))``, in float32 to the last bit, without the half
-    second that importing ``scipy.signal`` takes of every prediction; float64."""
+    """``scipy.signal.firwin(20 * factor + 1, 1 / factor, window=("kaiser", 5.0))``, float64 and in float32 to the last bit,
+    without the half second that importing ``scipy.signal`` takes of every prediction."""
     cut = 1 / factor
     samples = np.arange(-10 * factor, 10 * factor + 1)
     inside = torch.from_numpy(5.0 * np.sqrt(1 - (samples / (10 * factor)) ** 2))
