@@ -23,25 +23,26 @@ import os
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.files import atomic_path
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.plausibility import describe_reasons
-from cmelt_plugin.data.prepared_ecg import CROPS, MISSING_LEADS, PreparedECG
+from cmelt_plugin.data.prepared_ecg import CROPS, MISSING_LEADS
 from cmelt_plugin.data.readers.record_paths import find_records
 from cmelt_plugin.errors import DataError, printable
 from cmelt_plugin.evaluation.options import add_options
+from cmelt_plugin.evaluation.prediction_batches import part_name, prepared_batches
 from cmelt_plugin.evaluation.prediction_lines import class_table, json_line, value_table
 from cmelt_plugin.evaluation.regress.options import add_value_options
 from cmelt_plugin.evaluation.variance_map.methods import FILLS, LEAD, METHODS, ZERO
+from cmelt_plugin.intake.windows import BEST, EVERY
 from cmelt_plugin.models.answering import Answerer
 from cmelt_plugin.models.calibration import calibration_folders, calibration_root
 from cmelt_plugin.models.predictor import MEANING, SIMILARITY, VALUE, CalibratedPredictor, Prediction, Predictor
@@ -60,7 +61,6 @@ EPILOG = """examples:
   python -m cmelt_plugin.predict --checkpoint pretrained.pt --prompts mine.json --figure figures @list.txt
   python -m cmelt_plugin.predict --checkpoint pretrained.pt --teacher teachers/echo-clip --figure figures 00001_hr.hea
 """
-ERROR_LENGTH = 300
 LONGEST_FILE_NAME = 200  # bytes; file systems allow 255, and a temporary name is longer
 
 
@@ -108,7 +108,12 @@ def parser() -> argparse.ArgumentParser:
         "--map-hop", type=option_types.positive_number, default=0.25, metavar="S", help="seconds from window to window (0.25)"
     )
     result.add_argument("--map-fill", choices=FILLS, default=ZERO, help="what stands in a hidden window (zero)")
-    result.add_argument("--crop", choices=CROPS, default="start", help="which 10 s of longer recordings (start)")
+    result.add_argument(
+        "--crop",
+        choices=(*CROPS, BEST, EVERY),
+        default="start",
+        help=f"which 10 s of longer recordings (start); {BEST}: of the highest quality index; {EVERY}: every 10 s, one by one",
+    )
     result.add_argument(
         "--missing-leads", choices=MISSING_LEADS, default="refuse", help="zero: accept records without all leads"
     )
@@ -123,6 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     # Before the host is imported, which would otherwise print every library's messages.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    if arguments.accept_wrong_checksums and arguments.crop not in CROPS:
+        raise DataError(f"--accept-wrong-checksums: checksums are of whole records; leave --crop {arguments.crop} out")
     records = find_records(arguments.records)
     calibrated = _is_calibrated(arguments)
     if shipped_folder(arguments.checkpoint) is not None:
@@ -130,9 +137,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not calibrated and arguments.prompts is None and arguments.teacher is None and arguments.value_texts is None:
             arguments.prompts = PROMPTS
     predictor = _predictor(arguments, calibrated)
-    what = predictor.names[0] if predictor.kind == VALUE else f"{len(predictor.names)} classes; scores"
+    asked = predictor.names[0] if predictor.kind == VALUE else f"{len(predictor.names)} classes; scores"
     meaning = predictor.meaning if isinstance(predictor, CalibratedPredictor) else MEANING[predictor.kind]
-    print(f"{arguments.checkpoint}: {what}: {meaning}", file=sys.stderr)
+    print(f"{arguments.checkpoint}: {asked}: {meaning}", file=sys.stderr)
     titles = _titles(predictor, arguments)
     write = _writer(predictor, records, arguments, titles)
     figure_names = _figure_names(records)
@@ -142,12 +149,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     reasons: Counter[str] = Counter()
     abstained: Counter[str] = Counter()
     done = unanswered = 0
+    prepare = functools.partial(
+        predictor.pretrained.prepare,
+        missing_leads=arguments.missing_leads,
+        accept_wrong_checksums=arguments.accept_wrong_checksums,
+    )
     with tqdm(total=len(records), desc="records", unit="record", file=sys.stderr, disable=len(records) < 2) as progress:
-        for chunk, prepared, unreadable in _batches(predictor, records, arguments):
-            if chunk:
-                for prediction in predictor.predict(chunk, prepared, arguments.batch_size):
+        for batch in prepared_batches(records, prepare, arguments.crop, arguments.batch_size):
+            unreadable = batch.unreadable
+            if batch.records:
+                predictions = predictor.predict(batch.records, batch.prepared, arguments.batch_size)
+                for prediction, begins in zip(predictions, batch.begins):
+                    prediction = prediction._replace(begins=begins)
+                    name = part_name(prediction.record, begins)
                     if not _is_finite(prediction):  # NaN is no JSON, and no score
-                        unreadable.append((prediction.record, "the model's scores for it are not finite (NaN or infinite)"))
+                        unreadable.append((name, "the model's scores for it are not finite (NaN or infinite)"))
                         continue
                     done += 1
                     write(prediction)
@@ -155,22 +171,26 @@ def main(argv: Sequence[str] | None = None) -> int:
                         unanswered += 1
                         abstained.update(reason.code for reason in prediction.answer.abstention)
                     if prediction.doubts:
-                        doubtful.append((prediction.record, describe_reasons(prediction.doubts)))
+                        doubtful.append((name, describe_reasons(prediction.doubts)))
                         reasons.update(reason.code for reason in prediction.doubts)
                     if arguments.figure is not None:
-                        _write_figure(arguments.figure / figure_names[prediction.record], predictor, prediction, maps, titles)
+                        figure = arguments.figure / figure_names[prediction.record]
+                        if arguments.crop == EVERY and begins is not None:
+                            figure = figure.with_suffix("") / f"{begins:g}s.png"
+                        _write_figure(figure, predictor, prediction, maps, titles)
             for record, reason in unreadable:
                 if arguments.format == "jsonl":
                     _print(json.dumps({"record": record, "error": reason}, ensure_ascii=False))
             failed += unreadable
-            progress.update(min(arguments.batch_size, len(records) - progress.n))
+            progress.update(batch.finished)
     for record, reason in failed:
         print(printable(f"skipped {record}: {reason}"), file=sys.stderr)
     for record, reason in doubtful:
         print(printable(f"warning: {record} is doubtful: {reason}"), file=sys.stderr)
     note = f", {len(doubtful)} doubtful ({_counted(reasons)})" if doubtful else ""
     note += f", {unanswered} not to be relied on ({_counted(abstained)})" if unanswered else ""
-    print(f"{len(records)} records: {done} predicted, {len(failed)} skipped{note}", file=sys.stderr)
+    what = "windows predicted" if arguments.crop == EVERY else "predicted"
+    print(f"{len(records)} records: {done} {what}, {len(failed)} skipped{note}", file=sys.stderr)
     return 0 if done else 1
 
 
@@ -243,34 +263,6 @@ def _maps(predictor: AnyPredictor, arguments: argparse.Namespace) -> MapSettings
     return settings
 
 
-def _batches(
-    predictor: AnyPredictor, records: Sequence[str], arguments: argparse.Namespace
-) -> Iterator[tuple[list[str], PreparedECG, list[tuple[str, str]]]]:
-    """Records that can be used, prepared, and those that cannot, with the reason; ``batch_size`` at a time."""
-    prepare = functools.partial(
-        predictor.pretrained.prepare,
-        crop=arguments.crop,
-        missing_leads=arguments.missing_leads,
-        accept_wrong_checksums=arguments.accept_wrong_checksums,
-    )
-    for start in range(0, len(records), arguments.batch_size):
-        good: list[str] = []
-        parts: list[PreparedECG] = []
-        unreadable: list[tuple[str, str]] = []
-        for record in records[start : start + arguments.batch_size]:
-            try:
-                parts.append(prepare(record))
-                good.append(record)
-            except DataError as error:
-                reason = str(error)
-                reason = reason[len(record) + 2 :] if reason.startswith(f"{record}: ") else reason
-                unreadable.append((record, reason[:ERROR_LENGTH]))
-        ecg = torch.cat([part.ecg for part in parts]) if parts else torch.zeros(0, len(LEADS), 1)
-        n_samples = torch.cat([part.n_samples for part in parts]) if parts else torch.zeros(0, dtype=torch.long)
-        doubts = tuple(doubts for part in parts for doubts in part.doubts)
-        yield good, PreparedECG(ecg, n_samples, (len(good),), doubts), unreadable
-
-
 def _titles(predictor: AnyPredictor, arguments: argparse.Namespace) -> dict[str, str]:
     """Names of the classes in words, where their source has any."""
     if arguments.prompts is None or predictor.kind == VALUE or predictor.pretrained.is_classifier:
@@ -301,7 +293,7 @@ def _write_figure(
     """The figure of a record, and beside it the numbers of its variance map."""
     from cmelt_plugin.evaluation.plots.prediction import Shading, prediction_figure, value_figure
 
-    title, shading = f"{Path(prediction.record).name}, {prediction.seconds:.1f} s", None
+    title, shading = f"{part_name(Path(prediction.record).name, prediction.begins)}, {prediction.seconds:.1f} s", None
     if maps is not None:
         from cmelt_plugin.evaluation.variance_map.maps import variance_map
 

@@ -19,6 +19,7 @@ from cmelt_plugin import cli
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.record_paths import find_records
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.intake.windows import best_window
 from cmelt_plugin.models.calibration import Calibration, ClassCalibration, Curve, calibration_root, write_calibration
 from cmelt_plugin.models.pretrained import load_pretrained
 from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
@@ -187,7 +188,7 @@ def test_bad_records_are_skipped_with_their_reasons(folder, capsys) -> None:
     found = [json.loads(line) for line in lines]
     errors = {line["record"].rpartition("/")[2]: line["error"] for line in found if "error" in line}
     assert set(errors) == {"b1", "b2", "none"} and len(found) == 6
-    assert "missing III" in errors["b1"] and "b2.dat" in errors["b2"] and "none.hea is missing" in errors["none"]
+    assert "missing V1" in errors["b1"] and "b2.dat" in errors["b2"] and "none.hea is missing" in errors["none"]
     assert f"skipped {folder / 'bad' / 'b1'}: " in err and "6 records: 3 predicted, 3 skipped" in err
     assert "Traceback" not in err
 
@@ -448,3 +449,33 @@ def test_scores_that_are_no_numbers_are_an_error_of_their_record(form, value, fo
         values = {line["record"]: line for line in (json.loads(text, parse_constant=pytest.fail) for text in lines)}
         assert "not finite" in values[str(paths[0])]["error"] and "scores" in values[str(paths[1])]
     assert "nan" not in " ".join(lines)
+
+
+def test_windows_of_longer_recordings(folder, tmp_path, capsys) -> None:
+    long = random_ecg(25.5, seed=5)
+    long[:, 5000:10000] *= 0.0  # nothing to read in the second window
+    write_record(tmp_path, "long", long)
+    paths = [tmp_path / "long", folder / "records" / "a1"]
+    code, lines, err = predict(folder, capsys, *paths, "--crop", "all", "--format", "jsonl", "--batch-size", 2)
+    values = [json.loads(line) for line in lines]
+    assert code == 0 and "2 records: 2 windows predicted, 1 skipped" in err
+    assert [value.get("begins") for value in values] == [0.0, None, 0.0], values
+    assert values[1] == {"record": f"{tmp_path / 'long'} from 10 s on", "error": "zero: every sample is zero"}
+    _, (start, _), _ = predict(folder, capsys, *paths, "--format", "jsonl")
+    assert json.loads(start)["scores"] == values[0]["scores"] and "begins" not in json.loads(start)
+    _, (best, other), _ = predict(folder, capsys, *paths, "--crop", "best", "--format", "jsonl")
+    chosen = best_window(str(tmp_path / "long"))
+    scores = load_pretrained(folder / "cmelt.pt").zero_shot(chosen, PROMPTS)[1].tolist()
+    assert json.loads(best)["begins"] == chosen.begins
+    np.testing.assert_allclose(list(json.loads(best)["similarity"].values()), scores, atol=1e-5)
+    assert json.loads(other)["record"] == str(paths[1])
+    with pytest.raises(DataError, match="leave --crop best out"):
+        predict(folder, capsys, *paths, "--crop", "best", "--accept-wrong-checksums")
+
+
+def test_constant_leads_are_named_at_any_rate(folder, tmp_path, capsys) -> None:
+    ecg = random_ecg(rate=800, seed=7)
+    ecg[LEADS.index("V1")] = 0.2
+    write_record(tmp_path, "a", ecg, 800)
+    _, (line,), _ = predict(folder, capsys, tmp_path / "a", "--format", "jsonl")
+    assert json.loads(line)["flat_leads"] == ["V1"]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmelt_plugin.data.electrodes import doubtful_electrodes
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.plausibility import MAX_MV, Reason, examine, nothing_left
 from cmelt_plugin.data.readers.contract import Crop, Reading, Recording, Rejected
@@ -38,7 +39,7 @@ class PreparedECG(NamedTuple):
         n_samples: int64 ``[B]``, real samples of each; the rest is padding.
         shape: leading dimensions of the user's array, whose product is B; ``()`` for a single recording.
         doubts: what is doubtful about each of the B recordings (:func:`cmelt_plugin.data.plausibility.examine`), and, as
-            ``header``, what its header leaves out.
+            ``header``, what its header leaves out or says against it, and ``electrodes``, those that may be exchanged.
     """
 
     ecg: Tensor
@@ -174,8 +175,11 @@ def _prepare(
     lost = nothing_left(ecg, digital, clipped, calibrated.given)
     if lost is not None:
         raise Rejected(*lost)
-    header = tuple(Reason("header", note) for note in recording.notes if note in (NO_UNIT, WRONG_CHECKSUM))
-    doubts = header + examine(ecg, digital, clipped, calibrated.given).reasons
+    unsaid = tuple(note for note in recording.notes if note in (NO_UNIT, WRONG_CHECKSUM))
+    doubts = tuple(Reason("header", text) for text in unsaid + recording.doubtful)
+    doubts += examine(ecg, digital, clipped, calibrated.given).reasons
+    if calibrated.given.all():
+        doubts += doubtful_electrodes(ecg, SAMPLE_RATE, doubts)
     if contract != STORE_SIGNALS:
         ecg = at_contract_rate(calibrate(recording, crop, MIN_SECONDS, required, contract), contract)
     return ecg, doubts

@@ -22,6 +22,8 @@ def json_line(prediction: Prediction, kind: str, unit: str = "") -> str:
         unit: of a value.
     """
     values: dict[str, Any] = {"record": prediction.record, "seconds": prediction.seconds, "kind": kind}
+    if prediction.begins is not None:
+        values["begins"] = prediction.begins
     if kind == VALUE:
         (name, value), *_ = prediction.scores.items()
         values.update(measurement=name, unit=unit, value=round(value, 6))
@@ -108,6 +110,8 @@ def value_table(name: str, unit: str, records: Sequence[str], show: Print) -> Ca
 
 
 def _remarks(prediction: Prediction, indent: int, show: Print) -> None:
+    if prediction.begins is not None:
+        show(f"{'':<{indent}}  ({prediction.seconds:g} s from {prediction.begins:g} s on)")
     if prediction.answer is not None:
         for reason in prediction.answer.abstention:
             show(f"{'':<{indent}}  (not to be relied on, {printable(str(reason))})")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cmelt_plugin.data.electrodes import doubtful_electrodes
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.plausibility import Reason, changing, examine, nothing_left
 from cmelt_plugin.data.readers import contract
@@ -14,20 +15,19 @@ from cmelt_plugin.data.readers.contract import Rejected
 from cmelt_plugin.data.signal_contract import STORE_SIGNALS
 from cmelt_plugin.data.signals import at_contract_rate, calibrate
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE, to_digital
-from cmelt_plugin.intake.electrodes import exchanged_electrodes
 from cmelt_plugin.intake.recording import Recording
 
 
 def doubts(recording: Recording) -> tuple[Reason, ...]:
     """Why a recording is doubtful; no reason means nothing is.
 
-    The reasons of :func:`cmelt_plugin.data.plausibility.examine` and :func:`.nothing_left`, and ``missing`` (samples without
-    a value), ``flat`` (leads that are constant), ``electrodes`` (exchanged ones) and ``leads`` (none of the standard twelve).
-    Leads beyond the twelve are not looked at.
+    The reasons of :func:`cmelt_plugin.data.plausibility.examine` and :func:`.nothing_left`, and ``header`` (what the file
+    itself says), ``missing`` (samples without a value), ``flat`` (leads that are constant), ``electrodes`` (exchanged ones)
+    and ``leads`` (none of the standard twelve). Leads beyond the twelve are not looked at.
     """
     rows = [row for row, lead in enumerate(recording.leads) if lead in LEADS]
     missing = np.isnan(recording.signal).any(axis=1)
-    reasons = []
+    reasons = [Reason("header", text) for text in recording.doubtful]
     if missing.any():
         names = ", ".join(lead for lead, lacks in zip(recording.leads, missing) if lacks)
         share = 100 * np.isnan(recording.signal[missing]).mean()
@@ -53,8 +53,6 @@ def doubts(recording: Recording) -> tuple[Reason, ...]:
     if lost is not None:
         return (*reasons, lost)
     reasons += examine(ecg, digital, clipped, calibrated.given).reasons
-    if calibrated.given.all() and not any(reason.code in ("flat", "lead-relations") for reason in reasons):
-        pair = exchanged_electrodes(ecg, SAMPLE_RATE)
-        if pair:
-            reasons.append(Reason("electrodes", f"the electrodes {pair} may be exchanged"))
+    if calibrated.given.all():
+        reasons += doubtful_electrodes(ecg, SAMPLE_RATE, reasons)
     return tuple(reasons)

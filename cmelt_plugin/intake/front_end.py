@@ -1,6 +1,7 @@
 """Files of any format for packing and for models: the readers' contract, filled by :func:`.reading.read_ecg`.
 
-WFDB records go to their own reader as ever, so that what was packed from them stays the same to the last bit.
+WFDB records of the standard twelve leads go to their own reader as ever, so that what was packed from them stays the same to
+the last bit. Records of other leads are brought to these as other formats are.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from cmelt_plugin.data.readers.contract import ALL, Reading, Recording, Rejected
 from cmelt_plugin.data.readers.record_paths import record_stem
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.intake import recording
+from cmelt_plugin.intake.calibration import in_millivolts
 from cmelt_plugin.intake.formats import apple_watch, arrays
 from cmelt_plugin.intake.reading import head_of, read_ecg
+from cmelt_plugin.intake.waveforms import with_limb_leads
 
 
 @takes_reading
@@ -32,18 +36,33 @@ def read_any(path: str, reading: Reading = ALL) -> Recording:
     """
     stem = record_stem(path)
     if os.path.isfile(f"{stem}.hea") or not os.path.exists(Place.decode(path).file if "\t" in path else Place.parse(path).file):
-        return read_wfdb(stem, reading)
+        return _of_wfdb(stem, read_wfdb(stem, reading))
     try:
-        found = read_ecg(_typed(path), reading)
+        return standard(read_ecg(_typed(path), reading))
     except DataError as error:
         raise Rejected("unreadable", _without_path(str(error))) from None
+
+
+def _of_wfdb(stem: str, record: Recording) -> Recording:
+    """A record with the limb leads that it lacks and without the leads that models do not know, where it has any of either."""
+    if sorted(lead.strip().lower() for lead in record.leads) == sorted(lead.lower() for lead in LEADS):
+        return record
+    try:
+        signal, leads, notes = in_millivolts(stem, record)
+    except DataError:
+        return record  # refused for its leads or units, with their own code
+    return standard(with_limb_leads(recording.Recording(signal, record.rate, leads, notes=notes, samples=record.samples)))
+
+
+def standard(found: recording.Recording) -> Recording:
+    """A recording by the readers' contract; leads beyond the standard twelve are left out where it has some of these."""
     rows = [row for row, lead in enumerate(found.leads) if lead in LEADS] or list(range(len(found.leads)))
     notes = found.notes
     if len(rows) < len(found.leads):
         left = [lead for row, lead in enumerate(found.leads) if row not in rows]
         notes += (f"Left out: {', '.join(left[:10])}, none of the standard leads.",)
     leads = [found.leads[row] for row in rows]
-    return Recording(found.signal[rows], leads, ["mV"] * len(leads), found.sample_rate, found.samples, notes)
+    return Recording(found.signal[rows], leads, ["mV"] * len(leads), found.sample_rate, found.samples, notes, found.doubtful)
 
 
 @takes_reading

@@ -25,7 +25,9 @@ class Recording:
         device: manufacturer and model, as in the file; empty where it does not say.
         filters: filters that the device had applied, as in the file; empty where it does not say.
         notes: what a reader of the file should know, a sentence each: leads that were computed from others, what was left out.
+        doubtful: what the file itself says against the recording, a sentence each.
         samples: of the whole recording, where ``signal`` is the crop of it that was asked for; None = ``signal`` is all of it.
+        begins: of a window (:mod:`.windows`), seconds from the beginning of the whole recording.
     """
 
     signal: np.ndarray
@@ -37,7 +39,9 @@ class Recording:
     device: str = ""
     filters: str = ""
     notes: tuple[str, ...] = field(default=())
+    doubtful: tuple[str, ...] = field(default=())
     samples: int | None = None
+    begins: float = 0.0
 
     def __post_init__(self) -> None:
         if self.signal.ndim != 2 or self.signal.shape[0] != len(self.leads):

@@ -33,6 +33,7 @@ def assemble(
     device: str = "",
     filters: str = "",
     notes: tuple[str, ...] = (),
+    doubtful: tuple[str, ...] = (),
 ) -> Recording:
     """A recording of ``rows`` (by lead, millivolts), or a refusal.
 
@@ -64,7 +65,7 @@ def assemble(
     if pulse is not None:
         signal = signal[:, :pulse]
         notes += ("The last second, a calibration pulse of 1 mV, was left out.",)
-    return Recording(signal, float(rate), tuple(rows), start, sex, age, device, filters, notes)
+    return Recording(signal, float(rate), tuple(rows), start, sex, age, device, filters, notes, doubtful)
 
 
 def with_limb_leads(recording: Recording) -> Recording:

@@ -20,8 +20,25 @@ from cmelt_plugin.intake.recording import Recording, part_of
 from cmelt_plugin.intake.refusal import refuse
 
 SECONDS = 10.0
+BEST, EVERY = "best", "all"
 MOST_TRIED = 720
 """Windows among which the best is looked for, evenly over the recording: every second minute of a day."""
+
+
+def chosen_windows(path: str, which: str, seconds: float = SECONDS) -> Iterator[Recording]:
+    """The best window (:data:`BEST`) or all whole ones (:data:`EVERY`); a recording that is no longer than one as it is.
+
+    Args:
+        path, seconds: as :func:`windows`.
+        which: one of the two.
+
+    Raises:
+        DataError: as :func:`cmelt_plugin.intake.reading.read_ecg`.
+    """
+    first = read_ecg(path, Reading(Crop(seconds)))
+    if (first.samples or first.signal.shape[1]) <= round(seconds * first.sample_rate):
+        return iter([first])
+    return windows(path, seconds) if which == EVERY else iter([best_window(path, seconds)])
 
 
 def windows(path: str, seconds: float = SECONDS) -> Iterator[Recording]:
@@ -73,6 +90,6 @@ def _windows(path: str, seconds: float) -> tuple[Callable[[int], Recording], ran
         part = read_ecg(path, Reading(span)) if whole is None else part_of(whole, *span)
         note = f"A window of {length / rate:g} s from {first:g} s on, of {samples / rate:g} s."
         began = None if part.start is None else part.start + timedelta(seconds=first)
-        return replace(part, start=began, samples=samples, notes=(*part.notes, note))
+        return replace(part, start=began, samples=samples, begins=first, notes=(*part.notes, note))
 
     return window, range(0, samples - length + 1, length), rate

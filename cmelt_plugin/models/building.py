@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from cmelt_plugin import registry
 from cmelt_plugin.errors import DataError
@@ -24,18 +25,42 @@ SHOWN = 5  # differences that a message lists
 
 
 class _LoadingTask:
-    """Stands in for the task: tells the model that its weights are about to be overwritten."""
+    """Stands in for the task: tells the model that its weights are about to be overwritten, and whether it will ever train."""
 
     loading_checkpoint = True
 
+    def __init__(self, serving: bool = False):
+        self.serving = serving
 
-def build_from_config(values: dict[str, Any], weights: dict[str, Tensor], source: str) -> Any:
+
+class _WithoutDrawing(TorchFunctionMode):
+    """Leaves out random numbers, and dividing them, for what has no memory: PyTorch would import its compiler for that, which
+    takes seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in ("normal_", "uniform_", "trunc_normal_"):
+            return args[0] if args else kwargs["tensor"]
+        if name in ("randn", "rand"):
+            return torch.empty(*args, **{key: value for key, value in kwargs.items() if key != "generator"})
+        if name in ("div", "__truediv__") and _is_scaled(*args):
+            return args[0]
+        return func(*args, **kwargs)
+
+
+def _is_scaled(tensor: Any, number: Any) -> bool:
+    return isinstance(number, (int, float)) and isinstance(tensor, Tensor) and tensor.is_meta and tensor.is_floating_point()
+
+
+def build_from_config(values: dict[str, Any], weights: dict[str, Tensor], source: str, serving: bool = False) -> Any:
     """Build the model that ``values`` describe and fill it with ``weights``.
 
     Args:
         values: the model's configuration, with its registered name under ``_name``.
         weights: its whole state dict.
         source: what to name in messages.
+        serving: the model will not train; it may take parts that cannot.
 
     Returns:
         The model, in eval mode, on the CPU.
@@ -43,14 +68,14 @@ def build_from_config(values: dict[str, Any], weights: dict[str, Tensor], source
     Raises:
         DataError: an unknown model or setting, or weights that do not fit.
     """
-    model_class, cfg = check_fits(values, weights, source)
-    return build(model_class, cfg, weights, source)
+    model_class, cfg = check_fits(values, weights, source, serving)
+    return build(model_class, cfg, weights, source, serving)
 
 
-def build(model_class: Any, cfg: Any, weights: dict[str, Tensor], source: str) -> Any:
+def build(model_class: Any, cfg: Any, weights: dict[str, Tensor], source: str, serving: bool = False) -> Any:
     """The second half of :func:`build_from_config`, for what :func:`check_fits` has found to fit."""
     with _as_data_error(source):
-        model = model_class.build_model(cfg, _LoadingTask())
+        model = model_class.build_model(cfg, _LoadingTask(serving))
         model.load_state_dict(weights, strict=True)
     return model.eval()
 
@@ -72,13 +97,14 @@ def build_random(values: dict[str, Any], source: str, seed: int = 0) -> Any:
         return model_class.build_model(cfg, _LoadingTask()).eval()
 
 
-def check_fits(values: Any, weights: Mapping[str, Any], source: str) -> tuple[Any, Any]:
+def check_fits(values: Any, weights: Mapping[str, Any], source: str, serving: bool = False) -> tuple[Any, Any]:
     """Compare a configuration with the names, shapes and kinds of weights, in little memory.
 
     Args:
         values: the model's configuration, with its registered name under ``_name``.
         weights: name → anything with ``shape`` and ``dtype``.
         source: what to name in messages.
+        serving: as of :func:`build_from_config`.
 
     Returns:
         The model's class and its configuration.
@@ -88,8 +114,8 @@ def check_fits(values: Any, weights: Mapping[str, Any], source: str) -> tuple[An
     """
     model_class, cfg = _configuration(values, source)
     laid_out = dataclasses.replace(cfg, compile=False) if hasattr(cfg, "compile") else dataclasses.replace(cfg)
-    with _as_data_error(source), _at_most(2 * len(weights) + 64), torch.device("meta"):
-        expected = model_class.build_model(laid_out, _LoadingTask()).state_dict()
+    with _as_data_error(source), _at_most(2 * len(weights) + 64), torch.device("meta"), _WithoutDrawing():
+        expected = model_class.build_model(laid_out, _LoadingTask(serving)).state_dict()
     differences = [f"missing {name}" for name in expected if name not in weights]
     differences += [f"unexpected {name}" for name in weights if name not in expected]
     for name in expected.keys() & weights.keys():

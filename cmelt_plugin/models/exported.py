@@ -23,6 +23,7 @@ from cmelt_plugin.models.loaded_settings import check_settings
 from cmelt_plugin.serialization.safetensors_files import read_safetensors, write_safetensors
 from cmelt_plugin.serialization.weight_checks import check_finite
 from cmelt_plugin.version import __version__
+from cmelt_plugin.weights import FOLDER as SHIPPED_MODELS
 
 FORMAT = 1
 LIBRARY = "cmelt_plugin"
@@ -74,7 +75,8 @@ def read_folder(folder: str | os.PathLike) -> LoadedModel:
     description = cfg["model"].get(TEXT_ENCODER)
     if isinstance(description, dict):
         cfg["model"][TEXT_ENCODER] = json.dumps(description, sort_keys=True)
-    model = build_from_config(cfg["model"], weights, str(folder))
+    # Models of the package are for serving: importing what their text encoder trains with takes longer than a prediction.
+    model = build_from_config(cfg["model"], weights, str(folder), serving=folder.resolve().parent == SHIPPED_MODELS)
     return LoadedModel(model, *check_settings(cfg, state, str(path)))
 
 

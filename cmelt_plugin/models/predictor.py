@@ -19,6 +19,8 @@ from cmelt_plugin.models.scoring import similarities
 
 PROBABILITY, PAIR, SIMILARITY, VALUE = "probability", "pair_probability", "similarity", "value"
 CALIBRATED = "calibrated_probability"
+# A constant that was resampled swings: by so much of itself, and more at its ends, for so many samples.
+SWING, EDGE = 2e-3, SAMPLE_RATE // 10
 MEANING = {
     PROBABILITY: "probability of the fine-tuned classifier",
     PAIR: "zero-shot: sigmoid(scale * similarity + bias) of the contrastive loss; not a calibrated probability",
@@ -43,6 +45,7 @@ class Prediction(NamedTuple):
         uncertainty: sum of the variances of its embedding; None where embeddings are points, or a classifier needs none.
         interval: ends of the predictive interval of a value; None where nothing gives one.
         answer: of a calibrated model.
+        begins: seconds from the beginning of the record to the part that the model saw, where that is one of its windows.
     """
 
     record: str
@@ -56,12 +59,15 @@ class Prediction(NamedTuple):
     uncertainty: float | None = None
     interval: tuple[float, float] | None = None
     answer: Answer | None = None
+    begins: float | None = None
 
 
 def seen_part(pretrained: Any, prepared: PreparedECG, index: int) -> tuple[float, list[str], np.ndarray, tuple[Reason, ...]]:
     """Seconds, flat leads, ECG and doubts of a prepared record, as :class:`Prediction` has them."""
     ecg = prepared.ecg[index, :, : int(prepared.n_samples[index])].numpy()
-    flat = [lead for lead, row in zip(LEADS, ecg) if lead in pretrained.leads and row.min() == row.max()]
+    inner = ecg[:, EDGE:-EDGE]
+    constant = np.ptp(inner, axis=1) <= SWING * np.abs(inner).max(axis=1)
+    flat = [lead for lead, is_flat in zip(LEADS, constant) if is_flat and lead in pretrained.leads]
     return ecg.shape[1] / SAMPLE_RATE, flat, ecg, prepared.doubts[index]
 
 

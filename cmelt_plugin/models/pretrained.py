@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Union
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from cmelt_plugin.data.plausibility import DoubtfulECG, describe_reasons
 from cmelt_plugin.data.prepared_ecg import PreparedECG, Signal, prepare_ecg
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.intake.front_end import read_any
+from cmelt_plugin.intake.front_end import read_any, standard
+from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.loaded_settings import TARGET_DEVIATION, TARGET_MEAN
 from cmelt_plugin.models.opening import open_model
@@ -24,6 +25,8 @@ from cmelt_plugin.models.text_side import Prompts, TextSide
 
 if TYPE_CHECKING:
     from cmelt_plugin.models.answering import Answer
+
+AnySignal = Union[Signal, Recording]
 
 
 class Pretrained(TextSide):
@@ -34,7 +37,7 @@ class Pretrained(TextSide):
 
     def prepare(
         self,
-        signal: Signal,
+        signal: AnySignal,
         sample_rate: float = SAMPLE_RATE,
         leads: Sequence[str] = LEADS,
         crop: str = "start",
@@ -45,7 +48,8 @@ class Pretrained(TextSide):
 
         Args:
             signal: ``[.., leads, samples]`` in mV, array or tensor; or the path of an ECG file of any format that is
-                read (docs/formats.md), or a list of paths; these files then give rate, units and leads.
+                read (docs/formats.md), or a list of paths; these files then give rate, units and leads, and so does what
+                ``read_ecg``, ``windows`` and ``best_window`` of :mod:`cmelt_plugin.intake` give.
             sample_rate: Hz; other rates than the model's are resampled.
             leads: names of the rows, in any order.
             crop: ``start`` (as in training) or ``centre``: which part of a longer recording is used. Shorter ones are
@@ -56,15 +60,18 @@ class Pretrained(TextSide):
         Raises:
             DataError: the recording cannot be used (:func:`cmelt_plugin.data.prepared_ecg.prepare_ecg`).
         """
-        contract = self.model.signal
+        contract, reader = self.model.signal, read_any
+        if isinstance(signal, Recording):
+            given = standard(signal)._replace(samples=None)
+            signal, reader = "recording", lambda *_: given
         prepared = prepare_ecg(
-            signal, sample_rate, leads, crop, missing_leads, self.leads, accept_wrong_checksums, contract, read_any
+            signal, sample_rate, leads, crop, missing_leads, self.leads, accept_wrong_checksums, contract, reader
         )
         read = {lead.lower() for lead in self.leads}
         prepared.ecg[:, [row for row, lead in enumerate(contract.leads) if lead.lower() not in read]] = 0.0
         return prepared
 
-    def encode_ecg(self, signal: Signal, *reading: Any, batch_size: int = 64, **options: Any) -> Tensor:
+    def encode_ecg(self, signal: AnySignal, *reading: Any, batch_size: int = 64, **options: Any) -> Tensor:
         """Embeddings of recordings: float32 ``[.., D]``, on the CPU; of Gaussians the means.
 
         Args:
@@ -84,7 +91,7 @@ class Pretrained(TextSide):
         """:meth:`encode_ecg` for recordings that :meth:`prepare` has prepared."""
         return self._run(prepared, lambda ecg, n_samples: self.model.embed_ecg(ecg, n_samples).mean, batch_size)
 
-    def embed_ecg(self, signal: Signal, *reading: Any, batch_size: int = 64, **options: Any) -> Embedding:
+    def embed_ecg(self, signal: AnySignal, *reading: Any, batch_size: int = 64, **options: Any) -> Embedding:
         """:meth:`encode_ecg` with the variances, where embeddings are Gaussians; shapes ``[B, D]``."""
         return self.embed_prepared(_warned(self.prepare(signal, *reading, **options)), batch_size)
 
@@ -102,7 +109,7 @@ class Pretrained(TextSide):
         return Embedding(*values.chunk(n_parts, dim=1))
 
     def ecg_features(
-        self, signal: Signal, *reading: Any, batch_size: int = 64, pool: str | None = None, **options: Any
+        self, signal: AnySignal, *reading: Any, batch_size: int = 64, pool: str | None = None, **options: Any
     ) -> Tensor:
         """Pooled states of the ECG encoder, before any projection: what linear probes are trained on.
 
@@ -115,7 +122,7 @@ class Pretrained(TextSide):
         prepared = _warned(self.prepare(signal, *reading, **options))
         return self._run(prepared, lambda ecg, n_samples: self.model.ecg_features(ecg, n_samples, pool or pools[0]), batch_size)
 
-    def classify(self, signal: Signal, *reading: Any, batch_size: int = 64, **options: Any) -> tuple[list[str], Tensor]:
+    def classify(self, signal: AnySignal, *reading: Any, batch_size: int = 64, **options: Any) -> tuple[list[str], Tensor]:
         """Class names and probabilities ``[.., C]`` of a fine-tuned classifier. Args are those of :meth:`encode_ecg`.
 
         Raises:
@@ -149,7 +156,7 @@ class Pretrained(TextSide):
 
     def answer(
         self,
-        signal: Signal,
+        signal: AnySignal,
         *reading: Any,
         classes: str | None = None,
         calibration: str | os.PathLike | None = None,
@@ -181,7 +188,7 @@ class Pretrained(TextSide):
         answers = known[key].answer_prepared(prepared, batch_size)
         return answers[0] if prepared.shape == () else answers
 
-    def estimate(self, signal: Signal, *reading: Any, batch_size: int = 64, **options: Any) -> tuple[str, Tensor]:
+    def estimate(self, signal: AnySignal, *reading: Any, batch_size: int = 64, **options: Any) -> tuple[str, Tensor]:
         """What a fine-tuned regression estimates, and its values ``[..]``. Args are those of :meth:`encode_ecg`.
 
         Raises:
@@ -199,7 +206,7 @@ class Pretrained(TextSide):
         return mean + deviation * outputs.squeeze(-1)
 
     def zero_shot(
-        self, signal: Signal, prompts: str | os.PathLike | Prompts, *reading: Any, batch_size: int = 64, **options: Any
+        self, signal: AnySignal, prompts: str | os.PathLike | Prompts, *reading: Any, batch_size: int = 64, **options: Any
     ) -> tuple[list[str], Tensor]:
         """Similarity of recordings to the texts of each class (paper §4.1.2): rank recordings, or classes, by it.
 

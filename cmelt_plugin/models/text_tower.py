@@ -50,6 +50,8 @@ def text_encoder_of(cfg: Any, task: Any = None, kind: Any = TextEncoder, **optio
         ValueError: a checkpoint's configuration does not describe it.
         DataError: it cannot be opened.
     """
+    if kind is TextEncoder and getattr(task, "serving", False):
+        options["serving"] = True
     return kind(*described(cfg, task), **options)
 
 

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from limb_leads import limb_leads
 
+from cmelt_plugin.data.electrodes import exchanged_electrodes
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.intake.doubts import doubts
-from cmelt_plugin.intake.electrodes import exchanged_electrodes
 from cmelt_plugin.intake.reading import read_ecg
 from cmelt_plugin.intake.recording import Recording
 from preprocess.synthetic_ecg.layouts.challenge_records import draw, samples

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from format_files import known_counts
 from format_twins import STEP, WRITERS, twin_counts, write_twins
+from limb_leads import limb_leads
 from pretrained_files import write_checkpoint, write_tokenizer_folder
 
 from cmelt_plugin import predict
@@ -20,12 +21,15 @@ from cmelt_plugin.data.readers.contract import Crop, Reading, Rejected
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.intake.front_end import FileReader, describes_itself, read_any
+from cmelt_plugin.intake.front_end import FileReader, describes_itself, read_any, standard
 from cmelt_plugin.intake.reading import read_ecg
+from cmelt_plugin.intake.recording import Recording
+from cmelt_plugin.intake.windows import best_window
 from cmelt_plugin.intake.writing.arrays import write_npy
+from cmelt_plugin.intake.writing.wfdb import write_wfdb
 from cmelt_plugin.models.pretrained import load_pretrained
 from preprocess import table
-from tests.intake.writers import apple_watch, ishne, scp
+from tests.intake.writers import apple_watch, ishne, muse, scp
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +119,30 @@ def test_arrays_that_describe_themselves(tmp_path: Path) -> None:
     assert recording.ecg[0, 0].any() and not recording.ecg[0, 1:].any()
     write_npy(tmp_path / "plain", read_ecg(str(tmp_path / "watch.csv")))
     assert describes_itself(str(tmp_path / "plain.npy"))
+
+
+@pytest.mark.parametrize("suffix", ("", ".npy"))
+def test_records_of_other_leads_are_brought_to_the_standard_ones(tmp_path: Path, suffix: str) -> None:
+    signal = (twin_counts() * (STEP / 1000)).astype(np.float32)
+    eight = [0, 1, *range(6, 12)]
+    names = [LEADS[row] for row in eight]
+    recording = Recording(signal[[*eight, 6]], 500.0, (*names, "vx"))
+    (write_npy if suffix else write_wfdb)(tmp_path / "nine", recording)
+    path = str(tmp_path / f"nine{suffix}")
+    for found in (read_any(path), standard(best_window(path))):
+        assert found.leads == list(LEADS)
+        np.testing.assert_allclose(found.signal, signal, atol=0.0026)
+        assert "III, aVR, aVL, aVF were computed from I and II." in found.notes
+        assert "Left out: vx, none of the standard leads." in found.notes
+
+
+def test_doubts_of_a_file_and_exchanged_electrodes_reach_the_model(tmp_path: Path) -> None:
+    counts = twin_counts()
+    exchanged = np.concatenate([limb_leads(-counts[0], counts[1] - counts[0]), counts[6:]])
+    path = muse.write(tmp_path / "a.xml", exchanged[[0, 1, *range(6, 12)]], bit=f"{STEP}", fields="<LeadOff>TRUE</LeadOff>")
+    ((header, electrodes),) = prepare_ecg(path, read=read_any).doubts
+    assert str(header).startswith("header: the device reports that I, II, V1")
+    assert str(electrodes) == "electrodes: the electrodes RA and LA may be exchanged"
+    six = Recording((exchanged[:6] * (STEP / 1000)).astype(np.float32), 500.0, LEADS[:6])
+    write_npy(tmp_path / "six", six)
+    assert prepare_ecg(tmp_path / "six.npy", missing_leads="zero", read=read_any).doubts == ((),)

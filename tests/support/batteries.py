@@ -86,7 +86,12 @@ class Battery:
         self.name = name
         self.complete = False
         # Plain types: pytest-xdist sends them from the worker to the terminal.
-        self.counts: dict[str, str | int | float] = {"battery": name, "seconds": 0.0, **dict.fromkeys(COLUMNS, 0)}
+        self.counts: dict[str, str | int | float] = {
+            "battery": name,
+            "seconds": 0.0,
+            "slowest": 0.0,
+            **dict.fromkeys(COLUMNS, 0),
+        }
         self.indices = indices
         self._refusals = refusals
 
@@ -95,10 +100,13 @@ class Battery:
         failures = []
         for index in self.indices:
             attack = Attack(self.name, index, self._refusals)
+            began = time.perf_counter()
             yield attack
             self.counts["inputs"] += attack.weight
             self.counts[attack.verdict] += attack.weight
-            self.counts["seconds"] = time.perf_counter() - start
+            ended = time.perf_counter()
+            self.counts["seconds"] = ended - start
+            self.counts["slowest"] = max(self.counts["slowest"], ended - began)
             if attack.verdict in ("lost", "tracebacks"):
                 failures.append(f"input {index}, {attack.verdict}: {attack.reason}")
         self.complete = True
@@ -154,7 +162,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     terminalreporter.section("reliability batteries")
     width = max(len("battery"), *(len(counts["battery"]) for counts in rows.values()))
-    terminalreporter.write_line("  ".join([f"{'battery':{width}}", *(f"{name:>10}" for name in (*COLUMNS, "seconds"))]))
+    names = (*COLUMNS, "seconds", "slowest")
+    terminalreporter.write_line("  ".join([f"{'battery':{width}}", *(f"{name:>10}" for name in names)]))
     for _, counts in sorted(rows.items()):
-        cells = [f"{counts['battery']:{width}}", *(f"{counts[name]:>10}" for name in COLUMNS), f"{counts['seconds']:>10.1f}"]
+        times = f"{counts['seconds']:>10.1f}", f"{counts['slowest']:>10.3f}"
+        cells = [f"{counts['battery']:{width}}", *(f"{counts[name]:>10}" for name in COLUMNS), *times]
         terminalreporter.write_line("  ".join(cells))

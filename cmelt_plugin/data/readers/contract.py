@@ -92,6 +92,8 @@ class Recording(NamedTuple):
     """Samples of the whole recording where ``signal`` is the part of a :class:`Crop`; None = ``signal`` is all of it."""
     notes: tuple[str, ...] = ()
     """What was assumed or could not be verified, in sentences that are the same for all recordings they are true of."""
+    doubtful: tuple[str, ...] = ()
+    """What the file itself says against the recording, a sentence each."""
 
 
 class Crop(NamedTuple):

@@ -114,8 +114,7 @@ def read(path: str, reading: Reading = ALL) -> Recording:
                 values = counts[:, one.offset : one.offset + size].reshape(-1)[skipped : stop - first * size]
                 row[place : place + len(values)] = _millivolts(one, values)
     coarse = max(_resolution(one) for one in chosen)
-    if coarse > COARSEST:
-        notes.append(f"A count is {coarse:.3g} mV by the scale in the file, coarser than recorders are: it may be wrong.")
+    scale = f"a count is {coarse:.3g} mV by the scale in the file, coarser than recorders are: it may be wrong"
     began, sex, age = _facts(main)
     return Recording(
         signal,
@@ -126,6 +125,7 @@ def read(path: str, reading: Reading = ALL) -> Recording:
         age=age,
         filters="; ".join(dict.fromkeys(one.filters for one in chosen if one.filters)),
         notes=tuple(notes),
+        doubtful=(scale,) if coarse > COARSEST else (),
         samples=reading.total(records * size),
     )
 

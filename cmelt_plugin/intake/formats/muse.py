@@ -43,7 +43,7 @@ def read(path: str) -> Recording:
     rhythm = blocks[0]
     notes = [f"{len(blocks) - 1} further rhythms were left out."] if len(blocks) > 1 else []
     rows: Rows = {}
-    times = set()
+    times, off = set(), []
     for lead in rhythm.iter("LeadData"):
         name = lead_name(text_at(lead, "LeadID"))
         if name in rows:
@@ -51,7 +51,7 @@ def read(path: str) -> Recording:
         rows[name] = _samples(path, name, lead)
         times.add((text_at(lead, "LeadTimeOffset") or "0", text_at(lead, "LeadOffsetFirstSample") or "0"))
         if text_at(lead, "LeadOff").upper() == "TRUE":
-            notes.append(f"The device reports that {name} was off.")
+            off.append(name)
     if len(times) > 1:
         refuse(path, "its leads begin at different times", "export all leads over the same time")
     device = " ".join(
@@ -67,6 +67,7 @@ def read(path: str) -> Recording:
         device=f"GE MUSE {device}".strip(),
         filters=", ".join(f"{name} {text_at(rhythm, name)}" for name in FILTERS if text_at(rhythm, name)),
         notes=tuple(notes),
+        doubtful=(f"the device reports that {', '.join(off)} {'was' if len(off) == 1 else 'were'} off",) if off else (),
     )
 
 

@@ -11,18 +11,29 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.huggingface import config_of, first_line, import_transformers, load_config, load_model
+from cmelt_plugin.huggingface import (
+    check_code,
+    check_numbers,
+    config_of,
+    first_line,
+    import_transformers,
+    load_config,
+    load_model,
+)
 from cmelt_plugin.modules.compiling import stacked_layers
 from cmelt_plugin.modules.pooling.tokens import masked_mean
+from cmelt_plugin.modules.text.plain_t5 import SIZES, PlainT5, is_plain
 from cmelt_plugin.modules.text.real_tokens import RealTokenLinears
 from cmelt_plugin.modules.text.t5_range import widen_t5_range
 
+SOURCE = "text_encoder_config"
 # Encoder-decoder families of which only the encoder is wanted.
 _T5_FAMILY = ("t5", "mt5", "umt5")
 # Families whose every layer reads one and the same mask, which transformers 5 takes ready-made.
@@ -60,11 +71,28 @@ def described_config(description: str) -> Any:
     Raises:
         DataError: it is none.
     """
+    return config_of(_values(description), SOURCE)
+
+
+def _values(description: str) -> Any:
     try:
-        values = json.loads(description)
+        return json.loads(description)
     except (ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"text_encoder_config: not JSON ({first_line(error)})") from None
-    return config_of(values, "text_encoder_config")
+        raise DataError(f"{SOURCE}: not JSON ({first_line(error)})") from None
+
+
+def _plain_values(description: str) -> dict[str, Any] | None:
+    """The values of a description where an encoder of ours computes the same as transformers'; else None.
+
+    Raises:
+        DataError: it would bring code along or exhaust memory.
+    """
+    values = _values(description)
+    if not isinstance(values, dict) or not is_plain(values):
+        return None
+    check_code(values, SOURCE)
+    check_numbers(values, SOURCE)
+    return {**SIZES, **values}
 
 
 class TextEncoder(nn.Module):
@@ -74,6 +102,7 @@ class TextEncoder(nn.Module):
         description: JSON from :func:`describe_text_encoder`.
         pretrained: name or folder to take the weights from; None: random weights (a checkpoint will fill them).
         pooler: keep BERT's pooler (a linear layer and tanh on the first state), for ``pool="pooler"``.
+        serving: the encoder will not train: take our own (:mod:`.plain_t5`) where there is one, which needs no transformers.
 
     Attributes:
         free_layers: how many of the last layers train (:meth:`freeze`); None: the whole encoder.
@@ -82,11 +111,15 @@ class TextEncoder(nn.Module):
         DataError: the weights cannot be read or do not cover the encoder, or it has no pooler to keep.
     """
 
-    def __init__(self, description: str, pretrained: str | None = None, pooler: bool = False):
+    def __init__(self, description: str, pretrained: str | None = None, pooler: bool = False, serving: bool = False):
         super().__init__()
-        config = described_config(description)
-        encoder_class = _encoder_class(config.model_type)
-        if pretrained is None:
+        self._description = description
+        plain = _plain_values(description) if serving and pretrained is None and not pooler else None
+        config = described_config(description) if plain is None else SimpleNamespace(**plain)
+        encoder_class = None if plain is not None else _encoder_class(config.model_type)
+        if plain is not None:
+            self.model = PlainT5(plain)
+        elif pretrained is None:
             # AutoModel is a factory, the others are models.
             if hasattr(encoder_class, "from_config"):
                 self.model = encoder_class.from_config(config, trust_remote_code=False)
@@ -175,7 +208,11 @@ class TextEncoder(nn.Module):
         Args:
             parts: the modules whose weights count; None: all of them.
         """
-        config = {key: value for key, value in self.model.config.to_diff_dict().items() if key not in _NO_MATTER}
+        model = self.model
+        if isinstance(model, PlainT5):
+            with torch.device("meta"):  # transformers' class changes its configuration
+                model = _encoder_class(self.model_type)(described_config(self._description))
+        config = {key: value for key, value in model.config.to_diff_dict().items() if key not in _NO_MATTER}
         digest = hashlib.sha256(json.dumps([self.model_type, config], sort_keys=True, default=str).encode())
         counting = tuple(
             f"{name}." for name, module in self.model.named_modules() if any(module is part for part in parts or ())
@@ -207,7 +244,7 @@ class TextEncoder(nn.Module):
             return None
         attend = ~padding_mask
         makes_masks = hasattr(sys.modules[type(self.model).__module__], "create_bidirectional_mask")
-        attention = getattr(self.model.config, "_attn_implementation", None)
+        attention = getattr(getattr(self.model, "config", None), "_attn_implementation", None)
         if self.model_type not in _ONE_MASK or not makes_masks or attention not in ("sdpa", "eager"):
             return attend.long()
         attend = attend[:, None, None, :]

@@ -21,14 +21,15 @@ def test_a_real_file_whose_scale_is_wrong_is_read_as_labelled_and_says_so(real_d
     assert edf.matches(path.read_bytes()[:4096], "")
     recording = edf.read(str(path))
     check_agreement(recording, expected)
-    assert recording.notes == ("A count is 0.0305 mV by the scale in the file, coarser than recorders are: it may be wrong.",)
+    (doubt,) = recording.doubtful
+    assert doubt == "a count is 0.0305 mV by the scale in the file, coarser than recorders are: it may be wrong"
 
 
 @pytest.mark.parametrize(("unit", "millivolts"), [("uV", 0.0025), ("\xb5V", 0.0025), ("nV", 2.5e-6)])
 def test_twins(tmp_path: Path, unit: str, millivolts: float) -> None:
     counts = known_counts()
     recording = edf.read(str(write(tmp_path / "a.edf", counts, unit=unit)))
-    assert recording.leads == LEADS and recording.sample_rate == 500 and recording.notes == ()
+    assert recording.leads == LEADS and recording.sample_rate == 500 and recording.notes == recording.doubtful == ()
     assert (recording.start, recording.sex) == (datetime(2020, 3, 1, 7, 30), "F")
     assert recording.age == pytest.approx(60, abs=0.01)
     assert recording.filters == "HP:0.05Hz LP:150Hz"

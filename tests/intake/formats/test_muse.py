@@ -56,7 +56,7 @@ def test_a_rate_with_an_exponent_and_millivolts(tmp_path: Path) -> None:
         tmp_path / "a.xml", counts, base=5, exponent=2, units="MILLIVOLTS", bit="0.001", fields="<LeadOff>TRUE</LeadOff>"
     )
     recording = muse.read(str(path))
-    assert recording.sample_rate == 500 and "The device reports that V3 was off." in recording.notes
+    assert recording.sample_rate == 500 and recording.doubtful[0].startswith("the device reports that I, II, V1")
     np.testing.assert_allclose(stored_leads(recording).signal, counts * 0.001, atol=1e-6)
 
 

@@ -9,9 +9,12 @@ stands in docs/formats.md. An exchange of LA and LL changes too little to be fou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.plausibility import Reason, changing
 
 CHEST = LEADS[6:]
 FROM_CHEST = np.array(
@@ -27,6 +30,19 @@ GAIN = 0.3
 """How much more of the power of I, II and III must be explained after an exchange: 0 of the 353 recordings reached it."""
 FLAT = 0.1
 """Size of a lead between two legs, as a share of the larger of the others. The least of the 353 recordings was 0.21."""
+
+
+def doubtful_electrodes(signal: np.ndarray, sample_rate: float, reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+    """``electrodes``, where two were probably exchanged; nothing where the leads cannot tell.
+
+    Args:
+        signal, sample_rate: as of :func:`exchanged_electrodes`.
+        reasons: why the recording is doubtful already.
+    """
+    if not changing(signal).all() or any(reason.code == "lead-relations" for reason in reasons):
+        return ()
+    pair = exchanged_electrodes(signal, sample_rate)
+    return (Reason("electrodes", f"the electrodes {pair} may be exchanged"),) if pair else ()
 
 
 def exchanged_electrodes(signal: np.ndarray, sample_rate: float) -> str:
