@@ -69,6 +69,8 @@ class System(Model):
         released: module that opens weights its authors published; None: there are none.
         reads_text: whether it has a text encoder; False: ECGs alone.
         card: ``module:name`` of a :class:`cmelt_plugin.models.card.SystemCard`, what model cards say of it.
+        ecg_side: ``module:class`` of its ECG half alone, made of its configuration, with the whole model's names of weights and
+            ``build_encoder`` as :class:`cmelt_plugin.models.base.ECGModel` has it; None: it does not stand alone.
         is_default: meant where a classifier does not say whose encoder it has, as those of before there were several.
     """
 
@@ -77,6 +79,7 @@ class System(Model):
     released: str | None = None
     reads_text: bool = True
     card: str = "cmelt_plugin.models.card:UNDESCRIBED"
+    ecg_side: str | None = None
     is_default: bool = False
 
     @property
