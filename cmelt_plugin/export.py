@@ -105,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_destination(arguments.dest, arguments.overwrite)
     about = "" if arguments.about is None else _text(arguments.about)
     model = load_pretrained(source, arguments.tokenizer, lead_order=arguments.lead_order, score=arguments.score)
+    if released and model.cfg["model"]["_name"] not in registry.systems():
+        raise DataError(f"{source}: the encoder of others, which is opened as it was published; only graphs are made of it")
     arguments.dest.mkdir(parents=True, exist_ok=True)
     # Without it the folder is no exported model; it is written last.
     (arguments.dest / "config.json").unlink(missing_ok=True)

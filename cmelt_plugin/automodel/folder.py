@@ -100,10 +100,13 @@ def write_automodel(
     """
     predictor = Predictor(pretrained, prompts) if pretrained.is_classifier or prompts is not None else None
     settings = dataclasses.asdict(pretrained.model.cfg)
-    known = registry.systems().get(pretrained.cfg["model"]["_name"])
-    system = known or registry.system_of_encoder(settings.get("encoder"))
-    if system.ecg_side is None:
-        raise DataError(f"{pretrained.source}: the ECG side of {system.name} does not stand alone; try --format onnx")
+    system = registry.systems().get(pretrained.cfg["model"]["_name"])
+    if system is None and pretrained.is_classifier:
+        system = registry.system_of_encoder(settings.get("encoder"))
+    if system is None or system.ecg_side is None:
+        raise DataError(
+            f"{pretrained.source}: the ECG side of {pretrained.cfg['model']['_name']} does not stand alone; try --format onnx"
+        )
     module, side = system.ecg_side.split(":")
     values, tensors = _classes(predictor)
     contract = pretrained.model.signal
