@@ -94,7 +94,7 @@ def prepare_ecg(
 
 
 def prepare_arrays(
-    signal: np.ndarray | Tensor,
+    signal: Any,
     sample_rate: float = SAMPLE_RATE,
     leads: Sequence[str] = LEADS,
     crop: str = "start",
@@ -102,7 +102,7 @@ def prepare_arrays(
     required: Sequence[str] = LEADS,
     contract: SignalContract = STORE_SIGNALS,
 ) -> PreparedECG:
-    """:func:`prepare_ecg` of arrays alone."""
+    """:func:`prepare_ecg` of arrays and tensors alone."""
     _check_choice("crop", crop, CROPS)
     _check_choice("missing_leads", missing_leads, MISSING_LEADS)
     recordings, shape = _recordings(signal, float(sample_rate), [str(name) for name in leads])

@@ -72,19 +72,19 @@ class ECGFM(FrozenEncoder):
     def pooled(self, ecg: Tensor, n_samples: Tensor | None) -> Tensor:
         if self.cfg.normalisation == STANDARDISED:
             ecg = standardised(ecg, n_samples)
-        length = ecg.shape[-1]
+        pieces = [ecg[..., start : start + PIECE] for start in range(0, max(1, ecg.shape[-1] - PIECE + 1), PIECE)]
         if n_samples is None:
-            n_samples = torch.full((len(ecg),), length, device=ecg.device)
+            return torch.stack([self._mean(piece, None) for piece in pieces], dim=1).mean(1)
         found = []
-        whole = torch.div(n_samples, PIECE, rounding_mode="floor").clamp(min=1)
-        for number in range(max(1, length // PIECE)):
-            piece = ecg[..., number * PIECE : (number + 1) * PIECE]
+        for number, piece in enumerate(pieces):
             real = (n_samples - number * PIECE).clamp(min=1, max=piece.shape[-1])
-            encoded = self.ecg_encoder(piece, None if bool((real == piece.shape[-1]).all()) else real)
-            found.append(masked_mean(encoded.states, encoded.padding_mask))
-        pieces = torch.stack(found, dim=1)
-        unused = torch.arange(pieces.shape[1], device=ecg.device) >= whole[:, None]
-        return masked_mean(pieces, unused)
+            found.append(self._mean(piece, None if bool((real == piece.shape[-1]).all()) else real))
+        whole = torch.div(n_samples, PIECE, rounding_mode="floor").clamp(min=1)
+        return masked_mean(torch.stack(found, dim=1), torch.arange(len(pieces), device=ecg.device) >= whole[:, None])
+
+    def _mean(self, piece: Tensor, n_samples: Tensor | None) -> Tensor:
+        encoded = self.ecg_encoder(piece, n_samples)
+        return masked_mean(encoded.states, encoded.padding_mask)
 
 
 def standardised(ecg: Tensor, n_samples: Tensor | None) -> Tensor:

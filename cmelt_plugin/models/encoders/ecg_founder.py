@@ -111,7 +111,7 @@ class ECGFounder(FrozenEncoder):
         self.stage_list = nn.ModuleList(stages)
 
     def layers(self) -> list[nn.Module]:
-        return [block for stage in self.stage_list for block in stage.block_list]  # type: ignore[attr-defined, union-attr]
+        return [block for stage in self.stage_list for block in stage.block_list]  # type: ignore[union-attr]
 
     def pooled(self, ecg: Tensor, n_samples: Tensor | None) -> Tensor:
         x = F.silu(self.first_conv(of_each(ecg, n_samples, prepared, SHORTEST)))

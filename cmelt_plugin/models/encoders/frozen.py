@@ -63,7 +63,8 @@ def of_each(ecg: Tensor, n_samples: Tensor | None, function: Callable[[np.ndarra
     Raises:
         DataError: a recording is shorter.
     """
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if tracing or torch.compiler.is_compiling():
         raise DataError("this encoder's filters are SciPy's, which no graph holds; use load_pretrained")
     lengths = [ecg.shape[-1]] * len(ecg) if n_samples is None else n_samples.tolist()
     out = np.zeros(ecg.shape)
