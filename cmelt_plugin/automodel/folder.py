@@ -80,7 +80,7 @@ Needs torch, transformers and scipy.
 Research only, not a medical device. Nothing here has been evaluated for diagnosis or treatment.
 
 Weights: {licence}. Code: MIT (LICENSE). {paper}.
-"""
+{note}"""
 
 
 def write_automodel(
@@ -219,7 +219,7 @@ def _portable(settings: dict[str, Any]) -> dict[str, Any]:
 def _card(
     pretrained: Any, system: registry.System, weights: dict[str, Tensor], values: dict[str, Any], name: str, licence: str
 ) -> str:
-    card, classes = system.system_card(), values.get("classes", [])
+    card, classes, released = system.system_card(), values.get("classes", []), is_released(pretrained.source)
     listed = ", ".join(str(one) for one in classes[:MOST_LISTED]) + (", …" if len(classes) > MOST_LISTED else "")
     return CARD.format(
         quoted=json.dumps(licence),
@@ -232,5 +232,6 @@ def _card(
         leads=", ".join(pretrained.leads),
         normalisation=pretrained.model.signal.normalisation,
         classes=f"\nScores are {MEANING[values['scores']]}. {len(classes)} classes: {listed}\n" if classes else "",
-        paper=card.release if is_released(pretrained.source) else card.paper,
+        paper=card.release if released else card.paper,
+        note=f"\n{card.release_note}\n" if released else "",
     )

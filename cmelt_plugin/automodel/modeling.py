@@ -48,9 +48,6 @@ class Classified(nn.Module):
     def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None) -> Tensor:
         return self.ecg_encoder.features(ecg, n_samples, pool or self.pool).float()
 
-    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
-        return Embedding(nn.functional.normalize(self.ecg_features(ecg, n_samples), dim=-1))
-
 
 class ECGAutoModel(PreTrainedModel):
     """ECGs → features, embeddings and, where the configuration names classes, scores.
@@ -79,20 +76,30 @@ class ECGAutoModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: all weights are in the folder."""
 
-    @torch.no_grad()
-    def forward(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None, **_: Any) -> ECGOutput:
+    def forward(
+        self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None, features: bool = True, **_: Any
+    ) -> ECGOutput:
         """
         Args:
             ecg: ``[B, leads, samples]`` in mV, as ``ECGFeatureExtractor`` makes it.
             n_samples: ``[B]`` real samples of each; None: none is padded.
             pool: another way of pooling the features than the configuration's.
+            features: False spares them where embedding and scores are wanted alone.
         """
         if n_samples is not None and not bool((n_samples < ecg.shape[-1]).any()):
             n_samples = None  # masks that mask nothing
-        features = self.ecg.ecg_features(ecg, n_samples, pool or self.config.pool)
+        pool = pool or self.config.pool
+        if self.config.scores == "probability":
+            read = self.ecg.ecg_features(ecg, n_samples)
+            logits = self.ecg.head(read)
+            scores = logits.softmax(dim=-1) if self.config.exclusive else logits.sigmoid()
+            pooled = read if pool == self.config.pool else self.ecg.ecg_features(ecg, n_samples, pool)
+            return ECGOutput(pooled, nn.functional.normalize(read, dim=-1), None, scores)
         found = self.ecg.embed_ecg(ecg, n_samples)
-        return ECGOutput(features, found.mean, found.log_variance, self._scores(features, found, ecg, n_samples, pool))
+        pooled = self.ecg.ecg_features(ecg, n_samples, pool) if features else None
+        return ECGOutput(pooled, found.mean, found.log_variance, self._scores(found))
 
+    @torch.no_grad()
     def classify(
         self, signal: np.ndarray | Tensor, sample_rate: float = SAMPLE_RATE, leads: Sequence[str] = LEADS, **options: Any
     ) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
@@ -109,21 +116,15 @@ class ECGAutoModel(PreTrainedModel):
         if not self.config.classes:
             raise ValueError("this folder holds no classes; export it with --prompts")
         prepared = ECGFeatureExtractor(**self.config.signal)(signal, sample_rate, leads, **options)
-        scores = self(**prepared.to(self.device)).scores
+        scores = self(**prepared.to(self.device), features=False).scores
         names, best = self.config.classes, scores.argsort(dim=1, descending=True).tolist()
         rows = [[{"label": names[n], "score": float(row[n])} for n in order] for row, order in zip(scores, best)]
         return rows[0] if np.ndim(signal) == 2 else rows
 
-    def _scores(
-        self, features: Tensor, found: Embedding, ecg: Tensor, n_samples: Tensor | None, pool: str | None
-    ) -> Tensor | None:
-        kind = self.config.scores
-        if kind is None:
+    def _scores(self, found: Embedding) -> Tensor | None:
+        """Of the baked-in classes."""
+        if self.config.scores is None:
             return None
-        if kind == "probability":
-            read = features if pool in (None, self.config.pool) else self.ecg.ecg_features(ecg, n_samples)
-            logits = self.ecg.head(read)
-            return logits.softmax(dim=-1) if self.config.exclusive else logits.sigmoid()
         classes = Embedding(self.class_means, self.class_log_variances if self.config.gaussian_classes else None)
         similarity = self.ecg.similarity(found, classes)
-        return similarity if kind == "similarity" else self.ecg.match_probability(similarity)
+        return similarity if self.config.scores == "similarity" else self.ecg.match_probability(similarity)
