@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from cmelt_plugin.automodel.configuration import ECGConfig
 from cmelt_plugin.automodel.feature_extraction import ECGFeatureExtractor
@@ -59,6 +59,9 @@ class ECGAutoModel(PreTrainedModel):
     base_model_prefix = "ecg"
     main_input_name = "ecg"
     side: Any = None
+    ecg: Any
+    class_means: Tensor
+    class_log_variances: Tensor
 
     def __init__(self, config: ECGConfig) -> None:
         super().__init__(config)
