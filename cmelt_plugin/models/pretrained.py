@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, Union
 
@@ -11,8 +10,7 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.plausibility import DoubtfulECG, describe_reasons
-from cmelt_plugin.data.prepared_ecg import PreparedECG, Signal, prepare_ecg
+from cmelt_plugin.data.prepared_ecg import PreparedECG, Signal, hide_leads, prepare_ecg, warned
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.front_end import read_any, standard
@@ -67,8 +65,7 @@ class Pretrained(TextSide):
         prepared = prepare_ecg(
             signal, sample_rate, leads, crop, missing_leads, self.leads, accept_wrong_checksums, contract, reader
         )
-        read = {lead.lower() for lead in self.leads}
-        prepared.ecg[:, [row for row, lead in enumerate(contract.leads) if lead.lower() not in read]] = 0.0
+        hide_leads(prepared, self.leads, contract)
         return prepared
 
     def encode_ecg(self, signal: AnySignal, *reading: Any, batch_size: int = 64, **options: Any) -> Tensor:
@@ -85,7 +82,7 @@ class Pretrained(TextSide):
             DoubtfulECG: amplitude, clipping, limb leads or hum are not those of an ordinary ECG; :meth:`prepare` says of
                 which recordings and does not warn.
         """
-        return self.encode_prepared(_warned(self.prepare(signal, *reading, **options)), batch_size)
+        return self.encode_prepared(warned(self.prepare(signal, *reading, **options)), batch_size)
 
     def encode_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> Tensor:
         """:meth:`encode_ecg` for recordings that :meth:`prepare` has prepared."""
@@ -93,7 +90,7 @@ class Pretrained(TextSide):
 
     def embed_ecg(self, signal: AnySignal, *reading: Any, batch_size: int = 64, **options: Any) -> Embedding:
         """:meth:`encode_ecg` with the variances, where embeddings are Gaussians; shapes ``[B, D]``."""
-        return self.embed_prepared(_warned(self.prepare(signal, *reading, **options)), batch_size)
+        return self.embed_prepared(warned(self.prepare(signal, *reading, **options)), batch_size)
 
     def embed_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> Embedding:
         """:meth:`embed_ecg` for recordings that :meth:`prepare` has prepared."""
@@ -119,7 +116,7 @@ class Pretrained(TextSide):
         pools = tuple(self.model.pools)
         if pool not in (None, *pools):
             raise DataError(f"pool must be one of {', '.join(pools)}, not {pool!r}")
-        prepared = _warned(self.prepare(signal, *reading, **options))
+        prepared = warned(self.prepare(signal, *reading, **options))
         return self._run(prepared, lambda ecg, n_samples: self.model.ecg_features(ecg, n_samples, pool or pools[0]), batch_size)
 
     def classify(self, signal: AnySignal, *reading: Any, batch_size: int = 64, **options: Any) -> tuple[list[str], Tensor]:
@@ -128,7 +125,7 @@ class Pretrained(TextSide):
         Raises:
             DataError: the recording cannot be used, or the model is no classifier.
         """
-        prepared = _warned(self.prepare(signal, *reading, **options))
+        prepared = warned(self.prepare(signal, *reading, **options))
         return self.class_names, self.classify_prepared(prepared, batch_size)
 
     def classify_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> Tensor:
@@ -180,7 +177,7 @@ class Pretrained(TextSide):
         """
         from cmelt_plugin.models.answering import Answerer
 
-        prepared = _warned(self.prepare(signal, *reading, **options))
+        prepared = warned(self.prepare(signal, *reading, **options))
         known = self.__dict__.setdefault("_answerers", {})
         key = classes, None if calibration is None else os.fspath(calibration)
         if key not in known:  # embedding the classes' texts takes longer than a recording does
@@ -194,7 +191,7 @@ class Pretrained(TextSide):
         Raises:
             DataError: the recording cannot be used, or the model is no regression.
         """
-        prepared = _warned(self.prepare(signal, *reading, **options))
+        prepared = warned(self.prepare(signal, *reading, **options))
         return self.measurement, self.estimate_prepared(prepared, batch_size)
 
     def estimate_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> Tensor:
@@ -219,7 +216,7 @@ class Pretrained(TextSide):
             The class names and float32 ``[.., C]``. These are not probabilities; see :meth:`pair_probability`.
         """
         names, classes = self.class_embeddings(read_prompts(prompts))
-        prepared = _warned(self.prepare(signal, *reading, **options))
+        prepared = warned(self.prepare(signal, *reading, **options))
         return names, self.compare_prepared(prepared, classes, batch_size)
 
     def compare_prepared(self, prepared: PreparedECG, classes: Embedding, batch_size: int = 64) -> Tensor:
@@ -288,17 +285,6 @@ def read_prompts(prompts: str | os.PathLike | Prompts) -> Prompts:
     from cmelt_plugin.prompts import load_prompts
 
     return load_prompts(os.fspath(prompts))
-
-
-def _warned(prepared: PreparedECG) -> PreparedECG:
-    """The same, after one warning to the caller's caller about all its doubtful recordings."""
-    doubtful = [(number, reasons) for number, reasons in enumerate(prepared.doubts) if reasons]
-    if doubtful:
-        number, reasons = doubtful[0]
-        several = f"{len(doubtful)} of {len(prepared.doubts)} recordings are doubtful, number {number}: "
-        which = several if len(prepared.doubts) > 1 else "the recording is doubtful: "
-        warnings.warn(which + describe_reasons(reasons), DoubtfulECG, stacklevel=3)
-    return prepared
 
 
 def _ordinary(tensor: Tensor) -> Tensor:

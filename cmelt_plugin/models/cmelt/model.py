@@ -16,27 +16,25 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.signal_contract import SignalContract
-from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.base import COSINE, CosineSimilarity, Embedding, group_means
+from cmelt_plugin.models.base import COSINE, Embedding
 from cmelt_plugin.models.cmelt.config import CMELTConfig
+from cmelt_plugin.models.cmelt.ecg_side import CMELTSide, scaled
 from cmelt_plugin.models.cmelt.fusion import Fusion
 from cmelt_plugin.models.cmelt.heads import ETMHead, MEMHead, MLMHead
 from cmelt_plugin.models.ecg_init import load_ecg_encoder
 from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
-from cmelt_plugin.models.wav2vec import wav2vec_encoder
 from cmelt_plugin.modules.compiling import compile_in_training, repeated_layers
-from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder, EncodedECG
+from cmelt_plugin.modules.ecg.ecg_encoder import EncodedECG
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
 from cmelt_plugin.modules.masking import masked_states
-from cmelt_plugin.modules.pooling.tokens import ECG_POOLS, Pooler
+from cmelt_plugin.modules.pooling.tokens import Pooler
 from cmelt_plugin.modules.text.text_encoder import TextEncoder
 from cmelt_plugin.modules.transformer import init_bert_weights
 
@@ -44,16 +42,12 @@ logger = logging.getLogger(__name__)
 
 OBJECTIVES = ("mlm", "mem", "etm", "siglep")
 N_SAMPLES = 5000  # 10 s at 500 Hz
-ENCODER = "ecg_encoder."  # with which the names of its weights begin
-SCORES = (COSINE, "product")
 
 
-class CMELT(WithTextEncoder, CosineSimilarity, nn.Module):
+class CMELT(WithTextEncoder, CMELTSide, nn.Module):
     """The whole pre-training model. Build it with :meth:`build_model`."""
 
     ecg_feature_extractor = ConvStack  # a host puts its own in this place
-    pools = ECG_POOLS
-    signal = SignalContract()
 
     def __init__(self, cfg: CMELTConfig, text_encoder: TextEncoder, n_leads: int = len(LEADS)):
         super().__init__()
@@ -112,74 +106,15 @@ class CMELT(WithTextEncoder, CosineSimilarity, nn.Module):
             load_ecg_encoder(model.ecg_encoder, cfg.ecg_encoder_init, partial=cfg.ecg_encoder_init_partial)
         return model
 
-    @classmethod
-    def build_encoder(cls, cfg: Any, conv_stack: Any = ConvStack, n_leads: int = len(LEADS)) -> ECGEncoder:
-        """The ECG encoder alone, with random weights.
-
-        Args:
-            cfg: anything with the settings of :attr:`CMELTConfig.encoder_sizes` and :attr:`CMELTConfig.encoder_training`; of a
-                whole model also those of masking.
-            conv_stack: makes the stack of convolutions.
-            n_leads: rows of an ECG.
-        """
-        in_positions = getattr(cfg, "masked_tokens_in_positions", True)
-        return wav2vec_encoder(cfg, conv_stack, n_leads, masked_tokens_in_positions=in_positions)
-
-    @staticmethod
-    def encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of the weights of a whole model those of the ECG encoder, under its names."""
-        return {name[len(ENCODER) :]: tensor for name, tensor in state.items() if name.startswith(ENCODER)}
-
     @property
     def n_ecg_tokens(self) -> int:
         """Tokens of a 10-second record."""
         return self.ecg_encoder.n_tokens(N_SAMPLES)
 
-    @property
-    def logit_scale(self) -> Tensor:
-        return self.log_logit_scale.float().exp()
-
-    @property
-    def score(self) -> str:
-        return self.cfg.score
-
-    def choose_score(self, score: str) -> None:
-        """Compare ECG and text by their cosine or by the product of raw embeddings, whatever training compares."""
-        if score not in SCORES:
-            raise DataError(f"model.score must be one of {', '.join(SCORES)}, not {score!r}")
-        self.cfg.score = score
-
-    def layers(self) -> list[nn.Module]:
-        """Transformer layers of the ECG encoder, from input to output."""
-        return self.ecg_encoder.layers()
-
-    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None) -> Tensor:
-        """``ecg [B, 12, T]`` mV → pooled states of the ECG encoder ``[B, D]`` float32, before any projection."""
-        return self.ecg_encoder.features(ecg, n_samples, pool or self.pools[0]).float()
-
-    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
-        """``ecg [B, 12, T]`` mV, unmasked → ``[B, D]`` float32, of unit length where scores are cosines."""
-        encoded = self.ecg_encoder(ecg, n_samples)
-        return Embedding(scaled(self.ecg_projection(encoded.states, encoded.padding_mask), self.cfg.score == COSINE))
-
     def embed_text(self, ids: Tensor, padding_mask: Tensor | None = None) -> Embedding:
         """``ids [B, L]``, unmasked → ``[B, D]`` float32, of unit length where scores are cosines."""
         states = self.text_encoder(ids, padding_mask)
         return Embedding(scaled(self.text_projection(states, padding_mask), self.cfg.score == COSINE))
-
-    def ensemble(self, texts: Embedding, group: Tensor, n_groups: int) -> Embedding:
-        """Of cosines as in :class:`CosineSimilarity`; of products the mean, whose score is the mean of the texts' scores."""
-        if self.cfg.score == COSINE:
-            return super().ensemble(texts, group, n_groups)
-        return Embedding(group_means(texts.mean, group, n_groups))
-
-    def match_probability(self, similarity: Tensor) -> Tensor | None:
-        """σ(scale · s + bias), as the contrastive loss takes it; None without a learned scale, or where scores are not what
-        training compared. A probability among the pairs of a training batch, not calibrated to how often a diagnosis is right.
-        """
-        if not self.cfg.learn_logit_scale or (self.cfg.score == COSINE) != self.cfg.normalise_embeddings:
-            return None
-        return torch.sigmoid(float(self.logit_scale.detach()) * similarity + float(self.logit_bias.detach()))
 
     def forward(
         self,
@@ -236,9 +171,3 @@ class CMELT(WithTextEncoder, CosineSimilarity, nn.Module):
                 self.fused_text_pooler(fused.text, text_padding_mask), self.fused_ecg_pooler(fused.ecg)
             )
         return out
-
-
-def scaled(embedding: Tensor, unit_length: bool) -> Tensor:
-    """``[B, D]`` as it enters a dot product: float32, of unit length or as it is."""
-    embedding = embedding.float()
-    return nn.functional.normalize(embedding, dim=-1) if unit_length else embedding

@@ -13,34 +13,32 @@ The model returns a dictionary; the criterion reads it by name and the model doe
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.signal_contract import SignalContract
-from cmelt_plugin.models.base import CosineSimilarity, Embedding
+from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.merl.config import MERLConfig
-from cmelt_plugin.models.merl.towers import ECGEncoder, build_tower, layers_of, pooled, resolved_sizes
+from cmelt_plugin.models.merl.ecg_side import MERLSide
+from cmelt_plugin.models.merl.towers import build_tower
 from cmelt_plugin.models.text_tower import WithTextEncoder, text_encoder_of
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
 from cmelt_plugin.modules.contrast import inverse_temperature, unit
 from cmelt_plugin.modules.ecg.length_batch_norm import share_statistics
-from cmelt_plugin.modules.ecg.normalisation import normalise_ecg
 from cmelt_plugin.modules.text.text_encoder import TextEncoder
 
 OBJECTIVES = ("cma", "uma")
 
 
-class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
+class MERL(WithTextEncoder, MERLSide, nn.Module):
     """The whole pre-training model. Build it with :meth:`build_model`."""
 
     log_logit_scale: Tensor
     log_uma_scale: Tensor
     cached_tokens = None
-    pools = ("mean",)
 
     def __init__(self, cfg: MERLConfig, text_encoder: TextEncoder, n_leads: int = len(LEADS)):
         super().__init__()
@@ -75,27 +73,6 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
         """The host's way to a model; ``task.loading_checkpoint`` spares the weights a checkpoint overwrites."""
         return cls(cfg, text_encoder_of(cfg, task, pooler=cfg.text_pool == "pooler"))
 
-    @classmethod
-    def build_encoder(cls, cfg: Any, conv_stack: Any = None, n_leads: int = len(LEADS)) -> ECGEncoder:
-        """The ECG encoder alone, with random weights; ``conv_stack`` is for encoders that begin with a host's convolutions."""
-        return ECGEncoder(cfg, n_leads)
-
-    @staticmethod
-    def encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of the weights of a whole model those of :meth:`build_encoder`, under its names."""
-        tower = "ecg_tower."
-        return {name[len(tower) :]: tensor for name, tensor in state.items() if name.startswith(f"{tower}encoder.")}
-
-    @staticmethod
-    def resolved_sizes(cfg: Any) -> dict[str, int]:
-        """Sizes of the encoder that ``cfg`` leaves to its name."""
-        return resolved_sizes(cfg)
-
-    @property
-    def signal(self) -> SignalContract:
-        """The ECGs it was trained on, and what it does to them."""
-        return SignalContract(normalisation=self.cfg.normalisation)
-
     @property
     def logit_scale(self) -> Tensor:
         """Inverse temperature of the cross-modal loss."""
@@ -113,25 +90,6 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
     def cacheable_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Tensor:
         """:meth:`text_features`."""
         return self.text_features(text, text_padding_mask)
-
-    def layers(self) -> list[nn.Module]:
-        """Layers of the ECG encoder, first to last."""
-        return layers_of(self.ecg_tower.encoder)
-
-    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None) -> Tensor:
-        """What linear probes are trained on: ``ecg [B, 12, T]`` mV → ``[B, D]`` float32, the encoder's pooled feature (512 for
-        ResNet-18), before any projection.
-
-        Raises:
-            ValueError: another ``pool`` than ``mean``.
-        """
-        if pool is not None and pool not in self.pools:
-            raise ValueError(f"pool must be one of {', '.join(self.pools)}, not {pool!r}")
-        return pooled(self.ecg_tower.encoder, self._normalised(ecg, n_samples), n_samples).float()
-
-    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
-        """``ecg [B, 12, T]`` mV → ``[B, E]`` float32, unit norm."""
-        return Embedding(unit(self.ecg_tower(self._normalised(ecg, n_samples), n_samples).projected))
 
     def embed_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Embedding:
         """``text [B, L]`` ids → ``[B, E]`` float32, unit norm."""
@@ -195,6 +153,3 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
             out["view1"], out["view2"] = (self.view_dropout(view(tower.view_input)) for view in self.views)
             out["uma_scale"] = inverse_temperature(self.log_uma_scale)
         return out
-
-    def _normalised(self, ecg: Tensor, n_samples: Tensor | None) -> Tensor:
-        return normalise_ecg(ecg, n_samples, self.cfg.normalisation)
