@@ -6,7 +6,7 @@ WFDB records go to their own reader as ever, so that what was packed from them s
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.arrays import ArrayReader, Place, is_array
@@ -14,6 +14,7 @@ from cmelt_plugin.data.readers.contract import ALL, Reading, Recording, Rejected
 from cmelt_plugin.data.readers.record_paths import record_stem
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.intake import recording as intake
 from cmelt_plugin.intake.formats import apple_watch, arrays
 from cmelt_plugin.intake.reading import head_of, read_ecg
 
@@ -37,13 +38,20 @@ def read_any(path: str, reading: Reading = ALL) -> Recording:
         found = read_ecg(_typed(path), reading)
     except DataError as error:
         raise Rejected("unreadable", _without_path(str(error))) from None
+    found = with_standard_leads(found)
+    leads = list(found.leads)
+    return Recording(found.signal, leads, ["mV"] * len(leads), found.sample_rate, found.samples, found.notes)
+
+
+def with_standard_leads(found: intake.Recording) -> intake.Recording:
+    """Without the leads beyond the standard twelve, where there are some of these; its notes then say so."""
     rows = [row for row, lead in enumerate(found.leads) if lead in LEADS] or list(range(len(found.leads)))
-    notes = found.notes
-    if len(rows) < len(found.leads):
-        left = [lead for row, lead in enumerate(found.leads) if row not in rows]
-        notes += (f"Left out: {', '.join(left[:10])}, none of the standard leads.",)
-    leads = [found.leads[row] for row in rows]
-    return Recording(found.signal[rows], leads, ["mV"] * len(leads), found.sample_rate, found.samples, notes)
+    if len(rows) == len(found.leads):
+        return found
+    left = [lead for row, lead in enumerate(found.leads) if row not in rows]
+    note = f"Left out: {', '.join(left[:10])}, none of the standard leads."
+    leads = tuple(found.leads[row] for row in rows)
+    return replace(found, signal=found.signal[rows], leads=leads, notes=(*found.notes, note))
 
 
 @takes_reading
