@@ -123,18 +123,18 @@ def abstention_table(results: Sequence[Result]) -> TextTable:
 
 def foreign_table(results: Sequence[Result]) -> TextTable:
     """A row per model and uncertainty, AUROC and FPR95 of each kind of foreign recording."""
-    return _by_kind(results, ("auroc", "fpr95"), "AUROC / FPR95", "Foreign recordings (%; chance 50 / 95)")
+    return _by_kind(results, ("auroc", "fpr95"), "Foreign recordings, AUROC / FPR95 (%; chance 50 / 95)")
 
 
 def rise_table(results: Sequence[Result]) -> TextTable:
     """A row per model and uncertainty: how many foreign recordings are more uncertain than what they were made of."""
-    return _by_kind(results, ("rises",), "", "Foreign recordings that are more uncertain than before (%; chance 50)")
+    return _by_kind(results, ("rises",), "Foreign recordings that are more uncertain than before (%; chance 50)")
 
 
-def _by_kind(results: Sequence[Result], scores: Sequence[str], what: str, title: str) -> TextTable:
+def _by_kind(results: Sequence[Result], scores: Sequence[str], title: str) -> TextTable:
     found = [name.split("/", 2) for result in results for name in result.metrics if name.startswith(f"{scores[0]}/")]
     kinds = list(dict.fromkeys(kind for _, kind, _ in found))
-    head = ["model", "uncertainty", *(f"{kind.replace('_', ' ')}{f': {what}' if what else ''}" for kind in kinds)]
+    head = ["model", "uncertainty", *(kind.replace("_", " ") for kind in kinds)]
     rows = []
     for result in results:
         for uncertainty in dict.fromkeys(name for _, _, name in found):

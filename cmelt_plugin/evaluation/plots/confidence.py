@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from cmelt_plugin.evaluation.metrics.calibration import Reliability
-from cmelt_plugin.evaluation.plots.class_curves import new_curves
 from cmelt_plugin.evaluation.plots.style import BLACK, GREY, PALETTE, new_figure, plain, plain_names
 
 _FEWEST = 10
@@ -22,8 +21,13 @@ def reliability_figure(curves: Mapping[str, Reliability], title: str) -> Any:
         curves: name → bins.
         title: above the axes.
     """
-    figure, axes = new_curves(len(curves), title)
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="what probabilities should mean")
+    figure = new_figure(4.8, 3.6)
+    axes = figure.add_subplot()
+    axes.set_aspect("equal")
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    axes.set_title(plain(title), loc="left")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="as they should be")
     for index, (name, bins) in enumerate(curves.items()):
         drawn = np.asarray(bins.records) >= _FEWEST
         share = np.sqrt(np.asarray(bins.records)[drawn] / max(np.asarray(bins.records).sum(), 1))
@@ -32,7 +36,7 @@ def reliability_figure(curves: Mapping[str, Reliability], title: str) -> Any:
         axes.scatter(bins.probability[drawn], bins.frequency[drawn], s=12 + 120 * share, color=colour, alpha=0.7)
     axes.set_xlabel("probability")
     axes.set_ylabel("share with the class")
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.14))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
