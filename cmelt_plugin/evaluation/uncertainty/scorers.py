@@ -196,6 +196,11 @@ class ClassifierScorer(_FeatureScorer):
         super().__init__(pretrained, encoder, pretrained.class_names, pretrained.leads)
         self.pool = pretrained.model.cfg.pool
 
+    def encode(self, ecg: Tensor, n_samples: Tensor | None) -> dict[str, Tensor]:
+        # The head's dropout, which does nothing but in Monte-Carlo passes.
+        found = super().encode(ecg, n_samples)
+        return {name: self.pretrained.model.head_dropout(values) for name, values in found.items()}
+
     @torch.no_grad()
     def scores(self, states: Columns) -> np.ndarray:
         head = self.pretrained.model.head.float()
