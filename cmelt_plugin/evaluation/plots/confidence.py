@@ -27,7 +27,7 @@ def reliability_figure(curves: Mapping[str, Reliability], title: str) -> Any:
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     axes.set_title(plain(title), loc="left")
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="as they should be")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="ideal")
     for index, (name, bins) in enumerate(curves.items()):
         drawn = np.asarray(bins.records) >= _FEWEST
         share = np.sqrt(np.asarray(bins.records)[drawn] / max(np.asarray(bins.records).sum(), 1))

@@ -160,7 +160,7 @@ def test_several_models_make_one_table(directory, classifier, tmp_path, capsys) 
     folder.mkdir()
     text_model = write_checkpoint(folder / "c.pt", write_tokenizer(folder))
     write_json(directory / "prompts.json", PROMPTS)
-    options = ["--passes", 5, "--no-probes", "--foreign", "--model-name", "A", "B"]
+    options = ["--passes", 2, "--no-probes", "--foreign", "--model-name", "A", "B"]
     assert run([classifier, text_model], directory, tmp_path / "r", *options) == 0
     out = capsys.readouterr().out
     assert "| A | platt |" in out and "| B | platt |" in out and "Foreign" not in out

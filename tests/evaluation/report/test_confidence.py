@@ -24,7 +24,7 @@ def test_the_page_shows_tables_and_figures(tmp_path) -> None:
     assert confidence([str(value) for value in (*fixed, *options, "--recall", 0.8)]) == 0
     assert report(["--runs", str(tmp_path / "out"), "--dest", str(tmp_path / "page")]) == 0
     page = (tmp_path / "page" / "report.html").read_text(encoding="utf-8")
-    for text in ("Sets with a promised recall", "Risk against coverage", "Reliability", "as they should be"):
+    for text in ("Sets with a promised recall", "Risk against coverage", "Reliability", "ideal"):
         assert text in page, text
     stored = read_result(tmp_path / "out")
     kinds = [type(block).__name__ for block in confidence_section(stored).blocks]
