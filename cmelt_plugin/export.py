@@ -128,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write_graph(arguments: argparse.Namespace) -> int:
+    from cmelt_plugin.models.calibration import calibration_folders, calibration_root
     from cmelt_plugin.models.portable import FILES, write_graph
     from cmelt_plugin.models.pretrained import load_pretrained
     from cmelt_plugin.prompts import load_prompts
@@ -139,6 +140,9 @@ def _write_graph(arguments: argparse.Namespace) -> int:
     model = load_pretrained(source, arguments.tokenizer, lead_order=arguments.lead_order, score=arguments.score)
     prompts = None if arguments.prompts is None else load_prompts(arguments.prompts)
     written = write_graph(arguments.dest, model, arguments.format, prompts, arguments.int8)
+    left = [folder.name for folder in calibration_folders(calibration_root(source))]
+    if left:
+        print(f"calibrations left behind, as graphs give scores alone: {', '.join(left)}", file=sys.stderr)
     for file in written.files:
         print(f"{file}: {file.stat().st_size / 1e6:,.1f} MB")
     compared = "not compared, onnxruntime is not installed" if written.difference is None else f"{written.difference:.1g}"

@@ -54,6 +54,13 @@ class PreparedECG(NamedTuple):
         return self.n_samples if bool((self.n_samples < self.ecg.shape[-1]).any()) else None
 
 
+def joined(parts: Sequence[PreparedECG]) -> PreparedECG:
+    """Recordings that were prepared one by one, as one batch ``[B]``."""
+    doubts = tuple(doubts for part in parts for doubts in part.doubts)
+    ecg, n_samples = torch.cat([part.ecg for part in parts]), torch.cat([part.n_samples for part in parts])
+    return PreparedECG(ecg, n_samples, (len(ecg),), doubts)
+
+
 def prepare_ecg(
     signal: Signal,
     sample_rate: float = SAMPLE_RATE,
