@@ -173,6 +173,8 @@ def test_a_trained_model_gives_its_variances(name: str, kind: str, directory, tm
     assert torch.equal(found.uncertainty(), same.uncertainty()) and found.uncertainty().isfinite().all()
     assert torch.equal(one.embed_text(TEXTS).uncertainty(), other.embed_text(TEXTS).uncertainty())
     assert silent_embedding(one).log_variance is not None
+    classes = one.class_embeddings({"a": TEXTS[:2], "b": TEXTS[2:]})[1]
+    assert classes.rows == 2 and classes.uncertainty().isfinite().all()
     assert not [key for key in read_encoder(str(tmp_path / "with.pt")).weights if "uncertainty" in key]
     with pytest.raises(DataError, match="Gaussians already"):
         variance_head.main(["--checkpoint", str(tmp_path / "with.pt"), "--manifest", str(directory)])

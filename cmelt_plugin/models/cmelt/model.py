@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.base import COSINE, CosineSimilarity, Embedding, group_means
+from cmelt_plugin.models.base import COSINE, CosineSimilarity, Embedding, group_means, mixture_log_variance
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.cmelt.fusion import Fusion
 from cmelt_plugin.models.cmelt.heads import ETMHead, MEMHead, MLMHead
@@ -185,7 +185,10 @@ class CMELT(WithTextEncoder, CosineSimilarity, nn.Module):
         """Of cosines as in :class:`CosineSimilarity`; of products the mean, whose score is the mean of the texts' scores."""
         if self.cfg.score == COSINE:
             return super().ensemble(texts, group, n_groups)
-        return Embedding(group_means(texts.mean, group, n_groups))
+        centre = group_means(texts.mean, group, n_groups)
+        if texts.log_variance is None:
+            return Embedding(centre)
+        return Embedding(centre, mixture_log_variance(texts.mean, texts.log_variance, centre, group))
 
     def match_probability(self, similarity: Tensor) -> Tensor | None:
         """σ(scale · s + bias), as the contrastive loss takes it; None without a learned scale, or where scores are not what
