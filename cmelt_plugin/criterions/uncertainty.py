@@ -1,6 +1,6 @@
 """Match losses of Gaussians, as a system's only loss or beside the contrastive loss of its means."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Optional
 
@@ -16,6 +16,8 @@ from cmelt_plugin.losses.pcmepp import LARGEST_VIB, Gaussian, match_loss_in_rows
 from cmelt_plugin.losses.prolip import inclusion_losses
 from cmelt_plugin.modules.uncertainty import PROLIP
 
+UNCERTAINTY = "uncertainty"
+"""Name of the term of the loss."""
 Logged = dict[str, tuple[Tensor, Tensor]]
 
 
@@ -156,11 +158,13 @@ class UncertaintyCriterion(PretrainingCriterion):
         """The terms, and where the contrastive one is among them the loss of variances."""
         if terms.get(self.contrastive, (0.0,))[0] == 0:
             return terms
-        return {**terms, "uncertainty": (self.cfg.uncertainty_weight, self.uncertainty)}
+        return {**terms, UNCERTAINTY: (self.cfg.uncertainty_weight, self.uncertainty)}
 
-    def hidden_share(self) -> float:
-        """What the model is told of :class:`UncertaintyLossOptions`."""
-        return self.cfg.uncertainty_hidden_share if self.training and self.cfg.uncertainty_inclusion_weight else 0.0
+    def model_options(self, sample: dict[str, Any], terms: Sequence[str]) -> dict[str, Any]:
+        """A model that has variances gives them with what the contrastive loss reads; it is told how often to hide leads."""
+        wanted = self.training and UNCERTAINTY in terms and self.cfg.uncertainty_inclusion_weight != 0
+        hidden_share = self.cfg.uncertainty_hidden_share if wanted else 0.0
+        return {"objectives": tuple(term for term in terms if term != UNCERTAINTY), "hidden_share": hidden_share}
 
     def pair_keys(self, sample: dict[str, Any]) -> PairKeys:
         """Reports of the pairs of a batch."""

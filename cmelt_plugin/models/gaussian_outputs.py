@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from typing import Any, TypeVar
 
 import torch
@@ -12,15 +11,12 @@ from torch import Tensor
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.modules.uncertainty import PROLIP, UncertaintyHeads, hide_leads
 
-UNCERTAINTY = "uncertainty"
-"""The objective for which all of this is."""
 Columns = TypeVar("Columns", bound=tuple)
 
 
-def hidden_rows(heads: UncertaintyHeads | None, objectives: Collection[str], share: float, rows: int) -> int:
+def hidden_rows(heads: UncertaintyHeads | None, share: float, rows: int) -> int:
     """How many of a batch's ``rows``, from the first on, are read once more with leads hidden: a ``share`` for ``prolip``."""
-    wanted = heads is not None and heads.kind == PROLIP and UNCERTAINTY in objectives
-    return math.ceil(share * rows) if wanted else 0
+    return math.ceil(share * rows) if heads is not None and heads.kind == PROLIP else 0
 
 
 def with_hidden(ecg: Tensor, n_hidden: int, *columns: Tensor | None) -> tuple[Any, ...]:

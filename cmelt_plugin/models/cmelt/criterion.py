@@ -96,7 +96,7 @@ class CompositeCriterion(UncertaintyCriterion):
         return super().match_options()._replace(chunk=self.cfg.siglep_chunk)
 
     def model_options(self, sample: dict[str, Any], terms: Sequence[str]) -> dict[str, Any]:
-        options: dict[str, Any] = {"objectives": terms, "hidden_share": self.hidden_share()}
+        options = super().model_options(sample, terms)
         if "mlm" in terms and "mlm_target" in sample:
             options["n_masked_words"] = len(sample["mlm_target"])
         return options

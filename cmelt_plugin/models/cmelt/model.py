@@ -30,7 +30,7 @@ from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.cmelt.fusion import Fusion
 from cmelt_plugin.models.cmelt.heads import ETMHead, MEMHead, MLMHead
 from cmelt_plugin.models.ecg_init import load_ecg_encoder
-from cmelt_plugin.models.gaussian_outputs import UNCERTAINTY, gaussian_outputs, hidden_rows, split_hidden, with_hidden
+from cmelt_plugin.models.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
 from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
 from cmelt_plugin.models.uncertainty_options import uncertainty_heads
 from cmelt_plugin.models.wav2vec import wav2vec_encoder
@@ -223,17 +223,17 @@ class CMELT(WithTextEncoder, CosineSimilarity, nn.Module):
             objectives: which outputs are wanted; fusion is skipped when only ``siglep`` is.
             n_masked_words: how many positions ``mlm_mask`` marks, where the caller knows (the length of the targets):
                 a GPU need not be waited for then.
-            hidden_share: share of the batch that ``uncertainty`` reads once more with leads hidden.
+            hidden_share: share of the batch that a model with variances reads once more with leads hidden.
 
         Returns:
             ``ecg_embedding``, ``text_embedding`` ``[B, D]`` float32; ``logit_scale``, ``logit_bias`` scalars;
             ``mlm_logits [masked, V]``; ``mem_prediction [B, N, samples × leads]`` and ``mem_mask [B, N]`` (True =
-            dropped and not padding); ``etm_logits [B]``; for ``uncertainty``, beside those of ``siglep``, what
-            :func:`cmelt_plugin.models.gaussian_outputs.gaussian_outputs` says, where the model was built for it.
+            dropped and not padding); ``etm_logits [B]``; with variances beside those of ``siglep`` what
+            :func:`cmelt_plugin.models.gaussian_outputs.gaussian_outputs` says.
         """
         if lead_mask is not None:
             ecg = ecg.masked_fill(lead_mask.unsqueeze(-1), 0.0)
-        n_hidden = hidden_rows(self.uncertainty, objectives, hidden_share, len(ecg))
+        n_hidden = hidden_rows(self.uncertainty, hidden_share, len(ecg))
         rows, *columns = with_hidden(ecg, n_hidden, n_samples, mem_noise)
         whole: EncodedECG = self.ecg_encoder(rows, *columns, self.cfg.mem_ratio, self._token("ecg"))
         encoded, hidden = split_hidden(whole, n_hidden)
@@ -244,7 +244,7 @@ class CMELT(WithTextEncoder, CosineSimilarity, nn.Module):
             ecg_embedding = self._embedded_ecg(encoded, unit_length)
             text_embedding = self._embedded_text(text_states, text_query, text_padding_mask, unit_length)
             out["ecg_embedding"], out["text_embedding"] = ecg_embedding.mean, text_embedding.mean
-            if self.uncertainty is not None and UNCERTAINTY in objectives:
+            if self.uncertainty is not None:
                 fewer_leads = self._embedded_ecg(hidden, unit_length) if n_hidden else None
                 out.update(gaussian_outputs(self.uncertainty, ecg_embedding, text_embedding, fewer_leads))
             out["logit_scale"] = self.logit_scale

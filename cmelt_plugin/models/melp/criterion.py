@@ -5,7 +5,6 @@ The two contrastive ones compare with the records of all ranks, with gradients t
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -71,9 +70,6 @@ class MELPCriterion(UncertaintyCriterion):
 
     def terms(self) -> Terms:
         return self.with_uncertainty(self.weighted(clip=self.clip, caption=self.caption, local=self.local))
-
-    def model_options(self, sample: dict[str, Any], terms: Sequence[str]) -> dict[str, Any]:
-        return {"objectives": terms, "hidden_share": self.hidden_share()}
 
     def clip(self, batch: Batch) -> LossTerm:
         """ECG against report, mean of both ways, among the pairs of all ranks.

@@ -32,7 +32,7 @@ from cmelt_plugin.huggingface import config_of
 from cmelt_plugin.losses.beats import FORMS, sentence_attention
 from cmelt_plugin.models.base import MAX_WRITTEN_TOKENS, Embedding, TimeAttention
 from cmelt_plugin.models.ecg_init import load_ecg_encoder
-from cmelt_plugin.models.gaussian_outputs import UNCERTAINTY, gaussian_outputs, hidden_rows, split_hidden, with_hidden
+from cmelt_plugin.models.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
 from cmelt_plugin.models.melp.captioner import CachedCaptioner, WholeCaptioner
 from cmelt_plugin.models.melp.config import MELPConfig
 from cmelt_plugin.models.melp.ecg_side import MELPEncoder
@@ -147,7 +147,7 @@ class MELP(WithTextEncoder, MELPEncoder):
         if "local" in losses:
             self.cfg.local_form = settings.local
         idle = [name for name, readers in READERS.items() if not set(readers) & set(losses)]
-        if self.uncertainty is not None and UNCERTAINTY not in losses:
+        if self.uncertainty is not None and "uncertainty" not in losses:
             idle.append("uncertainty")
         if self.cfg.local_form == "gloria":
             idle.append("log_beat_scale")
@@ -224,19 +224,19 @@ class MELP(WithTextEncoder, MELPEncoder):
             text_states: ``[B, N, W]`` of :meth:`lower_text_states`, in any precision, which then are not computed; places at
                 the end that are padding in all texts may be missing.
             objectives: which outputs are wanted.
-            hidden_share: share of the batch that ``uncertainty`` reads once more with leads hidden.
+            hidden_share: share of the batch that a model with variances reads once more with leads hidden.
 
         Returns:
             For ``clip``: ``ecg_embedding``, ``text_embedding`` ``[B, E]`` float32, unit norm, and ``logit_scale``. For
             ``local``: ``beats [B, Q, E]`` and ``sentences [B, S, E]`` float32 of any norm, ``sentence_padding_mask [B, S]`` and
             ``beat_scale``. For ``caption``: ``caption_logits [B, N - 2, V]`` and ``caption_labels [B, N - 2]`` int64, −100
-            where no token follows. For ``uncertainty``, beside those of ``clip``, what
-            :func:`cmelt_plugin.models.gaussian_outputs.gaussian_outputs` says, where the model was built for it.
+            where no token follows. With variances beside those of ``clip`` what
+            :func:`cmelt_plugin.models.gaussian_outputs.gaussian_outputs` says.
 
         Raises:
             ValueError: ``local`` without sentences.
         """
-        n_hidden = hidden_rows(self.uncertainty, objectives, hidden_share, len(ecg))
+        n_hidden = hidden_rows(self.uncertainty, hidden_share, len(ecg))
         states, hidden = split_hidden(self.ecg_tower(*with_hidden(ecg, n_hidden, n_samples, lead_mask)), n_hidden)
         read = self._read(text, text_padding_mask, text_states)
         out: dict[str, Any] = {}
@@ -246,7 +246,7 @@ class MELP(WithTextEncoder, MELPEncoder):
             text_embedding = self._text_embedding(read)
             out["ecg_embedding"], out["text_embedding"] = ecg_embedding.mean, text_embedding.mean
             out["logit_scale"] = self.logit_scale
-            if self.uncertainty is not None and UNCERTAINTY in objectives:
+            if self.uncertainty is not None:
                 fewer_leads = self.read_beats(hidden)[1] if n_hidden else None
                 out.update(gaussian_outputs(self.uncertainty, ecg_embedding, text_embedding, fewer_leads))
         if "local" in objectives:

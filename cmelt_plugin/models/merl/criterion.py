@@ -54,7 +54,7 @@ class MERLCriterion(UncertaintyCriterion):
         return self.with_uncertainty(self.weighted(cma=self.cma, uma=self.uma, label=self.label))
 
     def model_options(self, sample: dict[str, Any], terms: Sequence[str]) -> dict[str, Any]:
-        options = {"objectives": terms, "hidden_share": self.hidden_share()}
+        options = super().model_options(sample, terms)
         if "label" not in terms:
             return options
         text, padding = self.task.class_texts(self.training, sample["id"].device)

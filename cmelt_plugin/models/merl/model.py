@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
-from cmelt_plugin.models.gaussian_outputs import UNCERTAINTY, gaussian_outputs, hidden_rows, split_hidden, with_hidden
+from cmelt_plugin.models.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
 from cmelt_plugin.models.merl.config import MERLConfig
 from cmelt_plugin.models.merl.towers import (
     ECGEncoder,
@@ -187,17 +187,17 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
             objectives: which outputs are wanted; without ``cma`` no report is read.
             class_text: ``[C, L]`` int64 token ids, a text for each class; for ``label``.
             class_text_padding_mask: ``[C, L]`` bool, True = padding.
-            hidden_share: share of the batch that ``uncertainty`` reads once more with leads hidden.
+            hidden_share: share of the batch that a model with variances reads once more with leads hidden.
 
         Returns:
             ``ecg_embedding``, ``text_embedding`` ``[B, E]`` float32, unit norm, and ``logit_scale`` for ``cma``; ``view1``,
             ``view2`` ``[B, E]`` of any norm and ``uma_scale`` for ``uma``; ``ecg_embedding``, ``logit_scale`` and
-            ``class_embedding`` ``[C, E]`` for ``label``; for ``uncertainty``, beside those of ``cma``, what
-            :func:`cmelt_plugin.models.gaussian_outputs.gaussian_outputs` says, where the model was built for it.
+            ``class_embedding`` ``[C, E]`` for ``label``; with variances beside those of ``cma`` what
+            :func:`cmelt_plugin.models.gaussian_outputs.gaussian_outputs` says.
         """
         if lead_mask is not None:
             ecg = ecg.masked_fill(lead_mask.unsqueeze(-1), 0.0)
-        n_hidden = hidden_rows(self.uncertainty, objectives, hidden_share, len(ecg))
+        n_hidden = hidden_rows(self.uncertainty, hidden_share, len(ecg))
         tower, hidden = split_hidden(self._read(*with_hidden(ecg, n_hidden, n_samples)), n_hidden)
         out: dict[str, Any] = {}
         if "cma" in objectives:
@@ -207,7 +207,7 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
                 text_features = self.text_features(text, text_padding_mask)
             text_embedding = self.embed_text_features(text_features)
             out["text_embedding"] = text_embedding.mean
-            if self.uncertainty is not None and UNCERTAINTY in objectives:
+            if self.uncertainty is not None:
                 fewer_leads = self._embedded(hidden) if n_hidden else None
                 out.update(gaussian_outputs(self.uncertainty, self._embedded(tower), text_embedding, fewer_leads))
         if "label" in objectives:

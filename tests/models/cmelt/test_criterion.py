@@ -116,7 +116,7 @@ def test_weight_zero_asks_the_model_for_less(model, sample) -> None:
         return model(**arguments)
 
     composite(mlm_weight=0.0, mem_weight=0.0, etm_weight=0.0)(recording, sample)
-    assert asked == [{"siglep", "uncertainty"}]  # the latter a model without variances has not
+    assert asked == [{"siglep"}]
 
 
 @pytest.mark.parametrize("duplicates", ["negative", "ignore", "positive"])
