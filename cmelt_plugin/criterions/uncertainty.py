@@ -72,15 +72,16 @@ def match(
         ``SIDE_uncertainty``, Σσ², and ``SIDE_uncertainty_std``, its standard deviation in a batch (0: it says nothing of a
         record); ``vib_left_out``, regularisers that were too large.
     """
-    (first, first_gaussian), (second, second_gaussian) = sides.items()
+    first, second = sides.values()
     counted = torch.full_like(keys.first, 1 if batch.rows else 0)
-    columns, offset = batch.gather(*first_gaussian, *second_gaussian, keys.first, keys.second, counted)
-    *gaussians, all_first, all_second, all_counted = columns
+    columns, offset = batch.gather(*first, *second, keys.first, keys.second, counted)
+    first_mean, first_log_variance, second_mean, second_log_variance, first_keys, second_keys, all_counted = columns
+    all_first, all_second = (first_mean, first_log_variance), (second_mean, second_log_variance)
     own_column = torch.arange(len(keys.first), device=keys.first.device) + offset
     further = all_counted, scale, shift, options.duplicates, options.pseudo, options.distance, options.chunk, keys.aligned
     ways = [
-        match_loss_in_rows(first_gaussian, tuple(gaussians[2:]), keys.first, all_second, own_column, *further),
-        match_loss_in_rows(second_gaussian, tuple(gaussians[:2]), keys.second, all_first, own_column, *further),
+        match_loss_in_rows(first, all_second, keys.first, second_keys, own_column, *further),
+        match_loss_in_rows(second, all_first, keys.second, first_keys, own_column, *further),
     ]
     loss = (ways[0][0] + ways[1][0]) / batch.rows_of_all_ranks.clamp(min=1)
     left_out = torch.zeros_like(loss.detach())

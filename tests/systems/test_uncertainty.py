@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from calibrated import PROMPTS, write_calibration_data
 from pretrained_files import TEXTS, random_ecg, write_tokenizer_folder
 from tiny import write_manifest
 from torch import Tensor
 
 from cmelt_plugin import export
+from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.calibrate import __main__ as calibrate
+from cmelt_plugin.evaluation.confidence import __main__ as confidence
 from cmelt_plugin.evaluation.embedding.records import silent_embedding
+from cmelt_plugin.evaluation.result_files import read_results
 from cmelt_plugin.evaluation.variance_head import __main__ as variance_head
 from cmelt_plugin.losses.pcmepp import match_loss, pseudo_positive_targets, sampled_distance, vib
 from cmelt_plugin.losses.prolip import inclusion_loss
+from cmelt_plugin.models.answering import UNCERTAIN
+from cmelt_plugin.models.calibration import calibration_folders, calibration_root, read_calibration
 from cmelt_plugin.models.encoder_source import read_encoder
 from cmelt_plugin.models.pretrained import load_pretrained
 from cmelt_plugin.modules.uncertainty import PCMEPP, PROLIP, UNCERTAINTIES
@@ -184,3 +193,29 @@ def test_a_trained_model_gives_its_variances(name: str, kind: str, directory, tm
     assert state["cfg"]["model"].pop("uncertainty") == "none" and state["cfg"]["model"].pop("variance_init")
     torch.save(state, tmp_path / "older.pt")
     assert load_pretrained(tmp_path / "older.pt").embed_ecg(random_ecg()).log_variance is None
+
+
+def test_a_calibrated_model_abstains_by_its_variance(tmp_path) -> None:
+    """The limit is on the variance that was learned; what is measured of confidence names it, too."""
+    directory = write_calibration_data(tmp_path / "m")
+    write_tokenizer_folder(tmp_path / "tokenizer")
+    (tmp_path / "prompts.json").write_text(json.dumps(PROMPTS))
+    case = CASES["merl-resnet18"]
+    with_it = type(case)(**{**vars(case), "model": {**case.model, "uncertainty": PROLIP}})
+    write_checkpoint(tmp_path / "model.pt", with_it, tmp_path / "tokenizer")
+    shared = ["--checkpoint", tmp_path / "model.pt", "--manifest", directory, "--prompts", tmp_path / "prompts.json"]
+    calibrated = [*shared, "--recall", 0.8, "--uncertainty", "variance", "--refuse", 0.4]
+    assert calibrate.main([str(word) for word in calibrated]) == 0
+    (folder,) = calibration_folders(calibration_root(tmp_path / "model.pt"))
+    limits = read_calibration(folder).abstention
+    opened = load_pretrained(tmp_path / "model.pt")
+    manifest = Manifest.open(directory, "test")
+    ecg = RecordStore(manifest.store_root).read(manifest.shard[:12], manifest.row[:12])
+    reasons = [{reason.code for reason in opened.answer(one).abstention} for one in ecg]
+    unsure = [float(opened.embed_ecg(one).uncertainty()) > limits["uncertainty"] for one in ecg]
+    assert limits["uncertainty_name"] == "variance" and [UNCERTAIN in codes for codes in reasons] == unsure
+    assert 0 < sum(unsure) < len(unsure)
+    measured = [*shared, "--recall", 0.8, "--no-probes", "--foreign", "--bootstrap", 0, "--results", tmp_path / "results"]
+    assert confidence.main([str(word) for word in measured]) == 0
+    (found,) = read_results([tmp_path / "results"])
+    assert found.result.metrics["augrc/variance"] > 0
