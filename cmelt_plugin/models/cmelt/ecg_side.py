@@ -11,18 +11,21 @@ from torch import Tensor, nn
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.base import COSINE, CosineSimilarity, Embedding, group_means
+from cmelt_plugin.models.base import COSINE, CosineSimilarity, Embedding, group_means, mixture_log_variance
 from cmelt_plugin.models.wav2vec import wav2vec_encoder
-from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
+from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder, EncodedECG
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
 from cmelt_plugin.modules.pooling.tokens import ECG_POOLS, Pooler
+from cmelt_plugin.modules.uncertainty import UncertaintyHeads
 
 ENCODER = "ecg_encoder."  # with which the names of its weights begin
 SCORES = (COSINE, "product")
 
 
 class CMELTSide(CosineSimilarity):
-    """Base of modules with ``cfg``, ``ecg_encoder``, ``ecg_projection``, ``log_logit_scale`` and ``logit_bias``."""
+    """Base of modules with ``cfg``, ``ecg_encoder``, ``ecg_projection``, ``log_logit_scale``, ``logit_bias`` and
+    ``uncertainty`` (None: points).
+    """
 
     pools = ECG_POOLS
     signal = SignalContract()
@@ -31,6 +34,7 @@ class CMELTSide(CosineSimilarity):
     ecg_projection: Pooler
     log_logit_scale: nn.Parameter
     logit_bias: nn.Parameter
+    uncertainty: UncertaintyHeads | None
 
     @classmethod
     def build_encoder(cls, cfg: Any, conv_stack: Any = ConvStack, n_leads: int = len(LEADS)) -> ECGEncoder:
@@ -73,15 +77,29 @@ class CMELTSide(CosineSimilarity):
         return self.ecg_encoder.features(ecg, n_samples, pool or self.pools[0]).float()
 
     def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
-        """``ecg [B, 12, T]`` mV, unmasked → ``[B, D]`` float32, of unit length where scores are cosines."""
-        encoded = self.ecg_encoder(ecg, n_samples)
-        return Embedding(scaled(self.ecg_projection(encoded.states, encoded.padding_mask), self.cfg.score == COSINE))
+        """``ecg [B, 12, T]`` mV, unmasked → ``[B, D]`` float32, of unit length where scores are cosines; Gaussians where it was
+        trained for uncertainties."""
+        return self._embedded_ecg(self.ecg_encoder(ecg, n_samples, query=self._token("ecg")), self.cfg.score == COSINE)
+
+    def _token(self, modality: str) -> Tensor | None:
+        """The uncertainty token of ``ecg`` or ``text``, where the model has any."""
+        return None if self.uncertainty is None else getattr(self.uncertainty, f"{modality}_token")
+
+    def _embedded_ecg(self, encoded: EncodedECG, unit_length: bool) -> Embedding:
+        mean = scaled(self.ecg_projection(encoded.states, encoded.padding_mask), unit_length)
+        if self.uncertainty is None:
+            return Embedding(mean)
+        padding = None if encoded.padding_mask is None else encoded.padding_mask[:, 1:]
+        return Embedding(mean, self.uncertainty.ecg_log_variance(encoded.states[:, 1:], padding, encoded.query))
 
     def ensemble(self, texts: Embedding, group: Tensor, n_groups: int) -> Embedding:
         """Of cosines as in :class:`CosineSimilarity`; of products the mean, whose score is the mean of the texts' scores."""
         if self.cfg.score == COSINE:
             return super().ensemble(texts, group, n_groups)
-        return Embedding(group_means(texts.mean, group, n_groups))
+        centre = group_means(texts.mean, group, n_groups)
+        if texts.log_variance is None:
+            return Embedding(centre)
+        return Embedding(centre, mixture_log_variance(texts.mean, texts.log_variance, centre, group))
 
     def match_probability(self, similarity: Tensor) -> Tensor | None:
         """σ(scale · s + bias), as the contrastive loss takes it; None without a learned scale, or where scores are not what
@@ -106,6 +124,7 @@ class CMELTEncoder(CMELTSide, nn.Module):
         self.ecg_projection = Pooler(cfg.encoder_embed_dim, cfg.fusion_dim, "first")
         self.log_logit_scale = nn.Parameter(torch.zeros(()))
         self.logit_bias = nn.Parameter(torch.zeros(()))
+        self.uncertainty = None
 
 
 def scaled(embedding: Tensor, unit_length: bool) -> Tensor:

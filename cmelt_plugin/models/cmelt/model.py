@@ -23,13 +23,16 @@ import torch
 from torch import Tensor, nn
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import COSINE, Embedding
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.cmelt.ecg_side import CMELTSide, scaled
 from cmelt_plugin.models.cmelt.fusion import Fusion
 from cmelt_plugin.models.cmelt.heads import ETMHead, MEMHead, MLMHead
 from cmelt_plugin.models.ecg_init import load_ecg_encoder
+from cmelt_plugin.models.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
 from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
+from cmelt_plugin.models.uncertainty_options import uncertainty_heads
 from cmelt_plugin.modules.compiling import compile_in_training, repeated_layers
 from cmelt_plugin.modules.ecg.ecg_encoder import EncodedECG
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
@@ -37,6 +40,7 @@ from cmelt_plugin.modules.masking import masked_states
 from cmelt_plugin.modules.pooling.tokens import Pooler
 from cmelt_plugin.modules.text.text_encoder import TextEncoder
 from cmelt_plugin.modules.transformer import init_bert_weights
+from cmelt_plugin.modules.uncertainty import NONE
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +91,17 @@ class CMELT(WithTextEncoder, CMELTSide, nn.Module):
             cfg.mem_decoder_zero_output,
         )
         self.etm_head = ETMHead(cfg.fusion_dim)
+        if cfg.uncertainty != NONE and not cfg.normalise_embeddings:
+            raise DataError("model.uncertainty compares means of unit length: set model.normalise_embeddings=true")
+        self.uncertainty = uncertainty_heads(
+            cfg,
+            cfg.fusion_dim,
+            ecg_width=cfg.encoder_embed_dim,
+            text_width=text_encoder.dim,
+            ecg_token=cfg.encoder_embed_dim,
+            text_token=text_encoder.dim,
+            text_sequence=True,
+        )
         for pooler in (self.ecg_projection, self.text_projection, self.fused_text_pooler, self.fused_ecg_pooler):
             pooler.apply(init_bert_weights)
         log_scale = math.log(cfg.logit_scale_init) if cfg.learn_logit_scale else 0.0
@@ -112,9 +127,9 @@ class CMELT(WithTextEncoder, CMELTSide, nn.Module):
         return self.ecg_encoder.n_tokens(N_SAMPLES)
 
     def embed_text(self, ids: Tensor, padding_mask: Tensor | None = None) -> Embedding:
-        """``ids [B, L]``, unmasked → ``[B, D]`` float32, of unit length where scores are cosines."""
-        states = self.text_encoder(ids, padding_mask)
-        return Embedding(scaled(self.text_projection(states, padding_mask), self.cfg.score == COSINE))
+        """``ids [B, L]``, unmasked → ``[B, D]`` float32, of unit length where scores are cosines; Gaussians as of
+        :meth:`embed_ecg`."""
+        return self._embedded_text(*self._read_text(ids, padding_mask), padding_mask, self.cfg.score == COSINE)
 
     def forward(
         self,
@@ -127,6 +142,7 @@ class CMELT(WithTextEncoder, CMELTSide, nn.Module):
         mlm_mask: Tensor | None = None,
         objectives: Collection[str] = OBJECTIVES,
         n_masked_words: int | None = None,
+        hidden_share: float = 0.0,
     ) -> dict[str, Any]:
         """
         Args:
@@ -140,21 +156,30 @@ class CMELT(WithTextEncoder, CMELTSide, nn.Module):
             objectives: which outputs are wanted; fusion is skipped when only ``siglep`` is.
             n_masked_words: how many positions ``mlm_mask`` marks, where the caller knows (the length of the targets):
                 a GPU need not be waited for then.
+            hidden_share: share of the batch that a model with variances reads once more with leads hidden.
 
         Returns:
             ``ecg_embedding``, ``text_embedding`` ``[B, D]`` float32; ``logit_scale``, ``logit_bias`` scalars;
             ``mlm_logits [masked, V]``; ``mem_prediction [B, N, samples × leads]`` and ``mem_mask [B, N]`` (True =
-            dropped and not padding); ``etm_logits [B]``.
+            dropped and not padding); ``etm_logits [B]``; with variances beside those of ``siglep`` what
+            :func:`cmelt_plugin.models.gaussian_outputs.gaussian_outputs` says.
         """
         if lead_mask is not None:
             ecg = ecg.masked_fill(lead_mask.unsqueeze(-1), 0.0)
-        encoded: EncodedECG = self.ecg_encoder(ecg, n_samples, mem_noise, self.cfg.mem_ratio)
-        text_states = self.text_encoder(text, text_padding_mask)
+        n_hidden = hidden_rows(self.uncertainty, hidden_share, len(ecg))
+        rows, *columns = with_hidden(ecg, n_hidden, n_samples, mem_noise)
+        whole: EncodedECG = self.ecg_encoder(rows, *columns, self.cfg.mem_ratio, self._token("ecg"))
+        encoded, hidden = split_hidden(whole, n_hidden)
+        text_states, text_query = self._read_text(text, text_padding_mask)
         out: dict[str, Any] = {}
         if "siglep" in objectives:
             unit_length = self.cfg.normalise_embeddings
-            out["ecg_embedding"] = scaled(self.ecg_projection(encoded.states, encoded.padding_mask), unit_length)
-            out["text_embedding"] = scaled(self.text_projection(text_states, text_padding_mask), unit_length)
+            ecg_embedding = self._embedded_ecg(encoded, unit_length)
+            text_embedding = self._embedded_text(text_states, text_query, text_padding_mask, unit_length)
+            out["ecg_embedding"], out["text_embedding"] = ecg_embedding.mean, text_embedding.mean
+            if self.uncertainty is not None:
+                fewer_leads = self._embedded_ecg(hidden, unit_length) if n_hidden else None
+                out.update(gaussian_outputs(self.uncertainty, ecg_embedding, text_embedding, fewer_leads))
             out["logit_scale"] = self.logit_scale
             out["logit_bias"] = self.logit_bias.float()
         if not {"mlm", "mem", "etm"} & set(objectives):
@@ -171,3 +196,16 @@ class CMELT(WithTextEncoder, CMELTSide, nn.Module):
                 self.fused_text_pooler(fused.text, text_padding_mask), self.fused_ecg_pooler(fused.ecg)
             )
         return out
+
+    def _read_text(self, text: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """States of texts ``[B, L, D]``, and of the uncertainty token ``[B, D]``."""
+        token = self._token("text")
+        if token is None:
+            return self.text_encoder(text, padding_mask), None
+        return self.text_encoder.with_query(text, padding_mask, token)
+
+    def _embedded_text(self, states: Tensor, query: Tensor | None, padding_mask: Tensor | None, unit_length: bool) -> Embedding:
+        mean = scaled(self.text_projection(states, padding_mask), unit_length)
+        if self.uncertainty is None:
+            return Embedding(mean)
+        return Embedding(mean, self.uncertainty.text_log_variance(states, padding_mask, query))

@@ -13,10 +13,10 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses.pcmepp import DISTANCES
-from cmelt_plugin.models.base import COSINE, CosineSimilarity, Embedding, group_means
-from cmelt_plugin.models.echoing.heads import LogVarianceHead
+from cmelt_plugin.models.base import COSINE, CosineSimilarity, Embedding, group_means, mixture_log_variance
 from cmelt_plugin.models.echoing.towers import ECG_POOLS, ECGTower, resolved_sizes
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
+from cmelt_plugin.modules.pooling.gaussian import LogVarianceHead
 
 PAIRS = ("ecg_text", "ecg_echo")
 """Pairs of modalities that are matched, each with a scale and a shift of its own."""
@@ -114,8 +114,7 @@ class EchoingSide(CosineSimilarity):
         centre = group_means(texts.mean, group, n_groups)
         if texts.log_variance is None:
             return super().ensemble(texts, group, n_groups)
-        variance = group_means(texts.log_variance.exp() + (texts.mean - centre[group]).square(), group, n_groups)
-        return Embedding(F.normalize(centre, dim=-1), variance.log())
+        return Embedding(F.normalize(centre, dim=-1), mixture_log_variance(texts.mean, texts.log_variance, centre, group))
 
     def match_probability(self, similarity: Tensor, pair: str = PAIRS[0]) -> Tensor | None:
         """σ(b − a · distance) of similarities that are minus distances; of cosines None.

@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional
 
+from cmelt_plugin.models.uncertainty_options import UncertaintyOptions
+
 
 @dataclass
-class MERLConfig:
+class MERLConfig(UncertaintyOptions):
     encoder_sizes: ClassVar[tuple[str, ...]] = (
         *("ecg_encoder", "ecg_width", "ecg_layers", "ecg_heads", "ecg_rate", "normalisation"),
     )

@@ -12,6 +12,7 @@ from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
 from cmelt_plugin.models.merl.towers import (
     ECGEncoder,
+    ECGTowerOutput,
     ResNetTower,
     ViTTower,
     build_tower,
@@ -21,14 +22,16 @@ from cmelt_plugin.models.merl.towers import (
 )
 from cmelt_plugin.modules.contrast import unit
 from cmelt_plugin.modules.ecg.normalisation import normalise_ecg
+from cmelt_plugin.modules.uncertainty import UncertaintyHeads
 
 
 class MERLSide(CosineSimilarity):
-    """Base of modules with ``cfg`` and ``ecg_tower``."""
+    """Base of modules with ``cfg``, ``ecg_tower`` and ``uncertainty`` (None: points)."""
 
     pools = ("mean",)
     cfg: Any
     ecg_tower: ResNetTower | ViTTower
+    uncertainty: UncertaintyHeads | None
 
     @classmethod
     def build_encoder(cls, cfg: Any, conv_stack: Any = None, n_leads: int = len(LEADS)) -> ECGEncoder:
@@ -67,8 +70,18 @@ class MERLSide(CosineSimilarity):
         return pooled(self.ecg_tower.encoder, self._normalised(ecg, n_samples), n_samples).float()
 
     def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
-        """``ecg [B, 12, T]`` mV → ``[B, E]`` float32, unit norm."""
-        return Embedding(unit(self.ecg_tower(self._normalised(ecg, n_samples), n_samples).projected))
+        """``ecg [B, 12, T]`` mV → ``[B, E]`` float32, unit norm; Gaussians where it was trained for uncertainties."""
+        return self._embedded(self._read(ecg, n_samples))
+
+    def _read(self, ecg: Tensor, n_samples: Tensor | None) -> ECGTowerOutput:
+        token = None if self.uncertainty is None else self.uncertainty.ecg_token
+        return self.ecg_tower(self._normalised(ecg, n_samples), n_samples, token)
+
+    def _embedded(self, tower: ECGTowerOutput) -> Embedding:
+        mean = unit(tower.projected)
+        if self.uncertainty is None:
+            return Embedding(mean)
+        return Embedding(mean, self.uncertainty.ecg_log_variance(tower.states, tower.padding_mask, tower.uncertainty))
 
     def _normalised(self, ecg: Tensor, n_samples: Tensor | None) -> Tensor:
         return normalise_ecg(ecg, n_samples, self.cfg.normalisation)
@@ -85,3 +98,4 @@ class MERLEncoder(MERLSide, nn.Module):
         super().__init__()
         self.cfg = cfg
         self.ecg_tower = build_tower(cfg, len(LEADS))
+        self.uncertainty = None

@@ -21,10 +21,12 @@ from torch import Tensor, nn
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
 from cmelt_plugin.models.merl.config import MERLConfig
 from cmelt_plugin.models.merl.ecg_side import MERLSide
-from cmelt_plugin.models.merl.towers import build_tower
+from cmelt_plugin.models.merl.towers import ResNetTower, build_tower
 from cmelt_plugin.models.text_tower import WithTextEncoder, text_encoder_of
+from cmelt_plugin.models.uncertainty_options import uncertainty_heads
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
 from cmelt_plugin.modules.contrast import inverse_temperature, unit
 from cmelt_plugin.modules.ecg.length_batch_norm import share_statistics
@@ -57,6 +59,13 @@ class MERL(WithTextEncoder, MERLSide, nn.Module):
         for name in ("log_logit_scale", "log_uma_scale"):
             scale = torch.tensor(math.log(cfg.logit_scale_init))
             self.register_parameter(name, nn.Parameter(scale, requires_grad=cfg.learn_logit_scale))
+        self.uncertainty = uncertainty_heads(
+            cfg,
+            cfg.embed_dim,
+            ecg_width=view_dim,
+            text_width=text_encoder.dim,
+            ecg_token=view_dim if isinstance(self.ecg_tower, ResNetTower) else None,
+        )
         if cfg.sync_batch_norm:
             share_statistics(self.ecg_tower, self.data_parallel_group)
         if cfg.compile:
@@ -92,7 +101,7 @@ class MERL(WithTextEncoder, MERLSide, nn.Module):
         return self.text_features(text, text_padding_mask)
 
     def embed_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Embedding:
-        """``text [B, L]`` ids → ``[B, E]`` float32, unit norm."""
+        """``text [B, L]`` ids → ``[B, E]`` float32, unit norm; Gaussians where it was trained for uncertainties."""
         return self.embed_text_features(self.text_features(text, text_padding_mask))
 
     def text_features(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Tensor:
@@ -100,8 +109,9 @@ class MERL(WithTextEncoder, MERLSide, nn.Module):
         return self.text_encoder.pool(text, text_padding_mask, self.cfg.text_pool)
 
     def embed_text_features(self, features: Tensor) -> Embedding:
-        """:meth:`text_features` ``[B, W]`` → ``[B, E]`` float32, unit norm."""
-        return Embedding(unit(self.text_projection(features.to(cast(nn.Linear, self.text_projection[0]).weight.dtype))))
+        """:meth:`text_features` ``[B, W]`` → ``[B, E]`` float32, unit norm; Gaussians as of :meth:`embed_text`."""
+        mean = unit(self.text_projection(features.to(cast(nn.Linear, self.text_projection[0]).weight.dtype)))
+        return Embedding(mean, None if self.uncertainty is None else self.uncertainty.text(features))
 
     def forward(
         self,
@@ -114,6 +124,7 @@ class MERL(WithTextEncoder, MERLSide, nn.Module):
         objectives: Collection[str] = OBJECTIVES,
         class_text: Tensor | None = None,
         class_text_padding_mask: Tensor | None = None,
+        hidden_share: float = 0.0,
     ) -> dict[str, Any]:
         """
         Args:
@@ -126,22 +137,29 @@ class MERL(WithTextEncoder, MERLSide, nn.Module):
             objectives: which outputs are wanted; without ``cma`` no report is read.
             class_text: ``[C, L]`` int64 token ids, a text for each class; for ``label``.
             class_text_padding_mask: ``[C, L]`` bool, True = padding.
+            hidden_share: share of the batch that a model with variances reads once more with leads hidden.
 
         Returns:
             ``ecg_embedding``, ``text_embedding`` ``[B, E]`` float32, unit norm, and ``logit_scale`` for ``cma``; ``view1``,
             ``view2`` ``[B, E]`` of any norm and ``uma_scale`` for ``uma``; ``ecg_embedding``, ``logit_scale`` and
-            ``class_embedding`` ``[C, E]`` for ``label``.
+            ``class_embedding`` ``[C, E]`` for ``label``; with variances beside those of ``cma`` what
+            :func:`cmelt_plugin.models.gaussian_outputs.gaussian_outputs` says.
         """
         if lead_mask is not None:
             ecg = ecg.masked_fill(lead_mask.unsqueeze(-1), 0.0)
-        tower = self.ecg_tower(self._normalised(ecg, n_samples), n_samples)
+        n_hidden = hidden_rows(self.uncertainty, hidden_share, len(ecg))
+        tower, hidden = split_hidden(self._read(*with_hidden(ecg, n_hidden, n_samples)), n_hidden)
         out: dict[str, Any] = {}
         if "cma" in objectives:
             if text_features is None:
                 if text is None:
                     raise ValueError("neither text nor text_features")
                 text_features = self.text_features(text, text_padding_mask)
-            out["text_embedding"] = self.embed_text_features(text_features).mean
+            text_embedding = self.embed_text_features(text_features)
+            out["text_embedding"] = text_embedding.mean
+            if self.uncertainty is not None:
+                fewer_leads = self._embedded(hidden) if n_hidden else None
+                out.update(gaussian_outputs(self.uncertainty, self._embedded(tower), text_embedding, fewer_leads))
         if "label" in objectives:
             if class_text is None:
                 raise ValueError("no texts of classes")
