@@ -132,3 +132,10 @@ def test_a_system_whose_ecg_side_does_not_stand_alone_is_refused(models, tmp_pat
     with pytest.raises(DataError, match="ECG side of merl does not stand alone; try --format onnx"):
         write_automodel(tmp_path / "hf", models["merl"])
     assert not (tmp_path / "hf").exists()
+
+
+def test_a_model_of_variances_is_refused(models, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(models["merl"].model.cfg, "uncertainty", "prolip")
+    with pytest.raises(DataError, match="without the variances of model.uncertainty=prolip"):
+        write_automodel(tmp_path / "hf", models["merl"])
+    assert not (tmp_path / "hf").exists()
