@@ -110,8 +110,8 @@ def write_automodel(
         )
     if not pretrained.is_classifier and settings.get("uncertainty", NONE) != NONE:
         raise DataError(
-            f"{pretrained.source}: --format hf writes embeddings without the variances of model.uncertainty={settings['uncertainty']};"
-            " export the folder of this package in its place (without --format)"
+            f"{pretrained.source}: --format hf writes embeddings without the variances of "
+            f"model.uncertainty={settings['uncertainty']}; leave --format out, for a folder of this package"
         )
     module, side = system.ecg_side.split(":")
     values, tensors = _classes(predictor)
