@@ -98,6 +98,13 @@ def whole(name):
     return values, model, criterion
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_variances_are_learned_where_asked_for_alone(name):
+    """The papers' systems embed points; EchoingECG has variances of its own."""
+    model = load(name)["model"]
+    assert ("uncertainty" in model) == (model["_name"] != "echoing_ecg") and model.get("uncertainty", "none") == "none"
+
+
 def test_the_release_to_the_letter():
     """What the authors' code does and the paper does not say; all else is the paper's."""
     values, model, criterion = whole("cmelt_release")
