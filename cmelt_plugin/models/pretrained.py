@@ -70,12 +70,13 @@ class Pretrained(TextSide):
         if isinstance(signal, (list, tuple)) and signal and all(isinstance(one, Recording) for one in signal):
             options = (crop, missing_leads, accept_wrong_checksums)
             return joined([self.prepare(one, sample_rate, leads, *options) for one in signal])
+        given: Any = signal
         if isinstance(signal, Recording):
             recording = with_standard_leads(signal)
-            signal, sample_rate, leads = recording.signal, recording.sample_rate, recording.leads
+            given, sample_rate, leads = recording.signal, recording.sample_rate, recording.leads
         contract = self.model.signal
         prepared = prepare_ecg(
-            signal, sample_rate, leads, crop, missing_leads, self.leads, accept_wrong_checksums, contract, read_any
+            given, sample_rate, leads, crop, missing_leads, self.leads, accept_wrong_checksums, contract, read_any
         )
         read = {lead.lower() for lead in self.leads}
         prepared.ecg[:, [row for row, lead in enumerate(contract.leads) if lead.lower() not in read]] = 0.0
