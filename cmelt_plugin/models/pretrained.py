@@ -68,11 +68,12 @@ class Pretrained(TextSide):
             options = (crop, missing_leads, accept_wrong_checksums)
             return joined([self.prepare(one, sample_rate, leads, *options) for one in signal])
         contract, reader = self.model.signal, read_any
+        given: Any = signal
         if isinstance(signal, Recording):
-            given = standard(signal)._replace(samples=None)
-            signal, reader = "recording", lambda *_: given
+            recording = standard(signal)._replace(samples=None)
+            given, reader = "recording", lambda *_: recording
         prepared = prepare_ecg(
-            signal, sample_rate, leads, crop, missing_leads, self.leads, accept_wrong_checksums, contract, reader
+            given, sample_rate, leads, crop, missing_leads, self.leads, accept_wrong_checksums, contract, reader
         )
         hide_leads(prepared, self.leads, contract)
         return prepared

@@ -18,6 +18,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cmelt_plugin import option_types
 from cmelt_plugin.data.directory.manifest import Manifest
@@ -49,7 +50,7 @@ EXAMPLE = """examples:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = command_parser("cmelt_plugin.evaluation.calibrate", __doc__, EXAMPLE)
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "manifest": {"nargs": None, "help": "labelled manifest directory"},
         "split": {"default": "valid", "help": "split to calibrate on; training must not have seen it (valid)"},
         "seed": {"help": "of the folds (0)"},

@@ -17,6 +17,7 @@ import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ COSTS = (4.0, 9.0, 19.0)
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = command_parser("cmelt_plugin.evaluation.confidence", __doc__, EXAMPLE)
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "checkpoint": {"nargs": "+", "help": "checkpoints, exported folders, or published weights"},
         "manifest": {"nargs": None, "help": "labelled manifest directory"},
         "model-name": {"nargs": "+", "default": None, "help": "a name for each checkpoint in tables (as its folder)"},
@@ -124,7 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         folder = args.results if len(names) == 1 else args.results / name
         with atomic_path(folder / CONFIDENCE_FILE) as temporary:
-            np.savez(temporary, **found.arrays)
+            arrays: dict[str, Any] = {**found.arrays}
+            np.savez(temporary, **arrays)
         write_result(folder, result)
         results.append(result)
     tables = confidence_tables(results)

@@ -89,7 +89,8 @@ class Scorer:
         last, *earlier = trainings_of(state)
         began_with = (cfg.get("model") or {}).get("pretrained")
         if began_with and EARLIER_TRAINING_DATA not in state:  # written before this was noted
-            earlier = file_trainings(began_with)
+            # Of paths an exported folder keeps the last part, which anything may be called.
+            earlier = file_trainings(began_with) if Path(began_with).is_absolute() else [None]
         found = [Training(source, last, str((cfg.get("task") or {}).get("data") or ""))]
         found += [Training(f"what {source} began with", data) for data in earlier]
         variances = self.pretrained.variances

@@ -15,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ FEWEST_LOST, MOST_LOST = 3, 9
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = command_parser("cmelt_plugin.evaluation.variance_head", __doc__, EXAMPLE)
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "manifest": {"nargs": None, "help": "manifest directory with reports"},
         "split": {"default": "train", "help": "split to train on (train)"},
         "seed": {"help": "of weights, order and lost leads (0)"},
