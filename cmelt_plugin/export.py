@@ -5,7 +5,8 @@ Writes model.safetensors, config.json, the tokenizer and a model card (README.md
 (docs/language.md) becomes a folder of Hugging Face's, which ``model.text_encoder=`` of every system takes.
 
 --format onnx and --format torchscript write the ECG side as one graph instead, for programs without this package, with what its
-input must be beside it (docs/deployment.md); --prompts bakes classes in, which the graph then scores.
+input must be beside it (docs/deployment.md); --format hf writes a folder with code of its own, for transformers' AutoModel.
+--prompts bakes classes in, which are then scored.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from cmelt_plugin.cli import run
 
 import argparse
 import logging
-import os
 import shutil
 import sys
 import tempfile
@@ -34,7 +34,7 @@ EPILOG = """examples:
 """
 CARD_FILE = "README.md"
 PRECISIONS = ("float32", "float16")
-FOLDER, FORMATS = "folder", ("onnx", "torchscript")
+FOLDER, HF, GRAPHS = "folder", "hf", ("onnx", "torchscript")
 HEAD_SETTINGS = ("encoder", "pool")  # that cards of classifiers list beside the encoder's
 
 
@@ -62,9 +62,12 @@ def parser() -> argparse.ArgumentParser:
         help="float16: round matrices of weights, half the size (as they are in the checkpoint)",
     )
     result.add_argument(
-        "--format", choices=(FOLDER, *FORMATS), default=FOLDER, help=f"what to write ({FOLDER}: one that load_pretrained opens)"
+        "--format",
+        choices=(FOLDER, HF, *GRAPHS),
+        default=FOLDER,
+        help=f"what to write ({FOLDER}: one that load_pretrained opens)",
     )
-    result.add_argument("--prompts", metavar="SET|FILE", help="of graphs: class texts, whose scores they give (none)")
+    result.add_argument("--prompts", metavar="SET|FILE", help="of graphs and hf: class texts, whose scores they give (none)")
     result.add_argument("--int8", action="store_true", help="with --format onnx: also with weights of 8 bits")
     result.add_argument("--overwrite", action="store_true", help="replace a model exported there before")
     return result
@@ -77,14 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     import torch
 
-    from cmelt_plugin.models.exported import write_folder
+    from cmelt_plugin.models.exported import without_paths, write_folder
     from cmelt_plugin.models.pretrained import load_pretrained
     from cmelt_plugin.models.released import is_released, leads_of_training
 
-    if arguments.format != FOLDER:
+    if arguments.format in GRAPHS:
         return _write_graph(arguments)
-    if arguments.prompts is not None or arguments.int8:
-        raise DataError("--prompts and --int8 are for graphs: --format onnx or torchscript")
+    if arguments.int8 or (arguments.prompts is not None and arguments.format != HF):
+        raise DataError("--prompts is for --format hf, onnx or torchscript, --int8 for onnx")
+    if arguments.format == HF:
+        return _write_automodel(arguments)
     exporter = None if arguments.checkpoint is None else _own_exporter(arguments.checkpoint)
     if exporter is not None:
         if arguments.precision is not None:
@@ -100,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_destination(arguments.dest, arguments.overwrite)
     about = "" if arguments.about is None else _text(arguments.about)
     model = load_pretrained(source, arguments.tokenizer, lead_order=arguments.lead_order, score=arguments.score)
+    if released and model.cfg["model"]["_name"] not in registry.systems():
+        raise DataError(f"{source}: the encoder of others, which is opened as it was published; only graphs are made of it")
     arguments.dest.mkdir(parents=True, exist_ok=True)
     # Without it the folder is no exported model; it is written last.
     (arguments.dest / "config.json").unlink(missing_ok=True)
@@ -121,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write_graph(arguments: argparse.Namespace) -> int:
+    from cmelt_plugin.models.calibration import calibration_folders, calibration_root
     from cmelt_plugin.models.portable import FILES, write_graph
     from cmelt_plugin.models.pretrained import load_pretrained
     from cmelt_plugin.prompts import load_prompts
@@ -132,10 +140,33 @@ def _write_graph(arguments: argparse.Namespace) -> int:
     model = load_pretrained(source, arguments.tokenizer, lead_order=arguments.lead_order, score=arguments.score)
     prompts = None if arguments.prompts is None else load_prompts(arguments.prompts)
     written = write_graph(arguments.dest, model, arguments.format, prompts, arguments.int8)
+    left = [folder.name for folder in calibration_folders(calibration_root(source))]
+    if left:
+        print(f"calibrations left behind, as graphs give scores alone: {', '.join(left)}", file=sys.stderr)
     for file in written.files:
         print(f"{file}: {file.stat().st_size / 1e6:,.1f} MB")
     compared = "not compared, onnxruntime is not installed" if written.difference is None else f"{written.difference:.1g}"
     print(f"largest difference from the model's own outputs: {compared}")
+    return 0
+
+
+def _write_automodel(arguments: argparse.Namespace) -> int:
+    from cmelt_plugin.automodel.folder import is_automodel, write_automodel
+    from cmelt_plugin.models.pretrained import load_pretrained
+    from cmelt_plugin.prompts import load_prompts
+
+    dest = arguments.dest
+    if dest.is_dir() and any(dest.iterdir()):
+        if not is_automodel(dest):
+            raise DataError(f"{dest}: holds something that is no folder of --format hf; choose another --dest")
+        if not arguments.overwrite:
+            raise DataError(f"{dest}: holds an exported model; --overwrite replaces it")
+    source = arguments.checkpoint or arguments.released
+    model = load_pretrained(source, arguments.tokenizer, lead_order=arguments.lead_order, score=arguments.score)
+    prompts = None if arguments.prompts is None else load_prompts(arguments.prompts)
+    files = write_automodel(dest, model, prompts, arguments.name, arguments.licence)
+    size = sum(file.stat().st_size for file in files)
+    print(f"{dest}: {len(files)} files, {size / 1e6:,.1f} MB")
     return 0
 
 
@@ -150,17 +181,6 @@ def _own_exporter(path: Path) -> Callable[..., Any] | None:
         settings = None  # no checkpoint of a host
     exporter = None if settings is None else registry.models()[settings["_name"]].exporter
     return None if exporter is None else registry.imported(exporter)
-
-
-def without_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without the folders of the machine it was trained on: of paths only the last part is kept."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, str) and value and (os.path.isabs(value) or os.path.exists(value)):
-            return Path(value).name
-        return value
-
-    return {name: plain(value) for name, value in values.items()}
 
 
 def _of_training_alone(settings: dict[str, Any]) -> list[str]:
@@ -229,7 +249,7 @@ def _export_calibrations(source: Path, dest: Path, model: Any, rounded: bool) ->
 
 def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokenizer: bool, about: str) -> str:
     from cmelt_plugin.models.card import CardFacts, render_card
-    from cmelt_plugin.models.exported import chosen_score
+    from cmelt_plugin.models.exported import chosen_score, without_paths
     from cmelt_plugin.models.run_facts import run_facts, training_metrics
     from cmelt_plugin.serialization.checkpoint_files import load_checkpoint
 

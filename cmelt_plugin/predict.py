@@ -44,7 +44,7 @@ from cmelt_plugin.evaluation.regress.options import add_value_options
 from cmelt_plugin.evaluation.variance_map.methods import FILLS, LEAD, METHODS, ZERO
 from cmelt_plugin.intake.windows import BEST, EVERY
 from cmelt_plugin.models.answering import Answerer
-from cmelt_plugin.models.calibration import calibration_folders, calibration_root
+from cmelt_plugin.models.calibration import CALIBRATION_FILE, calibration_folders, calibration_root
 from cmelt_plugin.models.predictor import MEANING, SIMILARITY, VALUE, CalibratedPredictor, Prediction, Predictor
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.weights import DEFAULT, NOTICE, PROMPTS, shipped_folder
@@ -84,11 +84,15 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--prompt-kind", default="description", help="name, abbreviation, description (default) or all")
     result.add_argument("--tokenizer", help="folder or name, where the model's own is not found")
     result.add_argument("--lead-order", help="authors' weights only: standard or mimic-iv-ecg")
-    add_options(result, ["score"])
+    add_options(result, ["score", "variances"])
     result.add_argument(
         "--calibration",
-        metavar="CLASSES",
-        help="answer as calibrated for this label set; none: scores as they are (without texts the only one beside the model)",
+        metavar="CLASSES|DIR",
+        help="answer as calibrated for this label set, or by a folder that calibrate wrote (--dest); none: scores as they are "
+        "(without texts the only one beside the model)",
+    )
+    result.add_argument(
+        "--probe", metavar="FILE.npz", help="answer by a calibrated linear probe on the checkpoint (--save-probe)"
     )
     result.add_argument("--format", choices=("table", "jsonl"), default="table", help="jsonl: one object a record (table)")
     result.add_argument(
@@ -202,9 +206,20 @@ def _is_calibrated(arguments: argparse.Namespace) -> bool:
     """Whether the model shall answer as it was calibrated: where that is asked for, or texts are not and it was."""
     if arguments.calibration is not None:
         return arguments.calibration != "none"
+    if arguments.probe is not None:
+        return True
     if any(texts is not None for texts in (arguments.prompts, arguments.teacher, arguments.value_texts)):
         return False
-    return bool(calibration_folders(calibration_root(shipped_folder(arguments.checkpoint) or arguments.checkpoint)))
+    return bool(calibration_folders(calibration_root(arguments.checkpoint, None, arguments.variances)))
+
+
+def _answerer(pretrained: Any, arguments: argparse.Namespace) -> Answerer:
+    chosen = arguments.calibration
+    if chosen is None or not os.path.isdir(chosen):
+        return Answerer(pretrained, chosen, None, arguments.probe)
+    folder = Path(chosen)
+    one = (folder / CALIBRATION_FILE).is_file()
+    return Answerer(pretrained, folder.name if one else None, folder.parent if one else folder, arguments.probe)
 
 
 def _predictor(arguments: argparse.Namespace, calibrated: bool) -> AnyPredictor:
@@ -212,7 +227,12 @@ def _predictor(arguments: argparse.Namespace, calibrated: bool) -> AnyPredictor:
 
     try:
         pretrained = load_pretrained(
-            arguments.checkpoint, arguments.tokenizer, arguments.device, arguments.lead_order, arguments.score
+            arguments.checkpoint,
+            arguments.tokenizer,
+            arguments.device,
+            arguments.lead_order,
+            arguments.score,
+            arguments.variances,
         )
     except RuntimeError as error:  # torch knows which devices there are
         raise DataError(f"--device {arguments.device}: {str(error).splitlines()[0]}") from None
@@ -220,7 +240,9 @@ def _predictor(arguments: argparse.Namespace, calibrated: bool) -> AnyPredictor:
     if calibrated:
         if by_values or arguments.prompts is not None:
             raise DataError("--calibration: has classes of its own; leave --prompts, --teacher and --value-texts out")
-        return CalibratedPredictor(Answerer(pretrained, arguments.calibration))
+        return CalibratedPredictor(_answerer(pretrained, arguments))
+    if arguments.probe is not None:
+        raise DataError("--probe: answers as it was calibrated; leave --calibration none out")
     if (by_values or pretrained.measurement) and arguments.prompts is not None:
         raise DataError("--prompts: classes and values are asked for apart; leave out one of them")
     if pretrained.measurement and by_values:

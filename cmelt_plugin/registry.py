@@ -44,12 +44,14 @@ class Model:
         config: ``module:class`` of its configuration, a dataclass.
         exporter: ``module:function`` that ``python -m cmelt_plugin.export`` calls with its own options where the folder is not
             that of a model of ECGs; None: it is.
+        released: module that opens weights its authors published; None: there are none.
     """
 
     name: str
     model: str
     config: str
     exporter: str | None = None
+    released: str | None = None
 
     def model_class(self) -> Any:
         return imported(self.model)
@@ -66,17 +68,18 @@ class System(Model):
         criterions: what ``criterion._name`` calls it → ``module:class``, the usual one first.
         inputs: ``module:class`` of a :class:`cmelt_plugin.data.batches.inputs.Inputs`, which says what its batches hold beside
             ECG and report. The default adds nothing.
-        released: module that opens weights its authors published; None: there are none.
         reads_text: whether it has a text encoder; False: ECGs alone.
         card: ``module:name`` of a :class:`cmelt_plugin.models.card.SystemCard`, what model cards say of it.
+        ecg_side: ``module:class`` of its ECG half alone, made of its configuration, with the whole model's names of weights and
+            ``build_encoder`` as :class:`cmelt_plugin.models.base.ECGModel` has it; None: it does not stand alone.
         is_default: meant where a classifier does not say whose encoder it has, as those of before there were several.
     """
 
     criterions: Mapping[str, str] = field(default_factory=dict)
     inputs: str = "cmelt_plugin.data.batches.inputs:Inputs"
-    released: str | None = None
     reads_text: bool = True
     card: str = "cmelt_plugin.models.card:UNDESCRIBED"
+    ecg_side: str | None = None
     is_default: bool = False
 
     @property
@@ -95,9 +98,9 @@ class System(Model):
 _models: dict[str, Model] = {}
 
 
-def register_model(name: str, model: str, config: str, exporter: str | None = None) -> None:
+def register_model(name: str, model: str, config: str, **more: Any) -> None:
     """Declare a model that is no system of its own, such as a classifier on the encoder of any; see :class:`Model`."""
-    _add(Model(name, model, config, exporter))
+    _add(Model(name, model, config, **more))
 
 
 def register_system(name: str, model: str, config: str, **more: Any) -> None:

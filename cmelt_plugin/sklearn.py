@@ -28,6 +28,7 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.pretrained import Pretrained, load_pretrained
+from cmelt_plugin.models.signal_contracts import is_published, open_published, published_models
 from cmelt_plugin.weights import DEFAULT, PROMPTS
 
 EMBEDDING, FEATURES = "embedding", "features"
@@ -38,6 +39,7 @@ class _OnModel(BaseEstimator):
     """What both estimators share: the model, the way to it, and storing the way."""
 
     model: Any
+    weights: Any
     sample_rate: float
     leads: Sequence[str]
     missing_leads: str
@@ -88,8 +90,16 @@ class _OnModel(BaseEstimator):
         """
         opened: Pretrained | None = self.__dict__.get("_opened")
         if opened is None:
-            opened = self._opened = load_pretrained(self.model, device=self.device)
+            opened = self._opened = self._open()
         return opened
+
+    def _open(self) -> Pretrained:
+        if is_published(self.model):
+            return open_published(self.model, self.weights, self.device)
+        if self.weights is not None:
+            named = ", ".join(filter(is_published, published_models()))
+            raise DataError(f"weights= is for {named}; {self.model} is opened as it is")
+        return load_pretrained(self.model, device=self.device)
 
     @staticmethod
     def _recordings(X: Any) -> Any:
@@ -112,10 +122,13 @@ class ECGEncoder(TransformerMixin, _OnModel):
     """Recordings → embeddings of a trained model.
 
     Parameters:
-        model: a model that comes with the package, a checkpoint, an exported folder, or a file of published weights.
+        model: a model that comes with the package, a published one (``dbeta``, ``merl``, ``melp``, ``echoing``, ``ecg-fm``,
+            ``hubert-ecg``, ``ecgfounder``), or the path of a checkpoint, an exported folder or a file of published weights.
+        weights: of a published model, the file that its authors offer; it then gets the preprocessing of
+            :mod:`cmelt_plugin.models.signal_contracts`.
         output: ``embedding``, as compared with texts and other recordings; or ``features``, before any projection, which
             linear probes are trained on.
-        pool: of features, how they are pooled; None: the model's first way.
+        pool: of features, how they are pooled; None: as the authors of a published model do, else the model's first way.
         sample_rate: Hz, of arrays.
         leads: names of the rows of arrays.
         missing_leads: ``refuse`` or ``zero``.
@@ -123,7 +136,8 @@ class ECGEncoder(TransformerMixin, _OnModel):
         device: where the model computes.
 
     Attributes:
-        signal_contract_: what the model takes and does: rate, samples, leads, normalisation.
+        signal_contract_: what the model takes and does: rate, samples, leads, normalisation; of published models also the row
+            of the table.
         n_features_out_: width of the output.
     """
 
@@ -131,6 +145,7 @@ class ECGEncoder(TransformerMixin, _OnModel):
         self,
         model: Any = DEFAULT,
         *,
+        weights: Any = None,
         output: str = FEATURES,
         pool: str | None = None,
         sample_rate: float = SAMPLE_RATE,
@@ -140,6 +155,7 @@ class ECGEncoder(TransformerMixin, _OnModel):
         device: str = "cpu",
     ) -> None:
         self.model = model
+        self.weights = weights
         self.output = output
         self.pool = pool
         self.sample_rate = sample_rate
@@ -157,6 +173,8 @@ class ECGEncoder(TransformerMixin, _OnModel):
         if self.output not in (EMBEDDING, FEATURES):
             raise DataError(f"output must be {EMBEDDING} or {FEATURES}, not {self.output!r}")
         self.signal_contract_ = signal_contract(self.pretrained)
+        if isinstance(self.model, str) and self.model in published_models():
+            self.signal_contract_["published"] = published_models()[self.model]._asdict()
         self.n_features_out_ = self._width()
         return self
 
@@ -171,7 +189,7 @@ class ECGEncoder(TransformerMixin, _OnModel):
         options: dict[str, Any] = {"missing_leads": self.missing_leads, "batch_size": self.batch_size}
         if self.output == EMBEDDING:
             return self.pretrained.encode_ecg(*arguments, **options).numpy()
-        return self.pretrained.ecg_features(*arguments, pool=self.pool, **options).numpy()
+        return self.pretrained.ecg_features(*arguments, pool=self._pool(), **options).numpy()
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """``ecgencoder0`` …, as scikit-learn names outputs of a transformer."""
@@ -182,8 +200,11 @@ class ECGEncoder(TransformerMixin, _OnModel):
         model = self.pretrained.model
         ecg = torch.zeros(1, len(model.signal.leads), model.signal.n_samples, device=self.pretrained.device)
         with torch.inference_mode():
-            found = model.embed_ecg(ecg).mean if self.output == EMBEDDING else model.ecg_features(ecg, None, self.pool)
+            found = model.embed_ecg(ecg).mean if self.output == EMBEDDING else model.ecg_features(ecg, None, self._pool())
         return int(found.shape[1])
+
+    def _pool(self) -> str | None:
+        return self.pool if self.pool is not None or not is_published(self.model) else published_models()[self.model].pool
 
 
 class ZeroShotECGClassifier(ClassifierMixin, _OnModel):
@@ -202,6 +223,7 @@ class ZeroShotECGClassifier(ClassifierMixin, _OnModel):
         self,
         model: Any = DEFAULT,
         *,
+        weights: Any = None,
         prompts: str | Mapping[str, Any] = PROMPTS,
         sample_rate: float = SAMPLE_RATE,
         leads: Sequence[str] = LEADS,
@@ -210,6 +232,7 @@ class ZeroShotECGClassifier(ClassifierMixin, _OnModel):
         device: str = "cpu",
     ) -> None:
         self.model = model
+        self.weights = weights
         self.prompts = prompts
         self.sample_rate = sample_rate
         self.leads = leads

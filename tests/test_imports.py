@@ -22,6 +22,7 @@ FLOORS = (
     ("cmelt_plugin.data", "cmelt_plugin.modules", "cmelt_plugin.optim"),
     ("cmelt_plugin.criterions", "cmelt_plugin.intake", "cmelt_plugin.prompts", "cmelt_plugin.weights"),
     ("cmelt_plugin.models",),
+    ("cmelt_plugin.automodel",),
     ("cmelt_plugin.evaluation",),
     ("cmelt_plugin.tasks",),
     ("cmelt_plugin.convert", "cmelt_plugin.export", "cmelt_plugin.predict", "cmelt_plugin.sklearn", "cmelt_plugin.verify"),

@@ -147,6 +147,12 @@ def test_a_calibrated_model_answers_as_it_was_calibrated(folder, capsys, tmp_pat
     assert code == 0 and "calibrated_probability" in lines[0]
     with pytest.raises(DataError, match="--calibration: has classes of its own"):
         predict(tmp_path, capsys, records[0], "--calibration", "yours", model="classifier.pt")
+    # By its folder, wherever that lies.
+    (yours,) = (tmp_path / "classifier.calibration").glob("yours-*")
+    shutil.move(yours.parent, tmp_path / "elsewhere")
+    options = ("--calibration", tmp_path / "elsewhere" / yours.name)
+    _, moved, _ = predict(tmp_path, capsys, records[0], *options, model="classifier.pt", prompts=None)
+    assert moved == lines
 
 
 def test_exclusive_classes_have_one_winner(folder, capsys) -> None:

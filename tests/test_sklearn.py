@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_encoders
 import torch
 from pretrained_files import random_ecg, write_checkpoint, write_classifier, write_record, write_tokenizer_folder
 from sklearn.base import clone
@@ -90,6 +91,18 @@ def test_a_pipeline_and_cross_validation(checkpoint: str) -> None:
     assert set(cross_val_predict(pipeline, ECGS, LABELS, cv=3)) <= {0, 1}
     again = clone(pipeline)
     assert again.get_params()["ecgencoder__model"] == checkpoint and not hasattr(again[0], "signal_contract_")
+
+
+def test_published_models_by_name(tmp_path: Path) -> None:
+    torch.save({"model": tiny_encoders.weights(tiny_encoders.fairseq_wav2vec())}, tmp_path / "ecg_fm.pt")
+    encoder = ECGEncoder("ecg-fm", weights=str(tmp_path / "ecg_fm.pt")).fit()
+    assert encoder.n_features_out_ == 64 and encoder.signal_contract_["published"]["licence"] == "MIT"
+    again = ECGEncoder.load(encoder.save(tmp_path / "encoder.json"))
+    np.testing.assert_array_equal(again.transform(ECGS), encoder.transform(ECGS))
+    with pytest.raises(DataError, match="ecg-fm: give its weights"):
+        ECGEncoder("ecg-fm").fit()
+    with pytest.raises(DataError, match="weights= is for dbeta, merl"):
+        ECGEncoder(str(tmp_path / "ecg_fm.pt"), weights="other.pt").fit()
 
 
 def test_zero_shot(checkpoint: str) -> None:

@@ -1,5 +1,6 @@
 """Contrastive training can collapse: every record gets one embedding, and the loss is that of guessing, for good."""
 
+import logging
 from typing import Any, Optional
 
 import torch
@@ -8,10 +9,16 @@ from torch import Tensor
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses.gather import sum_over_ranks
 
+logger = logging.getLogger(__name__)
+
 GUESSING = 0.99
 """Share of the loss of guessing from which nothing is told apart."""
 ONE_POINT = 0.05
 """Spread under which embeddings are one point."""
+ONE_UNCERTAINTY = 1e-3
+"""Standard deviation of uncertainties, as a share of their mean, under which they are all alike."""
+UNCERTAINTY_WINDOW = 200
+"""Batches over which they must be."""
 
 
 def spread(embedding: Tensor) -> Tensor:
@@ -66,3 +73,47 @@ class CollapseWatch:
                 "checkpoint, with a lower optimization.lr or a longer warm-up (lr_scheduler.phase_ratio); "
                 "criterion.collapse_window=0 goes on"
             )
+
+
+class UncertaintyWatch:
+    """Says in the log, once for each kind of record, that learned uncertainties have become the same for all.
+
+    Each rank watches its own batches; once in ``window`` batches it makes the CPU wait for a GPU.
+
+    Args:
+        window: batches that count.
+    """
+
+    def __init__(self, window: int = UNCERTAINTY_WINDOW):
+        self.window = window
+        self._batches: dict[str, int] = {}
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, name: str, uncertainty: Tensor, counts: bool = True) -> Tensor:
+        """Note a batch of ``uncertainty [B]`` of the records ``name``; ``counts=False``: only measure it.
+
+        Returns:
+            Their standard deviation.
+        """
+        uncertainty = uncertainty.detach().float()
+        deviation = uncertainty.std(correction=0)
+        seen = self._batches.get(name, 0)
+        if not counts or seen < 0:
+            return deviation
+        share = deviation / uncertainty.mean().clamp(min=torch.finfo(torch.float32).tiny)
+        self._sums[name] = share if seen == 0 else self._sums[name] + share
+        self._batches[name] = seen + 1
+        if seen + 1 == self.window:
+            mean = float(self._sums.pop(name)) / self.window
+            flat = mean < ONE_UNCERTAINTY
+            self._batches[name] = -1 if flat else 0
+            if flat:
+                logger.warning(
+                    "the uncertainty of all %s is the same: over the last %d batches its standard deviation was %.2g of its "
+                    "mean (less than %g). It says nothing of a record; this is said once",
+                    name,
+                    self.window,
+                    mean,
+                    ONE_UNCERTAINTY,
+                )
+        return deviation

@@ -98,7 +98,7 @@ class LossTerm(NamedTuple):
     rows: Optional[Tensor] = None
 
 
-Terms = dict[str, tuple[float, Callable[[Batch], LossTerm]]]
+Terms = dict[str, tuple[float, Callable[[Batch], Optional[LossTerm]]]]
 
 
 class PretrainingCriterion(LoggingCriterion):
@@ -108,7 +108,7 @@ class PretrainingCriterion(LoggingCriterion):
     """The one term of a criterion that has one."""
 
     def terms(self) -> Terms:
-        """Name → weight and function of every term of the loss."""
+        """Name → weight and function of every term of the loss; a function returns None where the model lacks its input."""
         raise NotImplementedError
 
     def weighted(self, **functions: Callable[[Batch], LossTerm]) -> Terms:
@@ -140,6 +140,8 @@ class PretrainingCriterion(LoggingCriterion):
         log: dict[str, Any] = {}
         for name, (weight, function) in terms.items():
             term = function(batch)
+            if term is None:
+                continue
             total = total + weight * term.loss
             log[f"loss_{name}"] = term.loss.detach()
             if term.rows is not None:

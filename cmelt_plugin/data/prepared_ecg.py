@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Callable, NamedTuple, Union
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from cmelt_plugin.data.electrodes import doubtful_electrodes
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.plausibility import MAX_MV, Reason, examine, nothing_left
+from cmelt_plugin.data.plausibility import MAX_MV, DoubtfulECG, Reason, describe_reasons, examine, nothing_left
 from cmelt_plugin.data.readers.contract import Crop, Reading, Recording, Rejected
 from cmelt_plugin.data.readers.record_paths import record_stem
 from cmelt_plugin.data.readers.wfdb_header import NO_UNIT
@@ -53,6 +54,13 @@ class PreparedECG(NamedTuple):
         return self.n_samples if bool((self.n_samples < self.ecg.shape[-1]).any()) else None
 
 
+def joined(parts: Sequence[PreparedECG]) -> PreparedECG:
+    """Recordings that were prepared one by one, as one batch ``[B]``."""
+    doubts = tuple(doubts for part in parts for doubts in part.doubts)
+    ecg, n_samples = torch.cat([part.ecg for part in parts]), torch.cat([part.n_samples for part in parts])
+    return PreparedECG(ecg, n_samples, (len(ecg),), doubts)
+
+
 def prepare_ecg(
     signal: Signal,
     sample_rate: float = SAMPLE_RATE,
@@ -84,18 +92,59 @@ def prepare_ecg(
     """
     _check_choice("crop", crop, CROPS)
     _check_choice("missing_leads", missing_leads, MISSING_LEADS)
-    required = () if missing_leads == "zero" else required
     paths = _paths(signal)
-    recordings: Iterable[Recording]
-    shape: tuple[int, ...]
     if paths is None:
-        recordings, shape = _recordings(signal, float(sample_rate), [str(name) for name in leads])
-        origins = [f"recording {number}: " if len(recordings) > 1 else "" for number in range(len(recordings))]
-    else:
-        reading = Reading(Crop(contract.seconds, crop), accept_wrong_checksums)
-        recordings = (_read(path, reading, read) for path in paths)
-        shape = (len(paths),) if paths is signal else ()
-        origins = [f"{os.fspath(path)}: " for path in paths]
+        return prepare_arrays(signal, sample_rate, leads, crop, missing_leads, required, contract)
+    reading = Reading(Crop(contract.seconds, crop), accept_wrong_checksums)
+    recordings = (_read(path, reading, read) for path in paths)
+    shape = (len(paths),) if paths is signal else ()
+    return _prepared(recordings, [f"{os.fspath(path)}: " for path in paths], shape, crop, missing_leads, required, contract)
+
+
+def prepare_arrays(
+    signal: Any,
+    sample_rate: float = SAMPLE_RATE,
+    leads: Sequence[str] = LEADS,
+    crop: str = "start",
+    missing_leads: str = "refuse",
+    required: Sequence[str] = LEADS,
+    contract: SignalContract = STORE_SIGNALS,
+) -> PreparedECG:
+    """:func:`prepare_ecg` of arrays and tensors alone."""
+    _check_choice("crop", crop, CROPS)
+    _check_choice("missing_leads", missing_leads, MISSING_LEADS)
+    recordings, shape = _recordings(signal, float(sample_rate), [str(name) for name in leads])
+    origins = [f"recording {number}: " if len(recordings) > 1 else "" for number in range(len(recordings))]
+    return _prepared(recordings, origins, shape, crop, missing_leads, required, contract)
+
+
+def hide_leads(prepared: PreparedECG, leads: Sequence[str], contract: SignalContract) -> None:
+    """Set the leads that a model does not read, which are all but ``leads``, to zero."""
+    read = {lead.lower() for lead in leads}
+    prepared.ecg[:, [row for row, lead in enumerate(contract.leads) if lead.lower() not in read]] = 0.0
+
+
+def warned(prepared: PreparedECG) -> PreparedECG:
+    """The same, after one warning to the caller's caller about all its doubtful recordings."""
+    doubtful = [(number, reasons) for number, reasons in enumerate(prepared.doubts) if reasons]
+    if doubtful:
+        number, reasons = doubtful[0]
+        several = f"{len(doubtful)} of {len(prepared.doubts)} recordings are doubtful, number {number}: "
+        which = several if len(prepared.doubts) > 1 else "the recording is doubtful: "
+        warnings.warn(which + describe_reasons(reasons), DoubtfulECG, stacklevel=3)
+    return prepared
+
+
+def _prepared(
+    recordings: Iterable[Recording],
+    origins: Sequence[str],
+    shape: tuple[int, ...],
+    crop: str,
+    missing_leads: str,
+    required: Sequence[str],
+    contract: SignalContract,
+) -> PreparedECG:
+    required = () if missing_leads == "zero" else required
     ecg = np.zeros((len(origins), len(contract.leads), contract.n_samples), dtype=np.float32)
     n_samples = torch.zeros(len(origins), dtype=torch.int64)
     doubts = []

@@ -119,14 +119,9 @@ def load_ecg_model(args: argparse.Namespace) -> Pretrained:
 
     tokenizer, lead_order, score = (getattr(args, name, None) for name in ("tokenizer", "lead_order", "score"))
     try:
-        pretrained = load_pretrained(args.checkpoint, tokenizer, args.device, lead_order, score)
+        return load_pretrained(args.checkpoint, tokenizer, args.device, lead_order, score, getattr(args, "variances", None))
     except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
         raise DataError(f"--device {args.device}: {str(error).splitlines()[0]}") from None
-    if getattr(args, "variances", None) is not None:
-        from cmelt_plugin.models.variances import add_variances
-
-        pretrained.model = add_variances(pretrained.model, args.variances).to(args.device).eval()
-    return pretrained
 
 
 def load_text_model(args: argparse.Namespace) -> Pretrained:

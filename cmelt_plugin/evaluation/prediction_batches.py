@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.prepared_ecg import CROPS, PreparedECG
+from cmelt_plugin.data.prepared_ecg import CROPS, PreparedECG, joined
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.windows import chosen_windows
@@ -77,10 +77,8 @@ def part_name(record: str, begins: float | None) -> str:
 def _joined(
     found: list[tuple[str, float | None]], parts: list[PreparedECG], unreadable: list[tuple[str, str]], finished: int
 ) -> Batch:
-    ecg = torch.cat([part.ecg for part in parts]) if parts else torch.zeros(0, len(LEADS), 1)
-    n_samples = torch.cat([part.n_samples for part in parts]) if parts else torch.zeros(0, dtype=torch.long)
-    doubts = tuple(doubts for part in parts for doubts in part.doubts)
-    prepared = PreparedECG(ecg, n_samples, (len(found),), doubts)
+    none = PreparedECG(torch.zeros(0, len(LEADS), 1), torch.zeros(0, dtype=torch.long), (0,))
+    prepared = joined(parts) if parts else none
     return Batch([path for path, _ in found], [begins for _, begins in found], prepared, unreadable, finished)
 
 

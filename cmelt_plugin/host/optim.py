@@ -1,12 +1,33 @@
-"""What the plugin asks of a host's optimiser."""
+"""What the plugin asks of a host's optimiser and of its learning rate schedule."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import nn
 
 from cmelt_plugin.errors import DataError
+
+
+def check_schedule(cfg: Any) -> None:
+    """Refuse a ``tri_stage`` schedule whose decay lasts less than one update: the hosts divide by its length.
+
+    Args:
+        cfg: the host's whole configuration.
+
+    Raises:
+        DataError: ``optimization.max_update`` is too small for ``lr_scheduler.phase_ratio``.
+    """
+    schedule, updates = cfg.lr_scheduler, int(cfg.optimization.max_update)
+    ratio = getattr(schedule, "phase_ratio", None)
+    if getattr(schedule, "_name", None) != "tri_stage" or not ratio or updates <= 0 or int(updates * ratio[2]) > 0:
+        return
+    remedy = f"train for at least {math.ceil(1 / ratio[2])} updates" if ratio[2] > 0 else "give decay a share"
+    raise DataError(
+        f"optimization.max_update={updates}: decay, the last of lr_scheduler.phase_ratio={list(ratio)}, lasts less than one "
+        f"update; {remedy}"
+    )
 
 
 def drop_gradients(optimizer: Any, parameters: list[nn.Parameter]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from cmelt_plugin.errors import explanation
 from cmelt_plugin.host.distributed import check_distributed
+from cmelt_plugin.host.optim import check_schedule
 from cmelt_plugin.registry import register
 
 INTERRUPTED = 130  # what shells report of a process that Ctrl-C ended
@@ -35,6 +36,7 @@ def train(cfg: Any, **arguments: Any) -> None:
         host_train = importlib.import_module("fairseq_cli.train")
         register()
         check_distributed(cfg)
+        check_schedule(cfg)
         with _finished_stays_finished(host_train):
             host_train.main(cfg, **arguments)
 

@@ -92,6 +92,7 @@ def match_loss_in_rows(
     pseudo_weight: float = 0.1,
     distance: str = "sampled",
     chunk: int = 0,
+    aligned: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One direction of the loss of the pairs of this rank: every row against the columns of all ranks.
 
@@ -101,20 +102,21 @@ def match_loss_in_rows(
         rows: B Gaussians.
         columns: M Gaussians.
         row_key, column_key: int64 ``[B]`` and ``[M]``; pairs of equal keys are duplicates of each other.
-        own_column: int64 ``[B]``, the column of each row's own pair, which is a positive.
+        own_column: int64 ``[B]``, the column of each row's own pair.
         counted: ``[M]`` integers, 0 = a column that counts nowhere.
         scale, shift: a and b of the logits b − a · distance.
         duplicates: what other pairs of equal keys are, see :func:`cmelt_plugin.losses.pairs.pair_labels`.
         pseudo_weight: of the loss with pseudo-positive targets (α).
         distance: one of :data:`DISTANCES`.
         chunk: rows at a time; 0: all.
+        aligned: bool ``[B]``, False where a row's own pair is no positive; None: all are.
 
     Returns:
         Σ over pairs of both losses, and how many pseudo-positives are no positives.
     """
 
-    def part(mean: Tensor, log_variance: Tensor, key: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
-        labels = pair_labels(key, column_key, column, torch.ones_like(key, dtype=torch.bool), duplicates)
+    def part(mean: Tensor, log_variance: Tensor, key: Tensor, column: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+        labels = pair_labels(key, column_key, column, positive, duplicates)
         kept = (labels != 0) & (counted != 0)
         with torch.autocast(mean.device.type, enabled=False):
             logits = shift - scale * DISTANCES[distance](mean, log_variance, *columns)
@@ -126,7 +128,9 @@ def match_loss_in_rows(
             loss = whole * match_loss(logits, targets.lerp_(pseudo, pseudo_weight / whole), kept)
         return loss, n_pseudo
 
-    pieces = [rows[0], rows[1], row_key, own_column]
+    if aligned is None:
+        aligned = torch.ones_like(row_key, dtype=torch.bool)
+    pieces = [rows[0], rows[1], row_key, own_column, aligned]
     if chunk <= 0 or chunk >= len(row_key):
         return part(*pieces)
     split = zip(*(piece.split(chunk) for piece in pieces))

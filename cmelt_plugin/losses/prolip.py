@@ -39,6 +39,17 @@ def inclusion_loss(
 
     Arguments as :func:`inclusion`. ``scale``: how sharply.
     """
+    return _excess(mean_a, log_variance_a, mean_b, log_variance_b, scale).mean()
+
+
+def inclusion_losses(
+    mean_a: Tensor, log_variance_a: Tensor, mean_b: Tensor, log_variance_b: Tensor, scale: float = 10.0
+) -> Tensor:
+    """:func:`inclusion_loss` of each record, the mean over dimensions: ``[B]``."""
+    return _excess(mean_a, log_variance_a, mean_b, log_variance_b, scale).mean(dim=1)
+
+
+def _excess(mean_a: Tensor, log_variance_a: Tensor, mean_b: Tensor, log_variance_b: Tensor, scale: float) -> Tensor:
     gap = inclusion(mean_a, log_variance_a, mean_b, log_variance_b)
     gap = gap - inclusion(mean_b, log_variance_b, mean_a, log_variance_a)
-    return F.softplus(-scale * gap).mean()
+    return F.softplus(-scale * gap)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
-from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.leads import LEADS, lead_keep_mask
 from cmelt_plugin.data.plausibility import Reason
 from cmelt_plugin.data.prepared_ecg import PreparedECG
 from cmelt_plugin.errors import DataError
@@ -24,14 +25,15 @@ from cmelt_plugin.models.calibration import (
     against_the_others,
     calibration_folders,
     calibration_root,
+    classes_key,
     expected_mistakes,
     read_calibration,
     read_points,
 )
+from cmelt_plugin.models.linear_probe import load_probe
 from cmelt_plugin.models.neighbours import neighbour_distance, unit_rows
 from cmelt_plugin.models.scoring import score_settings, similarities
 from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
-from cmelt_plugin.weights import shipped_folder
 
 UNCERTAIN, FOREIGN, LEAD_MISSING, TOO_SMALL = "too-uncertain", "out-of-distribution", "lead-missing", "calibration-too-small"
 COMMAND = "python -m cmelt_plugin.evaluation.calibrate"
@@ -63,16 +65,28 @@ class Answerer:
     Args:
         pretrained: from ``load_pretrained``.
         classes: which calibration, where there are several: its label set, or the name of its folder.
-        root: folder of the calibrations; None: beside the model.
+        root: folder of the calibrations; None: beside the model, or what was put on it.
+        probe: file of a linear probe on the model, whose classes are asked for.
 
     Raises:
-        DataError: there is no calibration, there are several, or it is of other weights, damaged or a linear probe's.
+        DataError: there is no calibration, there are several, or it is of other weights or damaged.
     """
 
-    def __init__(self, pretrained: Any, classes: str | None = None, root: str | os.PathLike | None = None) -> None:
+    def __init__(
+        self,
+        pretrained: Any,
+        classes: str | None = None,
+        root: str | os.PathLike | None = None,
+        probe: str | os.PathLike | None = None,
+    ) -> None:
         self.pretrained = pretrained
-        beside = calibration_root(shipped_folder(pretrained.source) or pretrained.source)
-        self.folder = _chosen(pretrained, classes, beside if root is None else Path(root))
+        self.probe, self.pool = None, None
+        if probe is not None:
+            self.probe, self.probe_names, info = load_probe(probe)
+            self.pool = info.get("pool")
+        beside = calibration_root(pretrained.source, probe, pretrained.variances)
+        wanted = LINEAR_PROBE if probe is not None else CLASSIFIER if pretrained.is_classifier else ZERO_SHOT
+        self.folder = _chosen(pretrained.source, wanted, classes, beside if root is None else Path(root))
         self.calibration = read_calibration(self.folder)
         self._check()
         self.points = read_points(self.folder) if self.calibration.abstention else None
@@ -110,6 +124,11 @@ class Answerer:
     def _scores(self, prepared: PreparedECG, batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Scores float64 ``[B, C]``, points of unit length ``[B, D]``, sums of variances ``[B]`` (None: points)."""
         pretrained = self.pretrained
+        if self.probe is not None:
+            keep = torch.from_numpy(lead_keep_mask(self.calibration.leads))
+            seen = prepared._replace(ecg=prepared.ecg * keep[:, None])
+            features = pretrained.features_prepared(seen, batch_size, self.pool).reshape(len(prepared.ecg), -1).numpy()
+            return self.probe.scores(features).astype(np.float64), unit_rows(features), None
         if self.present is None:
             logits, features = (part.numpy() for part in pretrained.outputs_prepared(prepared, batch_size))
             logits = logits.astype(np.float64)
@@ -150,16 +169,19 @@ class Answerer:
             score = score_settings(self.pretrained.model).get("score", "")
             if score != calibration.score:
                 raise DataError(f"{source}: calibrated for the score {calibration.score!r}, this is {score!r}; {again}")
+        elif self.probe is not None:
+            key = classes_key(LINEAR_PROBE, self.probe_names, calibration.leads, head=self.probe.fingerprint)
+            if calibration.key != key:
+                raise DataError(f"{source}: calibrated for another probe than this; {again}")
         elif calibration.names != self.pretrained.class_names:
             raise DataError(f"{source}: calibrated for other classes than this classifier has; {again}")
 
 
-def _chosen(pretrained: Any, classes: str | None, root: Path) -> Path:
+def _chosen(model: str, wanted: str, classes: str | None, root: Path) -> Path:
     folders = calibration_folders(root)
     if not folders:
-        raise DataError(f"{root}: no calibration of {pretrained.source}; `{COMMAND}` makes one from labelled records of yours")
+        raise DataError(f"{root}: no calibration of {model}; `{COMMAND}` makes one from labelled records of yours")
     found = {folder: read_calibration(folder) for folder in folders}
-    wanted = CLASSIFIER if pretrained.is_classifier else ZERO_SHOT
     usable = [folder for folder, one in found.items() if one.kind == wanted]
     if classes is not None:
         usable = [folder for folder in usable if classes in (folder.name, found[folder].label_set)]
@@ -168,6 +190,5 @@ def _chosen(pretrained: Any, classes: str | None, root: Path) -> Path:
     names = ", ".join(folder.name for folder in (usable or folders))
     if not usable:
         what = f"none of {classes}" if classes is not None else f"none of a {wanted.replace('_', '-')} use"
-        hint = f" (calibrations of a {LINEAR_PROBE.replace('_', ' ')} lie beside the probe)" if classes is None else ""
-        raise DataError(f"{root}: {what} among its calibrations: {names}{hint}")
-    raise DataError(f"{root}: several calibrations; name the classes by one of {names}")
+        raise DataError(f"{root}: {what} among its calibrations: {names}")
+    raise DataError(f"{root}: several calibrations; name the classes (--calibration, classes=…) by one of {names}")

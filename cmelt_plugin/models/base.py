@@ -260,6 +260,17 @@ def group_means(points: Tensor, group: Tensor, n_groups: int) -> Tensor:
     return sums / torch.bincount(group, minlength=n_groups)[:, None]
 
 
+def mixture_log_variance(points: Tensor, log_variance: Tensor, centre: Tensor, group: Tensor) -> Tensor:
+    """Log-variances ``[C, D]`` of the mixture of each group's Gaussians (law of total variance).
+
+    Args:
+        points, log_variance: ``[B, D]``.
+        centre: ``[C, D]``, the mean of each group's points.
+        group: int64 ``[B]``, each point's.
+    """
+    return group_means(log_variance.exp() + (points - centre[group]).square(), group, len(centre)).log()
+
+
 class CosineSimilarity:
     """Defaults for models whose embeddings are points of unit length: the score is the cosine."""
 
@@ -272,8 +283,14 @@ class CosineSimilarity:
         return ecg.mean @ text.mean.T
 
     def ensemble(self, texts: Embedding, group: Tensor, n_groups: int) -> Embedding:
-        """The mean of the unit-length embeddings of a group, of unit length again (CLIP's prompt ensemble)."""
-        return Embedding(F.normalize(group_means(F.normalize(texts.mean, dim=-1), group, n_groups), dim=-1))
+        """The mean of the unit-length embeddings of a group, of unit length again (CLIP's prompt ensemble); of Gaussians with
+        the variance of the mixture around the mean itself."""
+        points = F.normalize(texts.mean, dim=-1)
+        centre = group_means(points, group, n_groups)
+        mean = F.normalize(centre, dim=-1)
+        if texts.log_variance is None:
+            return Embedding(mean)
+        return Embedding(mean, mixture_log_variance(points, texts.log_variance, centre, group))
 
     def match_probability(self, similarity: Tensor) -> Tensor | None:
         return None

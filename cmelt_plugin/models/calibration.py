@@ -22,6 +22,7 @@ import numpy as np
 
 from cmelt_plugin.data.files import atomic_path, read_object, write_json
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.weights import shipped_folder
 
 FORMAT = 1
 FOLDER = "calibration"
@@ -206,9 +207,17 @@ def classes_key(
     return "sha256:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def calibration_root(model: str | os.PathLike) -> Path:
-    """Folder of the calibrations of a checkpoint, of an exported folder or of a saved probe."""
-    path = Path(model)
+def calibration_root(
+    model: str | os.PathLike, probe: str | os.PathLike | None = None, variances: str | os.PathLike | None = None
+) -> Path:
+    """Folder of the calibrations: beside the model, or beside what was put on it.
+
+    Args:
+        model: a checkpoint, an exported folder, or the name of a model that comes with the package.
+        probe: file of a linear probe on it.
+        variances: folder of variances for it.
+    """
+    path = Path(probe or variances or shipped_folder(model) or model)
     if path.is_dir():
         return path / FOLDER
     if (path.parent / "config.json").is_file() and path.suffix == ".safetensors":

@@ -187,6 +187,17 @@ def _rounded(name: str, tensor: Tensor, precision: torch.dtype) -> Tensor:
     return tensor.to(precision)
 
 
+def without_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the folders of the machine it was trained on: of paths only the last part is kept."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, str) and value and (os.path.isabs(value) or os.path.exists(value)):
+            return Path(value).name
+        return value
+
+    return {name: plain(value) for name, value in values.items()}
+
+
 def chosen_score(model: Any) -> dict[str, str]:
     """How the model compares now, under the setting it has for that: it may have been chosen since it was opened."""
     score = getattr(getattr(model, "cfg", None), "score", None)

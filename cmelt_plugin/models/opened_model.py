@@ -88,12 +88,12 @@ class OpenedModel:
     @property
     def logit_scale(self) -> float:
         """Learned factor on similarities; 1 where the model has none."""
-        return float(getattr(self.text_model, "logit_scale", 1.0))
+        return _number(getattr(self.text_model, "logit_scale", 1.0))
 
     @property
     def logit_bias(self) -> float:
         """Learned offset of similarities; 0 where the model has none."""
-        return float(getattr(self.text_model, "logit_bias", 0.0))
+        return _number(getattr(self.text_model, "logit_bias", 0.0))
 
     @property
     def text_model(self) -> Any:
@@ -110,3 +110,7 @@ class OpenedModel:
             )
             raise DataError(f"{self.source}: {kind}")
         return self.model
+
+
+def _number(value: Any) -> float:
+    return float(value.detach() if isinstance(value, torch.Tensor) else value)

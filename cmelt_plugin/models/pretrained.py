@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, Union
 
@@ -11,8 +10,7 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.plausibility import DoubtfulECG, describe_reasons
-from cmelt_plugin.data.prepared_ecg import PreparedECG, Signal, prepare_ecg
+from cmelt_plugin.data.prepared_ecg import PreparedECG, Signal, hide_leads, joined, prepare_ecg, warned
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.front_end import read_any, standard
@@ -22,18 +20,24 @@ from cmelt_plugin.models.loaded_settings import TARGET_DEVIATION, TARGET_MEAN
 from cmelt_plugin.models.opening import open_model
 from cmelt_plugin.models.scoring import choose_score, similarities
 from cmelt_plugin.models.text_side import Prompts, TextSide
+from cmelt_plugin.models.variances import add_variances
 
 if TYPE_CHECKING:
     from cmelt_plugin.models.answering import Answer
 
-AnySignal = Union[Signal, Recording]
+AnySignal = Union[Signal, Recording, Sequence[Recording]]
 
 
 class Pretrained(TextSide):
     """A trained model with what it takes to feed it recordings and texts. Made by :func:`load_pretrained`.
 
     Methods that take a recording take what :meth:`prepare` does; rate, leads and the rest by position or by name.
+
+    Attributes:
+        variances: folder of the variances that were given to a model of points; "": none were.
     """
+
+    variances: str = ""
 
     def prepare(
         self,
@@ -48,8 +52,8 @@ class Pretrained(TextSide):
 
         Args:
             signal: ``[.., leads, samples]`` in mV, array or tensor; or the path of an ECG file of any format that is
-                read (docs/formats.md), or a list of paths; these files then give rate, units and leads, and so does what
-                ``read_ecg``, ``windows`` and ``best_window`` of :mod:`cmelt_plugin.intake` give.
+                read (docs/formats.md), what ``read_ecg``, ``windows`` and ``best_window`` of :mod:`cmelt_plugin.intake` make of
+                it, or a list of either; these then give rate, units and leads.
             sample_rate: Hz; other rates than the model's are resampled.
             leads: names of the rows, in any order.
             crop: ``start`` (as in training) or ``centre``: which part of a longer recording is used. Shorter ones are
@@ -60,6 +64,9 @@ class Pretrained(TextSide):
         Raises:
             DataError: the recording cannot be used (:func:`cmelt_plugin.data.prepared_ecg.prepare_ecg`).
         """
+        if isinstance(signal, (list, tuple)) and signal and all(isinstance(one, Recording) for one in signal):
+            options = (crop, missing_leads, accept_wrong_checksums)
+            return joined([self.prepare(one, sample_rate, leads, *options) for one in signal])
         contract, reader = self.model.signal, read_any
         if isinstance(signal, Recording):
             given = standard(signal)._replace(samples=None)
@@ -67,8 +74,7 @@ class Pretrained(TextSide):
         prepared = prepare_ecg(
             signal, sample_rate, leads, crop, missing_leads, self.leads, accept_wrong_checksums, contract, reader
         )
-        read = {lead.lower() for lead in self.leads}
-        prepared.ecg[:, [row for row, lead in enumerate(contract.leads) if lead.lower() not in read]] = 0.0
+        hide_leads(prepared, self.leads, contract)
         return prepared
 
     def encode_ecg(self, signal: AnySignal, *reading: Any, batch_size: int = 64, **options: Any) -> Tensor:
@@ -85,7 +91,7 @@ class Pretrained(TextSide):
             DoubtfulECG: amplitude, clipping, limb leads or hum are not those of an ordinary ECG; :meth:`prepare` says of
                 which recordings and does not warn.
         """
-        return self.encode_prepared(_warned(self.prepare(signal, *reading, **options)), batch_size)
+        return self.encode_prepared(warned(self.prepare(signal, *reading, **options)), batch_size)
 
     def encode_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> Tensor:
         """:meth:`encode_ecg` for recordings that :meth:`prepare` has prepared."""
@@ -93,7 +99,7 @@ class Pretrained(TextSide):
 
     def embed_ecg(self, signal: AnySignal, *reading: Any, batch_size: int = 64, **options: Any) -> Embedding:
         """:meth:`encode_ecg` with the variances, where embeddings are Gaussians; shapes ``[B, D]``."""
-        return self.embed_prepared(_warned(self.prepare(signal, *reading, **options)), batch_size)
+        return self.embed_prepared(warned(self.prepare(signal, *reading, **options)), batch_size)
 
     def embed_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> Embedding:
         """:meth:`embed_ecg` for recordings that :meth:`prepare` has prepared."""
@@ -116,10 +122,13 @@ class Pretrained(TextSide):
         Args are those of :meth:`encode_ecg`; ``pool`` is one of the model's pools, None: the first of them. Returns float32
         ``[.., width]``.
         """
+        return self.features_prepared(warned(self.prepare(signal, *reading, **options)), batch_size, pool)
+
+    def features_prepared(self, prepared: PreparedECG, batch_size: int = 64, pool: str | None = None) -> Tensor:
+        """:meth:`ecg_features` for recordings that :meth:`prepare` has prepared."""
         pools = tuple(self.model.pools)
         if pool not in (None, *pools):
             raise DataError(f"pool must be one of {', '.join(pools)}, not {pool!r}")
-        prepared = _warned(self.prepare(signal, *reading, **options))
         return self._run(prepared, lambda ecg, n_samples: self.model.ecg_features(ecg, n_samples, pool or pools[0]), batch_size)
 
     def classify(self, signal: AnySignal, *reading: Any, batch_size: int = 64, **options: Any) -> tuple[list[str], Tensor]:
@@ -128,7 +137,7 @@ class Pretrained(TextSide):
         Raises:
             DataError: the recording cannot be used, or the model is no classifier.
         """
-        prepared = _warned(self.prepare(signal, *reading, **options))
+        prepared = warned(self.prepare(signal, *reading, **options))
         return self.class_names, self.classify_prepared(prepared, batch_size)
 
     def classify_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> Tensor:
@@ -160,6 +169,7 @@ class Pretrained(TextSide):
         *reading: Any,
         classes: str | None = None,
         calibration: str | os.PathLike | None = None,
+        probe: str | os.PathLike | None = None,
         batch_size: int = 64,
         **options: Any,
     ) -> Answer | list[Answer]:
@@ -168,7 +178,8 @@ class Pretrained(TextSide):
         Args:
             signal, reading, options: as in :meth:`prepare`.
             classes: which calibration, where the model has several: its label set, or the name of its folder.
-            calibration: folder of the calibrations; None: beside the model.
+            calibration: folder of the calibrations; None: beside the model, or what was put on it.
+            probe: file of a linear probe on the model, whose classes are asked for.
             batch_size: recordings at a time.
 
         Returns:
@@ -180,9 +191,9 @@ class Pretrained(TextSide):
         """
         from cmelt_plugin.models.answering import Answerer
 
-        prepared = _warned(self.prepare(signal, *reading, **options))
+        prepared = warned(self.prepare(signal, *reading, **options))
         known = self.__dict__.setdefault("_answerers", {})
-        key = classes, None if calibration is None else os.fspath(calibration)
+        key = classes, *(None if path is None else os.fspath(path) for path in (calibration, probe))
         if key not in known:  # embedding the classes' texts takes longer than a recording does
             known[key] = Answerer(self, *key)
         answers = known[key].answer_prepared(prepared, batch_size)
@@ -194,7 +205,7 @@ class Pretrained(TextSide):
         Raises:
             DataError: the recording cannot be used, or the model is no regression.
         """
-        prepared = _warned(self.prepare(signal, *reading, **options))
+        prepared = warned(self.prepare(signal, *reading, **options))
         return self.measurement, self.estimate_prepared(prepared, batch_size)
 
     def estimate_prepared(self, prepared: PreparedECG, batch_size: int = 64) -> Tensor:
@@ -219,7 +230,7 @@ class Pretrained(TextSide):
             The class names and float32 ``[.., C]``. These are not probabilities; see :meth:`pair_probability`.
         """
         names, classes = self.class_embeddings(read_prompts(prompts))
-        prepared = _warned(self.prepare(signal, *reading, **options))
+        prepared = warned(self.prepare(signal, *reading, **options))
         return names, self.compare_prepared(prepared, classes, batch_size)
 
     def compare_prepared(self, prepared: PreparedECG, classes: Embedding, batch_size: int = 64) -> Tensor:
@@ -254,6 +265,7 @@ def load_pretrained(
     device: str | torch.device = "cpu",
     lead_order: str | Sequence[str] | None = None,
     score: str | None = None,
+    variances: str | os.PathLike | None = None,
 ) -> Pretrained:
     """A trained model ready for use, strictly loaded and in eval mode.
 
@@ -267,14 +279,20 @@ def load_pretrained(
             (:func:`cmelt_plugin.models.released.load_released`).
         score: how ECG and text are compared where the model knows several ways (C-MELT: ``cosine``, ``product``); None: as
             its configuration says.
+        variances: folder of variances for a model whose embeddings are points (``python -m
+            cmelt_plugin.evaluation.variance_head``); means and similarities stay as they are.
 
     Raises:
-        DataError: nothing there that can be loaded, or weights that do not fit.
+        DataError: nothing there that can be loaded, or weights or variances that do not fit.
     """
     loaded, beside = open_model(path, lead_order)
     if score is not None:
         choose_score(loaded.model, score, os.fspath(path))
-    return Pretrained(loaded, os.fspath(path), beside if tokenizer is None else os.fspath(tokenizer), device)
+    pretrained = Pretrained(loaded, os.fspath(path), beside if tokenizer is None else os.fspath(tokenizer), device)
+    if variances is not None:
+        pretrained.model = add_variances(pretrained.model, variances).to(pretrained.device).eval()
+        pretrained.variances = os.fspath(variances)
+    return pretrained
 
 
 def read_prompts(prompts: str | os.PathLike | Prompts) -> Prompts:
@@ -288,17 +306,6 @@ def read_prompts(prompts: str | os.PathLike | Prompts) -> Prompts:
     from cmelt_plugin.prompts import load_prompts
 
     return load_prompts(os.fspath(prompts))
-
-
-def _warned(prepared: PreparedECG) -> PreparedECG:
-    """The same, after one warning to the caller's caller about all its doubtful recordings."""
-    doubtful = [(number, reasons) for number, reasons in enumerate(prepared.doubts) if reasons]
-    if doubtful:
-        number, reasons = doubtful[0]
-        several = f"{len(doubtful)} of {len(prepared.doubts)} recordings are doubtful, number {number}: "
-        which = several if len(prepared.doubts) > 1 else "the recording is doubtful: "
-        warnings.warn(which + describe_reasons(reasons), DoubtfulECG, stacklevel=3)
-    return prepared
 
 
 def _ordinary(tensor: Tensor) -> Tensor:

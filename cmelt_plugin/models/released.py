@@ -59,7 +59,7 @@ class Release(Protocol):
 
 
 class _Found(NamedTuple):
-    system: registry.System
+    system: registry.Model
     release: Release
 
 
@@ -138,7 +138,7 @@ def leads_of_training(path: str | os.PathLike, lead_order: str | Sequence[str] |
 def _releases() -> dict[str, _Found]:
     return {
         name: _Found(system, cast(Release, importlib.import_module(system.released)))
-        for name, system in registry.systems().items()
+        for name, system in registry.models().items()
         if system.released is not None
     }
 
@@ -171,7 +171,7 @@ def _read(path: Path, lazily: bool = False) -> dict[str, Any]:
         return dict.fromkeys(tensor_names(path)) if lazily else read_safetensors(path)
     file = CheckpointFile(path)
     state: Any = file.tree
-    for key in ("model", "state_dict"):
+    for key in ("model", "state_dict", "model_state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict):

@@ -119,16 +119,26 @@ def write_variances(folder: str | os.PathLike, heads: VarianceHeads, model: Any,
     return folder
 
 
+def read_variances(folder: str | os.PathLike) -> dict[str, Any]:
+    """What :func:`write_variances` wrote beside the weights: sizes, fingerprints, and ``facts`` of the training.
+
+    Raises:
+        DataError: it is missing or of another format.
+    """
+    path = Path(folder) / SETTINGS_FILE
+    values = read_object(path, checked=False)
+    if values.get("format") != FORMAT or not isinstance(values.get("facts"), dict):
+        raise DataError(f"{path}: not variances of format {FORMAT}; {AGAIN}")
+    return values
+
+
 def add_variances(model: Any, folder: str | os.PathLike) -> GaussianModel:
     """The model with the variances of a folder.
 
     Raises:
         DataError: they are missing, damaged, or of another model; or the model has variances of its own.
     """
-    path = Path(folder) / SETTINGS_FILE
-    values = read_object(path, checked=False)
-    if values.get("format") != FORMAT:
-        raise DataError(f"{path}: not variances of format {FORMAT}; {AGAIN}")
+    path, values = Path(folder) / SETTINGS_FILE, read_variances(folder)
     if not hasattr(model, "embed_text"):
         raise DataError(f"{path}: variances belong to models of ECGs and texts; this one reads no texts")
     if values.get("model") != weights_fingerprint(model):

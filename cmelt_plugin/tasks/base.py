@@ -15,10 +15,11 @@ import torch
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import METRIC, METRIC_RANKS
 from cmelt_plugin.data.batches.items import ItemDataset
-from cmelt_plugin.data.directory.training_data import TRAINING_DATA, training_fingerprint
+from cmelt_plugin.data.directory.training_data import EARLIER_TRAINING_DATA, TRAINING_DATA, training_fingerprint, trainings_of
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.validation import ValidationPass
+from cmelt_plugin.models.training_history import file_trainings
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,9 @@ class ItemTask(host.Task):
         prepare = getattr(host.model_class(cfg), "prepare_config", None)
         if prepare is not None:
             prepare(cfg)
+        earlier = [] if from_checkpoint else [one for path in self.initial_weights(cfg) for one in file_trainings(path)]
+        if earlier:
+            self.state.merge_state_dict({EARLIER_TRAINING_DATA: earlier})
         return super().build_model(cfg, from_checkpoint)
 
     def new_evaluation(self, dataset: Any, n_batches: int) -> Optional[ValidationPass]:
@@ -81,8 +85,19 @@ class ItemTask(host.Task):
         raise NotImplementedError
 
     def note_training_data(self, split: str) -> None:
-        """To be called when the training set is loaded, so that checkpoints say what they were trained on."""
-        self.state.merge_state_dict({TRAINING_DATA: self.training_data(split)})
+        """To be called when the training set is loaded, so that checkpoints say what they were trained on.
+
+        What is there already is a checkpoint's that this training goes on from, maybe with other data.
+        """
+        now, known = self.training_data(split), self.state.state_dict
+        if known.get(TRAINING_DATA) not in (None, now):
+            self.state.merge_state_dict({EARLIER_TRAINING_DATA: trainings_of(known)})
+        self.state.merge_state_dict({TRAINING_DATA: now})
+
+    def initial_weights(self, cfg: Any) -> list[str]:
+        """Files whose weights a training begins with, from the model's configuration."""
+        names = getattr(host.model_config_class(host.model_class(cfg)), "initial_weights", ())
+        return [path for name in names if (path := getattr(cfg, name))]
 
     def check_resumption(self, state: dict[str, Any], path: str, split: str) -> None:
         """Refuse to go on from a checkpoint whose training had other items.

@@ -56,6 +56,9 @@ class FinetuningTask(ECGTask):
         self.class_names = list(cfg.class_names)
         return super().build_model(cfg, from_checkpoint)
 
+    def initial_weights(self, cfg: Any) -> list[str]:
+        return [cfg.pretrained] if cfg.pretrained else []
+
     def options(self, training: bool) -> LabelledOptions:
         return LabelledOptions(
             seed=self.cfg.seed,

@@ -15,7 +15,6 @@ from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
 from cmelt_plugin.evaluation.lead_sets import lead_set_name
 from cmelt_plugin.evaluation.options import CommandFacts
 from cmelt_plugin.evaluation.result_files import Result, Scores, read_result
-from examples.synthetic_model import proof_steps
 from examples.synthetic_model.measures import LEAST, chosen_columns, measured
 from examples.synthetic_model.probes import CHOICE_FILE, FRACTIONS, in_folds
 from examples.synthetic_model.proof_steps import (
@@ -27,7 +26,8 @@ from examples.synthetic_model.proof_steps import (
     TEST,
     TRAINING,
     UNTRAINED,
-    finetuned_name,
+    candidates,
+    classifiers,
     manifest,
     untrained,
 )
@@ -64,7 +64,7 @@ class Proof(NamedTuple):
         leads: (set, lead set) → result.
         probes: (model, set, ``validated`` or share of the labels) → result.
         features: model → features of its probes.
-        finetuned: (where the encoder starts, share of the labels) → result.
+        finetuned: (set, where the encoder starts, share of the labels, learning rate) → result.
         answers: set → an answer a record.
     """
 
@@ -72,7 +72,7 @@ class Proof(NamedTuple):
     leads: dict[tuple[str, str], Result]
     probes: dict[tuple[str, str, str], Result]
     features: dict[str, list[str]]
-    finetuned: dict[tuple[str, float], Result]
+    finetuned: dict[tuple[str, str, float, float], Result]
     answers: dict[str, list[Answer]]
 
 
@@ -151,16 +151,17 @@ def _features(dest: Path, seeds: int) -> dict[str, list[str]]:
     return {model: read_json(path) for model, path in places.items() if path.is_file()}
 
 
-def _finetuned(dest: Path, seeds: int) -> Iterator[tuple[tuple[str, float], Result]]:
-    for start in (MODEL, UNTRAINED):
-        for fraction in proof_steps.FRACTIONS:
-            names = [finetuned_name(start, fraction, seed) for seed in range(1, seeds + 1)]
-            folders = [dest / "results" / "finetuned" / name for name in names]
-            if all(folder.is_dir() for folder in folders):
-                split = open_labelled(manifest(dest, "super-divided"), "test")
-                scores = [_by_name(read_result(folder).scores(), split) for folder in folders]
-                rows, columns = np.arange(len(split.record_id)), chosen_columns(split.labels)
-                yield (start, fraction), measured("finetune", split, rows, columns, scores, FACTS)[0]
+def _finetuned(dest: Path, seeds: int) -> Iterator[tuple[tuple[str, str, float, float], Result]]:
+    found: dict[tuple[str, str, float, float], list[Path]] = {}
+    for one in [*classifiers(seeds), *candidates()]:
+        folder = dest / "results" / "finetuned" / one.name
+        found.setdefault((one.data, one.start, one.fraction, one.rate), []).append(folder)
+    for key, folders in found.items():
+        if all(folder.is_dir() for folder in folders):
+            trained, split = (open_labelled(manifest(dest, key[0]), name) for name in ("train", "test"))
+            scores = [_by_name(read_result(folder).scores(), split) for folder in folders]
+            rows, columns = np.arange(len(split.record_id)), chosen_columns(split.labels, trained=trained.labels)
+            yield key, measured("finetune", split, rows, columns, scores, FACTS)[0]
 
 
 def _by_name(stored: Scores | None, split: LabelledSplit) -> np.ndarray:

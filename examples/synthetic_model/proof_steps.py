@@ -14,15 +14,19 @@ TASKS = ("super", "sub", "form", "rhythm")
 TRAINING, TEST = "1-8", "9-10"
 """Folds of PTB-XL: all decisions were made on the former."""
 SPLITS = ("train", "valid", "test")
-FRACTIONS = (0.1, 1.0)
+FINETUNED = {("super", 0.1): 5, ("super", 1.0): 5, ("sub", 1.0): 3, ("form", 1.0): 3, ("rhythm", 1.0): 3}
+"""(label set, share of its labels) of fine-tuning → seeds at most."""
 LEAD_SETS = ("12", "6", "3", "2", "1", "II")
 MODEL, CONTINUED, UNTRAINED = "model", "continued", "untrained"
 UNTRAINED_UPDATES = 10  # at learning rate 0, in which statistics of batches settle
 CONTINUED_SETTINGS = ("optimization.max_update=200", "optimization.lr=[0.0003]", "criterion.label_weight=0")
 FINETUNING_SETTINGS = ("dataset.batch_size=32", "optimization.max_epoch=0", "optimization.max_update=200")
 SAVED_ONCE = "checkpoint.save_interval=100000"  # at the end
+RATES = (0.0001, 0.0003, 0.001)
 LEARNING_RATES = {MODEL: 0.001, UNTRAINED: 0.0001}
-"""Of fine-tuning, by where the encoder starts; chosen on folds 7 and 8 after training on 1 to 6."""
+"""Of fine-tuning, by where the encoder starts: the best of :data:`RATES` on folds 7 and 8 after training on 1 to 6."""
+CHOICE = "super-choice"
+"""The manifest directory of that choice."""
 
 
 class Missing(NamedTuple):
@@ -42,6 +46,11 @@ class Plan(NamedTuple):
 def manifest(dest: Path, name: str) -> Path:
     """Where a manifest directory lies."""
     return dest / "manifests" / name
+
+
+def divided(task: str) -> str:
+    """Name of the manifest directory of a label set that has a training and a test split."""
+    return f"{task}-divided"
 
 
 def encoder(dest: Path, name: str) -> Path:
@@ -78,7 +87,10 @@ def data_steps(real: Path, dest: Path) -> Plan:
                 make(f"{task}{kind}", "ptb_xl", ptb_xl, *options)
         make("reports", "ptb_xl", ptb_xl, "--pretrain", "--folds", TRAINING, "none", TEST)
         options = ("--folds", TRAINING, "none", TEST, "--store", manifest(dest, "ptb-xl"))
-        make("super-divided", "ptb_xl", ptb_xl, "--task", "super", *options)
+        for task in TASKS:
+            make(divided(task), "ptb_xl", ptb_xl, "--task", task, *options)
+        options = ("--folds", "1-6", "none", "7-8", "--store", manifest(dest, "ptb-xl"))
+        make(CHOICE, "ptb_xl", ptb_xl, "--task", "super", *options)
     splits = real / "splits" / "icbeb"
     if there("cpsc2018", [real / "cpsc2018", splits]):
         make("cpsc2018", "cpsc2018", real / "cpsc2018", "--splits", splits)
@@ -150,35 +162,56 @@ def zero_shot_steps(dest: Path, checkpoint: str, seeds: int) -> list[Command]:
     return steps
 
 
-def finetuned_name(start: str, fraction: float, seed: int) -> str:
-    """Name of a classifier."""
-    return f"{start}-{100 * fraction:g}pct-{seed}"
+class Classifier(NamedTuple):
+    """What is fine-tuned: an encoder on a share of a label set, at a learning rate."""
+
+    data: str
+    start: str
+    fraction: float
+    seed: int
+    rate: float
+
+    @property
+    def name(self) -> str:
+        """Of its folders."""
+        return f"{self.data}-{self.start}-{100 * self.fraction:g}pct-{self.rate:g}-{self.seed}"
+
+
+def classifiers(seeds: int) -> list[Classifier]:
+    """All that are tested on folds 9 and 10."""
+    return [
+        Classifier(divided(task), start, fraction, seed, rate)
+        for (task, fraction), most in FINETUNED.items()
+        for seed in range(1, min(seeds, most) + 1)
+        for start, rate in LEARNING_RATES.items()
+    ]
+
+
+def candidates() -> list[Classifier]:
+    """Those among which the learning rates were chosen."""
+    return [Classifier(CHOICE, start, 1.0, 1, rate) for start in LEARNING_RATES for rate in RATES]
 
 
 def finetuning_steps(dest: Path, checkpoint: str, seeds: int) -> list[Command]:
-    """Classifiers of superclasses from the model's encoder and from random weights, with few labels and with all."""
-    data, steps = manifest(dest, "super-divided"), []
-    for seed in range(1, seeds + 1):
-        for fraction in FRACTIONS:
-            for start, weights in ((UNTRAINED, str(encoder(dest, f"{UNTRAINED}-{seed}"))), (MODEL, checkpoint)):
-                name = finetuned_name(start, fraction, seed)
-                best = dest / "finetuned" / name / "checkpoint_last.pt"
-                place = ["--config-dir", str(REPOSITORY / "examples" / "finetune"), "--config-name", "ptb_xl_super"]
-                words = [*place, *_on_cpu(), f"task.data={data}", f"model.pretrained={weights}", f"common.seed={seed}"]
-                words += [f"checkpoint.save_dir={best.parent}", "checkpoint.no_save_optimizer_state=true"]
-                words += [f"task.fraction={fraction}", "task.subset=stratified", f"task.subset_seed={41 + seed}"]
-                words += [
-                    "dataset.disable_validation=true",
-                    SAVED_ONCE,
-                    f"optimization.lr=[{LEARNING_RATES[start]}]",
-                    *FINETUNING_SETTINGS,
-                ]
-                steps.append(Command(f"train-{name}", [*host_command("fairseq-hydra-train"), *words], best))
-                out = dest / "results" / "finetuned" / name
-                words = ["--checkpoint", str(best), "--manifest", str(data), "--valid", "none", "--bootstrap", "0"]
-                module = [sys.executable, "-m", "cmelt_plugin.evaluation.classify"]
-                steps.append(Command(f"classify-{name}", [*module, *words, "--results", str(out)], out))
+    """Train and test classifiers from the model's encoder and, what labels alone give, from random weights."""
+    steps = []
+    for one in [*classifiers(seeds), *candidates()]:
+        weights = checkpoint if one.start == MODEL else str(encoder(dest, f"{UNTRAINED}-{one.seed}"))
+        steps += _classifier_steps(dest, one, weights)
     return steps
+
+
+def _classifier_steps(dest: Path, one: Classifier, weights: str) -> list[Command]:
+    data, last = manifest(dest, one.data), dest / "finetuned" / one.name / "checkpoint_last.pt"
+    words = ["--config-dir", str(REPOSITORY / "examples" / "finetune"), "--config-name", "ptb_xl_super", *_on_cpu()]
+    words += [f"task.data={data}", f"model.pretrained={weights}", f"common.seed={one.seed}"]
+    words += [f"checkpoint.save_dir={last.parent}", "checkpoint.no_save_optimizer_state=true", SAVED_ONCE]
+    words += [f"task.fraction={one.fraction}", "task.subset=stratified", f"task.subset_seed={41 + one.seed}"]
+    words += ["dataset.disable_validation=true", f"optimization.lr=[{one.rate}]", *FINETUNING_SETTINGS]
+    train = Command(f"train-{one.name}", [*host_command("fairseq-hydra-train"), *words], last)
+    out = dest / "results" / "finetuned" / one.name
+    words = ["--checkpoint", str(last), "--manifest", str(data), "--valid", "none", "--bootstrap", "0", "--results", str(out)]
+    return [train, Command(f"classify-{one.name}", [sys.executable, "-m", "cmelt_plugin.evaluation.classify", *words], out)]
 
 
 def _on_cpu() -> list[str]:

@@ -20,7 +20,7 @@ def tables(proof: Proof) -> str:
     """All tables as Markdown."""
     every = [_zero_shot(proof), _classes(proof), _leads(proof), _challenge(proof)]
     every += [_answers(name, answers) for name, answers in proof.answers.items()]
-    every += [_probes(proof), _finetuned(proof)]
+    every += [_probes(proof), _finetuned(proof), _learning_rates(proof)]
     return "\n".join(table.markdown() for table in every if table.rows)
 
 
@@ -127,12 +127,22 @@ def _over_encoders(found: list[Result]) -> str:
     return f"{percent(float(np.mean(values)), 1)} ± {percent(float(np.std(values, ddof=1)), 1)}"
 
 
+STARTS = {MODEL: "from this model", UNTRAINED: "from random weights"}
+
+
 def _finetuned(proof: Proof) -> TextTable:
-    titles = {MODEL: "from this model", UNTRAINED: "from random weights"}
+    rows = []
+    for start, rate in proof_steps.LEARNING_RATES.items():
+        keys = [(proof_steps.divided(task), start, fraction, rate) for task, fraction in proof_steps.FINETUNED]
+        rows.append([STARTS[start], *(_with_spread(proof.finetuned.get(key)) for key in keys)])
+    head = ["encoder", *(f"{task}, {100 * fraction:g} %" for task, fraction in proof_steps.FINETUNED)]
+    return TextTable("Fine-tuning, by share of the labels of folds 1-8 (macro AUC on folds 9-10, %)", head, rows)
+
+
+def _learning_rates(proof: Proof) -> TextTable:
     rows = [
-        [title, *(_with_spread(proof.finetuned.get((start, fraction))) for fraction in proof_steps.FRACTIONS)]
-        for start, title in titles.items()
-        if any(key[0] == start for key in proof.finetuned)
+        [title, *(_with_spread(proof.finetuned.get((proof_steps.CHOICE, start, 1.0, rate))) for rate in proof_steps.RATES)]
+        for start, title in STARTS.items()
     ]
-    head = ["encoder", *(f"{100 * fraction:g} % of the labels" for fraction in proof_steps.FRACTIONS)]
-    return TextTable("Fine-tuning, superclasses (macro AUC, %)", head, rows)
+    head = ["encoder", *(f"{rate:g}" for rate in proof_steps.RATES)]
+    return TextTable("Learning rates of fine-tuning, superclasses (macro AUC on folds 7-8, %)", head, rows)

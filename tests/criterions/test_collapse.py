@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cmelt_plugin.criterions.collapse import loss_of_guessing, spread
+from cmelt_plugin.criterions.collapse import UncertaintyWatch, loss_of_guessing, spread
 from cmelt_plugin.losses.clip import softmax_loss
 from tests.criterions.collapse_ranks import watched
 from tests.losses.ranks import two_ranks
@@ -52,3 +52,26 @@ def test_all_ranks_end_together_or_not_at_all() -> None:
     both = two_ranks()(watched, [([DEAD] * 2, 2), ([DEAD, (1.0, 0.0, False)], 2)])
     assert both[0] == both[1] is not None and "collapsed" in both[0]
     assert two_ranks()(watched, [([DEAD] * 2, 2), ([ALIVE] * 2, 2)]) == [None, None]
+
+
+def test_uncertainties_that_stay_alike_are_named_once(caplog) -> None:
+    watch, alike, unlike = UncertaintyWatch(window=3), torch.full((4,), 2.0), torch.tensor([1.0, 3.0])
+    assert watch.add("text", unlike) == 1.0 and watch.add("ecg", alike) == 0.0
+    for _ in range(2):  # two of three batches, and one that is repeated
+        watch.add("ecg", alike)
+        watch.add("text", alike)
+        watch.add("ecg", alike, counts=False)
+        assert len(caplog.records) <= 1
+    assert [record.args[0] for record in caplog.records] == ["ecg"]  # a batch in three was not alike for texts
+    for _ in range(6):
+        watch.add("ecg", alike)
+        watch.add("text", alike * (1 + 1e-5 * torch.arange(4)))
+    assert [record.args[0] for record in caplog.records] == ["ecg", "text"]
+    assert "the uncertainty of all text is the same" in caplog.text
+
+
+def test_a_step_of_uncertainties_after_a_flat_start_is_no_collapse(caplog) -> None:
+    watch = UncertaintyWatch(window=2)
+    for uncertainty in (torch.ones(3), torch.tensor([1.0, 1.1, 1.2])):
+        watch.add("ecg", uncertainty)
+    assert not caplog.records

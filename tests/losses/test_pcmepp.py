@@ -122,6 +122,17 @@ def test_one_direction_is_its_formula(duplicates: str) -> None:
     assert n_pseudo == (targets - matched).sum() and n_pseudo > 0
 
 
+def test_a_pair_that_is_not_aligned_is_a_negative_and_has_no_pseudo_positives() -> None:
+    x, y, keys = gaussians(3), gaussians(3, seed=1), torch.tensor([0, 1, 2])
+    logits = 3 - 4 * sampled_distance(*x, *y)
+    targets = torch.diag(torch.tensor([1.0, 0.0, 1.0])).to(logits.dtype)
+    aligned = torch.tensor([True, False, True])
+    loss, _ = in_rows(x, y, keys, aligned=aligned, pseudo_weight=0.0)
+    torch.testing.assert_close(loss, match_loss(logits, targets))
+    pseudo = match_loss(logits, pseudo_positive_targets(logits, targets))
+    torch.testing.assert_close(in_rows(x, y, keys, aligned=aligned, chunk=2)[0], loss + 0.1 * pseudo)
+
+
 @pytest.mark.parametrize("distance", sorted(DISTANCES))
 def test_chunks_give_the_same_loss_and_gradients(distance: str) -> None:
     keys = torch.tensor([0, 1, 2, 0, 4, 5, 1])

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from cmelt_plugin.losses.pcmepp import sampled_distance
-from cmelt_plugin.losses.prolip import inclusion, inclusion_loss
+from cmelt_plugin.losses.prolip import inclusion, inclusion_loss, inclusion_losses
 
 
 def density(x, mean, variance):
@@ -33,6 +33,8 @@ def test_the_narrow_one_lies_in_the_wide_one() -> None:
     assert inclusion_loss(mean, narrow, mean + 0.1, wide) < 0.01 < 5 < inclusion_loss(mean, wide, mean + 0.1, narrow)
     same = inclusion_loss(mean, narrow, mean, narrow)
     assert same.item() == pytest.approx(math.log(2))
+    each = inclusion_losses(mean, narrow, mean + 0.1, torch.cat([wide[:2], narrow[2:]]))
+    assert each[0] == each[1] < 0.01 and each[2:].tolist() == pytest.approx([math.log(2)] * 2)
     log_variance = wide.clone().requires_grad_()
     inclusion_loss(mean, narrow, mean, log_variance - 2).backward()
     assert (log_variance.grad < 0).all()  # the outer one widens

@@ -5,17 +5,21 @@ import json
 import numpy as np
 import pytest
 import torch
-from calibrated import PROMPTS, save_classifier, write_calibration_data
+from calibrated import PROMPTS, save_classifier, save_probed, write_calibration_data
 from labelled_sets import write_checkpoint, write_tokenizer
 
 from cmelt_plugin.data.directory.manifest import Manifest
+from cmelt_plugin.data.directory.training_data import training_fingerprint
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.calibrate.__main__ import main as calibrate
 from cmelt_plugin.export import main as export
+from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.models.calibration import calibration_folders, calibration_root, expected_mistakes, read_calibration
+from cmelt_plugin.models.linear_probe import load_probe, save_probe
 from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.variances import VarianceHeads, write_variances
 
 pytestmark = pytest.mark.filterwarnings("ignore::cmelt_plugin.data.plausibility.DoubtfulECG")
 
@@ -86,10 +90,65 @@ def test_texts_of_the_calibration_are_those_of_the_answer(directory, ecg, tmp_pa
     other = tmp_path / "other.json"
     other.write_text(json.dumps({**PROMPTS, "SINE": ["hum"]}))
     calibrated(checkpoint, directory, "--prompts", other)
-    with pytest.raises(DataError, match="several calibrations; name the classes by one of tiny-zero-shot-"):
+    with pytest.raises(DataError, match="several calibrations; name the classes .* by one of tiny-zero-shot-"):
         load_pretrained(checkpoint).answer(ecg, leads=LEADS)
     same = load_pretrained(checkpoint).answer(ecg[:1], leads=LEADS, classes=folder.name)
     assert same[0].probability == pytest.approx(answer.probability)
+
+
+def test_variances_of_a_frozen_model_turn_recordings_away(directory, ecg, tmp_path) -> None:
+    checkpoint, folder = write_checkpoint(tmp_path / "c.pt", write_tokenizer(tmp_path)), tmp_path / "c.variances"
+    model = load_pretrained(checkpoint).model
+    torch.manual_seed(0)
+    silence = torch.zeros(1, 12, 5000)
+    heads = VarianceHeads(model.ecg_features(silence).shape[1], model.embed_ecg(silence).mean.shape[1], 4)
+    torch.nn.init.normal_(heads.ecg.outer.weight)
+    write_variances(folder, heads, model, {"training_data": training_fingerprint(str(directory), "train")})
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(json.dumps(PROMPTS))
+    calibrated(checkpoint, directory, "--prompts", prompts, "--variances", folder, "--uncertainty", "variance")
+    pretrained = load_pretrained(checkpoint, variances=folder)
+    found = pretrained.answer(ecg, leads=LEADS)
+    (one,) = calibration_folders(folder / "calibration")
+    limit = read_calibration(one).abstention["uncertainty"]
+    codes = [[reason.code for reason in answer.abstention] for answer in found]
+    assert [("too-uncertain" in own) for own in codes] == [
+        value > limit for value in pretrained.embed_ecg(ecg).uncertainty().tolist()
+    ]
+    # The model alone was not calibrated, and the heads saw the training split.
+    with pytest.raises(DataError, match="no calibration of"):
+        load_pretrained(checkpoint).answer(ecg, leads=LEADS)
+    with pytest.raises(DataError, match="m/train: .*c.variances was trained on these records"):
+        calibrated(checkpoint, directory, "--prompts", prompts, "--variances", folder, "--split", "train")
+
+
+def test_a_linear_probe_answers_as_its_calibration_says(directory, ecg, tmp_path) -> None:
+    checkpoint, probe = save_probed(tmp_path, directory)
+    calibrated(checkpoint, directory, "--probe", probe)
+    pretrained = load_pretrained(checkpoint)
+    found = pretrained.answer(ecg, leads=LEADS, probe=probe)
+    (folder,) = calibration_folders(calibration_root(checkpoint, probe))
+    kept, names, info = load_probe(probe)
+    scores = kept.scores(pretrained.ecg_features(ecg, leads=LEADS, pool=info["pool"]).numpy()).astype(np.float64)
+    expected = read_calibration(folder).probabilities(scores)
+    assert np.array([list(answer.probability.values()) for answer in found]) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(DataError, match="no calibration of"):
+        pretrained.answer(ecg, leads=LEADS)  # which is the probe's alone
+    save_probe(tmp_path / "other.npz", kept._replace(bias=kept.bias + 1), names, info)
+    with pytest.raises(DataError, match="calibrated for another probe"):
+        pretrained.answer(ecg, leads=LEADS, probe=tmp_path / "other.npz", calibration=folder.parent)
+
+
+def test_recordings_of_any_format_are_answered(classifier, ecg) -> None:
+    """What ``read_ecg`` gives says its rate and leads itself; leads beyond the twelve are left out."""
+    pretrained = load_pretrained(classifier)
+    order = [*reversed(LEADS)]
+    rows = np.concatenate([ecg[0][::-1], np.zeros((1, ecg.shape[2]), np.float32)])
+    recording = Recording(rows, 500.0, (*order, "V7"))
+    expected = pretrained.answer(ecg[:2], leads=LEADS)
+    assert pretrained.answer(recording).probability == pytest.approx(expected[0].probability, abs=1e-4)
+    both = pretrained.answer([recording, Recording(ecg[1], 500.0, LEADS)])
+    assert [one.probability for one in both] == [pytest.approx(one.probability, abs=1e-4) for one in expected]
 
 
 def test_too_few_records_are_a_reason(directory, ecg, tmp_path) -> None:

@@ -39,6 +39,20 @@ def test_mean_of_unit_vectors_per_class():
     np.testing.assert_allclose(result.mean.numpy(), naive(texts, index, 3), rtol=1e-5, atol=1e-6)
 
 
+def test_a_class_of_gaussians_is_the_mixture_of_its_texts():
+    """Sampled: texts of a class drawn alike often, and of each text its Gaussian."""
+    generator = torch.Generator().manual_seed(0)
+    means, log_variance = torch.randn(3, 4, generator=generator), torch.randn(3, 4, generator=generator)
+    found = CosineSimilarity().ensemble(Embedding(means, log_variance), torch.tensor([0, 1, 0]), 2)
+    plain = CosineSimilarity().ensemble(Embedding(means), torch.tensor([0, 1, 0]), 2)
+    assert torch.equal(found.mean, plain.mean) and plain.log_variance is None
+    points = means / means.norm(dim=1, keepdim=True)
+    noise = torch.randn(2, 200_000, 4, generator=generator)
+    drawn = torch.cat([points[text] + noise[place] * (log_variance[text] / 2).exp() for place, text in enumerate((0, 2))])
+    torch.testing.assert_close(found.log_variance[0].exp(), drawn.var(dim=0), rtol=0.02, atol=0)
+    torch.testing.assert_close(found.log_variance[1], log_variance[1])
+
+
 def test_more_texts_than_one_batch_holds():
     texts = [[3 + i % 50] for i in range(300)]
     result = embed_classes(Stub(), texts, np.arange(300) % 2, 2, PAD)

@@ -7,7 +7,8 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from finetune_runs import CLASSES, write_labelled
+import torch
+from finetune_runs import CLASSES, save_pretrained, write_labelled
 from pairs import pretraining_task
 from tiny import write_manifest
 
@@ -15,6 +16,7 @@ from cmelt_plugin.data.directory.training_data import training_fingerprint
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.tasks.classification import ClassificationConfig, ClassificationTask
 from cmelt_plugin.tasks.identification import IdentificationConfig, IdentificationTask
+from tests.tasks.test_classification import model_config
 
 
 def pretraining(directory):
@@ -92,6 +94,26 @@ def test_another_choice_of_labelled_records_is_refused(tmp_path) -> None:
     for other in ({}, {"fraction": 0.25}, {"fraction": 0.5, "subset_seed": 7}):
         with pytest.raises(DataError, match="other records"):
             classification(directory, **other).check_resumption(state, "x.pt", "train")
+
+
+def test_what_training_began_with_is_kept(tmp_path) -> None:
+    """The data of the pre-trained encoder, and those of a checkpoint that training goes on from with other records."""
+    directory = write_labelled(tmp_path / "a")
+    earlier, first = {"order": "sha256:1"}, training_fingerprint(str(directory), "train")
+    state = {"training_data": earlier, "earlier_training_data": [None]}
+    pretrained = save_pretrained(tmp_path / "p.pt")
+    saved_state = torch.load(pretrained, weights_only=False)
+    torch.save({**saved_state, "task_state": state}, pretrained)
+    task = classification(directory)
+    task.build_model(model_config(pretrained))
+    assert task.state.state_dict["earlier_training_data"] == [earlier, None]
+    assert task.state.state_dict["training_data"] == {**first, "chosen": None}
+    other = classification(write_labelled(tmp_path / "b", records_per_subject=3))
+    other.state.merge_state_dict(saved(task)["task_state"])
+    other.note_training_data("train")
+    assert other.state.state_dict["earlier_training_data"] == [{**first, "chosen": None}, earlier, None]
+    other.note_training_data("train")
+    assert len(other.state.state_dict["earlier_training_data"]) == 3
 
 
 @pytest.mark.parametrize("known", [3, "x", [], {"records": None}])

@@ -87,10 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     split = open_labelled(args.manifest, args.split)
     target = None if args.target is None else Manifest.open(args.target, args.target_split)
     scorer = open_scorer(args, args.manifest, split.names)
-    notes = [check_unseen(args.manifest, args.split, training, source) for source, training in scorer.trained_on().items()]
+    notes = [check_unseen(args.manifest, args.split, training) for training in scorer.trained_on()]
     options = Options(args.recall, args.method, args.unit, args.refuse, args.uncertainty, args.seed)
     calibration, points = fit_calibration(scorer, split, options, target, command, " ".join(filter(None, notes)))
-    root = args.dest or calibration_root(_model_path(args))
+    root = args.dest or calibration_root(args.checkpoint, args.probe, args.variances)
     try:
         folder = write_calibration(root, calibration, points)
     except OSError as error:
@@ -102,12 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(line)
     print(f"written: {folder}")
     return 0
-
-
-def _model_path(args: argparse.Namespace) -> Path:
-    from cmelt_plugin.weights import shipped_folder
-
-    return args.probe or shipped_folder(args.checkpoint) or Path(args.checkpoint)
 
 
 def recall_share(text: str) -> float:

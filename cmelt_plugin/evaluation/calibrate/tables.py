@@ -31,7 +31,7 @@ def class_table(calibration: Calibration) -> TextTable:
 
 def method_table(calibration: Calibration) -> TextTable:
     """A row per way to probabilities, on held-out folds of subjects."""
-    head = ["probabilities", "ECE (%)", "of honest ones (%)", "Brier", "of frequencies"]
+    head = ["probabilities", "ECE (%)", "perfect (%)", "Brier", "of frequencies"]
     rows = []
     for method in ("raw", *METHODS):
         values = [

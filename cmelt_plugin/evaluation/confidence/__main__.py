@@ -105,8 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         own.checkpoint, own.model_name = checkpoint, name
         scorer = open_scorer(own, args.manifest, test.names)
         notes = [
-            check_unseen(args.manifest, split, training, source)
-            for source, training in scorer.trained_on().items()
+            check_unseen(args.manifest, split, training)
+            for training in scorer.trained_on()
             for split in (args.calibrate_on, args.split)
         ]
         options = Options(args.recall, args.method, args.unit, 0, seed=args.seed)

@@ -14,7 +14,7 @@ from cmelt_plugin.data.directory.manifest import available_splits
 from cmelt_plugin.evaluation.calibrate.fitting import Options, fit_calibration
 from cmelt_plugin.evaluation.confidence.uncertainties import DROPOUT, Doubter, passes_over
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
-from cmelt_plugin.evaluation.linear_probe.train import Probe, ProbeSettings, seeded_run, train_probes
+from cmelt_plugin.evaluation.linear_probe.train import ProbeSettings, seeded_run, train_probes
 from cmelt_plugin.evaluation.metrics.bootstrap import metrics_of_sums, percentile_interval, subject_groups
 from cmelt_plugin.evaluation.metrics.calibration import calibration_metrics, reliability
 from cmelt_plugin.evaluation.metrics.decision_curve import net_benefit
@@ -26,6 +26,7 @@ from cmelt_plugin.evaluation.metrics.uncertainty import binned_trend, median_hal
 from cmelt_plugin.evaluation.uncertainty.recalibration import curve_probabilities, fit_curves
 from cmelt_plugin.evaluation.uncertainty.scorers import Scorer
 from cmelt_plugin.models.calibration import METHODS, TEMPERATURE, Calibration
+from cmelt_plugin.models.linear_probe import Probe
 
 RAW, RANDOM, BEST = "raw", "random", "best possible"
 N_PROBES = 3

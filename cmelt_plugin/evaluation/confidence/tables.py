@@ -22,6 +22,7 @@ def confidence_tables(results: Sequence[Result]) -> list[TextTable]:
         abstention_table(results),
         referral_table(results),
         foreign_table(results),
+        rise_table(results),
     ]
     return [table for table in tables if table.rows]
 
@@ -122,20 +123,28 @@ def abstention_table(results: Sequence[Result]) -> TextTable:
 
 def foreign_table(results: Sequence[Result]) -> TextTable:
     """A row per model and uncertainty, AUROC and FPR95 of each kind of foreign recording."""
-    kinds = list(
-        dict.fromkeys(name.split("/")[1] for result in results for name in result.metrics if name.startswith("auroc/"))
-    )
-    head = ["model", "uncertainty", *(f"{kind.replace('_', ' ')}: AUROC / FPR95" for kind in kinds)]
+    return _by_kind(results, ("auroc", "fpr95"), "Foreign recordings, AUROC / FPR95 (%; chance 50 / 95)")
+
+
+def rise_table(results: Sequence[Result]) -> TextTable:
+    """A row per model and uncertainty: how many foreign recordings are more uncertain than what they were made of."""
+    return _by_kind(results, ("rises",), "Foreign recordings that are more uncertain than before (%; chance 50)")
+
+
+def _by_kind(results: Sequence[Result], scores: Sequence[str], title: str) -> TextTable:
+    found = [name.split("/", 2) for result in results for name in result.metrics if name.startswith(f"{scores[0]}/")]
+    kinds = list(dict.fromkeys(kind for _, kind, _ in found))
+    head = ["model", "uncertainty", *(kind.replace("_", " ") for kind in kinds)]
     rows = []
     for result in results:
-        names = dict.fromkeys(name.split("/", 2)[2] for name in result.metrics if name.startswith("auroc/"))
-        for uncertainty in names:
+        for uncertainty in dict.fromkeys(name for _, _, name in found):
             cells = []
             for kind in kinds:
-                pair = [result.metrics.get(f"{score}/{kind}/{uncertainty}") for score in ("auroc", "fpr95")]
-                cells.append(DASH if pair[0] is None else f"{percent(pair[0], 0)} / {percent(pair[1], 0)}")
-            rows.append([result.model, uncertainty, *cells])
-    return TextTable("Foreign recordings (%; chance 50 / 95)", head, rows)
+                values = [result.metrics.get(f"{score}/{kind}/{uncertainty}") for score in scores]
+                cells.append(DASH if values[0] is None else " / ".join(percent(value, 0) for value in values))
+            if set(cells) != {DASH}:
+                rows.append([result.model, uncertainty, *cells])
+    return TextTable(title, head, rows)
 
 
 def _percent(result: Result, name: str, digits: int = 1) -> str:

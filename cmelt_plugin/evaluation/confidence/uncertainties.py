@@ -15,12 +15,12 @@ from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.evaluation.embedding.batches import record_batches
 from cmelt_plugin.evaluation.embedding.passes import Columns, evaluating
 from cmelt_plugin.evaluation.embedding.precision import encoder_precision
-from cmelt_plugin.evaluation.linear_probe.train import Probe
 from cmelt_plugin.evaluation.uncertainty.dropout import dropping
 from cmelt_plugin.evaluation.uncertainty.foreign import foreign_recordings
 from cmelt_plugin.evaluation.uncertainty.recalibration import curve_probabilities
 from cmelt_plugin.evaluation.uncertainty.scorers import Scorer
 from cmelt_plugin.models.calibration import Curve, expected_mistakes, sigmoid
+from cmelt_plugin.models.linear_probe import Probe
 from cmelt_plugin.models.neighbours import neighbour_distance
 
 MAX_PROBABILITY, VARIANCE, ENSEMBLE, DROPOUT, NEIGHBOUR = (

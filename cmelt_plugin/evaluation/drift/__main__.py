@@ -17,6 +17,7 @@ import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,15 +25,8 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.batches.labelled import labels_by_name
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import write_texts
-from cmelt_plugin.evaluation.drift.comparison import (
-    PointDrift,
-    ScoreDrift,
-    Window,
-    first_records,
-    point_drift,
-    score_drift,
-    windows,
-)
+from cmelt_plugin.evaluation.drift.comparison import Window, first_records, point_drift, score_drift, windows
+from cmelt_plugin.evaluation.drift.tables import drift_tables
 from cmelt_plugin.evaluation.labelled_split import count_subjects, data_set_name, open_labelled
 from cmelt_plugin.evaluation.options import OPTIONS, add_options, typed_command
 from cmelt_plugin.evaluation.result_files import Result, write_result
@@ -47,15 +41,11 @@ from cmelt_plugin.models.calibration import (
 from cmelt_plugin.models.neighbours import neighbour_distance
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.prompts import KINDS
-from cmelt_plugin.tables import DASH, TextTable, percent
-from cmelt_plugin.weights import shipped_folder
 
 EXAMPLE = """example:
   python -m cmelt_plugin.evaluation.drift --checkpoint checkpoints/mine/checkpoint_best.pt \\
       --reference manifests/mine --current manifests/mine-2026 --results results/drift
 """
-ALARM = 0.01
-"""p-value from which down on a row is marked."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,12 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     drifts = score_drift(scorer.scores(before)[first], scorer.scores(now)[first_now], scorer.names)
     points = point_drift(scorer.points(before)[first], scorer.points(now)[first_now], args.seed)
     found = find_calibration(
-        args.calibration or calibration_root(args.probe or shipped_folder(args.checkpoint) or args.checkpoint),
+        args.calibration or calibration_root(args.checkpoint, args.probe, args.variances),
         scorer.encoder.cache.weights,
         scorer.key,
     )
     notes = [f"Tests on the first record of each subject: {len(first)} then, {len(first_now)} now."]
-    over_time: list[Window] = []
+    promise: dict[str, Any] = {}
     if found is None:
         notes.append("No calibration of these classes: nothing to say on its promise (evaluation.calibrate makes one).")
     else:
@@ -109,11 +99,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sets = calibration.sets(scorer.scores(now))
         refused = _refused(scorer, calibration, folder, now)
         over_time = windows(times, labels, sets, promised, calibration.recall, refused, args.windows)
+        promise = {"promised": calibration.recall, "windows": [_plain(one) for one in over_time]}
         if labels is None:
             notes.append("No labels: whether the promise is kept cannot be said.")
         notes.append("p-values of recalls take records for independent; several of one subject make them too small.")
-    tables = [point_table(points), score_table(drifts)]
-    tables += [window_table(over_time, found[0])] if found is not None else []
     result = Result(
         kind="drift",
         model=args.model_name,
@@ -123,15 +112,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         split=args.current_split,
         n_records=len(current),
         n_subjects=count_subjects(subjects),
-        settings={**scorer.settings, "reference": f"{args.reference}/{args.reference_split}", "manifest": str(args.current)},
-        metrics={
-            **{f"points/{name}": value for name, value in points._asdict().items()},
-            **{f"scores/{one.name}/p_value": one.p_value for one in drifts},
-            **{f"windows/{i}/recall": one.recall for i, one in enumerate(over_time) if not np.isnan(one.recall)},
+        settings={
+            **scorer.settings,
+            "reference": f"{args.reference}/{args.reference_split}",
+            "manifest": str(args.current),
+            **promise,
         },
+        metrics={f"points/{name}": value for name, value in points._asdict().items()},
+        per_class={one.name: {"statistic": one.statistic, "p_value": one.p_value, "shift": one.shift} for one in drifts},
         notes=notes,
         command=command,
     )
+    tables = drift_tables(result)
     head = f"{args.current}/{args.current_split} ({len(current)} records) against {args.reference}/{args.reference_split}"
     head += f" ({len(reference.labels)})"
     page = ["# Drift\n", f"{head}\n", *(table.markdown() for table in tables), *notes, f"\nCommand: `{command}`\n"]
@@ -139,6 +131,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_result(args.results, result)
     print(head, *(f"\n{table.markdown()}" for table in tables), *notes, sep="\n")
     return 0
+
+
+def _plain(window: Window) -> dict[str, Any]:
+    """Null for what is not known."""
+    return {name: None if value != value else value for name, value in window._asdict().items()}
 
 
 def _refused(scorer: Scorer, calibration: Calibration, folder: Path, states: dict[str, np.ndarray]) -> np.ndarray | None:
@@ -151,37 +148,6 @@ def _refused(scorer: Scorer, calibration: Calibration, folder: Path, states: dic
     if limits["uncertainty_name"] == "variance":
         doubt = np.asarray(scorer.variance(states))
     return ~((distance <= limits["distance"]) & (doubt <= limits["uncertainty"]))
-
-
-def point_table(points: PointDrift) -> TextTable:
-    """One row on embeddings."""
-    head = ["embeddings", "told apart, AUC (%)", "p", "farther away, p", "beyond 95 % of then (%)", ""]
-    alarm = "drift" if min(points.p_value, points.distance_p_value) < ALARM else ""
-    cells = [percent(points.auc, 1), f"{points.p_value:.2g}", f"{points.distance_p_value:.2g}", percent(points.beyond, 1)]
-    return TextTable("Embeddings (chance: AUC 50, beyond 5)", head, [["now against then", *cells, alarm]])
-
-
-def score_table(drifts: Sequence[ScoreDrift]) -> TextTable:
-    """A row per class."""
-    head = ["class", "largest difference (%)", "p (Holm)", "median moved by (SD)", ""]
-    rows = [
-        [one.name, percent(one.statistic, 1), f"{one.p_value:.2g}", f"{one.shift:+.2f}", "drift" if one.p_value < ALARM else ""]
-        for one in drifts
-    ]
-    return TextTable("Scores", head, rows)
-
-
-def window_table(over_time: Sequence[Window], calibration: Calibration) -> TextTable:
-    """A row per window."""
-    recall = f"recall (%; promised {percent(calibration.recall, 1)})"
-    head = ["from", "to", "records", "refused (%)", "with a class", recall, "p", ""]
-    rows = []
-    for one in over_time:
-        alarm = "broken" if one.p_value < ALARM else ""
-        p_value = DASH if np.isnan(one.p_value) else f"{one.p_value:.2g}"
-        cells = [str(one.n_records), percent(one.refused, 1), str(one.n_positive), percent(one.recall, 1), p_value, alarm]
-        rows.append([one.begin or DASH, one.end or DASH, *cells])
-    return TextTable("The promise over time", head, rows)
 
 
 if __name__ == "__main__":

@@ -42,11 +42,12 @@ from cmelt_plugin.evaluation.linear_probe.runs import (
     probe_set,
 )
 from cmelt_plugin.evaluation.linear_probe.sizes import TrainingSize
-from cmelt_plugin.evaluation.linear_probe.train import SELECT, ProbeSettings, load_probe
+from cmelt_plugin.evaluation.linear_probe.train import SELECT, ProbeSettings
 from cmelt_plugin.evaluation.low_data import RULES
 from cmelt_plugin.evaluation.options import OPTIONS, CommandFacts, add_options, command_facts, typed_command
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.evaluation.shift import shift_classes
+from cmelt_plugin.models.linear_probe import load_probe
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.tables import DASH, comma_separated, markdown
 

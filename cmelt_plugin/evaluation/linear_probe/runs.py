@@ -21,11 +21,12 @@ from cmelt_plugin.evaluation.embedding.records import columns_of
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
 from cmelt_plugin.evaluation.linear_probe.results import ProbeScores, probe_result, scores_on_target
 from cmelt_plugin.evaluation.linear_probe.sizes import TrainingSize, subset_seed, training_part, training_sizes
-from cmelt_plugin.evaluation.linear_probe.train import Probe, ProbeSettings, save_probe, seeded_run, train_probes
+from cmelt_plugin.evaluation.linear_probe.train import ProbeSettings, seeded_run, train_probes
 from cmelt_plugin.evaluation.low_data import PUBLISHED_ROWS, without_positives
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.options import CommandFacts, load_ecg_model
 from cmelt_plugin.evaluation.result_files import Result, write_result
+from cmelt_plugin.models.linear_probe import Probe, save_probe
 from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
 
 POOLED, MEAN, GAUSSIAN = "pooled", "mean", "gaussian"

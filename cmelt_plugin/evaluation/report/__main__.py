@@ -27,6 +27,7 @@ from cmelt_plugin.evaluation.report.published import published_tables
 from cmelt_plugin.evaluation.report.sections.classes import classes_section, with_curves
 from cmelt_plugin.evaluation.report.sections.clinical_reports import words_section
 from cmelt_plugin.evaluation.report.sections.confidence import confidence_section
+from cmelt_plugin.evaluation.report.sections.drift import drift_section
 from cmelt_plugin.evaluation.report.sections.embeddings import tsne_section
 from cmelt_plugin.evaluation.report.sections.generation import generation_section
 from cmelt_plugin.evaluation.report.sections.grounding import grounding_section
@@ -86,6 +87,7 @@ def build_page(
             regression_section(stored),
             uncertainty_section(stored),
             confidence_section(stored),
+            drift_section(stored),
             tsne_section(stored, min_records),
         )
         parts += [part for part in own if part]

@@ -7,8 +7,7 @@ distances. States of a split are kept by the embedding cache; states of disturbe
 from __future__ import annotations
 
 import argparse
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin.data.directory.manifest import Manifest
-from cmelt_plugin.data.directory.training_data import TRAINING_DATA
+from cmelt_plugin.data.directory.training_data import EARLIER_TRAINING_DATA, TRAINING_DATA, trainings_of
 from cmelt_plugin.data.leads import LEADS, ordered_leads
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
@@ -26,14 +25,17 @@ from cmelt_plugin.evaluation.embedding.passes import Columns
 from cmelt_plugin.evaluation.embedding.precision import precision_name
 from cmelt_plugin.evaluation.embedding.records import columns_of, embedding_of
 from cmelt_plugin.evaluation.linear_probe.runs import POOLED, ProbedEncoder
-from cmelt_plugin.evaluation.linear_probe.train import Probe, load_probe
 from cmelt_plugin.evaluation.options import load_ecg_model
+from cmelt_plugin.evaluation.uncertainty.unseen import Training
 from cmelt_plugin.evaluation.zero_shot.class_texts import ClassTexts, choose_class_texts, embed_class_texts
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.calibration import CLASSIFIER, LINEAR_PROBE, ZERO_SHOT, against_the_others, classes_key, sigmoid
+from cmelt_plugin.models.linear_probe import Probe, load_probe
 from cmelt_plugin.models.neighbours import unit_rows
 from cmelt_plugin.models.pretrained import Pretrained
 from cmelt_plugin.models.scoring import score_settings
+from cmelt_plugin.models.training_history import file_trainings
+from cmelt_plugin.models.variances import read_variances
 
 
 class Scorer:
@@ -81,9 +83,19 @@ class Scorer:
         """What the model itself takes for probabilities, float64 ``[N, C]``; None where it has no such thing."""
         return None if self.base is None else sigmoid(self.base[0] * scores + self.base[1])
 
-    def trained_on(self) -> dict[str, Mapping[str, Any] | None]:
-        """Model → what its file says of its training data, None for nothing; a probe and its encoder are two."""
-        return {self.pretrained.source: self.pretrained.task_state.get(TRAINING_DATA)}
+    def trained_on(self) -> list[Training]:
+        """The trainings that the scores come from: of the model, those before it, and of what was put on it."""
+        source, state, cfg = self.pretrained.source, self.pretrained.task_state, self.pretrained.cfg
+        last, *earlier = trainings_of(state)
+        began_with = (cfg.get("model") or {}).get("pretrained")
+        if began_with and EARLIER_TRAINING_DATA not in state:  # written before this was noted
+            earlier = file_trainings(began_with)
+        found = [Training(source, last, str((cfg.get("task") or {}).get("data") or ""))]
+        found += [Training(f"what {source} began with", data) for data in earlier]
+        variances = self.pretrained.variances
+        if variances:
+            found.append(Training(variances, read_variances(variances)["facts"].get(TRAINING_DATA)))
+        return found
 
     @property
     def key(self) -> str:
@@ -184,6 +196,11 @@ class ClassifierScorer(_FeatureScorer):
         super().__init__(pretrained, encoder, pretrained.class_names, pretrained.leads)
         self.pool = pretrained.model.cfg.pool
 
+    def encode(self, ecg: Tensor, n_samples: Tensor | None) -> dict[str, Tensor]:
+        # The head's dropout, which does nothing but in Monte-Carlo passes.
+        found = super().encode(ecg, n_samples)
+        return {name: self.pretrained.model.head_dropout(values) for name, values in found.items()}
+
     @torch.no_grad()
     def scores(self, states: Columns) -> np.ndarray:
         head = self.pretrained.model.head.float()
@@ -212,16 +229,15 @@ class ProbeScorer(_FeatureScorer):
         self.pool, self.probe, self.path = probed.pool, probe, path
         self.training = {name: info.get(f"training_{name}") for name in ("order", "meta")}
 
-    def trained_on(self) -> dict[str, Mapping[str, Any] | None]:
-        return {**super().trained_on(), str(self.path): self.training}
+    def trained_on(self) -> list[Training]:
+        return [*super().trained_on(), Training(str(self.path), self.training)]
 
     def scores(self, states: Columns) -> np.ndarray:
         return self.probe.scores(states[FEATURES]).astype(np.float64)
 
     @property
     def key(self) -> str:
-        head = hashlib.sha256(self.probe.weight.tobytes() + self.probe.bias.tobytes()).hexdigest()
-        return classes_key(self.kind, self.names, self.leads, head=f"sha256:{head}")
+        return classes_key(self.kind, self.names, self.leads, head=self.probe.fingerprint)
 
 
 def open_scorer(args: argparse.Namespace, directory: Path, names: Sequence[str]) -> Scorer:

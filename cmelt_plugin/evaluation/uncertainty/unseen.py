@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cmelt_plugin.data.directory.manifest import available_splits
 from cmelt_plugin.data.directory.split_meta import read_meta_column
-from cmelt_plugin.data.directory.training_data import training_fingerprint
+from cmelt_plugin.data.directory.training_data import same_records, training_fingerprint
 from cmelt_plugin.errors import DataError
 
 
-def check_unseen(directory: str | Path, split: str, training: Mapping[str, Any] | None, source: str) -> str:
+class Training(NamedTuple):
+    """One training that a model went through.
+
+    Attributes:
+        source: what to name in messages: "x.pt", "what x.pt began with".
+        data: :func:`training_fingerprint` of its records; None: nothing is known.
+        directory: where they lay then; "" where that is not known.
+    """
+
+    source: str
+    data: Mapping[str, Any] | None
+    directory: str = ""
+
+
+def check_unseen(directory: str | Path, split: str, training: Training) -> str:
     """Refuse a split that training saw, or that shares records or subjects with the split that it saw.
 
     Args:
         directory: manifest directory.
         split: to be used.
-        training: what the model's file says of its training data (:func:`training_fingerprint`); None: nothing.
-        source: what to name in messages.
+        training: of the model.
 
     Returns:
         A sentence on what could not be checked; "" where everything was.
@@ -27,22 +40,30 @@ def check_unseen(directory: str | Path, split: str, training: Mapping[str, Any] 
     Raises:
         DataError: training saw the split, or some of its records or subjects.
     """
-    if not training or not training.get("order"):
+    source, data = training.source, training.data
+    if not data or not data.get("order"):
         return f"{source} does not say what it was trained on: that it never saw these records is for you to know."
     remedy = "calibrate on records that training did not see, such as the validation split"
-    if _same(training_fingerprint(str(directory), split), training):
+    if same_records(training_fingerprint(str(directory), split), data):
         raise DataError(f"{directory}/{split}: {source} was trained on these records; {remedy}")
-    seen = [other for other in available_splits(directory) if _same(training_fingerprint(str(directory), other), training)]
-    for other in seen:
+    seen = [(Path(directory), other) for other in available_splits(directory)]
+    seen = [place for place in seen if _is(place, data)]
+    home = (Path(training.directory), str(data.get("split")))
+    if training.directory and not seen and _is(home, data):
+        seen = [home]
+    for place, other in seen:
         for column, what in (("record_id", "records"), ("subject_id", "subjects")):
-            own, trained = (set(read_meta_column(directory, name, column).to_pylist()) - {"", None} for name in (split, other))
-            if own & trained:
-                shared = f"{len(own & trained)} {what} are in {other}, too"
-                raise DataError(f"{directory}/{split}: {shared}, which {source} was trained on; {remedy}")
+            own = set(read_meta_column(directory, split, column).to_pylist()) - {"", None}
+            shared = own & set(read_meta_column(place, other, column).to_pylist())
+            if shared:
+                where = other if place == Path(directory) else f"{place}/{other}"
+                found = f"{len(shared)} {what} are in {where}, too"
+                raise DataError(f"{directory}/{split}: {found}, which {source} was trained on; {remedy}")
     if not seen:
         return f"The training data of {source} are not in {directory}: that no subject is in both is for you to know."
     return ""
 
 
-def _same(own: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
-    return any(own.get(name) is not None and own[name] == training.get(name) for name in ("order", "meta"))
+def _is(place: tuple[Path, str], data: Mapping[str, Any]) -> bool:
+    directory, split = place
+    return (directory / f"{split}.tsv").is_file() and same_records(training_fingerprint(str(directory), split), data)

@@ -143,7 +143,7 @@ def _fit(
             optimiser.step()
         value = validation_loss(heads, valid, log_scale.exp(), shift, settings)
         if value < best[2]:
-            best = (copy.deepcopy(heads).eval(), epoch, value, float(log_scale.exp()), float(shift))
+            best = (copy.deepcopy(heads).eval(), epoch, value, float(log_scale.detach().exp()), float(shift.detach()))
     return best
 
 

@@ -15,6 +15,7 @@ register_system(
     },
     inputs="cmelt_plugin.models.cmelt.inputs:CMELTInputs",
     card="cmelt_plugin.models.cmelt.card:CARD",
+    ecg_side="cmelt_plugin.models.cmelt.ecg_side:CMELTEncoder",
     is_default=True,
     released="cmelt_plugin.models.cmelt.released",
 )

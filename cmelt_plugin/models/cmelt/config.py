@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
+from cmelt_plugin.models.uncertainty_options import UncertaintyOptions
 from cmelt_plugin.models.wav2vec_options import Wav2VecOptions
 
 
 @dataclass
-class CMELTConfig(Wav2VecOptions):
+class CMELTConfig(Wav2VecOptions, UncertaintyOptions):
     encoder_sizes: ClassVar[tuple[str, ...]] = (
         "conv_feature_layers",
         "extractor_mode",

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from cmelt_plugin import host
-from cmelt_plugin.criterions.pretraining import Batch, LossTerm, PretrainingCriterion, Terms, of_batch
+from cmelt_plugin.criterions.pretraining import Batch, LossTerm, Terms, of_batch
+from cmelt_plugin.criterions.uncertainty import MatchOptions, PairKeys, UncertaintyCriterion, UncertaintyLossOptions
 from cmelt_plugin.losses import etm_loss, mem_loss, mlm_loss, siglep_loss_in_rows
 from cmelt_plugin.losses.mlm import IGNORED
 from cmelt_plugin.losses.pairs import DUPLICATES
@@ -28,7 +29,7 @@ CHOICES = {
 
 
 @dataclass
-class CMELTCriterionConfig(host.Dataclass):
+class CMELTCriterionConfig(UncertaintyLossOptions):
     """One configuration for all five, so that ``criterion._name=cmelt_siglep`` alone switches between them."""
 
     mem_target: str = field(
@@ -75,19 +76,27 @@ class CMELTCriterionConfig(host.Dataclass):
 
 
 @host.register_criterion("cmelt", dataclass=CMELTCriterionConfig)
-class CompositeCriterion(PretrainingCriterion):
+class CompositeCriterion(UncertaintyCriterion):
     """MLM + MEM + ETM + Siglep ("jointly optimizing four loss functions").
 
     The hosts keep the names of these classes in checkpoints and compare them when a training goes on.
     """
 
     choices = CHOICES
+    contrastive = "siglep"
 
     def terms(self) -> Terms:
-        return self.weighted(mlm=self.mlm, mem=self.mem, etm=self.etm, siglep=self.siglep)
+        return self.with_uncertainty(self.weighted(mlm=self.mlm, mem=self.mem, etm=self.etm, siglep=self.siglep))
+
+    def pair_keys(self, sample: dict[str, Any]) -> PairKeys:
+        """Half of the ECGs stand beside a foreign report."""
+        return PairKeys(sample["report_id"], sample["text_report_id"], sample["aligned"])
+
+    def match_options(self) -> MatchOptions:
+        return super().match_options()._replace(chunk=self.cfg.siglep_chunk)
 
     def model_options(self, sample: dict[str, Any], terms: Sequence[str]) -> dict[str, Any]:
-        options: dict[str, Any] = {"objectives": terms}
+        options = super().model_options(sample, terms)
         if "mlm" in terms and "mlm_target" in sample:
             options["n_masked_words"] = len(sample["mlm_target"])
         return options

@@ -12,5 +12,6 @@ register_system(
     criterions={"pcmepp": "cmelt_plugin.models.echoing.criterion:PCMEPPCriterion"},
     inputs="cmelt_plugin.models.echoing.inputs:EchoingInputs",
     card="cmelt_plugin.models.echoing.card:CARD",
+    ecg_side="cmelt_plugin.models.echoing.ecg_side:EchoingEncoder",
     released="cmelt_plugin.models.echoing.released",
 )

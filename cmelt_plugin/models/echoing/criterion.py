@@ -5,17 +5,16 @@ the two; the other is logged as of no rows.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from cmelt_plugin import host
-from cmelt_plugin.criterions.collapse import spread
+from cmelt_plugin.criterions.collapse import UncertaintyWatch, spread
 from cmelt_plugin.criterions.pretraining import Batch, LossTerm, PretrainingCriterion, Terms, of_batch
+from cmelt_plugin.criterions.uncertainty import MatchOptions, PairKeys, match
 from cmelt_plugin.losses.clip import clip_loss
-from cmelt_plugin.losses.gather import sum_over_ranks
 from cmelt_plugin.losses.pairs import DUPLICATES
-from cmelt_plugin.losses.pcmepp import LARGEST_VIB, Gaussian, match_loss_in_rows, vib
 
 
 @dataclass
@@ -50,6 +49,10 @@ class PCMEPPCriterion(PretrainingCriterion):
 
     choices = {"duplicates": DUPLICATES}
 
+    def __init__(self, cfg: PCMEPPCriterionConfig, task: Any):
+        super().__init__(cfg, task)
+        self.uncertainty_watch = UncertaintyWatch()
+
     def terms(self) -> Terms:
         return self.weighted(ecg_text=self.ecg_text, ecg_echo=self.ecg_echo)
 
@@ -64,10 +67,9 @@ class PCMEPPCriterion(PretrainingCriterion):
     def _matched(self, batch: Batch, modality: str, key: str) -> LossTerm:
         """Pairs of equal ``key`` in the batch are duplicates of each other.
 
-        Logged, each after the name of the pair of modalities: ``scale`` and ``shift``; ``pseudo_positives`` of a record;
-        ``ecg_uncertainty`` and that of the other side, Σσ²; ``ecg_spread``, the standard deviation of means in a batch (0:
-        collapsed); ``vib_left_out``, regularisers that were too large. Where ECGs are compared with nothing of ``modality``,
-        all are of no rows, for ranks add up their logs by name.
+        Logged, each after the name of the pair of modalities, as by :func:`cmelt_plugin.criterions.uncertainty.match`; and
+        ``ecg_spread``, the standard deviation of means in a batch (0: collapsed). Where ECGs are compared with nothing of
+        ``modality``, all are of no rows, for ranks add up their logs by name.
         """
         output, sample, pair = batch.output, batch.sample, f"ecg_{modality}"
         device = sample["id"].device
@@ -77,7 +79,9 @@ class PCMEPPCriterion(PretrainingCriterion):
             "shift",
             "pseudo_positives",
             "ecg_uncertainty",
+            "ecg_uncertainty_std",
             f"{modality}_uncertainty",
+            f"{modality}_uncertainty_std",
             "ecg_spread",
             "vib_left_out",
         )
@@ -86,38 +90,16 @@ class PCMEPPCriterion(PretrainingCriterion):
             return LossTerm(nothing[0], logged, nothing[1])
         values = {"scale": of_batch(output[f"scale_{pair}"]), "ecg_spread": of_batch(spread(output["ecg_mean"]))}
         if f"{modality}_log_variance" in output:
-            loss = self._match(batch, modality, sample[key], values)
+            cfg = self.cfg
+            sides = {side: (output[f"{side}_mean"], output[f"{side}_log_variance"]) for side in ("ecg", modality)}
+            options = MatchOptions(cfg.duplicates, cfg.pseudo_positive_weight, cfg.vib_weight, output["matching"], cfg.chunk)
+            keys = PairKeys(sample[key], sample[key])
+            scale, shift = output[f"scale_{pair}"], output[f"shift_{pair}"]
+            loss, more = match(batch, sides, keys, scale, shift, options, self.uncertainty_watch)
+            values.update(more)
         else:
             ecg, other = output["ecg_mean"], output[f"{modality}_mean"]
             (all_ecg, all_other), labels = batch.gather_pairs(sample[key], self.cfg.duplicates, ecg, other)
             loss = clip_loss(ecg, other, all_ecg, all_other, labels, output[f"scale_{pair}"], "mean")
         logged.update({f"{pair}_{name}": value for name, value in values.items()})
         return LossTerm(loss, logged, torch.full((), float(batch.rows), device=device))
-
-    def _match(self, batch: Batch, modality: str, key: Tensor, values: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
-        """Match losses of Gaussians in both directions and their regularisers, summed over rows; adds to ``values``."""
-        output, pair = batch.output, f"ecg_{modality}"
-        sides: list[Gaussian] = [(output[f"{side}_mean"], output[f"{side}_log_variance"]) for side in ("ecg", modality)]
-        counted = torch.full_like(key, 1 if batch.rows else 0)
-        (*columns, all_keys, all_counted), offset = batch.gather(*sides[0], *sides[1], key, counted)
-        own_column = torch.arange(len(key), device=key.device) + offset
-        scale, shift = output[f"scale_{pair}"], output[f"shift_{pair}"]
-        pairs = key, all_keys, own_column, all_counted, scale, shift
-        options = self.cfg.duplicates, self.cfg.pseudo_positive_weight, output["matching"], self.cfg.chunk
-        ways = [
-            match_loss_in_rows(sides[0], (columns[2], columns[3]), *pairs, *options),
-            match_loss_in_rows(sides[1], (columns[0], columns[1]), *pairs, *options),
-        ]
-        loss = (ways[0][0] + ways[1][0]) / batch.rows_of_all_ranks.clamp(min=1)
-        left_out = torch.zeros_like(loss.detach())
-        rows = torch.full_like(left_out, float(len(key)))
-        for side, gaussian in zip(("ecg", modality), sides):
-            divergence = vib(*gaussian)
-            total = sum_over_ranks(divergence.detach().sum() * (1 if batch.rows else 0), batch.group)
-            usable = total <= LARGEST_VIB * batch.rows_of_all_ranks
-            loss = loss + self.cfg.vib_weight * torch.where(usable, divergence.sum(), 0.0)
-            left_out = left_out + (~usable).to(left_out.dtype)
-            values[f"{side}_uncertainty"] = gaussian[1].detach().exp().sum(), rows
-        values["shift"], values["vib_left_out"] = of_batch(shift), of_batch(left_out)
-        values["pseudo_positives"] = (ways[0][1] + ways[1][1]).to(rows.dtype), 2 * rows
-        return loss

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.echoing.model import PAIRS
+from cmelt_plugin.models.echoing.ecg_side import PAIRS
 from cmelt_plugin.models.foreign_weights import bert_settings
 
 LEAD_ORDER = None

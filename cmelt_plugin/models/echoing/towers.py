@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.echoing.front_end import NO_STATISTICS, FrontEnd
-from cmelt_plugin.models.echoing.heads import MeanHead
 from cmelt_plugin.models.wav2vec import wav2vec_encoder
 from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
 from cmelt_plugin.modules.ecg.resnet1d import ResNet1d
+from cmelt_plugin.modules.pooling.gaussian import MeanHead
 from cmelt_plugin.modules.pooling.tokens import masked_mean
 
 ECG_POOLS = ("mean", "embedding")

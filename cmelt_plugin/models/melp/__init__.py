@@ -14,5 +14,6 @@ register_system(
     },
     inputs="cmelt_plugin.models.melp.inputs:MELPInputs",
     card="cmelt_plugin.models.melp.card:CARD",
+    ecg_side="cmelt_plugin.models.melp.ecg_side:MELPEncoder",
     released="cmelt_plugin.models.melp.released",
 )

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
+from cmelt_plugin.models.uncertainty_options import UncertaintyOptions
 from cmelt_plugin.models.wav2vec_options import Wav2VecOptions
 
 
 @dataclass
-class MELPConfig(Wav2VecOptions):
+class MELPConfig(Wav2VecOptions, UncertaintyOptions):
     encoder_sizes: ClassVar[tuple[str, ...]] = (
         "ecg_tower",
         "conv_feature_layers",

@@ -5,7 +5,6 @@ The two contrastive ones compare with the records of all ranks, with gradients t
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from cmelt_plugin import host
 from cmelt_plugin.criterions.collapse import CollapseWatch, loss_of_guessing, spread
 from cmelt_plugin.criterions.pretraining import Batch, LossTerm, PretrainingCriterion, Terms, of_batch
+from cmelt_plugin.criterions.uncertainty import UncertaintyCriterion, UncertaintyLossOptions
 from cmelt_plugin.losses.beats import FORMS, Similarity, beat_similarity, gloria_similarity, local_loss
 from cmelt_plugin.losses.caption import caption_loss
 from cmelt_plugin.losses.clip import clip_loss
@@ -25,7 +25,7 @@ CHOICES = {"duplicates": DUPLICATES, "local": FORMS}
 
 
 @dataclass
-class MELPCriterionConfig(host.Dataclass):
+class MELPCriterionConfig(UncertaintyLossOptions):
     """One configuration for all four, so that ``criterion._name=melp_clip`` alone switches between them."""
 
     clip_weight: float = field(
@@ -58,20 +58,18 @@ class MELPCriterionConfig(host.Dataclass):
 
 
 @host.register_criterion("melp", dataclass=MELPCriterionConfig)
-class MELPCriterion(PretrainingCriterion):
+class MELPCriterion(UncertaintyCriterion):
     """CLIP + captioning + local loss. The hosts keep the names of these classes in checkpoints."""
 
     choices = CHOICES
+    contrastive = "clip"
 
     def __init__(self, cfg: MELPCriterionConfig, task: Any):
         super().__init__(cfg, task)
         self.watch = CollapseWatch(cfg.collapse_window)
 
     def terms(self) -> Terms:
-        return self.weighted(clip=self.clip, caption=self.caption, local=self.local)
-
-    def model_options(self, sample: dict[str, Any], terms: Sequence[str]) -> dict[str, Any]:
-        return {"objectives": terms}
+        return self.with_uncertainty(self.weighted(clip=self.clip, caption=self.caption, local=self.local))
 
     def clip(self, batch: Batch) -> LossTerm:
         """ECG against report, mean of both ways, among the pairs of all ranks.

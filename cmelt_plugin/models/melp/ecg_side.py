@@ -15,6 +15,7 @@ from cmelt_plugin.models.melp.towers import ECG_POOLS, ECGStates, ECGTower
 from cmelt_plugin.modules.contrast import unit
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
 from cmelt_plugin.modules.ecg.length_batch_norm import share_statistics
+from cmelt_plugin.modules.uncertainty import UncertaintyHeads
 
 TOWER = "ecg_tower."  # with which the names of the ECG tower's weights begin
 
@@ -29,12 +30,14 @@ class MELPEncoder(CosineSimilarity, nn.Module):
 
     ecg_feature_extractor = ConvStack  # a host puts its own in this place
     pools = ECG_POOLS
+    uncertainty: UncertaintyHeads | None
 
     def __init__(self, cfg: Any, n_leads: int = len(LEADS)):
         super().__init__()
         self.cfg = cfg
         self.n_leads = n_leads
         self.ecg_tower = self.build_encoder(cfg, self.ecg_feature_extractor, n_leads)
+        self.uncertainty = None
         self.ecg_projection = nn.Linear(cfg.embed_dim, cfg.embed_dim, bias=False)
         if cfg.sync_batch_norm:
             share_statistics(self.ecg_tower, self.data_parallel_group)
@@ -77,12 +80,25 @@ class MELPEncoder(CosineSimilarity, nn.Module):
         return self.ecg_tower.features(ecg, n_samples, pool or self.pools[0]).float()
 
     def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
-        """``ecg [B, 12, T]`` mV, no lead masked → ``[B, E]`` float32, unit norm: the direction of the mean beat."""
-        return Embedding(unit(self.beats(self.ecg_tower(ecg, n_samples)).mean(1)))
+        """``ecg [B, 12, T]`` mV, no lead masked → ``[B, E]`` float32, unit norm: the direction of the mean beat; Gaussians
+        where it was trained for uncertainties."""
+        return self.read_beats(self.ecg_tower(ecg, n_samples))[1]
 
     def beats(self, states: ECGStates) -> Tensor:
         """What the contrast pooler's Q queries read of states: ``[B, Q, E]`` float32, of any norm."""
-        return self.ecg_projection(self.ecg_tower.contrast_pool(*states)).float()
+        return self.read_beats(states)[0]
+
+    def read_beats(self, states: ECGStates) -> tuple[Tensor, Embedding]:
+        """:meth:`beats` of states, and the embedding they amount to."""
+        heads, pool = self.uncertainty, self.ecg_tower.contrast_pool
+        read = None
+        if heads is None or heads.ecg_token is None:
+            found = pool(*states)
+        else:
+            found, read = pool.with_query(*states, heads.ecg_token)
+        beats = self.ecg_projection(found).float()
+        mean = unit(beats.mean(1))
+        return beats, Embedding(mean, None if heads is None else heads.ecg_log_variance(*states, read))
 
     @torch.no_grad()
     def beat_attention(self, ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:

@@ -32,11 +32,13 @@ from cmelt_plugin.huggingface import config_of
 from cmelt_plugin.losses.beats import FORMS, sentence_attention
 from cmelt_plugin.models.base import MAX_WRITTEN_TOKENS, Embedding, TimeAttention
 from cmelt_plugin.models.ecg_init import load_ecg_encoder
+from cmelt_plugin.models.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
 from cmelt_plugin.models.melp.captioner import CachedCaptioner, WholeCaptioner
 from cmelt_plugin.models.melp.config import MELPConfig
 from cmelt_plugin.models.melp.ecg_side import MELPEncoder
 from cmelt_plugin.models.melp.text_layout import NO_LABEL, TextLayout, TextSequence, text_tokens
 from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
+from cmelt_plugin.models.uncertainty_options import uncertainty_heads
 from cmelt_plugin.modules.compiling import compile_in_training
 from cmelt_plugin.modules.contrast import inverse_temperature, unit
 from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
@@ -44,6 +46,7 @@ from cmelt_plugin.modules.pooling.learned_queries import AttentionalPooler
 from cmelt_plugin.modules.text.causal_text_encoder import CausalTextEncoder
 from cmelt_plugin.modules.text.decoding import beam_search, greedy
 from cmelt_plugin.modules.text.multimodal_decoder import MultimodalDecoder
+from cmelt_plugin.modules.uncertainty import PROLIP
 
 OBJECTIVES = ("clip", "caption", "local")
 READERS = {
@@ -96,6 +99,13 @@ class MELP(WithTextEncoder, MELPEncoder):
             cfg.decoder_dropout,
             recompute=cfg.checkpoint_activations,
         )
+        self.uncertainty = uncertainty_heads(
+            cfg,
+            cfg.embed_dim,
+            ecg_width=cfg.embed_dim if cfg.uncertainty == PROLIP else self.ecg_tower.dim,
+            text_width=width,
+            ecg_token=cfg.embed_dim,
+        )
         self.log_logit_scale = nn.Parameter(torch.tensor(math.log(cfg.logit_scale_init)))
         beat_scale = torch.tensor(math.log(cfg.beat_scale_init))
         self.log_beat_scale = nn.Parameter(beat_scale, requires_grad=cfg.learn_beat_scale)
@@ -137,6 +147,8 @@ class MELP(WithTextEncoder, MELPEncoder):
         if "local" in losses:
             self.cfg.local_form = settings.local
         idle = [name for name, readers in READERS.items() if not set(readers) & set(losses)]
+        if self.uncertainty is not None and "uncertainty" not in losses:
+            idle.append("uncertainty")
         if self.cfg.local_form == "gloria":
             idle.append("log_beat_scale")
         for name in idle:
@@ -150,8 +162,8 @@ class MELP(WithTextEncoder, MELPEncoder):
         return inverse_temperature(self.log_logit_scale)
 
     def embed_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Embedding:
-        """``text [B, L]`` ids as tokenizers give them → ``[B, E]`` float32, unit norm."""
-        return Embedding(self._text_embedding(self._read(text, text_padding_mask)))
+        """``text [B, L]`` ids as tokenizers give them → ``[B, E]`` float32, unit norm; Gaussians as of :meth:`embed_ecg`."""
+        return self._text_embedding(self._read(text, text_padding_mask))
 
     @property
     def text_is_cacheable(self) -> bool:
@@ -198,6 +210,7 @@ class MELP(WithTextEncoder, MELPEncoder):
         sentence_padding_mask: Tensor | None = None,
         text_states: Tensor | None = None,
         objectives: Collection[str] = OBJECTIVES,
+        hidden_share: float = 0.0,
     ) -> dict[str, Any]:
         """
         Args:
@@ -211,25 +224,31 @@ class MELP(WithTextEncoder, MELPEncoder):
             text_states: ``[B, N, W]`` of :meth:`lower_text_states`, in any precision, which then are not computed; places at
                 the end that are padding in all texts may be missing.
             objectives: which outputs are wanted.
+            hidden_share: share of the batch that a model with variances reads once more with leads hidden.
 
         Returns:
             For ``clip``: ``ecg_embedding``, ``text_embedding`` ``[B, E]`` float32, unit norm, and ``logit_scale``. For
             ``local``: ``beats [B, Q, E]`` and ``sentences [B, S, E]`` float32 of any norm, ``sentence_padding_mask [B, S]`` and
             ``beat_scale``. For ``caption``: ``caption_logits [B, N - 2, V]`` and ``caption_labels [B, N - 2]`` int64, −100
-            where no token follows.
+            where no token follows. With variances beside those of ``clip`` what
+            :func:`cmelt_plugin.models.gaussian_outputs.gaussian_outputs` says.
 
         Raises:
             ValueError: ``local`` without sentences.
         """
-        states = self.ecg_tower(ecg, n_samples, lead_mask)
+        n_hidden = hidden_rows(self.uncertainty, hidden_share, len(ecg))
+        states, hidden = split_hidden(self.ecg_tower(*with_hidden(ecg, n_hidden, n_samples, lead_mask)), n_hidden)
         read = self._read(text, text_padding_mask, text_states)
         out: dict[str, Any] = {}
         if "clip" in objectives or "local" in objectives:
-            beats = self.beats(states)
+            beats, ecg_embedding = self.read_beats(states)
         if "clip" in objectives:
-            out["ecg_embedding"] = unit(beats.mean(1))
-            out["text_embedding"] = self._text_embedding(read)
+            text_embedding = self._text_embedding(read)
+            out["ecg_embedding"], out["text_embedding"] = ecg_embedding.mean, text_embedding.mean
             out["logit_scale"] = self.logit_scale
+            if self.uncertainty is not None:
+                fewer_leads = self.read_beats(hidden)[1] if n_hidden else None
+                out.update(gaussian_outputs(self.uncertainty, ecg_embedding, text_embedding, fewer_leads))
         if "local" in objectives:
             if sentence_spans is None:
                 raise ValueError("the objective local needs sentence_spans")
@@ -315,10 +334,11 @@ class MELP(WithTextEncoder, MELPEncoder):
             lower = F.pad(lower, (0, 0, 0, sequence.ids.shape[1] - lower.shape[1]))
         return ReadText(sequence, self.text_encoder(sequence.ids, sequence.padding_mask, self.layout.gaps, lower))
 
-    def _text_embedding(self, read: ReadText) -> Tensor:
+    def _text_embedding(self, read: ReadText) -> Embedding:
         rows = torch.arange(len(read.states), device=read.states.device)
-        dtype = cast(nn.Linear, self.text_projection[0]).weight.dtype
-        return unit(self.text_projection(read.states[rows, read.sequence.summary].to(dtype)))
+        summary = read.states[rows, read.sequence.summary]
+        mean = unit(self.text_projection(summary.to(cast(nn.Linear, self.text_projection[0]).weight.dtype)))
+        return Embedding(mean, None if self.uncertainty is None else self.uncertainty.text(summary))
 
     def _compile(self) -> None:
         encoder = self.ecg_tower.encoder

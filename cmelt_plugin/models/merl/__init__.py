@@ -9,5 +9,6 @@ register_system(
     criterions={"merl": "cmelt_plugin.models.merl.criterion:MERLCriterion"},
     inputs="cmelt_plugin.models.merl.inputs:MERLInputs",
     card="cmelt_plugin.models.merl.card:CARD",
+    ecg_side="cmelt_plugin.models.merl.ecg_side:MERLEncoder",
     released="cmelt_plugin.models.merl.released",
 )

@@ -1,15 +1,18 @@
 """Configuration of the MERL model; sizes are those of the authors' release, other defaults are ours (each says so)."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Optional
+from typing import Any, ClassVar, Optional
+
+from cmelt_plugin.models.uncertainty_options import UncertaintyOptions
 
 
 @dataclass
-class MERLConfig:
+class MERLConfig(UncertaintyOptions):
     encoder_sizes: ClassVar[tuple[str, ...]] = (
         *("ecg_encoder", "ecg_width", "ecg_layers", "ecg_heads", "ecg_rate", "normalisation"),
     )
     encoder_training: ClassVar[dict[str, Optional[float]]] = {"dropout": None, "attention_dropout": None}
+    encoder_additions: ClassVar[dict[str, Any]] = {"ecg_rate": 500}
 
     ecg_encoder: str = field(
         default="resnet18",

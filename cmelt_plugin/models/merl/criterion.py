@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin import host
-from cmelt_plugin.criterions.pretraining import Batch, LossTerm, PretrainingCriterion, Terms, of_batch
+from cmelt_plugin.criterions.pretraining import Batch, LossTerm, Terms, of_batch
+from cmelt_plugin.criterions.uncertainty import UncertaintyCriterion, UncertaintyLossOptions
 from cmelt_plugin.losses.clip import REDUCTIONS, clip_loss, info_nce
 from cmelt_plugin.losses.pairs import DUPLICATES, class_relations
 
@@ -19,7 +20,7 @@ CHOICES = {"duplicates": DUPLICATES, "directions": REDUCTIONS}
 
 
 @dataclass
-class MERLCriterionConfig(host.Dataclass):
+class MERLCriterionConfig(UncertaintyLossOptions):
     cma_weight: float = field(
         default=1.0, metadata={"help": "weight of cross-modal alignment, ECG against report; 0: left out"}
     )
@@ -43,19 +44,21 @@ class MERLCriterionConfig(host.Dataclass):
 
 
 @host.register_criterion("merl", dataclass=MERLCriterionConfig)
-class MERLCriterion(PretrainingCriterion):
+class MERLCriterion(UncertaintyCriterion):
     """CMA + UMA, and where asked for class texts."""
 
     choices = CHOICES
+    contrastive = "cma"
 
     def terms(self) -> Terms:
-        return self.weighted(cma=self.cma, uma=self.uma, label=self.label)
+        return self.with_uncertainty(self.weighted(cma=self.cma, uma=self.uma, label=self.label))
 
     def model_options(self, sample: dict[str, Any], terms: Sequence[str]) -> dict[str, Any]:
+        options = super().model_options(sample, terms)
         if "label" not in terms:
-            return {"objectives": terms}
+            return options
         text, padding = self.task.class_texts(self.training, sample["id"].device)
-        return {"objectives": terms, "class_text": text, "class_text_padding_mask": padding}
+        return {**options, "class_text": text, "class_text_padding_mask": padding}
 
     def cma(self, batch: Batch) -> LossTerm:
         """ECG against report, both ways, among the pairs of all ranks; ``logit_scale``, the inverse temperature."""

@@ -13,34 +13,34 @@ The model returns a dictionary; the criterion reads it by name and the model doe
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.signal_contract import SignalContract
-from cmelt_plugin.models.base import CosineSimilarity, Embedding
+from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
 from cmelt_plugin.models.merl.config import MERLConfig
-from cmelt_plugin.models.merl.towers import ECGEncoder, build_tower, layers_of, pooled, resolved_sizes
+from cmelt_plugin.models.merl.ecg_side import MERLSide
+from cmelt_plugin.models.merl.towers import ResNetTower, build_tower
 from cmelt_plugin.models.text_tower import WithTextEncoder, text_encoder_of
+from cmelt_plugin.models.uncertainty_options import uncertainty_heads
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
 from cmelt_plugin.modules.contrast import inverse_temperature, unit
 from cmelt_plugin.modules.ecg.length_batch_norm import share_statistics
-from cmelt_plugin.modules.ecg.normalisation import normalise_ecg
 from cmelt_plugin.modules.text.text_encoder import TextEncoder
 
 OBJECTIVES = ("cma", "uma")
 
 
-class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
+class MERL(WithTextEncoder, MERLSide, nn.Module):
     """The whole pre-training model. Build it with :meth:`build_model`."""
 
     log_logit_scale: Tensor
     log_uma_scale: Tensor
     cached_tokens = None
-    pools = ("mean",)
 
     def __init__(self, cfg: MERLConfig, text_encoder: TextEncoder, n_leads: int = len(LEADS)):
         super().__init__()
@@ -59,6 +59,13 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
         for name in ("log_logit_scale", "log_uma_scale"):
             scale = torch.tensor(math.log(cfg.logit_scale_init))
             self.register_parameter(name, nn.Parameter(scale, requires_grad=cfg.learn_logit_scale))
+        self.uncertainty = uncertainty_heads(
+            cfg,
+            cfg.embed_dim,
+            ecg_width=view_dim,
+            text_width=text_encoder.dim,
+            ecg_token=view_dim if isinstance(self.ecg_tower, ResNetTower) else None,
+        )
         if cfg.sync_batch_norm:
             share_statistics(self.ecg_tower, self.data_parallel_group)
         if cfg.compile:
@@ -74,27 +81,6 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
     def build_model(cls, cfg: MERLConfig, task: Any = None) -> MERL:
         """The host's way to a model; ``task.loading_checkpoint`` spares the weights a checkpoint overwrites."""
         return cls(cfg, text_encoder_of(cfg, task, pooler=cfg.text_pool == "pooler"))
-
-    @classmethod
-    def build_encoder(cls, cfg: Any, conv_stack: Any = None, n_leads: int = len(LEADS)) -> ECGEncoder:
-        """The ECG encoder alone, with random weights; ``conv_stack`` is for encoders that begin with a host's convolutions."""
-        return ECGEncoder(cfg, n_leads)
-
-    @staticmethod
-    def encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of the weights of a whole model those of :meth:`build_encoder`, under its names."""
-        tower = "ecg_tower."
-        return {name[len(tower) :]: tensor for name, tensor in state.items() if name.startswith(f"{tower}encoder.")}
-
-    @staticmethod
-    def resolved_sizes(cfg: Any) -> dict[str, int]:
-        """Sizes of the encoder that ``cfg`` leaves to its name."""
-        return resolved_sizes(cfg)
-
-    @property
-    def signal(self) -> SignalContract:
-        """The ECGs it was trained on, and what it does to them."""
-        return SignalContract(normalisation=self.cfg.normalisation)
 
     @property
     def logit_scale(self) -> Tensor:
@@ -114,27 +100,8 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
         """:meth:`text_features`."""
         return self.text_features(text, text_padding_mask)
 
-    def layers(self) -> list[nn.Module]:
-        """Layers of the ECG encoder, first to last."""
-        return layers_of(self.ecg_tower.encoder)
-
-    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None) -> Tensor:
-        """What linear probes are trained on: ``ecg [B, 12, T]`` mV → ``[B, D]`` float32, the encoder's pooled feature (512 for
-        ResNet-18), before any projection.
-
-        Raises:
-            ValueError: another ``pool`` than ``mean``.
-        """
-        if pool is not None and pool not in self.pools:
-            raise ValueError(f"pool must be one of {', '.join(self.pools)}, not {pool!r}")
-        return pooled(self.ecg_tower.encoder, self._normalised(ecg, n_samples), n_samples).float()
-
-    def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
-        """``ecg [B, 12, T]`` mV → ``[B, E]`` float32, unit norm."""
-        return Embedding(unit(self.ecg_tower(self._normalised(ecg, n_samples), n_samples).projected))
-
     def embed_text(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Embedding:
-        """``text [B, L]`` ids → ``[B, E]`` float32, unit norm."""
+        """``text [B, L]`` ids → ``[B, E]`` float32, unit norm; Gaussians where it was trained for uncertainties."""
         return self.embed_text_features(self.text_features(text, text_padding_mask))
 
     def text_features(self, text: Tensor, text_padding_mask: Tensor | None = None) -> Tensor:
@@ -142,8 +109,9 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
         return self.text_encoder.pool(text, text_padding_mask, self.cfg.text_pool)
 
     def embed_text_features(self, features: Tensor) -> Embedding:
-        """:meth:`text_features` ``[B, W]`` → ``[B, E]`` float32, unit norm."""
-        return Embedding(unit(self.text_projection(features.to(cast(nn.Linear, self.text_projection[0]).weight.dtype))))
+        """:meth:`text_features` ``[B, W]`` → ``[B, E]`` float32, unit norm; Gaussians as of :meth:`embed_text`."""
+        mean = unit(self.text_projection(features.to(cast(nn.Linear, self.text_projection[0]).weight.dtype)))
+        return Embedding(mean, None if self.uncertainty is None else self.uncertainty.text(features))
 
     def forward(
         self,
@@ -156,6 +124,7 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
         objectives: Collection[str] = OBJECTIVES,
         class_text: Tensor | None = None,
         class_text_padding_mask: Tensor | None = None,
+        hidden_share: float = 0.0,
     ) -> dict[str, Any]:
         """
         Args:
@@ -168,22 +137,29 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
             objectives: which outputs are wanted; without ``cma`` no report is read.
             class_text: ``[C, L]`` int64 token ids, a text for each class; for ``label``.
             class_text_padding_mask: ``[C, L]`` bool, True = padding.
+            hidden_share: share of the batch that a model with variances reads once more with leads hidden.
 
         Returns:
             ``ecg_embedding``, ``text_embedding`` ``[B, E]`` float32, unit norm, and ``logit_scale`` for ``cma``; ``view1``,
             ``view2`` ``[B, E]`` of any norm and ``uma_scale`` for ``uma``; ``ecg_embedding``, ``logit_scale`` and
-            ``class_embedding`` ``[C, E]`` for ``label``.
+            ``class_embedding`` ``[C, E]`` for ``label``; with variances beside those of ``cma`` what
+            :func:`cmelt_plugin.models.gaussian_outputs.gaussian_outputs` says.
         """
         if lead_mask is not None:
             ecg = ecg.masked_fill(lead_mask.unsqueeze(-1), 0.0)
-        tower = self.ecg_tower(self._normalised(ecg, n_samples), n_samples)
+        n_hidden = hidden_rows(self.uncertainty, hidden_share, len(ecg))
+        tower, hidden = split_hidden(self._read(*with_hidden(ecg, n_hidden, n_samples)), n_hidden)
         out: dict[str, Any] = {}
         if "cma" in objectives:
             if text_features is None:
                 if text is None:
                     raise ValueError("neither text nor text_features")
                 text_features = self.text_features(text, text_padding_mask)
-            out["text_embedding"] = self.embed_text_features(text_features).mean
+            text_embedding = self.embed_text_features(text_features)
+            out["text_embedding"] = text_embedding.mean
+            if self.uncertainty is not None:
+                fewer_leads = self._embedded(hidden) if n_hidden else None
+                out.update(gaussian_outputs(self.uncertainty, self._embedded(tower), text_embedding, fewer_leads))
         if "label" in objectives:
             if class_text is None:
                 raise ValueError("no texts of classes")
@@ -195,6 +171,3 @@ class MERL(WithTextEncoder, CosineSimilarity, nn.Module):
             out["view1"], out["view2"] = (self.view_dropout(view(tower.view_input)) for view in self.views)
             out["uma_scale"] = inverse_temperature(self.log_uma_scale)
         return out
-
-    def _normalised(self, ecg: Tensor, n_samples: Tensor | None) -> Tensor:
-        return normalise_ecg(ecg, n_samples, self.cfg.normalisation)

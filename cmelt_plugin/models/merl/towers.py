@@ -28,10 +28,16 @@ class ECGTowerOutput(NamedTuple):
     Attributes:
         projected: ``[B, E]`` before L2 normalisation, to be compared with texts.
         view_input: ``[B, V]`` what the two views are projections of.
+        states: ``[B, N, V]`` that both are made of.
+        padding_mask: ``[B, N]`` bool, True = padding; None: no record is padded.
+        uncertainty: ``[B, V]`` what the uncertainty token read; without one the pooled feature of a ViT, None of a ResNet.
     """
 
     projected: Tensor
     view_input: Tensor
+    states: Tensor
+    padding_mask: Tensor | None
+    uncertainty: Tensor | None
 
 
 def build_encoder(cfg: Any, n_leads: int) -> ResNet1d | ViT1d:
@@ -111,10 +117,16 @@ class ResNetTower(nn.Module):
         self.pool = AttentionPool(cfg.embed_dim, cfg.embed_dim, n_steps, cfg.attention_pool_heads)
         self.view_dim = cfg.embed_dim
 
-    def forward(self, ecg: Tensor, n_samples: Tensor | None = None) -> ECGTowerOutput:
+    def forward(self, ecg: Tensor, n_samples: Tensor | None = None, token: Tensor | None = None) -> ECGTowerOutput:
+        """``ecg [B, 12, T]``; ``n_samples [B]`` real samples, None: all; ``token [V]``, an uncertainty token of the pool."""
         found, padding = self.encoder.states(ecg, n_samples)
         found = self.conv(found.transpose(1, 2)).transpose(1, 2)
-        return ECGTowerOutput(self.pool(found, padding), masked_mean(found, padding))
+        uncertainty = None
+        if token is None:
+            projected = self.pool(found, padding)
+        else:
+            projected, uncertainty = self.pool.with_query(found, padding, token)
+        return ECGTowerOutput(projected, masked_mean(found, padding), found, padding, uncertainty)
 
 
 class ViTTower(nn.Module):
@@ -122,18 +134,21 @@ class ViTTower(nn.Module):
 
     def __init__(self, cfg: MERLConfig, n_leads: int):
         super().__init__()
-        self.encoder = build_encoder(cfg, n_leads)
+        encoder = build_encoder(cfg, n_leads)
+        assert isinstance(encoder, ViT1d)
+        self.encoder = encoder
         self.hidden = nn.Linear(self.encoder.dim, cfg.projection_dim)
         self.hidden_norm = LengthBatchNorm(cfg.projection_dim)
         self.out = nn.Linear(cfg.projection_dim, cfg.embed_dim)
         self.out_norm = LengthBatchNorm(cfg.embed_dim)
         self.view_dim = self.encoder.dim
 
-    def forward(self, ecg: Tensor, n_samples: Tensor | None = None) -> ECGTowerOutput:
-        features = self.encoder(ecg, n_samples)
+    def forward(self, ecg: Tensor, n_samples: Tensor | None = None, token: Tensor | None = None) -> ECGTowerOutput:
+        """``ecg [B, 12, T]``; ``n_samples [B]`` real samples, None: all; ``token``: it has no place for one."""
+        features, states, padding = self.encoder.read(ecg, n_samples)
         counted = None if n_samples is None else (n_samples > 0).long()  # one step a record
         hidden = self.hidden_norm(self.hidden(features), counted).relu()
-        return ECGTowerOutput(self.out_norm(self.out(hidden), counted), features)
+        return ECGTowerOutput(self.out_norm(self.out(hidden), counted), features, states, padding, features)
 
 
 def build_tower(cfg: MERLConfig, n_leads: int) -> ResNetTower | ViTTower:

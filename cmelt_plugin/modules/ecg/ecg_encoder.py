@@ -27,12 +27,14 @@ class EncodedECG(NamedTuple):
             no record is padded.
         mask: the token mask, or None.
         token_padding_mask: ``[B, N]`` for all tokens, or None.
+        query: ``[B, D]``, state of the query that was given, or None.
     """
 
     states: Tensor
     padding_mask: Tensor | None
     mask: TokenMask | None
     token_padding_mask: Tensor | None
+    query: Tensor | None = None
 
 
 class ECGEncoder(nn.Module):
@@ -166,6 +168,7 @@ class ECGEncoder(nn.Module):
         n_samples: Tensor | None = None,
         mask_noise: Tensor | None = None,
         mask_ratio: float = 0.0,
+        query: Tensor | None = None,
     ) -> EncodedECG:
         """
         Args:
@@ -173,6 +176,7 @@ class ECGEncoder(nn.Module):
             n_samples: ``[B]`` real samples per record; None: no record is padded.
             mask_noise: ``[B, N]`` random integers that decide which tokens are dropped; None: none is.
             mask_ratio: share of its real tokens that each record loses.
+            query: ``[D]``, one more token that reads the others in all layers and is read by none; None: there is none.
         """
         x, padding = self.tokens(ecg, n_samples)
         if mask_noise is None:
@@ -190,4 +194,9 @@ class ECGEncoder(nn.Module):
                 visible_padding = torch.cat([visible_padding.new_zeros(x.shape[0], 1), visible_padding], dim=1)
         if self.amplitude is not None:
             x = x + self.amplitude(ecg, n_samples).unsqueeze(1)
-        return EncodedECG(self.encoder(x, visible_padding), visible_padding, mask, padding)
+        if query is None:
+            return EncodedECG(self.encoder(x, visible_padding), visible_padding, mask, padding)
+        unseen = x.new_zeros(x.shape[:2], dtype=torch.bool) if visible_padding is None else visible_padding
+        unseen = torch.cat([unseen, unseen.new_ones(x.shape[0], 1)], dim=1)
+        states = self.encoder(torch.cat([x, query.to(x.dtype).expand(x.shape[0], 1, -1)], dim=1), unseen)
+        return EncodedECG(states[:, :-1], visible_padding, mask, padding, states[:, -1])

@@ -96,4 +96,9 @@ class ViT1d(nn.Module):
 
     def forward(self, ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
         """``ecg [B, leads, T]``; ``n_samples [B]`` real samples, None: all → ``[B, width]``. Raises like :meth:`tokens`."""
-        return self.layer_norm(masked_mean(*self.tokens(ecg, n_samples)))
+        return self.read(ecg, n_samples)[0]
+
+    def read(self, ecg: Tensor, n_samples: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """:meth:`forward`, and the :meth:`tokens` it is the mean of."""
+        states, padding = self.tokens(ecg, n_samples)
+        return self.layer_norm(masked_mean(states, padding)), states, padding

@@ -28,11 +28,20 @@ class AttentionalPooler(nn.Module):
 
     def forward(self, states: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """``states [B, N, C]``, ``padding_mask [B, N]`` (True = padding, never attended to) → ``[B, Q, D]``."""
-        return self.out_norm(self.attention(self._queries(), self.context_norm(states), padding_mask))
+        return self._read(self._queries(), states, padding_mask)
+
+    def with_query(self, states: Tensor, padding_mask: Tensor | None, query: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`forward`, and what another ``query [D]`` reads in the same places: ``[B, D]``."""
+        queries = torch.cat([self._queries(), self.query_norm(query.to(self.queries.dtype))[None, None]], dim=1)
+        read = self._read(queries, states, padding_mask)
+        return read[:, :-1], read[:, -1]
 
     def weights(self, states: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Shares ``[B, Q, N]`` with which each query attends to the states, mean over heads; float32, they sum to one."""
         return self.attention.weights(self._queries(), self.context_norm(states), padding_mask)
+
+    def _read(self, queries: Tensor, states: Tensor, padding_mask: Tensor | None) -> Tensor:
+        return self.out_norm(self.attention(queries, self.context_norm(states), padding_mask))
 
     def _queries(self) -> Tensor:
         return self.query_norm(self.queries)[None]

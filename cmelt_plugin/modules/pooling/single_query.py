@@ -33,10 +33,20 @@ class AttentionPool(nn.Module):
         Raises:
             ValueError: more states than positions.
         """
+        return self.out(self._attended(states, padding_mask, None)[:, 0])
+
+    def with_query(self, states: Tensor, padding_mask: Tensor | None, query: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`forward`, and what another ``query [D]`` reads in the same places: ``[B, D]``, no layer behind it."""
+        attended = self._attended(states, padding_mask, query)
+        return self.out(attended[:, 0]), attended[:, 1]
+
+    def _attended(self, states: Tensor, padding_mask: Tensor | None, query: Tensor | None) -> Tensor:
         if states.shape[1] > len(self.positions):
             raise ValueError(f"{states.shape[1]} steps, but there are positions for {len(self.positions)}")
         token = self.class_token.to(states.dtype).expand(states.shape[0], 1, -1)
         context = torch.cat([token, states + self.positions[: states.shape[1]].to(states.dtype)], dim=1)
         if padding_mask is not None:
             padding_mask = torch.cat([padding_mask.new_zeros(states.shape[0], 1), padding_mask], dim=1)
-        return self.out(self.attention(token, context, padding_mask)[:, 0])
+        if query is not None:
+            token = torch.cat([token, query.to(states.dtype).expand_as(token)], dim=1)
+        return self.attention(token, context, padding_mask)

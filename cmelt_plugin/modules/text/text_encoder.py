@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import (
@@ -153,6 +154,38 @@ class TextEncoder(nn.Module):
     def forward(self, text: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """``text [B, L]`` int64 ids, ``padding_mask [B, L]`` True = padding → ``[B, L, D]``, at padding of no meaning."""
         return self._run(text, padding_mask).last_hidden_state
+
+    def with_query(self, text: Tensor, padding_mask: Tensor | None, query: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`forward`, and the state of one more token, which reads the others in all layers and is read by none.
+
+        It stands behind the last token of each text.
+
+        Args:
+            text, padding_mask: as :meth:`forward`.
+            query: ``[D]``, its embedding.
+
+        Returns:
+            ``[B, L, D]``, at padding of no meaning, and ``[B, D]``.
+
+        Raises:
+            DataError: texts are too long for one more token, or masks of the encoder's family keep padding from reading.
+        """
+        if self.model_type not in _ONE_MASK:
+            raise DataError(
+                f"model.uncertainty=prolip: a {self.model_type} text encoder takes no uncertainty token; take one of "
+                f"{', '.join(_ONE_MASK)}, or model.uncertainty=pcmepp"
+            )
+        most = getattr(self.model.config, "max_position_embeddings", None) if self.model_type == "bert" else None
+        if most is not None and text.shape[1] >= most:
+            raise DataError(f"texts of {text.shape[1]} tokens leave no place for one more: set task.max_text_tokens={most - 1}")
+        end = torch.full_like(text[:, :1], text.shape[1]) if padding_mask is None else (~padding_mask).sum(1, keepdim=True)
+        place = torch.arange(text.shape[1] + 1, device=text.device)
+        embedded = self.model.get_input_embeddings()(F.pad(text, (0, 1)))
+        embedded = torch.where((place == end).unsqueeze(2), query.to(embedded.dtype), embedded)
+        with torch.no_grad() if self.free_layers == 0 else nullcontext(), self._linears.padded(place > end):
+            out = self.model(inputs_embeds=embedded, attention_mask=self.attention_mask(place >= end))
+        states = out.last_hidden_state
+        return states[:, :-1], states.gather(1, end.unsqueeze(2).expand(-1, -1, states.shape[2]))[:, 0]
 
     def pool(self, text: Tensor, padding_mask: Tensor | None, pool: str) -> Tensor:
         """One vector a text: ``text [B, L]`` → ``[B, D]``.

@@ -15,7 +15,6 @@ from cmelt_plugin.data.directory.training_data import training_fingerprint
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.calibrate.__main__ import main
-from cmelt_plugin.evaluation.linear_probe.train import load_probe
 from cmelt_plugin.evaluation.uncertainty.conformal import class_promise
 from cmelt_plugin.evaluation.uncertainty.recalibration import fit_curves
 from cmelt_plugin.models.calibration import (
@@ -25,6 +24,7 @@ from cmelt_plugin.models.calibration import (
     read_calibration,
     read_points,
 )
+from cmelt_plugin.models.linear_probe import load_probe
 from cmelt_plugin.models.pretrained import load_pretrained
 
 N = 64
@@ -190,6 +190,28 @@ def test_what_training_saw_is_refused(directory, tmp_path) -> None:
     known = save_classifier(tmp_path / "d.pt", {"training_data": training_fingerprint(str(shared), "train")})
     with pytest.raises(DataError, match="shared/valid: 1 subjects are in train, too, which .*d.pt was trained on"):
         run(known, shared)
+
+
+def test_what_came_before_training_is_refused_too(directory, tmp_path) -> None:
+    """Pre-training of a classifier; and training elsewhere, as long as its directory is there."""
+    training = {name: training_fingerprint(str(directory), name) for name in ("train", "valid")}
+    state = {"training_data": training["train"], "earlier_training_data": [training["valid"]]}
+    began = save_classifier(tmp_path / "a.pt", state)
+    with pytest.raises(DataError, match="m/valid: what .*a.pt began with was trained on these records"):
+        run(began, directory)
+    unknown = save_classifier(tmp_path / "b.pt", {"training_data": training["train"], "earlier_training_data": [None]})
+    assert run(unknown, directory, "--dest", tmp_path / "out") == 0
+    notes = read_calibration(calibration_folders(tmp_path / "out")[0]).notes
+    assert notes[0].startswith("what ") and "b.pt began with does not say what it was trained on" in notes[0]
+    elsewhere = write_calibration_data(tmp_path / "elsewhere", 40)
+    rename_subject(elsewhere, "train", "s0", "s30")
+    data = training_fingerprint(str(elsewhere), "train")
+    known = save_classifier(tmp_path / "c.pt", {"training_data": data}, data=str(elsewhere))
+    with pytest.raises(DataError, match="m/valid: .* in .*elsewhere/train, too"):
+        run(known, directory)
+    # As many records in the same order are not the same records.
+    other = {**training["valid"], "meta": "sha256:0"}
+    assert run(save_classifier(tmp_path / "d.pt", {"training_data": other}), directory, "--dest", tmp_path / "out2") == 0
 
 
 def rename_subject(directory, split, old, new):

@@ -107,6 +107,9 @@ def test_metrics_of_a_classifier(directory, classifier, tmp_path, capsys) -> Non
     _, far, _ = outputs(classifier, directory, "test", lambda ecg: 1000 * ecg)
     found = detection(distance, neighbour_distance(far, valid_points)[:9])
     assert metrics[f"auroc/gain_x1000/{NEIGHBOUR}"] == pytest.approx(found.auroc, abs=0.02)
+    assert metrics[f"rises/gain_x1000/{NEIGHBOUR}"] == pytest.approx(
+        (neighbour_distance(far, valid_points)[:9] > distance[:9]).mean(), abs=0.12
+    )
     assert f"fpr95/swapped_electrodes/{MAX_PROBABILITY}" in metrics and "auroc/noise/max-probability" not in metrics
     out = capsys.readouterr().out
     assert "| mine | platt |" in out and "| mine | kNN distance |" in out and "24 records of 12 subjects" in out
@@ -157,7 +160,7 @@ def test_several_models_make_one_table(directory, classifier, tmp_path, capsys) 
     folder.mkdir()
     text_model = write_checkpoint(folder / "c.pt", write_tokenizer(folder))
     write_json(directory / "prompts.json", PROMPTS)
-    options = ["--passes", 5, "--no-probes", "--foreign", "--model-name", "A", "B"]
+    options = ["--passes", 2, "--no-probes", "--foreign", "--model-name", "A", "B"]
     assert run([classifier, text_model], directory, tmp_path / "r", *options) == 0
     out = capsys.readouterr().out
     assert "| A | platt |" in out and "| B | platt |" in out and "Foreign" not in out

@@ -28,15 +28,16 @@ def checkpoint(directory, tmp_path_factory):
 def run(checkpoint, reference, current, results, *options):
     fixed = ["--checkpoint", checkpoint, "--reference", reference, "--current", current, "--results", results]
     assert main([str(option) for option in (*fixed, "--windows", 3, *options)]) == 0
-    return read_result(results).result.metrics
+    return read_result(results).result
 
 
 def test_the_same_recordings_have_not_drifted_and_louder_ones_have(directory, checkpoint, tmp_path, capsys) -> None:
     same = run(checkpoint, directory, directory, tmp_path / "same", "--current-split", "train")
-    assert min(same[f"scores/{name}/p_value"] for name in ("LOUD", "SINE", "DRIFT")) > 0.01
+    assert min(same.per_class[name]["p_value"] for name in ("LOUD", "SINE", "DRIFT")) > 0.01
     out = capsys.readouterr().out
     assert out.count("| – | – | 16 |") == 3 and "promised 80.0" in out and "24 then, 24 now" in out
-    assert {name for name in same if name.startswith("windows/")} == {f"windows/{i}/recall" for i in range(3)}
+    windows = same.settings["windows"]
+    assert len(windows) == 3 and all(0 <= one["recall"] <= 1 and one["begin"] == "" for one in windows)
 
     loud = tmp_path / "loud"
     shutil.copytree(directory, loud)
@@ -45,7 +46,7 @@ def test_the_same_recordings_have_not_drifted_and_louder_ones_have(directory, ch
     ecg[:, 6:] = 0.3 * ecg[:, :6]
     write_records(loud, ecg)
     changed = run(checkpoint, directory, loud, tmp_path / "loud-out", "--current-split", "train")
-    assert changed["points/auc"] > max(0.6, same["points/auc"])
+    assert changed.metrics["points/auc"] > max(0.6, same.metrics["points/auc"])
     assert "| drift |" in capsys.readouterr().out
 
 
@@ -54,10 +55,11 @@ def test_without_labels_or_calibration_it_says_so(directory, checkpoint, tmp_pat
     shutil.copytree(directory, bare)
     for name in ("labels.json", "train.labels.npy", "valid.labels.npy", "test.labels.npy"):
         (bare / name).unlink()
-    metrics = run(checkpoint, directory, bare, tmp_path / "r")
+    found = run(checkpoint, directory, bare, tmp_path / "r")
     out = capsys.readouterr().out
     assert "No labels: whether the promise is kept cannot be said." in out and "The promise over time" in out
-    assert not any(name.startswith("windows/") for name in metrics)
+    assert {one["recall"] for one in found.settings["windows"]} == {None}
     run(checkpoint, directory, directory, tmp_path / "s", "--calibration", tmp_path / "nothing")
     out = capsys.readouterr().out
-    assert "No calibration of these classes" in out and "The promise over time" not in out
+    assert "No calibration of these classes" in out and "windows" not in read_result(tmp_path / "s").result.settings
+    assert "The promise over time" not in out

@@ -21,13 +21,14 @@ from cmelt_plugin.evaluation.embedding.features import extract_features
 from cmelt_plugin.evaluation.embedding.records import embed_records
 from cmelt_plugin.evaluation.linear_probe import runs as runs_module
 from cmelt_plugin.evaluation.linear_probe.__main__ import main
-from cmelt_plugin.evaluation.linear_probe.train import ProbeRun, ProbeSettings, load_probe, seeded_run, train_probes
+from cmelt_plugin.evaluation.linear_probe.train import ProbeRun, ProbeSettings, seeded_run, train_probes
 from cmelt_plugin.evaluation.low_data import shot_rows, subset_rows
 from cmelt_plugin.evaluation.metrics.multi_label import macro_auc
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.result_files import read_result, read_results
 from cmelt_plugin.models import pretrained as pretrained_module
 from cmelt_plugin.models.checkpoint import LoadedModel
+from cmelt_plugin.models.linear_probe import load_probe
 from cmelt_plugin.models.pretrained import Pretrained, load_pretrained
 
 SUPER = ["NORM", "MI", "STTC", "CD", "HYP"]

@@ -11,18 +11,16 @@ from torch.nn import functional as F
 from cmelt_plugin.data.batches.rng import epoch_order
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.linear_probe.train import (
-    Probe,
     ProbeRun,
     ProbeSettings,
     _Monitor,
     initial_weights,
-    load_probe,
-    save_probe,
     seeded_run,
     train_probes,
 )
 from cmelt_plugin.evaluation.metrics.multi_label import macro_auc
 from cmelt_plugin.losses.classification import multi_label_loss
+from cmelt_plugin.models.linear_probe import Probe
 
 LAST = ProbeSettings(batch_size=16, epochs=3, select="last")
 
@@ -184,22 +182,6 @@ def test_runs_of_unequal_batches_and_wrong_shapes_are_refused():
             [ProbeRun(runs[0].batches, runs[0].weight0, runs[0].bias0)],
             ProbeSettings(standardise=True, select="last"),
         )
-
-
-def test_a_probe_survives_the_disk(tmp_path):
-    probe = Probe(np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(2, np.float32), 17, np.zeros(0))
-    save_probe(tmp_path / "probe.npz", probe, ["a", "b"], {"encoder": "sha256:x", "pool": "cls"})
-    found, names, info = load_probe(tmp_path / "probe.npz")
-    assert (found.weight == probe.weight).all() and (found.bias == probe.bias).all() and found.epoch == 17
-    assert names == ["a", "b"] and info == {"encoder": "sha256:x", "pool": "cls"}
-    with pytest.raises(DataError, match="no such file"):
-        load_probe(tmp_path / "none.npz")
-    (tmp_path / "text.npz").write_text("text")
-    with pytest.raises(DataError, match="not a saved probe"):
-        load_probe(tmp_path / "text.npz")
-    np.savez(tmp_path / "other.npz", a=np.ones(1))
-    with pytest.raises(DataError, match="not a saved probe"):
-        load_probe(tmp_path / "other.npz")
 
 
 def test_the_probe_is_the_head_of_the_frozen_classifier():

@@ -34,7 +34,7 @@ def dest(real, tmp_path_factory):
     dest = tmp_path_factory.mktemp("proof")
     plan = proof_steps.data_steps(real, dest)
     for step in plan.steps:
-        if step.name in ("ptb-xl", "super", "super-divided"):
+        if step.name in ("ptb-xl", "super", "super-divided", proof_steps.CHOICE):
             assert ptb_xl.main(step.words[2:]) == 0
     draws = np.random.default_rng(0)
 
@@ -49,11 +49,10 @@ def dest(real, tmp_path_factory):
         write(dest / "zero_shot" / model / "super", whole, strength)
     for name in ("12-leads", "6-leads", "3-leads", "2-leads", "1-leads", "II"):
         write(dest / "zero_shot" / "leads" / f"super-{name}", whole, 1)
-    divided = open_labelled(dest / "manifests" / "super-divided", "test")
-    for fraction in proof_steps.FRACTIONS:
-        for seed in range(1, SEEDS + 1):
-            for start in (MODEL, UNTRAINED):
-                write(dest / "results" / "finetuned" / proof_steps.finetuned_name(start, fraction, seed), divided, 1)
+    for one in [*proof_steps.classifiers(SEEDS), *proof_steps.candidates()]:
+        if one.data.startswith("super"):
+            divided = open_labelled(dest / "manifests" / one.data, "test")
+            write(dest / "results" / "finetuned" / one.name, divided, 1)
     return dest
 
 
@@ -64,7 +63,8 @@ def test_what_is_missing_is_named(real, tmp_path):
     assert {step.name for step in plan.steps} == {
         *(f"{name}{kind}" for name in ("ptb-xl", *TASKS) for kind in ("", "-standardised")),
         "reports",
-        "super-divided",
+        *(f"{task}-divided" for task in TASKS),
+        "super-choice",
     }
     folder = proof_steps.encoder_steps(tmp_path, tmp_path / "tokenizer", tmp_path / "exported", 1)
     assert [step.name for step in folder.steps] == ["tokens", "untrained-1"]
@@ -78,7 +78,13 @@ def test_every_command_there_is_can_be_typed(real, tmp_path):
     assert [step.name for step in steps] == ["zero_shot-model", "zero_shot-untrained-1", "zero_shot-leads"]
     assert all(step.words[step.words.index("--manifest") + 1].endswith("super") for step in steps)
     steps = proof_steps.finetuning_steps(tmp_path, "a.pt", 2)
-    assert len(steps) == 2 * 2 * 2 * 2 and len({step.name for step in steps}) == len(steps)
+    # two seeds of five shares from two starts, and three learning rates of each start; each trained and tested
+    assert len(steps) == 2 * (2 * 5 * 2 + 2 * 3) and len({step.name for step in steps}) == len(steps)
+    assert len(proof_steps.classifiers(5)) == 2 * (2 * 5 + 3 * 3)
+    chosen = [step for step in steps if step.name.startswith("train-super-choice")]
+    assert {word for step in chosen for word in step.words if "lr=" in word} == {
+        f"optimization.lr=[{rate}]" for rate in proof_steps.RATES
+    }
     for step in proof_steps.encoder_steps(tmp_path, tmp_path, tmp_path / "a.pt", 1).steps + steps:
         for name in step.words:
             if name.endswith((".py", "/examples/finetune", "/examples/pretrain")):
@@ -136,7 +142,10 @@ def test_tables_pictures_and_summary(dest, real, tmp_path):
     row = next(line for line in text.splitlines() if line.startswith("| super |"))
     assert row.endswith("| 76.2 | 74.2 |") and f"| {100 * whole.metrics['macro_auc']:.1f} [" in row
     assert "| 6 limb |" not in text.split("fewer leads")[0] and "| super, folds 9-10 |" in text
-    assert "| from random weights | " in text and "± " in text
+    finetuned = next(line for line in text.splitlines() if line.startswith("| from random weights | ")).split("|")
+    assert "± " in finetuned[2] and "± " in finetuned[3] and finetuned[4].strip() == "–"
+    chosen = text.split("Learning rates of fine-tuning")[1].splitlines()
+    assert "| 0.0001 | 0.0003 | 0.001 |" in chosen[2] and "–" not in "".join(chosen[4:6])
     values = proof_results.summary(proof)
     assert values["zero_shot"]["model super all"]["records"] == whole.n_records
     assert set(values["leads"]) == {f"super {leads}" for leads in LEAD_SETS}

@@ -15,9 +15,9 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses.pcmepp import sampled_distance, wasserstein_distance
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.echoing.config import EchoingConfig
-from cmelt_plugin.models.echoing.heads import LogVarianceHead
 from cmelt_plugin.models.echoing.model import EchoingECG
 from cmelt_plugin.models.echoing.towers import ECGTower
+from cmelt_plugin.modules.pooling.gaussian import LogVarianceHead
 
 
 @pytest.fixture(scope="module")

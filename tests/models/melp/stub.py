@@ -40,6 +40,7 @@ class Stub(nn.Module):
         sentence_spans: Tensor,
         sentence_padding_mask: Tensor,
         objectives: Collection[str],
+        hidden_share: float = 0.0,
     ) -> dict[str, Any]:
         beats, states = (ecg @ self.ecg).view(-1, BEATS, WIDTH), self.tokens[text]
         logit_scale, beat_scale = self.log_scales.exp()

@@ -18,11 +18,11 @@ from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.data.text.reports import read_reports
 from cmelt_plugin.evaluation.linear_probe.__main__ import main as linear_probe
-from cmelt_plugin.evaluation.linear_probe.train import load_probe
 from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.evaluation.shift import shift_classes
 from cmelt_plugin.models.classifier.config import ClassifierConfig
 from cmelt_plugin.models.classifier.model import Classifier
+from cmelt_plugin.models.linear_probe import load_probe
 from cmelt_plugin.prompts import label_sets, load_prompts
 from preprocess import mimic_iv_ecg
 from tests.preprocess.mimic_layout import MIMIC_LEADS, make_ecg, write_mimic_layout

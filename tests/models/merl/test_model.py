@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -19,6 +20,9 @@ from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses import clip_loss
 from cmelt_plugin.models.base import ECGTextModel
+from cmelt_plugin.models.checkpoint import load_model
+from cmelt_plugin.models.classifier.config import ClassifierConfig
+from cmelt_plugin.models.classifier.model import Classifier
 
 
 @pytest.fixture(params=sorted(ENCODERS))
@@ -320,3 +324,11 @@ def test_unknown_settings_are_refused() -> None:
             tiny_merl(**options)
     with pytest.raises(ValueError, match="none, min_max"):
         tiny_merl(normalisation="z")(**batch())
+
+
+def test_classifiers_from_before_there_was_a_rate_open(tmp_path) -> None:
+    made = Classifier.build_model(ClassifierConfig(encoder="merl", ecg_width=8, num_classes=2, class_names=["a", "b"]))
+    cfg = {**dataclasses.asdict(made.cfg), "_name": "cmelt_classifier"}
+    del cfg["ecg_rate"]
+    torch.save({"model": made.state_dict(), "cfg": {"model": cfg, "task": {"_name": "x"}}}, tmp_path / "old.pt")
+    assert load_model(tmp_path / "old.pt").model.cfg.ecg_rate == 500

@@ -263,3 +263,19 @@ def test_the_signal_takes_the_precision_of_the_weights() -> None:
 def test_steps_in_place_of_millivolts_are_refused() -> None:
     with pytest.raises(TypeError, match="floating-point numbers, not torch.int16"):
         tiny_encoder()(torch.ones(1, 12, 320, dtype=torch.int16))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("n_samples", [None, [800, 500]])
+def test_one_more_token_reads_the_others_and_is_not_read(masked: bool, n_samples: list[int] | None) -> None:
+    encoder, query, lengths = tiny_encoder(), torch.randn(16), None if n_samples is None else torch.tensor(n_samples)
+    ecg = torch.randn(2, 12, 800, generator=torch.Generator().manual_seed(2))
+    noise = torch.randperm(100)[None, :50].expand(2, -1) if masked else None
+    alone = encoder(ecg, lengths, noise, 0.5)
+    found = encoder(ecg, lengths, noise, 0.5, query)
+    assert alone.query is None and found.query.shape == (2, 16)
+    real = slice(None) if found.padding_mask is None else ~found.padding_mask
+    torch.testing.assert_close(found.states[real], alone.states[real])
+    if n_samples is not None and not masked:
+        torch.testing.assert_close(encoder(ecg[1:, :, :500], query=query).query, found.query[1:])
+    assert not torch.allclose(found.query[0], found.query[1], atol=1e-3)

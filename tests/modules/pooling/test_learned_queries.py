@@ -58,3 +58,11 @@ def test_a_padded_sequence_is_one_that_is_cut() -> None:
 def test_width_and_heads_must_fit() -> None:
     with pytest.raises(ValueError, match="width 10 is not divisible by 4 attention heads"):
         AttentionalPooler(5, 10, 16, heads=4)
+
+
+def test_another_query_reads_the_same_and_changes_nothing() -> None:
+    made, x, padding = pooler(16, 24), torch.randn(3, 7, 24), torch.zeros(3, 7, dtype=torch.bool)
+    padding[1, 4:] = True
+    found, read = made.with_query(x, padding, made.queries[2].detach())
+    torch.testing.assert_close(found, made(x, padding))
+    torch.testing.assert_close(read, found[:, 2])

@@ -56,3 +56,16 @@ def test_order_matters() -> None:
 def test_more_steps_than_positions_are_refused() -> None:
     with pytest.raises(ValueError, match="7 steps"):
         pool()(torch.zeros(1, 7, 8))
+
+
+def test_another_query_reads_the_same_and_changes_nothing() -> None:
+    module, x, query = pool(), states(), torch.randn(8)
+    padding = torch.zeros(3, 6, dtype=torch.bool)
+    padding[1, 3:] = True
+    found, read = module.with_query(x, padding, query)
+    torch.testing.assert_close(found, module(x, padding))
+    _, same = module.with_query(x, padding, module.class_token.detach())
+    torch.testing.assert_close(module.out(same), found)
+    assert not torch.allclose(read, same, atol=1e-3)
+    x[1, 3:] += 5
+    torch.testing.assert_close(module.with_query(x, padding, query)[1], read)

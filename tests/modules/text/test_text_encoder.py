@@ -92,6 +92,29 @@ def test_longer_padding_changes_nothing(family: str) -> None:
     torch.testing.assert_close(encoder(longer, padding)[:, :6][~PADDING], encoder(text, PADDING)[~PADDING])
 
 
+@pytest.mark.parametrize("family", ["bert", "t5"])
+def test_one_more_token_reads_the_text_and_is_not_read(family: str) -> None:
+    encoder, text, query = TextEncoder(DESCRIPTIONS[family]).eval(), ids(), torch.randn(32, requires_grad=True)
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    states, read = encoder.with_query(text, PADDING, query)
+    torch.testing.assert_close(states[~PADDING], encoder(text, PADDING)[~PADDING])
+    other = torch.where(PADDING, (text + 7) % VOCAB, text)
+    torch.testing.assert_close(encoder.with_query(other, PADDING, query)[1], read)  # padding says nothing to it
+    torch.testing.assert_close(encoder.with_query(text[1:, :3], None, query)[1], read[1:])  # nor how much there is
+    changed = torch.cat([(text[:, :1] + 1) % VOCAB, text[:, 1:]], dim=1)
+    assert not torch.allclose(encoder.with_query(changed, PADDING, query)[1], read, atol=1e-3)
+    read.sum().backward()
+    assert query.grad is not None and query.grad.any()
+
+
+def test_one_more_token_needs_a_place_and_a_family_that_lets_it_read() -> None:
+    with pytest.raises(DataError, match="uncertainty=prolip: a deberta text encoder"):
+        TextEncoder(DESCRIPTIONS["deberta"]).with_query(ids(), PADDING, torch.zeros(32))
+    with pytest.raises(DataError, match="max_text_tokens=31"):
+        TextEncoder(DESCRIPTIONS["bert"]).with_query(torch.ones(1, 32, dtype=torch.long), None, torch.zeros(32))
+
+
 def test_folder_round_trip(family: str, tmp_path: Path) -> None:
     original = TextEncoder(DESCRIPTIONS[family]).eval()
     folder = folder_of(original, tmp_path)

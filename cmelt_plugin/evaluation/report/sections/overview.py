@@ -11,7 +11,7 @@ from cmelt_plugin.tables import DASH
 
 LEADING_METRICS = (
     *("macro_auc", "cinc_score", "top1_accuracy", "score", "ecg_to_text_r10", "ecg_to_echo_r10", "text_to_echo_r10"),
-    *("fact_f1", "pointing", "mae"),
+    *("fact_f1", "pointing", "mae", "augrc/max-probability", "points/auc"),
 )
 
 

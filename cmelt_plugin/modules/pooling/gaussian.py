@@ -1,4 +1,4 @@
-"""From the states of a sequence to a Gaussian: two heads of one form, with weights of their own."""
+"""From states to a Gaussian: its mean and its log-variances, by heads of one form with weights of their own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PooledLinear(nn.Module):
         return self.linear(states.to(self.linear.weight.dtype))
 
     def forward(self, states: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """``states [B, N, W]``, ``padding_mask [B, N]`` True = padding, at the end."""
+        """``states [B, N, W]``, ``padding_mask [B, N]`` True = padding."""
         return self.pool(self.projected(states), padding_mask)
 
 
@@ -50,5 +50,29 @@ class LogVarianceHead(PooledLinear):
     def __init__(self, width: int, dim: int, total: float | None):
         super().__init__(width, dim)
         if total is not None:
-            nn.init.normal_(self.linear.weight, std=0.01)
-            nn.init.constant_(self.linear.bias, math.log(total / dim))
+            begin_with(self.linear, total)
+
+
+class StateLogVariance(nn.Module):
+    """The log-variances of a Gaussian from a single state, that of an uncertainty token or a vector that sums up a sequence.
+
+    Args:
+        width: W.
+        dim: D.
+        total: sum of the variances at the start.
+    """
+
+    def __init__(self, width: int, dim: int, total: float):
+        super().__init__()
+        self.linear = nn.Linear(width, dim)
+        begin_with(self.linear, total)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """``[B, W]`` → ``[B, D]`` float32."""
+        return self.linear(state.to(self.linear.weight.dtype)).float()
+
+
+def begin_with(linear: nn.Linear, total: float) -> None:
+    """Let a layer give about the same log-variance everywhere, those of variances whose sum is ``total``."""
+    nn.init.normal_(linear.weight, std=0.01)
+    nn.init.constant_(linear.bias, math.log(total / linear.out_features))
