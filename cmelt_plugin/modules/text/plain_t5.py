@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,8 @@ class _Stack(nn.Module):
 
     def forward(self, ids: Tensor, attend: Tensor | None) -> Tensor:
         x = self.embed_tokens(ids)
-        bias = self.block[0].layer[0].SelfAttention.position_bias(ids.shape[1])
+        first = cast(_AttentionLayer, cast(_Block, self.block[0]).layer[0])
+        bias = first.SelfAttention.position_bias(ids.shape[1])
         if attend is not None:
             bias = bias.masked_fill(attend[:, None, None, :] == 0, torch.finfo(bias.dtype).min)
         for block in self.block:
@@ -139,14 +140,18 @@ class _Attention(nn.Module):
 class _FeedForward(nn.Module):
     def __init__(self, sizes: dict[str, int], activation: str):
         super().__init__()
-        self.activation = ACTIVATIONS[activation]
+        self.activation: Callable[[Tensor], Tensor] = ACTIVATIONS[activation]
         self.gated = activation.startswith("gated")
-        for name in ("wi_0", "wi_1") if self.gated else ("wi",):
-            setattr(self, name, nn.Linear(sizes["d_model"], sizes["d_ff"], bias=False))
+        if self.gated:
+            self.wi_0, self.wi_1 = (nn.Linear(sizes["d_model"], sizes["d_ff"], bias=False) for _ in range(2))
+        else:
+            self.wi = nn.Linear(sizes["d_model"], sizes["d_ff"], bias=False)
         self.wo = nn.Linear(sizes["d_ff"], sizes["d_model"], bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.wo(self.activation(self.wi_0(x)) * self.wi_1(x) if self.gated else self.activation(self.wi(x)))
+        if not self.gated:
+            return self.wo(self.activation(self.wi(x)))
+        return self.wo(self.activation(self.wi_0(x)) * self.wi_1(x))
 
 
 class _RootMeanSquare(nn.Module):

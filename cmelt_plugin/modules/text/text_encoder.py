@@ -117,7 +117,8 @@ class TextEncoder(nn.Module):
         self._description = description
         plain = _plain_values(description) if serving and pretrained is None and not pooler else None
         config = described_config(description) if plain is None else SimpleNamespace(**plain)
-        encoder_class = None if plain is not None else _encoder_class(config.model_type)
+        encoder_class: Any = PlainT5 if plain is not None else _encoder_class(config.model_type)
+        self.model: Any
         if plain is not None:
             self.model = PlainT5(plain)
         elif pretrained is None:
