@@ -37,7 +37,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         n_samples: int = N_SAMPLES,
         **more: Any,
     ) -> None:
-        super().__init__(**more)
+        super().__init__(**more)  # type: ignore[no-untyped-call]
         self.leads, self.leads_read = list(leads), list(leads_read)
         self.sample_rate, self.n_samples = sample_rate, n_samples
 

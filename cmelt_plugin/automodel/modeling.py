@@ -74,7 +74,7 @@ class ECGAutoModel(PreTrainedModel):
                 self.register_buffer("class_means", torch.zeros(shape))
                 if config.gaussian_classes:
                     self.register_buffer("class_log_variances", torch.zeros(shape))
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: all weights are in the folder."""
