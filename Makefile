@@ -33,7 +33,7 @@ $(INSTALLED): setup.py pyproject.toml
 	@echo "installing $(TORCH) into $(VENV)"
 	@$(PIP) '$(TORCH)' numpy cython setuptools wheel
 	@echo "installing the host and the plugin (where the host has to be compiled: about 4 minutes)"
-	@$(PIP) --no-build-isolation -e '.[dev,viz,generation]'
+	@$(PIP) --no-build-isolation -e '.[dev,viz,generation,onnx]'
 	@touch $@
 
 gpu: install  ## replaces faiss-cpu by faiss-gpu (CUDA 12); torch on Linux has CUDA by default
