@@ -17,7 +17,7 @@ __all__ = ["__version__", "load_pretrained", "register"]
 def __getattr__(name: str) -> Any:
     """``cmelt_plugin.load_pretrained``, imported when first asked for: it needs torch."""
     if name == "load_pretrained":
-        from cmelt_plugin.models.pretrained import load_pretrained
+        from cmelt_plugin.models.inference.pretrained import load_pretrained
 
         return load_pretrained
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -80,9 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     import torch
 
-    from cmelt_plugin.models.exported import without_paths, write_folder
-    from cmelt_plugin.models.pretrained import load_pretrained
-    from cmelt_plugin.models.released import is_released, leads_of_training
+    from cmelt_plugin.models.files.exported import without_paths, write_folder
+    from cmelt_plugin.models.files.released import is_released, leads_of_training
+    from cmelt_plugin.models.inference.pretrained import load_pretrained
 
     if arguments.format in GRAPHS:
         return _write_graph(arguments)
@@ -128,9 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write_graph(arguments: argparse.Namespace) -> int:
-    from cmelt_plugin.models.calibration import calibration_folders, calibration_root
-    from cmelt_plugin.models.portable import FILES, write_graph
-    from cmelt_plugin.models.pretrained import load_pretrained
+    from cmelt_plugin.models.inference.calibration import calibration_folders, calibration_root
+    from cmelt_plugin.models.inference.portable import FILES, write_graph
+    from cmelt_plugin.models.inference.pretrained import load_pretrained
     from cmelt_plugin.prompts import load_prompts
 
     file = arguments.dest / FILES[arguments.format]
@@ -152,7 +152,7 @@ def _write_graph(arguments: argparse.Namespace) -> int:
 
 def _write_automodel(arguments: argparse.Namespace) -> int:
     from cmelt_plugin.automodel.folder import is_automodel, write_automodel
-    from cmelt_plugin.models.pretrained import load_pretrained
+    from cmelt_plugin.models.inference.pretrained import load_pretrained
     from cmelt_plugin.prompts import load_prompts
 
     dest = arguments.dest
@@ -197,7 +197,7 @@ def _text(path: Path) -> str:
 
 
 def _check_destination(dest: Path, overwrite: bool) -> None:
-    from cmelt_plugin.models.exported import is_exported
+    from cmelt_plugin.models.files.exported import is_exported
 
     if dest.is_dir() and any(dest.iterdir()):
         if not is_exported(dest):
@@ -210,8 +210,8 @@ def _check_destination(dest: Path, overwrite: bool) -> None:
 
 def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
     """Put the tokenizer into the folder; False where the model has none or it cannot be found."""
-    from cmelt_plugin.models.exported import TOKENIZER_FOLDER
-    from cmelt_plugin.models.tokenizer_folder import copy_tokenizer
+    from cmelt_plugin.models.files.exported import TOKENIZER_FOLDER
+    from cmelt_plugin.models.files.tokenizer_folder import copy_tokenizer
 
     if not model.reads_text:
         return False
@@ -234,8 +234,8 @@ def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
 
 def _export_calibrations(source: Path, dest: Path, model: Any, rounded: bool) -> None:
     """Let the folder carry what was calibrated of these very weights."""
-    from cmelt_plugin.models.calibration import calibration_root, copy_calibrations
-    from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
+    from cmelt_plugin.models.files.weights_fingerprint import weights_fingerprint
+    from cmelt_plugin.models.inference.calibration import calibration_root, copy_calibrations
 
     copied, left = copy_calibrations(
         calibration_root(source), calibration_root(dest), "rounded" if rounded else weights_fingerprint(model)
@@ -248,9 +248,9 @@ def _export_calibrations(source: Path, dest: Path, model: Any, rounded: bool) ->
 
 
 def _card(model: Any, arguments: argparse.Namespace, released: bool, has_tokenizer: bool, about: str) -> str:
-    from cmelt_plugin.models.card import CardFacts, render_card
-    from cmelt_plugin.models.exported import chosen_score, without_paths
-    from cmelt_plugin.models.run_facts import run_facts, training_metrics
+    from cmelt_plugin.models.files.card import CardFacts, render_card
+    from cmelt_plugin.models.files.exported import chosen_score, without_paths
+    from cmelt_plugin.models.files.run_facts import run_facts, training_metrics
     from cmelt_plugin.serialization.checkpoint_files import load_checkpoint
 
     settings = {**model.cfg["model"], **chosen_score(model.model)}

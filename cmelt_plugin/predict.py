@@ -43,9 +43,9 @@ from cmelt_plugin.evaluation.prediction_lines import class_table, json_line, val
 from cmelt_plugin.evaluation.regress.options import add_value_options
 from cmelt_plugin.evaluation.variance_map.methods import FILLS, LEAD, METHODS, ZERO
 from cmelt_plugin.intake.windows import BEST, EVERY
-from cmelt_plugin.models.answering import Answerer
-from cmelt_plugin.models.calibration import CALIBRATION_FILE, calibration_folders, calibration_root
-from cmelt_plugin.models.predictor import MEANING, SIMILARITY, VALUE, CalibratedPredictor, Prediction, Predictor
+from cmelt_plugin.models.inference.answering import Answerer
+from cmelt_plugin.models.inference.calibration import CALIBRATION_FILE, calibration_folders, calibration_root
+from cmelt_plugin.models.inference.predictor import MEANING, SIMILARITY, VALUE, CalibratedPredictor, Prediction, Predictor
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.weights import DEFAULT, NOTICE, PROMPTS, shipped_folder
 
@@ -223,7 +223,7 @@ def _answerer(pretrained: Any, arguments: argparse.Namespace) -> Answerer:
 
 
 def _predictor(arguments: argparse.Namespace, calibrated: bool) -> AnyPredictor:
-    from cmelt_plugin.models.pretrained import load_pretrained
+    from cmelt_plugin.models.inference.pretrained import load_pretrained
 
     try:
         pretrained = load_pretrained(

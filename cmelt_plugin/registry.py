@@ -69,7 +69,7 @@ class System(Model):
         inputs: ``module:class`` of a :class:`cmelt_plugin.data.batches.inputs.Inputs`, which says what its batches hold beside
             ECG and report. The default adds nothing.
         reads_text: whether it has a text encoder; False: ECGs alone.
-        card: ``module:name`` of a :class:`cmelt_plugin.models.card.SystemCard`, what model cards say of it.
+        card: ``module:name`` of a :class:`cmelt_plugin.models.files.card.SystemCard`, what model cards say of it.
         ecg_side: ``module:class`` of its ECG half alone, made of its configuration, with the whole model's names of weights and
             ``build_encoder`` as :class:`cmelt_plugin.models.base.ECGModel` has it; None: it does not stand alone.
         is_default: meant where a classifier does not say whose encoder it has, as those of before there were several.
@@ -78,7 +78,7 @@ class System(Model):
     criterions: Mapping[str, str] = field(default_factory=dict)
     inputs: str = "cmelt_plugin.data.batches.inputs:Inputs"
     reads_text: bool = True
-    card: str = "cmelt_plugin.models.card:UNDESCRIBED"
+    card: str = "cmelt_plugin.models.files.card:UNDESCRIBED"
     ecg_side: str | None = None
     is_default: bool = False
 

@@ -27,8 +27,8 @@ from cmelt_plugin.data.files import read_object, write_json
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.pretrained import Pretrained, load_pretrained
-from cmelt_plugin.models.signal_contracts import is_published, open_published, published_models
+from cmelt_plugin.models.inference.pretrained import Pretrained, load_pretrained
+from cmelt_plugin.models.inference.signal_contracts import is_published, open_published, published_models
 from cmelt_plugin.weights import DEFAULT, PROMPTS
 
 EMBEDDING, FEATURES = "embedding", "features"
@@ -125,7 +125,7 @@ class ECGEncoder(TransformerMixin, _OnModel):
         model: a model that comes with the package, a published one (``dbeta``, ``merl``, ``melp``, ``echoing``, ``ecg-fm``,
             ``hubert-ecg``, ``ecgfounder``), or the path of a checkpoint, an exported folder or a file of published weights.
         weights: of a published model, the file that its authors offer; it then gets the preprocessing of
-            :mod:`cmelt_plugin.models.signal_contracts`.
+            :mod:`cmelt_plugin.models.inference.signal_contracts`.
         output: ``embedding``, as compared with texts and other recordings; or ``features``, before any projection, which
             linear probes are trained on.
         pool: of features, how they are pooled; None: as the authors of a published model do, else the model's first way.
@@ -246,7 +246,7 @@ class ZeroShotECGClassifier(ClassifierMixin, _OnModel):
         Raises:
             DataError: the model reads no texts, or ``y`` holds classes without texts.
         """
-        from cmelt_plugin.models.pretrained import read_prompts
+        from cmelt_plugin.models.inference.pretrained import read_prompts
 
         prompts = read_prompts(self.prompts)
         if y is not None and (unknown := sorted(set(map(str, np.unique(y))) - set(prompts))):

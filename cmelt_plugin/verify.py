@@ -92,7 +92,7 @@ def verify(path: Path) -> bool:
             report = check_directory(path, bar)
         findings, unknown, what = report.findings, report.unchecked, report.summary()
     else:
-        from cmelt_plugin.models.integrity import verify_model
+        from cmelt_plugin.models.files.integrity import verify_model
 
         with tqdm(unit="B", unit_scale=True, desc=str(path)) as bar:
             lines = verify_model(path, progress=bar.update)

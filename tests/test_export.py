@@ -15,8 +15,8 @@ from cmelt_plugin.data.text.tokenizer import tokenizer_fingerprint
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.result_files import Result, write_result
 from cmelt_plugin.export import main
-from cmelt_plugin.models.exported import is_exported, write_folder
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.files.exported import is_exported, write_folder
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from tests.models.release_layout import write_release
 
 EXTRA = {
@@ -160,7 +160,7 @@ def test_published_weights_become_an_ordinary_model(tmp_path, capsys, monkeypatc
     def offline(name):
         raise DataError(f"tokenizer {name!r} cannot be loaded")
 
-    monkeypatch.setattr("cmelt_plugin.models.text_side.load_tokenizer", offline)
+    monkeypatch.setattr("cmelt_plugin.models.inference.text_side.load_tokenizer", offline)
     write_release(tmp_path / "release")
     options = ("--lead-order", "mimic-iv-ecg", "--name", "D-BETA")
     assert export(tmp_path, *options, source=("--released", "release/weights.safetensors")) == 0

@@ -10,7 +10,7 @@ from hosts import HOSTS, host_python, logged, losses, refused, run
 from cmelt_plugin.evaluation.classify import main as classify
 from cmelt_plugin.evaluation.identify import main as identify
 from cmelt_plugin.evaluation.result_files import read_result
-from cmelt_plugin.models.checkpoint import load_model
+from cmelt_plugin.models.files.checkpoint import load_model
 
 EPOCHS = 4
 # 48 records in batches of 8: the frozen phase ends in the middle of the second epoch.

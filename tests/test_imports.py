@@ -120,7 +120,8 @@ def test_only_host_imports_a_host() -> None:
 def test_models_are_opened_without_a_host(graph) -> None:
     importing = {module for module, targets in graph.items() if any(inside(name, "cmelt_plugin.host") for name in targets)}
     assert {module for module in importing if not any(inside(module, entry) for entry in HOSTED)} == set()
-    for start in ("cmelt_plugin.models.pretrained", "cmelt_plugin.predict", "cmelt_plugin.export", "cmelt_plugin.verify"):
+    pretrained = "cmelt_plugin.models.inference.pretrained"
+    for start in (pretrained, "cmelt_plugin.predict", "cmelt_plugin.export", "cmelt_plugin.verify"):
         needed = reachable(graph, start)
         assert len(needed) > 10
         assert {module for module in needed if inside(module, "cmelt_plugin.host")} == set(), start

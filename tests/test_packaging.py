@@ -231,7 +231,7 @@ def test_commands_of_inference_import_nothing_else() -> None:
         "        if name.split('.')[0] in sys.argv[1:]:\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Lacking())\n"
-        "import cmelt_plugin.convert, cmelt_plugin.export, cmelt_plugin.predict, cmelt_plugin.models.pretrained\n"
+        "import cmelt_plugin.convert, cmelt_plugin.export, cmelt_plugin.predict, cmelt_plugin.models.inference.pretrained\n"
     )
     lacking = ["pandas", "pyarrow", "sklearn", "faiss", "wfdb", "h5py", "joblib", "soundfile", "pydicom", "dask", *FROM_HOST]
     done = subprocess.run([sys.executable, "-c", script, *lacking], cwd=REPOSITORY, capture_output=True, text=True)

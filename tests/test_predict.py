@@ -20,9 +20,9 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.record_paths import find_records
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.windows import best_window
-from cmelt_plugin.models.calibration import Calibration, ClassCalibration, Curve, calibration_root, write_calibration
-from cmelt_plugin.models.pretrained import load_pretrained
-from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
+from cmelt_plugin.models.files.weights_fingerprint import weights_fingerprint
+from cmelt_plugin.models.inference.calibration import Calibration, ClassCalibration, Curve, calibration_root, write_calibration
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from cmelt_plugin.predict import _figure_names, main
 
 PROMPTS = {"AFIB": ["atrial fibrillation"], "SR": ["sinus rhythm"], "LBBB": ["left bundle branch block"]}
@@ -438,7 +438,7 @@ def test_odd_names_are_packed_too(tmp_path, capsys) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_no_numbers_are_an_error_of_their_record(form, value, folder, capsys, monkeypatch) -> None:
     """JSON has no NaN; a finite weight can still overflow in the model."""
-    from cmelt_plugin.models.pretrained import Pretrained
+    from cmelt_plugin.models.inference.pretrained import Pretrained
 
     classify = Pretrained.classify_prepared
 

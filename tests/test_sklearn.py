@@ -22,7 +22,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from cmelt_plugin.sklearn import ECGEncoder, ZeroShotECGClassifier
 
 PROMPTS = {"SR": ["sinus rhythm"], "AFIB": ["atrial fibrillation", "af"], "LBBB": ["left bundle branch block"]}

@@ -17,9 +17,9 @@ from sklearn.metrics import roc_auc_score
 from cmelt_plugin import cli, predict, weights
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.exported import CHECKSUMS, CONFIG_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE
-from cmelt_plugin.models.integrity import verify_model
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.files.exported import CHECKSUMS, CONFIG_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE
+from cmelt_plugin.models.files.integrity import verify_model
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from cmelt_plugin.prompts import label_sets, load_prompts
 from preprocess.synthetic import main as synthetic
 

@@ -15,7 +15,7 @@ from pretrained_files import random_ecg, write_record
 from tiny import TINY_MODEL, tiny_model, tiny_t5_config
 
 from cmelt_plugin import load_pretrained
-from cmelt_plugin.models.exported import write_folder
+from cmelt_plugin.models.files.exported import write_folder
 
 # What takes long to import and is not needed to open a model and embed a recording of the right rate.
 HEAVY = (
@@ -63,7 +63,7 @@ def recording() -> np.ndarray:
 def test_loading_a_model_imports_nothing_heavy() -> None:
     script = "import sys\nfrom cmelt_plugin import load_pretrained\nprint(*sys.modules)"
     loaded = set(ask(script).split())
-    assert {"torch", "cmelt_plugin.models.pretrained"} <= loaded
+    assert {"torch", "cmelt_plugin.models.inference.pretrained"} <= loaded
     assert loaded.isdisjoint(HEAVY)
 
 

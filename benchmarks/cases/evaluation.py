@@ -33,7 +33,7 @@ from cmelt_plugin.data.store.record_store import ROW_SHAPE, RecordStore
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.evaluation.embedding.records import embed_records
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.scoring import embed_classes, similarities
+from cmelt_plugin.models.inference.scoring import embed_classes, similarities
 from cmelt_plugin.modules.compiling import stacked_layers
 
 N_CLASSES = 5

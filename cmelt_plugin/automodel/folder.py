@@ -20,9 +20,9 @@ from cmelt_plugin import registry
 from cmelt_plugin.automodel.excerpts import excerpts, file_name, first_definition
 from cmelt_plugin.data.files import write_json, write_texts
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.exported import CONFIG_FILE, WEIGHTS_FILE, distinct_tensors, read_config, without_paths
-from cmelt_plugin.models.predictor import MEANING, PROBABILITY, Predictor
-from cmelt_plugin.models.released import is_released
+from cmelt_plugin.models.files.exported import CONFIG_FILE, WEIGHTS_FILE, distinct_tensors, read_config, without_paths
+from cmelt_plugin.models.files.released import is_released
+from cmelt_plugin.models.inference.predictor import MEANING, PROBABILITY, Predictor
 from cmelt_plugin.modules.uncertainty import NONE
 from cmelt_plugin.serialization.safetensors_files import write_safetensors
 from cmelt_plugin.version import __version__

@@ -14,7 +14,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.registry import systems
 
 if TYPE_CHECKING:
-    from cmelt_plugin.models.pretrained import Pretrained
+    from cmelt_plugin.models.inference.pretrained import Pretrained
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "checkpoint": {"required": True, "help": "checkpoint, exported folder, or published weights"},
@@ -115,7 +115,7 @@ def load_ecg_model(args: argparse.Namespace) -> Pretrained:
     Raises:
         DataError: it cannot be loaded, or there is no such device.
     """
-    from cmelt_plugin.models.pretrained import load_pretrained  # late: it loads the host
+    from cmelt_plugin.models.inference.pretrained import load_pretrained  # late: it loads the host
 
     tokenizer, lead_order, score = (getattr(args, name, None) for name in ("tokenizer", "lead_order", "score"))
     try:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cmelt_plugin.errors import printable
-from cmelt_plugin.models.predictor import PAIR, SIMILARITY, VALUE, Prediction
+from cmelt_plugin.models.inference.predictor import PAIR, SIMILARITY, VALUE, Prediction
 
 Print = Callable[[str], None]
 

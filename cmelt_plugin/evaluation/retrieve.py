@@ -39,8 +39,8 @@ from cmelt_plugin.evaluation.metrics.retrieval import (
 from cmelt_plugin.evaluation.options import TEXT_MODEL, add_options, load_text_model, typed_command
 from cmelt_plugin.evaluation.result_files import RANKS_FILE, Result, write_result
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.models.scoring import score_settings
+from cmelt_plugin.models.inference.pretrained import Pretrained
+from cmelt_plugin.models.inference.scoring import score_settings
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.tables import DASH, TextTable, percent
 

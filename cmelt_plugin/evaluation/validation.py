@@ -17,7 +17,7 @@ from cmelt_plugin.evaluation.metrics.multi_label import macro_auc
 from cmelt_plugin.evaluation.metrics.retrieval import pair_recalls
 from cmelt_plugin.losses.gather import gather_rows, row_counts
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.scoring import embed_classes, similarities
+from cmelt_plugin.models.inference.scoring import embed_classes, similarities
 
 
 class ValidationPass:

@@ -19,7 +19,7 @@ from cmelt_plugin.data.directory.training_data import EARLIER_TRAINING_DATA, TRA
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.validation import ValidationPass
-from cmelt_plugin.models.training_history import file_trainings
+from cmelt_plugin.models.files.training_history import file_trainings
 
 logger = logging.getLogger(__name__)
 

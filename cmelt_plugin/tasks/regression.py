@@ -15,7 +15,7 @@ from cmelt_plugin.data.batches.labelled import LabelledECGDataset, subject_ids, 
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.finetuned.regression import RegressionValidation
-from cmelt_plugin.models.loaded_settings import TARGET_DEVIATION, TARGET_MEAN
+from cmelt_plugin.models.files.loaded_settings import TARGET_DEVIATION, TARGET_MEAN
 from cmelt_plugin.tasks.finetuning import FinetuningConfig, FinetuningTask
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from cmelt_plugin.evaluation.embedding.pairs import embed_reports, open_pairs
 from cmelt_plugin.evaluation.embedding.records import embed_records
 from cmelt_plugin.evaluation.zero_shot.class_texts import choose_class_texts, embed_class_texts
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.inference.pretrained import Pretrained
 
 
 class EmbeddedSplit(NamedTuple):

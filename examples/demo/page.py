@@ -11,7 +11,7 @@ from cmelt_plugin.evaluation.metrics.retrieval import retrieval_directions
 from cmelt_plugin.evaluation.report.blocks import Commands, Metric, Metrics, Notice, Paragraph, Section
 from cmelt_plugin.evaluation.report.page import render_page
 from cmelt_plugin.evaluation.report.training_log import last_values, read_log
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from examples.demo.class_areas import MIN_RECORDS, ClassAreas, class_areas
 from examples.demo.cmelt import part as cmelt
 from examples.demo.commands import is_ptb_xl

@@ -27,8 +27,8 @@ from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.multi_label import macro_auc
-from cmelt_plugin.models.portable import FILES, INT8_FILE, ONNX, SIGNAL_FILE, TORCHSCRIPT, Graph, open_graph
-from cmelt_plugin.models.predictor import Predictor
+from cmelt_plugin.models.inference.portable import FILES, INT8_FILE, ONNX, SIGNAL_FILE, TORCHSCRIPT, Graph, open_graph
+from cmelt_plugin.models.inference.predictor import Predictor
 from cmelt_plugin.option_types import count
 from cmelt_plugin.prompts import load_prompts
 from cmelt_plugin.tables import DASH, markdown, percent

@@ -140,7 +140,7 @@ def _cpu() -> list[str]:
 
 def trained_updates(checkpoint: Path) -> int:
     """Updates of a checkpoint; 0 where there is none."""
-    from cmelt_plugin.models.run_facts import run_facts
+    from cmelt_plugin.models.files.run_facts import run_facts
     from cmelt_plugin.serialization.checkpoint_files import load_checkpoint
 
     if not checkpoint.is_file():

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
+from cmelt_plugin.models.files.weights_fingerprint import weights_fingerprint
 
 OPEN_CLIP, TIMM = "open_clip", "timm"
 # CLIP's own means and standard deviations of RGB in 0 to 1 (Radford et al. 2021), where a model does not say.

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from cmelt_plugin import export, registry
 from cmelt_plugin.automodel.folder import licence_text, write_automodel
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from cmelt_plugin.prompts import load_prompts
 from tests.systems.cases import CASES, write_checkpoint
 

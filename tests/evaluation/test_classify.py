@@ -123,8 +123,8 @@ def test_where_thresholds_come_from(directory, tmp_path, capsys):
 
 
 def test_exclusive_classes_and_an_exported_folder(tmp_path):
-    from cmelt_plugin.models.checkpoint import load_model
-    from cmelt_plugin.models.exported import write_folder
+    from cmelt_plugin.models.files.checkpoint import load_model
+    from cmelt_plugin.models.files.exported import write_folder
 
     folder = write_labelled(tmp_path / "m", exclusive=True)
     model = save(tmp_path / "c.pt", problem="multi_class")

@@ -17,12 +17,12 @@ from cmelt_plugin.evaluation import retrieve
 from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.evaluation.validation import TextModelValidation
 from cmelt_plugin.evaluation.zero_shot.__main__ import main as zero_shot
-from cmelt_plugin.models import pretrained as pretrained_module
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.checkpoint import LoadedModel
-from cmelt_plugin.models.predictor import Predictor
-from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.models.scoring import choose_score
+from cmelt_plugin.models.files.checkpoint import LoadedModel
+from cmelt_plugin.models.inference import pretrained as pretrained_module
+from cmelt_plugin.models.inference.predictor import Predictor
+from cmelt_plugin.models.inference.pretrained import Pretrained
+from cmelt_plugin.models.inference.scoring import choose_score
 
 WIDTH = 6
 TEXTS = [[5 + c, 6 + 2 * c, 7] for c in range(9)] + [[30 + c] for c in range(9)]  # two of each class

@@ -17,8 +17,8 @@ from cmelt_plugin.evaluation.embedding.records import embed_records
 from cmelt_plugin.evaluation.metrics.retrieval import retrieval_directions, retrieval_metrics
 from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.evaluation.retrieve import main
-from cmelt_plugin.models import pretrained as pretrained_module
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.inference import pretrained as pretrained_module
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from preprocess import tokenizer as tokenizer_command
 
 

@@ -27,7 +27,7 @@ from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.windows import best_window
 from cmelt_plugin.intake.writing.arrays import write_npy
 from cmelt_plugin.intake.writing.wfdb import write_wfdb
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from preprocess import table
 from tests.intake.writers import apple_watch, ishne, muse, scp
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cmelt_plugin import host
-from cmelt_plugin.models.ecg_init import load_ecg_encoder
+from cmelt_plugin.models.common.ecg_init import load_ecg_encoder
 from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
 
 pytestmark = pytest.mark.skipif(not host.IS_SIGNALS, reason="needs fairseq-signals, whose model is the reference")

@@ -19,8 +19,8 @@ from cmelt_plugin.data.store.shard_writer import write_records
 from cmelt_plugin.data.teacher import TeacherPrompts, entry_of_frames, write_teacher
 from cmelt_plugin.data.text.reports import write_reports
 from cmelt_plugin.models.base import CosineSimilarity, Embedding, group_means
-from cmelt_plugin.models.checkpoint import LoadedModel
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.files.checkpoint import LoadedModel
+from cmelt_plugin.models.inference.pretrained import Pretrained
 
 DIM = 8
 

@@ -23,8 +23,8 @@ from cmelt_plugin.evaluation.linear_probe import __main__ as linear_probe
 from cmelt_plugin.evaluation.result_files import read_results
 from cmelt_plugin.evaluation.zero_shot import __main__ as zero_shot
 from cmelt_plugin.models.base import ECGModel, ECGTextModel
-from cmelt_plugin.models.portable import TORCHSCRIPT, write_graph
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.inference.portable import TORCHSCRIPT, write_graph
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from cmelt_plugin.modules.compiling import RECOMPUTES_COMPILED
 from tests.losses.ranks import two_ranks
 from tests.models.cmelt.batches import joined

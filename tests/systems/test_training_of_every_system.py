@@ -17,7 +17,7 @@ from tiny_echo import write_echo_manifest
 
 from cmelt_plugin.evaluation import classify
 from cmelt_plugin.evaluation.result_files import read_result
-from cmelt_plugin.models.checkpoint import load_model
+from cmelt_plugin.models.files.checkpoint import load_model
 from cmelt_plugin.serialization.checkpoint_files import load_state
 from tests.systems.cases import CASES, Case
 

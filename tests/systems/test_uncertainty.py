@@ -24,10 +24,10 @@ from cmelt_plugin.evaluation.result_files import read_results
 from cmelt_plugin.evaluation.variance_head import __main__ as variance_head
 from cmelt_plugin.losses.pcmepp import match_loss, pseudo_positive_targets, sampled_distance, vib
 from cmelt_plugin.losses.prolip import inclusion_loss
-from cmelt_plugin.models.answering import UNCERTAIN
-from cmelt_plugin.models.calibration import calibration_folders, calibration_root, read_calibration
-from cmelt_plugin.models.encoder_source import read_encoder
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.files.encoder_source import read_encoder
+from cmelt_plugin.models.inference.answering import UNCERTAIN
+from cmelt_plugin.models.inference.calibration import calibration_folders, calibration_root, read_calibration
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from cmelt_plugin.modules.uncertainty import PCMEPP, PROLIP, UNCERTAINTIES
 from tests.losses.ranks import two_ranks
 from tests.models.cmelt.batches import joined

@@ -20,7 +20,7 @@ from cmelt_plugin.evaluation.generate.__main__ import main as generate
 from cmelt_plugin.evaluation.ground.__main__ import main as ground
 from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.models.base import Grounding, ReportWriter
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from tests.systems.cases import CASES, plain_model, write_checkpoint
 
 RECORDS = 8

@@ -18,7 +18,7 @@ from cmelt_plugin.evaluation.metrics.regression import regression_metrics
 from cmelt_plugin.evaluation.regress.__main__ import main as regress
 from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.losses.regression import huber_loss
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from cmelt_plugin.tasks.regression import RegressionConfig, RegressionTask
 from tests.tasks.test_classification import model_config
 

@@ -36,7 +36,7 @@ from cmelt_plugin.evaluation.labelled_split import open_labelled
 from cmelt_plugin.evaluation.options import OPTIONS, add_options, typed_command
 from cmelt_plugin.evaluation.uncertainty.scorers import open_scorer
 from cmelt_plugin.evaluation.uncertainty.unseen import check_unseen
-from cmelt_plugin.models.calibration import METHODS, PLATT, calibration_root, write_calibration
+from cmelt_plugin.models.inference.calibration import METHODS, PLATT, calibration_root, write_calibration
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.prompts import KINDS
 

@@ -18,8 +18,8 @@ from cmelt_plugin.evaluation.uncertainty.conformal import class_promise, set_pro
 from cmelt_plugin.evaluation.uncertainty.recalibration import curve_probabilities, fit_curves, held_out_probabilities
 from cmelt_plugin.evaluation.uncertainty.scorers import Scorer
 from cmelt_plugin.evaluation.uncertainty.shift_weights import LARGEST, shift_weights
-from cmelt_plugin.models.calibration import METHODS, TEMPERATURE, Calibration, ClassCalibration, expected_mistakes
-from cmelt_plugin.models.neighbours import NEIGHBOURS, neighbour_distance
+from cmelt_plugin.models.inference.calibration import METHODS, TEMPERATURE, Calibration, ClassCalibration, expected_mistakes
+from cmelt_plugin.models.inference.neighbours import NEIGHBOURS, neighbour_distance
 
 SUBJECT, RECORD = "subject", "record"
 UNITS = (SUBJECT, RECORD)

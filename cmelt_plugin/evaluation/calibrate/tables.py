@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cmelt_plugin.evaluation.uncertainty.conformal import recall_of_most
-from cmelt_plugin.models.calibration import METHODS, Calibration
+from cmelt_plugin.models.inference.calibration import METHODS, Calibration
 from cmelt_plugin.tables import DASH, TextTable, percent
 
 

@@ -35,7 +35,7 @@ from cmelt_plugin.evaluation.uncertainty.dropout import PASSES
 from cmelt_plugin.evaluation.uncertainty.foreign import FOREIGN
 from cmelt_plugin.evaluation.uncertainty.scorers import open_scorer
 from cmelt_plugin.evaluation.uncertainty.unseen import check_unseen
-from cmelt_plugin.models.calibration import METHODS, PLATT
+from cmelt_plugin.models.inference.calibration import METHODS, PLATT
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.prompts import KINDS
 

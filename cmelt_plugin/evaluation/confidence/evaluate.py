@@ -25,8 +25,8 @@ from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.metrics.uncertainty import binned_trend, median_halves
 from cmelt_plugin.evaluation.uncertainty.recalibration import curve_probabilities, fit_curves
 from cmelt_plugin.evaluation.uncertainty.scorers import Scorer
-from cmelt_plugin.models.calibration import METHODS, TEMPERATURE, Calibration
-from cmelt_plugin.models.linear_probe import Probe
+from cmelt_plugin.models.inference.calibration import METHODS, TEMPERATURE, Calibration
+from cmelt_plugin.models.inference.linear_probe import Probe
 
 RAW, RANDOM, BEST = "raw", "random", "best possible"
 N_PROBES = 3

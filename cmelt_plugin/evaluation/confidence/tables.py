@@ -8,7 +8,7 @@ import numpy as np
 
 from cmelt_plugin.evaluation.confidence.evaluate import BEST, RANDOM, RAW, REFERRED
 from cmelt_plugin.evaluation.result_files import Result
-from cmelt_plugin.models.calibration import METHODS
+from cmelt_plugin.models.inference.calibration import METHODS
 from cmelt_plugin.tables import DASH, TextTable, percent
 
 

@@ -19,9 +19,9 @@ from cmelt_plugin.evaluation.uncertainty.dropout import dropping
 from cmelt_plugin.evaluation.uncertainty.foreign import foreign_recordings
 from cmelt_plugin.evaluation.uncertainty.recalibration import curve_probabilities
 from cmelt_plugin.evaluation.uncertainty.scorers import Scorer
-from cmelt_plugin.models.calibration import Curve, expected_mistakes, sigmoid
-from cmelt_plugin.models.linear_probe import Probe
-from cmelt_plugin.models.neighbours import neighbour_distance
+from cmelt_plugin.models.inference.calibration import Curve, expected_mistakes, sigmoid
+from cmelt_plugin.models.inference.linear_probe import Probe
+from cmelt_plugin.models.inference.neighbours import neighbour_distance
 
 MAX_PROBABILITY, VARIANCE, ENSEMBLE, DROPOUT, NEIGHBOUR = (
     "max-probability",

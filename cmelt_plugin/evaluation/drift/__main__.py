@@ -31,14 +31,14 @@ from cmelt_plugin.evaluation.labelled_split import count_subjects, data_set_name
 from cmelt_plugin.evaluation.options import OPTIONS, add_options, typed_command
 from cmelt_plugin.evaluation.result_files import Result, write_result
 from cmelt_plugin.evaluation.uncertainty.scorers import Scorer, open_scorer
-from cmelt_plugin.models.calibration import (
+from cmelt_plugin.models.inference.calibration import (
     Calibration,
     calibration_root,
     expected_mistakes,
     find_calibration,
     read_points,
 )
-from cmelt_plugin.models.neighbours import neighbour_distance
+from cmelt_plugin.models.inference.neighbours import neighbour_distance
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.prompts import KINDS
 

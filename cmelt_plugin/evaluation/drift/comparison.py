@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cmelt_plugin.evaluation.metrics.multi_label import rank_auc
-from cmelt_plugin.models.neighbours import neighbour_distance
+from cmelt_plugin.models.inference.neighbours import neighbour_distance
 
 FOLDS = 5
 

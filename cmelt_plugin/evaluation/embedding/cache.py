@@ -18,7 +18,7 @@ from cmelt_plugin.data.files import atomic_path, fingerprint
 from cmelt_plugin.data.store.record_store import STORE_FILE
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.passes import Columns
-from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
+from cmelt_plugin.models.files.weights_fingerprint import weights_fingerprint
 
 FORMAT = 2
 INFO = "info"  # name of the key among the arrays of a file

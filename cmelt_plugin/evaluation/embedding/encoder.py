@@ -16,7 +16,7 @@ from cmelt_plugin.evaluation.embedding.features import FEATURES, choose_pool, ex
 from cmelt_plugin.evaluation.embedding.precision import precision_name
 from cmelt_plugin.evaluation.embedding.records import columns_of, embed_records, embedding_of
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.scoring import other_score
+from cmelt_plugin.models.inference.scoring import other_score
 
 
 class SplitEncoder:

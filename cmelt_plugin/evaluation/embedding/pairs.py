@@ -17,8 +17,8 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.cache import EmbeddingCache
 from cmelt_plugin.evaluation.embedding.records import columns_of, embedding_of
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.models.scoring import other_score
+from cmelt_plugin.models.inference.pretrained import Pretrained
+from cmelt_plugin.models.inference.scoring import other_score
 
 
 class PairedSplit(NamedTuple):

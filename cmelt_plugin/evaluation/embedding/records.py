@@ -12,7 +12,7 @@ from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.passes import Columns, evaluating, over_records
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.inference.pretrained import Pretrained
 
 
 def embed_records(

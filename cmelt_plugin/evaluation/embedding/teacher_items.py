@@ -15,7 +15,7 @@ from cmelt_plugin.data.teacher import Teacher, TeacherPrompts, open_teacher
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.records import silent_embedding
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.inference.pretrained import Pretrained
 
 TEACHER_ID = "teacher_id"
 """Column of ``SPLIT.meta.parquet``: a record's item of the sidecar; null or empty = none."""

@@ -12,8 +12,8 @@ from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.features import extract_features
-from cmelt_plugin.models.checkpoint import load_model
-from cmelt_plugin.models.exported import read_folder
+from cmelt_plugin.models.files.checkpoint import load_model
+from cmelt_plugin.models.files.exported import read_folder
 
 
 class FinetunedModel(NamedTuple):

@@ -14,7 +14,7 @@ from cmelt_plugin.evaluation.finetuned.checkpoint import FinetunedModel
 from cmelt_plugin.evaluation.finetuned.validation import is_first_rank
 from cmelt_plugin.evaluation.metrics.regression import regression_intervals, regression_metrics
 from cmelt_plugin.evaluation.validation import ValidationPass
-from cmelt_plugin.models.loaded_settings import TARGET_DEVIATION, TARGET_MEAN
+from cmelt_plugin.models.files.loaded_settings import TARGET_DEVIATION, TARGET_MEAN
 
 logger = logging.getLogger(__name__)
 

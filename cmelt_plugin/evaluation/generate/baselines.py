@@ -10,7 +10,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.pairs import PairedSplit, with_reports
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.scoring import similarity_rows
+from cmelt_plugin.models.inference.scoring import similarity_rows
 
 TRAIN = "train"
 BASELINES = {

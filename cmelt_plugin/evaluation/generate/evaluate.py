@@ -20,7 +20,7 @@ from cmelt_plugin.evaluation.metrics.clinical_facts import FactMetrics, read_fac
 from cmelt_plugin.evaluation.metrics.text_overlap import TextOverlap
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.evaluation.side_by_side import by_finding, key
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.inference.pretrained import Pretrained
 
 
 def evaluate(

@@ -15,7 +15,7 @@ from cmelt_plugin.evaluation.embedding.batches import record_batches
 from cmelt_plugin.evaluation.embedding.passes import evaluating
 from cmelt_plugin.evaluation.embedding.precision import encoder_precision
 from cmelt_plugin.evaluation.ground.sentences import ReportTokens
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.inference.pretrained import Pretrained
 
 
 class RecordAttention(NamedTuple):

@@ -22,7 +22,7 @@ from cmelt_plugin.evaluation.metrics.bootstrap import subject_groups
 from cmelt_plugin.evaluation.plots.grounding import SentenceAttention
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.evaluation.side_by_side import by_finding
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.inference.pretrained import Pretrained
 
 
 def evaluate(

@@ -16,7 +16,7 @@ from cmelt_plugin.data.text.reports import read_reports
 from cmelt_plugin.data.text.tokenizer import encode_statements
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.pairs import PairedSplit
-from cmelt_plugin.models.text_side import TextSide
+from cmelt_plugin.models.inference.text_side import TextSide
 
 Events = Sequence[tuple[float, float]]
 

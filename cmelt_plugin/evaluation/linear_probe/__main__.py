@@ -47,7 +47,7 @@ from cmelt_plugin.evaluation.low_data import RULES
 from cmelt_plugin.evaluation.options import OPTIONS, CommandFacts, add_options, command_facts, typed_command
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.evaluation.shift import shift_classes
-from cmelt_plugin.models.linear_probe import load_probe
+from cmelt_plugin.models.inference.linear_probe import load_probe
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.tables import DASH, comma_separated, markdown
 

@@ -26,8 +26,8 @@ from cmelt_plugin.evaluation.low_data import PUBLISHED_ROWS, without_positives
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.options import CommandFacts, load_ecg_model
 from cmelt_plugin.evaluation.result_files import Result, write_result
-from cmelt_plugin.models.linear_probe import Probe, save_probe
-from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
+from cmelt_plugin.models.files.weights_fingerprint import weights_fingerprint
+from cmelt_plugin.models.inference.linear_probe import Probe, save_probe
 
 POOLED, MEAN, GAUSSIAN = "pooled", "mean", "gaussian"
 FEATURES = (POOLED, MEAN, GAUSSIAN)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from cmelt_plugin.data.batches.rng import epoch_order
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.linear_probe import Probe
+from cmelt_plugin.models.inference.linear_probe import Probe
 from cmelt_plugin.modules.linear_head import initialise_head
 
 SELECT = ("best_valid", "last")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cmelt_plugin.evaluation.metrics.bootstrap import percentile_interval, resampled_sums, subject_groups
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.scoring import similarity_rows
+from cmelt_plugin.models.inference.scoring import similarity_rows
 
 DEPTHS = (1, 5, 10)
 

@@ -45,7 +45,7 @@ from cmelt_plugin.evaluation.regress.options import add_value_options
 from cmelt_plugin.evaluation.regress.results import MODEL, Estimator, regression_result, regression_table, write_regression
 from cmelt_plugin.evaluation.result_files import Result
 from cmelt_plugin.models.building import build_random
-from cmelt_plugin.models.scoring import choose_score, score_settings
+from cmelt_plugin.models.inference.scoring import choose_score, score_settings
 from cmelt_plugin.option_types import command_parser
 
 EXAMPLE = """examples:

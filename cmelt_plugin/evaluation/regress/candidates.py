@@ -12,8 +12,8 @@ from cmelt_plugin.data.teacher import Teacher
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.teacher_items import Centring, cosines, prompts_of
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.models.scoring import similarity_rows
+from cmelt_plugin.models.inference.pretrained import Pretrained
+from cmelt_plugin.models.inference.scoring import similarity_rows
 from cmelt_plugin.prompts.values import load_value_texts
 
 TEACHER, OWN = "teacher", "own"

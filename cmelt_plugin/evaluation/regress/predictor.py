@@ -8,12 +8,12 @@ from cmelt_plugin.data.prepared_ecg import PreparedECG
 from cmelt_plugin.evaluation.regress.candidates import Candidates
 from cmelt_plugin.evaluation.regress.estimates import Estimates, estimate_values
 from cmelt_plugin.evaluation.regress.options import SAMPLES
-from cmelt_plugin.models.predictor import VALUE, Prediction, seen_part
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.inference.predictor import VALUE, Prediction, seen_part
+from cmelt_plugin.models.inference.pretrained import Pretrained
 
 
 class ValuePredictor:
-    """A model with the measurement it is asked about, in the place of :class:`cmelt_plugin.models.predictor.Predictor`.
+    """A model with the measurement it is asked about, in the place of a :class:`.Predictor`.
 
     Args:
         pretrained: from ``load_pretrained``.

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.calibration import ISOTONIC, PLATT, TEMPERATURE, Curve, sigmoid
+from cmelt_plugin.models.inference.calibration import ISOTONIC, PLATT, TEMPERATURE, Curve, sigmoid
 
 FEWEST = 2
 """Records with a class, and without it, from which on it gets probabilities of its own."""
@@ -29,7 +29,7 @@ def fit_curves(
     Args:
         labels: ``[N, C]`` 1/0, NaN = unknown.
         scores: ``[N, C]``.
-        method: one of :data:`cmelt_plugin.models.calibration.METHODS`.
+        method: one of :data:`cmelt_plugin.models.inference.calibration.METHODS`.
         base: temperature: factor and offset that make logits of the scores; None: they are no logits.
 
     Returns:

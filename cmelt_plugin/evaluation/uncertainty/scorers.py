@@ -29,13 +29,20 @@ from cmelt_plugin.evaluation.options import load_ecg_model
 from cmelt_plugin.evaluation.uncertainty.unseen import Training
 from cmelt_plugin.evaluation.zero_shot.class_texts import ClassTexts, choose_class_texts, embed_class_texts
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.calibration import CLASSIFIER, LINEAR_PROBE, ZERO_SHOT, against_the_others, classes_key, sigmoid
-from cmelt_plugin.models.linear_probe import Probe, load_probe
-from cmelt_plugin.models.neighbours import unit_rows
-from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.models.scoring import score_settings
-from cmelt_plugin.models.training_history import file_trainings
-from cmelt_plugin.models.variances import read_variances
+from cmelt_plugin.models.files.training_history import file_trainings
+from cmelt_plugin.models.inference.calibration import (
+    CLASSIFIER,
+    LINEAR_PROBE,
+    ZERO_SHOT,
+    against_the_others,
+    classes_key,
+    sigmoid,
+)
+from cmelt_plugin.models.inference.linear_probe import Probe, load_probe
+from cmelt_plugin.models.inference.neighbours import unit_rows
+from cmelt_plugin.models.inference.pretrained import Pretrained
+from cmelt_plugin.models.inference.scoring import score_settings
+from cmelt_plugin.models.inference.variances import read_variances
 
 
 class Scorer:
@@ -48,7 +55,7 @@ class Scorer:
         leads: that the model sees.
 
     Attributes:
-        kind: one of :data:`cmelt_plugin.models.calibration.KINDS`.
+        kind: one of :data:`cmelt_plugin.models.inference.calibration.KINDS`.
         base: factor and offset that make logits of the scores; None: the model takes them for no logits.
     """
 
@@ -100,7 +107,7 @@ class Scorer:
 
     @property
     def key(self) -> str:
-        """:func:`cmelt_plugin.models.calibration.classes_key`."""
+        """:func:`cmelt_plugin.models.inference.calibration.classes_key`."""
         return classes_key(self.kind, self.names, self.leads)
 
     @property

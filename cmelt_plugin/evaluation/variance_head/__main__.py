@@ -34,8 +34,8 @@ from cmelt_plugin.evaluation.embedding.records import silent_embedding
 from cmelt_plugin.evaluation.options import OPTIONS, add_options, load_text_model, typed_command
 from cmelt_plugin.evaluation.uncertainty.disturbances import without_leads
 from cmelt_plugin.evaluation.variance_head.train import LIKELIHOOD, LOSSES, PROLIP, HeadSettings, Pairs, train_heads
-from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.models.variances import variances_folder, write_variances
+from cmelt_plugin.models.inference.pretrained import Pretrained
+from cmelt_plugin.models.inference.variances import variances_folder, write_variances
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.weights import shipped_folder
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cmelt_plugin.losses.pcmepp import Gaussian, match_loss_in_rows, vib
 from cmelt_plugin.losses.prolip import inclusion_loss
-from cmelt_plugin.models.variances import VarianceHeads
+from cmelt_plugin.models.inference.variances import VarianceHeads
 
 LIKELIHOOD, PCMEPP, PROLIP = "likelihood", "pcmepp", "prolip"
 LOSSES = (LIKELIHOOD, PCMEPP, PROLIP)

@@ -14,7 +14,7 @@ from cmelt_plugin.evaluation.options import require
 from cmelt_plugin.evaluation.variance_map.methods import FILLS, LEAD, TOKENS, ZERO
 from cmelt_plugin.evaluation.variance_map.occlusion import occlusion_map
 from cmelt_plugin.models.base import TokenUncertainty
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.inference.pretrained import Pretrained
 
 
 class MapSettings(NamedTuple):

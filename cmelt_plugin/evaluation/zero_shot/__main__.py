@@ -53,7 +53,7 @@ from cmelt_plugin.evaluation.zero_shot.tables import (
     summary_table,
 )
 from cmelt_plugin.evaluation.zero_shot.teacher_texts import teacher_classes
-from cmelt_plugin.models.scoring import score_settings
+from cmelt_plugin.models.inference.scoring import score_settings
 from cmelt_plugin.option_types import command_parser
 from cmelt_plugin.prompts import KINDS
 from cmelt_plugin.tables import TextTable

@@ -14,8 +14,8 @@ from cmelt_plugin.data.text.prompt_copies import UNKNOWN, copied_kind
 from cmelt_plugin.data.text.token_files import find_token_file
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.models.scoring import similarities
+from cmelt_plugin.models.inference.pretrained import Pretrained
+from cmelt_plugin.models.inference.scoring import similarities
 from cmelt_plugin.prompts import KINDS, OWN, absence_texts, kind_of, label_sets, load_prompts
 
 

@@ -30,7 +30,7 @@ from cmelt_plugin.evaluation.zero_shot.evaluate import (
 )
 from cmelt_plugin.evaluation.zero_shot.teacher_texts import teacher_classes
 from cmelt_plugin.models.base import COSINE, Embedding
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.inference.pretrained import Pretrained
 
 TEACHER, CENTRED = "teacher", "teacher, centred"
 """Kinds of class text that are the teacher's."""

@@ -15,7 +15,7 @@ from cmelt_plugin import registry
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
-from cmelt_plugin.models.encoder_source import encoder_additions, encoder_names, encoder_settings, read_encoder
+from cmelt_plugin.models.files.encoder_source import encoder_additions, encoder_names, encoder_settings, read_encoder
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
 from cmelt_plugin.modules.ecg.length_batch_norm import share_statistics
 from cmelt_plugin.modules.linear_head import initialise_head

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cmelt_plugin.models.card import SystemCard
+from cmelt_plugin.models.files.card import SystemCard
 
 CARD = SystemCard(
     name="C-MELT",

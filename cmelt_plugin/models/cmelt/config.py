@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
-from cmelt_plugin.models.uncertainty_options import UncertaintyOptions
-from cmelt_plugin.models.wav2vec_options import Wav2VecOptions
+from cmelt_plugin.models.common.uncertainty_options import UncertaintyOptions
+from cmelt_plugin.models.common.wav2vec_options import Wav2VecOptions
 
 
 @dataclass

@@ -12,7 +12,7 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import COSINE, CosineSimilarity, Embedding, group_means, mixture_log_variance
-from cmelt_plugin.models.wav2vec import wav2vec_encoder
+from cmelt_plugin.models.common.wav2vec import wav2vec_encoder
 from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder, EncodedECG
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
 from cmelt_plugin.modules.pooling.tokens import ECG_POOLS, Pooler

@@ -29,10 +29,10 @@ from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.cmelt.ecg_side import CMELTSide, scaled
 from cmelt_plugin.models.cmelt.fusion import Fusion
 from cmelt_plugin.models.cmelt.heads import ETMHead, MEMHead, MLMHead
-from cmelt_plugin.models.ecg_init import load_ecg_encoder
-from cmelt_plugin.models.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
-from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
-from cmelt_plugin.models.uncertainty_options import uncertainty_heads
+from cmelt_plugin.models.common.ecg_init import load_ecg_encoder
+from cmelt_plugin.models.common.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
+from cmelt_plugin.models.common.text_tower import WithTextEncoder, is_loading, text_encoder_of
+from cmelt_plugin.models.common.uncertainty_options import uncertainty_heads
 from cmelt_plugin.modules.compiling import compile_in_training, repeated_layers
 from cmelt_plugin.modules.ecg.ecg_encoder import EncodedECG
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
@@ -162,7 +162,7 @@ class CMELT(WithTextEncoder, CMELTSide, nn.Module):
             ``ecg_embedding``, ``text_embedding`` ``[B, D]`` float32; ``logit_scale``, ``logit_bias`` scalars;
             ``mlm_logits [masked, V]``; ``mem_prediction [B, N, samples × leads]`` and ``mem_mask [B, N]`` (True =
             dropped and not padding); ``etm_logits [B]``; with variances beside those of ``siglep`` what
-            :func:`cmelt_plugin.models.gaussian_outputs.gaussian_outputs` says.
+            :func:`cmelt_plugin.models.common.gaussian_outputs.gaussian_outputs` says.
         """
         if lead_mask is not None:
             ecg = ecg.masked_fill(lead_mask.unsqueeze(-1), 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cmelt_plugin.models.card import SystemCard
+from cmelt_plugin.models.files.card import SystemCard
 
 _PAPER = (
     "Gao, Kim, McIntosh: EchoingECG: An Electrocardiogram Cross-Modal Model for Echocardiogram Tasks, MICCAI 2025, "

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
-from cmelt_plugin.models.wav2vec_options import Wav2VecOptions
+from cmelt_plugin.models.common.wav2vec_options import Wav2VecOptions
 
 
 @dataclass

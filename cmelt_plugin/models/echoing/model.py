@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.common.text_tower import WithTextEncoder, text_encoder_of
 from cmelt_plugin.models.echoing.config import EchoingConfig
 from cmelt_plugin.models.echoing.ecg_side import MATCHINGS, PAIRS, EchoingSide
 from cmelt_plugin.models.echoing.front_end import STANDARDISED, lead_statistics
-from cmelt_plugin.models.text_tower import WithTextEncoder, text_encoder_of
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
 from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack

@@ -22,7 +22,7 @@ from torch import Tensor
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.echoing.ecg_side import PAIRS
-from cmelt_plugin.models.foreign_weights import bert_settings
+from cmelt_plugin.models.files.foreign_weights import bert_settings
 
 LEAD_ORDER = None
 MAX_TEXT_TOKENS = 256

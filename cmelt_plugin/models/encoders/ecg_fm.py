@@ -19,9 +19,9 @@ from torch import Tensor
 from cmelt_plugin.data.leads import LEADS, lead_indices
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.common.wav2vec import wav2vec_encoder
 from cmelt_plugin.models.encoders.frozen import FrozenEncoder
-from cmelt_plugin.models.foreign_weights import HEAD_WIDTH
-from cmelt_plugin.models.wav2vec import wav2vec_encoder
+from cmelt_plugin.models.files.foreign_weights import HEAD_WIDTH
 from cmelt_plugin.modules.ecg.feature_extractor import DEFAULT, ConvStack
 from cmelt_plugin.modules.ecg.length_batch_norm import real_steps, zero_padding
 from cmelt_plugin.modules.pooling.tokens import masked_mean

@@ -14,10 +14,10 @@ from cmelt_plugin.data.corpus.documents import CORPUS_FILE, read_description
 from cmelt_plugin.data.files import write_json
 from cmelt_plugin.data.text.tokenizer import load_tokenizer
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.checkpoint import LoadedModel, load_model
-from cmelt_plugin.models.run_facts import run_facts
-from cmelt_plugin.models.text_side import check_tokenizer
-from cmelt_plugin.models.tokenizer_folder import copy_tokenizer
+from cmelt_plugin.models.files.checkpoint import LoadedModel, load_model
+from cmelt_plugin.models.files.run_facts import run_facts
+from cmelt_plugin.models.files.tokenizer_folder import copy_tokenizer
+from cmelt_plugin.models.inference.text_side import check_tokenizer
 from cmelt_plugin.serialization.checkpoint_files import load_checkpoint
 from cmelt_plugin.version import __version__
 

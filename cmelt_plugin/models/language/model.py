@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from cmelt_plugin.models.common.text_tower import described, fill_in_description
 from cmelt_plugin.models.language.config import LanguageConfig
-from cmelt_plugin.models.text_tower import described, fill_in_description
 from cmelt_plugin.modules.text.masked_text_encoder import MaskedTextEncoder
 
 

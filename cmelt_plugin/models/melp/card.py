@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cmelt_plugin.models.card import SystemCard
+from cmelt_plugin.models.files.card import SystemCard
 
 _PAPER = "Wang, Xu, Yu: From Token to Rhythm: A Multi-Scale Approach for ECG-Language Pretraining (MELP), arXiv 2506.21803"
 CARD = SystemCard(

@@ -31,14 +31,14 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.huggingface import config_of
 from cmelt_plugin.losses.beats import FORMS, sentence_attention
 from cmelt_plugin.models.base import MAX_WRITTEN_TOKENS, Embedding, TimeAttention
-from cmelt_plugin.models.ecg_init import load_ecg_encoder
-from cmelt_plugin.models.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
+from cmelt_plugin.models.common.ecg_init import load_ecg_encoder
+from cmelt_plugin.models.common.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
+from cmelt_plugin.models.common.text_tower import WithTextEncoder, is_loading, text_encoder_of
+from cmelt_plugin.models.common.uncertainty_options import uncertainty_heads
 from cmelt_plugin.models.melp.captioner import CachedCaptioner, WholeCaptioner
 from cmelt_plugin.models.melp.config import MELPConfig
 from cmelt_plugin.models.melp.ecg_side import MELPEncoder
 from cmelt_plugin.models.melp.text_layout import NO_LABEL, TextLayout, TextSequence, text_tokens
-from cmelt_plugin.models.text_tower import WithTextEncoder, is_loading, text_encoder_of
-from cmelt_plugin.models.uncertainty_options import uncertainty_heads
 from cmelt_plugin.modules.compiling import compile_in_training
 from cmelt_plugin.modules.contrast import inverse_temperature, unit
 from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
@@ -231,7 +231,7 @@ class MELP(WithTextEncoder, MELPEncoder):
             ``local``: ``beats [B, Q, E]`` and ``sentences [B, S, E]`` float32 of any norm, ``sentence_padding_mask [B, S]`` and
             ``beat_scale``. For ``caption``: ``caption_logits [B, N - 2, V]`` and ``caption_labels [B, N - 2]`` int64, −100
             where no token follows. With variances beside those of ``clip`` what
-            :func:`cmelt_plugin.models.gaussian_outputs.gaussian_outputs` says.
+            :func:`cmelt_plugin.models.common.gaussian_outputs.gaussian_outputs` says.
 
         Raises:
             ValueError: ``local`` without sentences.

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cmelt_plugin.data.leads import MIMIC_IV_ECG_LEADS, lead_indices
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.foreign_weights import HEAD_WIDTH, bert_settings, split_attention
+from cmelt_plugin.models.files.foreign_weights import HEAD_WIDTH, bert_settings, split_attention
 from cmelt_plugin.models.melp.config import MELPConfig
 
 LEAD_ORDER = MIMIC_IV_ECG_LEADS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cmelt_plugin.models.card import SystemCard
+from cmelt_plugin.models.files.card import SystemCard
 
 _PAPER = (
     "Liu, Wan, Ouyang, Shah, Bai, Arcucci: Zero-Shot ECG Classification with Multimodal Learning and Test-time Clinical "

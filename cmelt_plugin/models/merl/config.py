@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional
 
-from cmelt_plugin.models.uncertainty_options import UncertaintyOptions
+from cmelt_plugin.models.common.uncertainty_options import UncertaintyOptions
 
 
 @dataclass

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
+from cmelt_plugin.models.common.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
+from cmelt_plugin.models.common.text_tower import WithTextEncoder, text_encoder_of
+from cmelt_plugin.models.common.uncertainty_options import uncertainty_heads
 from cmelt_plugin.models.merl.config import MERLConfig
 from cmelt_plugin.models.merl.ecg_side import MERLSide
 from cmelt_plugin.models.merl.towers import ResNetTower, build_tower
-from cmelt_plugin.models.text_tower import WithTextEncoder, text_encoder_of
-from cmelt_plugin.models.uncertainty_options import uncertainty_heads
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
 from cmelt_plugin.modules.contrast import inverse_temperature, unit
 from cmelt_plugin.modules.ecg.length_batch_norm import share_statistics
@@ -143,7 +143,7 @@ class MERL(WithTextEncoder, MERLSide, nn.Module):
             ``ecg_embedding``, ``text_embedding`` ``[B, E]`` float32, unit norm, and ``logit_scale`` for ``cma``; ``view1``,
             ``view2`` ``[B, E]`` of any norm and ``uma_scale`` for ``uma``; ``ecg_embedding``, ``logit_scale`` and
             ``class_embedding`` ``[C, E]`` for ``label``; with variances beside those of ``cma`` what
-            :func:`cmelt_plugin.models.gaussian_outputs.gaussian_outputs` says.
+            :func:`cmelt_plugin.models.common.gaussian_outputs.gaussian_outputs` says.
         """
         if lead_mask is not None:
             ecg = ecg.masked_fill(lead_mask.unsqueeze(-1), 0.0)

@@ -20,7 +20,7 @@ from cmelt_plugin.data.text.reports import read_reports
 from cmelt_plugin.data.text.token_files import open_token_file
 from cmelt_plugin.evaluation.plots.ecg import ecg_figure
 from cmelt_plugin.evaluation.report.blocks import Metric, Picture, Section
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.inference.pretrained import Pretrained
 from examples.demo.cmelt.reconstruction import reconstruct
 
 CURVES = {

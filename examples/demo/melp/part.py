@@ -13,7 +13,7 @@ from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.data.text.reports import read_reports
 from cmelt_plugin.evaluation.embedding.passes import evaluating
 from cmelt_plugin.evaluation.report.blocks import Metric, Paragraph, Section, Table
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.inference.pretrained import Pretrained
 
 CURVES = {
     "loss": ("All losses together", "nats, weighted sum"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cmelt_plugin.evaluation.report.blocks import Metric, Section
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.inference.pretrained import Pretrained
 
 CURVES = {
     "loss": ("All losses together", "nats, sum"),

@@ -17,10 +17,10 @@ from cmelt_plugin.evaluation.plots.prediction import prediction_figure
 from cmelt_plugin.evaluation.report.blocks import Block, Metric, Notice, Paragraph, Picture, Section, Table
 from cmelt_plugin.models.base import Embedding, concatenate
 from cmelt_plugin.models.building import build_random
-from cmelt_plugin.models.checkpoint import LoadedModel
-from cmelt_plugin.models.predictor import MEANING
-from cmelt_plugin.models.pretrained import Pretrained
-from cmelt_plugin.models.scoring import similarities
+from cmelt_plugin.models.files.checkpoint import LoadedModel
+from cmelt_plugin.models.inference.predictor import MEANING
+from cmelt_plugin.models.inference.pretrained import Pretrained
+from cmelt_plugin.models.inference.scoring import similarities
 from cmelt_plugin.prompts import class_names, load_prompts
 from examples.demo.class_areas import MIN_RECORDS, ClassAreas, class_areas
 from examples.demo.commands import MOST_REAL

@@ -8,7 +8,7 @@ import torch
 
 from cmelt_plugin.evaluation.plots.similarity import similarity_figure
 from cmelt_plugin.evaluation.report.blocks import Picture, Section
-from cmelt_plugin.models.scoring import similarities
+from cmelt_plugin.models.inference.scoring import similarities
 from examples.demo.embedded_split import EmbeddedSplit
 
 

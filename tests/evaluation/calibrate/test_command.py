@@ -17,15 +17,15 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.calibrate.__main__ import main
 from cmelt_plugin.evaluation.uncertainty.conformal import class_promise
 from cmelt_plugin.evaluation.uncertainty.recalibration import fit_curves
-from cmelt_plugin.models.calibration import (
+from cmelt_plugin.models.inference.calibration import (
     calibration_folders,
     calibration_root,
     find_calibration,
     read_calibration,
     read_points,
 )
-from cmelt_plugin.models.linear_probe import load_probe
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.inference.linear_probe import load_probe
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 
 N = 64
 

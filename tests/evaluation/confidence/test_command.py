@@ -25,9 +25,9 @@ from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.evaluation.uncertainty.conformal import class_promise
 from cmelt_plugin.evaluation.uncertainty.recalibration import curve_probabilities, fit_curves
-from cmelt_plugin.models.calibration import expected_mistakes, sigmoid
-from cmelt_plugin.models.neighbours import neighbour_distance
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.inference.calibration import expected_mistakes, sigmoid
+from cmelt_plugin.models.inference.neighbours import neighbour_distance
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 
 NAMES = ["LOUD", "SINE", "DRIFT"]
 

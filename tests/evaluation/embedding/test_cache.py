@@ -12,7 +12,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding import encoder as encoder_module
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.features import extract_features
-from cmelt_plugin.models.weights_fingerprint import weights_fingerprint
+from cmelt_plugin.models.files.weights_fingerprint import weights_fingerprint
 
 
 @pytest.fixture(scope="module")

@@ -26,10 +26,10 @@ from cmelt_plugin.evaluation.low_data import shot_rows, subset_rows
 from cmelt_plugin.evaluation.metrics.multi_label import macro_auc
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.result_files import read_result, read_results
-from cmelt_plugin.models import pretrained as pretrained_module
-from cmelt_plugin.models.checkpoint import LoadedModel
-from cmelt_plugin.models.linear_probe import load_probe
-from cmelt_plugin.models.pretrained import Pretrained, load_pretrained
+from cmelt_plugin.models.files.checkpoint import LoadedModel
+from cmelt_plugin.models.inference import pretrained as pretrained_module
+from cmelt_plugin.models.inference.linear_probe import load_probe
+from cmelt_plugin.models.inference.pretrained import Pretrained, load_pretrained
 
 SUPER = ["NORM", "MI", "STTC", "CD", "HYP"]
 CPSC = ["AFIB", "VPC", "NORM", "1AVB", "CRBBB", "STE", "PAC", "CLBBB", "STD"]

@@ -20,7 +20,7 @@ from cmelt_plugin.evaluation.linear_probe.train import (
 )
 from cmelt_plugin.evaluation.metrics.multi_label import macro_auc
 from cmelt_plugin.losses.classification import multi_label_loss
-from cmelt_plugin.models.linear_probe import Probe
+from cmelt_plugin.models.inference.linear_probe import Probe
 
 LAST = ProbeSettings(batch_size=16, epochs=3, select="last")
 

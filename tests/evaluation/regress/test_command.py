@@ -17,10 +17,10 @@ from cmelt_plugin.evaluation.regress import __main__ as regress
 from cmelt_plugin.evaluation.regress.candidates import Candidates, own_candidates
 from cmelt_plugin.evaluation.regress.estimates import estimate_values
 from cmelt_plugin.evaluation.result_files import read_result
-from cmelt_plugin.models import pretrained as pretrained_module
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.building import build_random
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.inference import pretrained as pretrained_module
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from tests.systems.cases import CASES, write_checkpoint
 
 VALUES = np.array([12.0, 25, np.nan, 38, 45, 52, 58, 63, 70, 66])

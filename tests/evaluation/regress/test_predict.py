@@ -13,8 +13,8 @@ from cmelt_plugin.data.teacher import open_teacher
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.regress.candidates import teacher_candidates
 from cmelt_plugin.evaluation.regress.estimates import estimate_values
-from cmelt_plugin.models import pretrained as pretrained_module
 from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.inference import pretrained as pretrained_module
 from cmelt_plugin.predict import main
 
 WORDS = lambda text: [int(next(word for word in text.split() if word.isdigit()))]  # noqa: E731

@@ -9,8 +9,8 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.regression import regression_metrics, spearman
 from cmelt_plugin.evaluation.result_files import Result, Scores, read_result, write_result
 from cmelt_plugin.evaluation.uncertainty.__main__ import main
-from cmelt_plugin.models import pretrained as pretrained_module
 from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.inference import pretrained as pretrained_module
 
 N = 40
 DEVIATION = np.random.default_rng(3).permutation(np.linspace(0.01, 0.2, N))

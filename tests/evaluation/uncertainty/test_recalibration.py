@@ -11,7 +11,7 @@ from cmelt_plugin.evaluation.uncertainty.recalibration import (
     fit_curves,
     held_out_probabilities,
 )
-from cmelt_plugin.models.calibration import METHODS, Curve, sigmoid
+from cmelt_plugin.models.inference.calibration import METHODS, Curve, sigmoid
 
 
 def planted(seed, n=400, slope=3.0, intercept=-1.0):

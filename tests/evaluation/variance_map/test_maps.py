@@ -9,8 +9,8 @@ from cmelt_plugin import registry
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.variance_map.maps import MapSettings, check_maps, variance_map
 from cmelt_plugin.models.base import TokenUncertainty
-from cmelt_plugin.models.checkpoint import LoadedModel
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.files.checkpoint import LoadedModel
+from cmelt_plugin.models.inference.pretrained import Pretrained
 from tests.systems.cases import CASES, plain_model
 
 TOKENS = [name for name, case in CASES.items() if issubclass(registry.systems()[case.system].model_class(), TokenUncertainty)]

@@ -21,7 +21,7 @@ from cmelt_plugin.evaluation.result_files import read_result, read_results
 from cmelt_plugin.evaluation.zero_shot.__main__ import main
 from cmelt_plugin.evaluation.zero_shot.class_texts import choose_class_texts
 from cmelt_plugin.evaluation.zero_shot.same_classes import same_classes
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 from cmelt_plugin.prompts import class_names, load_prompts
 from preprocess import tokenizer as tokenizer_command
 

@@ -16,8 +16,8 @@ from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.evaluation.zero_shot.__main__ import main
 from cmelt_plugin.evaluation.zero_shot.class_texts import choose_class_texts
 from cmelt_plugin.evaluation.zero_shot.teacher_texts import teacher_classes
-from cmelt_plugin.models import pretrained as pretrained_module
 from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.inference import pretrained as pretrained_module
 from cmelt_plugin.prompts import absence_texts, class_names, load_prompts
 
 TEST = np.array([10.0, 25, 33, 38, 41, 48, 55, 60, 66, 70])

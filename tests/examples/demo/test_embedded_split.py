@@ -8,8 +8,8 @@ from tiny import report_tokens, tiny_model, write_manifest
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.checkpoint import LoadedModel
-from cmelt_plugin.models.pretrained import Pretrained
+from cmelt_plugin.models.files.checkpoint import LoadedModel
+from cmelt_plugin.models.inference.pretrained import Pretrained
 from examples.demo.embedded_split import embed_split
 from examples.demo.sections.negatives import negative_pairs
 

@@ -12,7 +12,7 @@ from hosts import REPOSITORY, outcome
 pytest.importorskip("fairseq", reason="fairseq is not installed; run 'make install'")
 
 from cmelt_plugin.errors import DataError  # noqa: E402
-from cmelt_plugin.models.integrity import verify_model  # noqa: E402
+from cmelt_plugin.models.files.integrity import verify_model  # noqa: E402
 from examples.synthetic_model import run as recipe  # noqa: E402
 
 

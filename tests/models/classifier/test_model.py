@@ -7,10 +7,10 @@ from tiny import tiny_model
 
 from cmelt_plugin import host
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.checkpoint import load_model
 from cmelt_plugin.models.classifier.config import ClassifierConfig
 from cmelt_plugin.models.classifier.model import Classifier, outputs_key
-from cmelt_plugin.models.encoder_source import read_encoder
+from cmelt_plugin.models.files.checkpoint import load_model
+from cmelt_plugin.models.files.encoder_source import read_encoder
 from cmelt_plugin.modules.pooling.tokens import pool_ecg_states
 from tests.losses.ranks import two_ranks
 from tests.models.classifier_ranks import UPDATES, tiny_config, train
@@ -121,7 +121,7 @@ def test_a_classifier_can_be_tuned_further(pretrained, tmp_path):
 
 
 def test_an_exported_folder_is_as_good_as_the_checkpoint(pretrained, tmp_path):
-    from cmelt_plugin.models.exported import write_folder
+    from cmelt_plugin.models.files.exported import write_folder
 
     loaded = load_model(pretrained)
     write_folder(tmp_path / "exported", loaded.model, loaded.cfg, loaded.task_state)

@@ -12,7 +12,7 @@ from torch import nn
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.cmelt.config import CMELTConfig
 from cmelt_plugin.models.cmelt.released import convert, our_settings
-from cmelt_plugin.models.released import is_released, load_released
+from cmelt_plugin.models.files.released import is_released, load_released
 from cmelt_plugin.modules.transformer import ACTIVATIONS
 from tests.models.release_layout import CONFIG, release_weights, write_release
 

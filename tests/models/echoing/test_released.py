@@ -13,7 +13,7 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.echoing.model import EchoingECG
 from cmelt_plugin.models.echoing.released import UNUSED, convert, our_settings
-from cmelt_plugin.models.pretrained import load_pretrained
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 
 STATISTICS = {lead: [0.01 * number, 0.1 + 0.01 * number] for number, lead in enumerate(LEADS)}
 

@@ -19,9 +19,9 @@ from cmelt_plugin import export
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.encoders import ecg_fm, ecg_founder, hubert_ecg
-from cmelt_plugin.models.portable import TORCHSCRIPT, write_graph
-from cmelt_plugin.models.pretrained import load_pretrained
-from cmelt_plugin.models.released import is_released
+from cmelt_plugin.models.files.released import is_released
+from cmelt_plugin.models.inference.portable import TORCHSCRIPT, write_graph
+from cmelt_plugin.models.inference.pretrained import load_pretrained
 
 FILES = {
     "ecg_fm": tiny_encoders.fairseq_wav2vec,

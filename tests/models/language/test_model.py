@@ -9,10 +9,10 @@ from corpora import write_bert, write_language_checkpoint
 
 from cmelt_plugin import host, load_pretrained, register, registry
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.checkpoint import load_model
 from cmelt_plugin.models.classifier.config import ClassifierConfig
 from cmelt_plugin.models.classifier.model import Classifier
-from cmelt_plugin.models.integrity import verify_model
+from cmelt_plugin.models.files.checkpoint import load_model
+from cmelt_plugin.models.files.integrity import verify_model
 from cmelt_plugin.models.language.config import LanguageConfig
 from cmelt_plugin.models.language.model import LanguageModel
 

@@ -10,10 +10,10 @@ import torch
 from tiny_merl import ENCODERS, tiny_merl
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.checkpoint import load_model
 from cmelt_plugin.models.classifier.config import ClassifierConfig
 from cmelt_plugin.models.classifier.model import Classifier
-from cmelt_plugin.models.encoder_source import read_encoder
+from cmelt_plugin.models.files.checkpoint import load_model
+from cmelt_plugin.models.files.encoder_source import read_encoder
 from cmelt_plugin.optim.depths import depth_of
 
 

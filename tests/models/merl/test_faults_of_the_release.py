@@ -22,7 +22,7 @@ from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.evaluation.shift import shift_classes
 from cmelt_plugin.models.classifier.config import ClassifierConfig
 from cmelt_plugin.models.classifier.model import Classifier
-from cmelt_plugin.models.linear_probe import load_probe
+from cmelt_plugin.models.inference.linear_probe import load_probe
 from cmelt_plugin.prompts import label_sets, load_prompts
 from preprocess import mimic_iv_ecg
 from tests.preprocess.mimic_layout import MIMIC_LEADS, make_ecg, write_mimic_layout

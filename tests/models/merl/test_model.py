@@ -20,9 +20,9 @@ from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses import clip_loss
 from cmelt_plugin.models.base import ECGTextModel
-from cmelt_plugin.models.checkpoint import load_model
 from cmelt_plugin.models.classifier.config import ClassifierConfig
 from cmelt_plugin.models.classifier.model import Classifier
+from cmelt_plugin.models.files.checkpoint import load_model
 
 
 @pytest.fixture(params=sorted(ENCODERS))

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from cmelt_plugin.models.opening import open_model
+from cmelt_plugin.models.files.opening import open_model
 from cmelt_plugin.modules.text.plain_t5 import PlainT5
 from cmelt_plugin.modules.text.text_encoder import TextEncoder
 from cmelt_plugin.weights import DEFAULT, FOLDER

@@ -11,7 +11,7 @@ from cmelt_plugin.evaluation.plots.confidence import reliability_figure, risk_fi
 from cmelt_plugin.evaluation.report.blocks import Block, Paragraph, Picture, Section, Table
 from cmelt_plugin.evaluation.report.descriptions import heading
 from cmelt_plugin.evaluation.result_files import CONFIDENCE_FILE, StoredResult
-from cmelt_plugin.models.calibration import METHODS
+from cmelt_plugin.models.inference.calibration import METHODS
 
 REMEDY = "run the evaluation again"
 
