@@ -17,7 +17,7 @@ from cmelt_plugin.data.batches.inputs import Inputs
 def test_every_folder_of_models_declares_a_model() -> None:
     folders = {path.parent.name for path in (REPOSITORY / "cmelt_plugin" / "models").glob("*/__init__.py")}
     declaring = {model.model.split(".")[2] for model in registry.models().values()}
-    assert declaring == folders
+    assert declaring == folders - {"common", "files", "inference"}  # what all models share
     assert set(registry.systems()) <= set(registry.models())
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import published_encoders
 import pytest
-import tiny_encoders
 import torch
 from pretrained_files import random_ecg, write_checkpoint, write_classifier, write_record, write_tokenizer_folder
 from sklearn.base import clone
@@ -94,7 +94,7 @@ def test_a_pipeline_and_cross_validation(checkpoint: str) -> None:
 
 
 def test_published_models_by_name(tmp_path: Path) -> None:
-    torch.save({"model": tiny_encoders.weights(tiny_encoders.fairseq_wav2vec())}, tmp_path / "ecg_fm.pt")
+    torch.save({"model": published_encoders.weights(published_encoders.fairseq_wav2vec())}, tmp_path / "ecg_fm.pt")
     encoder = ECGEncoder("ecg-fm", weights=str(tmp_path / "ecg_fm.pt")).fit()
     assert encoder.n_features_out_ == 64 and encoder.signal_contract_["published"]["licence"] == "MIT"
     again = ECGEncoder.load(encoder.save(tmp_path / "encoder.json"))

@@ -19,9 +19,12 @@ def check_schedule(cfg: Any) -> None:
     Raises:
         DataError: ``optimization.max_update`` is too small for ``lr_scheduler.phase_ratio``.
     """
-    schedule, updates = cfg.lr_scheduler, int(cfg.optimization.max_update)
+    schedule = getattr(cfg, "lr_scheduler", None)
     ratio = getattr(schedule, "phase_ratio", None)
-    if getattr(schedule, "_name", None) != "tri_stage" or not ratio or updates <= 0 or int(updates * ratio[2]) > 0:
+    if getattr(schedule, "_name", None) != "tri_stage" or not ratio:
+        return
+    updates = int(cfg.optimization.max_update)
+    if updates <= 0 or int(updates * ratio[2]) > 0:
         return
     remedy = f"train for at least {math.ceil(1 / ratio[2])} updates" if ratio[2] > 0 else "give decay a share"
     raise DataError(

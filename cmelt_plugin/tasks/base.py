@@ -97,7 +97,7 @@ class ItemTask(host.Task):
     def initial_weights(self, cfg: Any) -> list[str]:
         """Files whose weights a training begins with, from the model's configuration."""
         names = getattr(host.model_config_class(host.model_class(cfg)), "initial_weights", ())
-        return [path for name in names if (path := getattr(cfg, name))]
+        return [path for name in names if (path := getattr(cfg, name, None))]
 
     def check_resumption(self, state: dict[str, Any], path: str, split: str) -> None:
         """Refuse to go on from a checkpoint whose training had other items.

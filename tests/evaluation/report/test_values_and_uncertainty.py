@@ -15,7 +15,7 @@ from cmelt_plugin.evaluation.report.sections.regression import regression_sectio
 from cmelt_plugin.evaluation.report.sections.uncertainty import uncertainty_section  # noqa: E402
 from cmelt_plugin.evaluation.result_files import read_result  # noqa: E402
 from cmelt_plugin.evaluation.uncertainty.__main__ import main as uncertainty  # noqa: E402
-from cmelt_plugin.models import pretrained as pretrained_module  # noqa: E402
+from cmelt_plugin.models.inference import pretrained as pretrained_module  # noqa: E402
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import published_encoders
 import pytest
-import tiny_encoders
 import torch
 from hosts import host_python
 from pretrained_files import random_ecg
@@ -24,16 +24,16 @@ from cmelt_plugin.models.inference.portable import TORCHSCRIPT, write_graph
 from cmelt_plugin.models.inference.pretrained import load_pretrained
 
 FILES = {
-    "ecg_fm": tiny_encoders.fairseq_wav2vec,
-    "ecg_founder": tiny_encoders.ecg_founder,
-    "hubert_ecg": tiny_encoders.hubert_ecg,
+    "ecg_fm": published_encoders.fairseq_wav2vec,
+    "ecg_founder": published_encoders.ecg_founder,
+    "hubert_ecg": published_encoders.hubert_ecg,
 }
 MODULES = {"ecg_fm": ecg_fm, "ecg_founder": ecg_founder, "hubert_ecg": hubert_ecg}
 ECGS = np.stack([random_ecg(seed=seed) for seed in range(2)]).astype(np.float32)
 
 
 def write(folder: Path, shapes: dict[str, tuple[int, ...]], name: str = "w.pt", key: str = "model", **config: Any) -> Path:
-    torch.save({key: tiny_encoders.weights(shapes), "cfg": None}, folder / name)
+    torch.save({key: published_encoders.weights(shapes), "cfg": None}, folder / name)
     if config:
         (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder / name
@@ -41,7 +41,7 @@ def write(folder: Path, shapes: dict[str, tuple[int, ...]], name: str = "w.pt", 
 
 @pytest.fixture(params=sorted(FILES))
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
-    config = tiny_encoders.HUBERT if request.param == "hubert_ecg" else {}
+    config = published_encoders.HUBERT if request.param == "hubert_ecg" else {}
     return request.param, write(tmp_path, FILES[request.param](), **config)
 
 
@@ -51,7 +51,7 @@ def test_every_weight_is_used_once_and_none_is_missing(case: tuple[str, Path]) -
     opened = load_pretrained(path)
     assert opened.cfg["model"]["_name"] == name and not opened.model.training and not opened.reads_text
     module: Any = MODULES[name]
-    theirs = tiny_encoders.weights(FILES[name]())
+    theirs = published_encoders.weights(FILES[name]())
     converted = module.convert(dict(theirs))
     dropped = [key for key in theirs if module.UNUSED.fullmatch(key)]
     assert len(converted) + len(dropped) == len(theirs)
@@ -73,17 +73,17 @@ def test_a_weight_more_or_less_is_refused(case: tuple[str, Path]) -> None:
             load_pretrained(path)
 
 
-@pytest.mark.parametrize("shapes", (tiny_encoders.fairseq_wav2vec, tiny_encoders.hubert_ecg))
+@pytest.mark.parametrize("shapes", (published_encoders.fairseq_wav2vec, published_encoders.hubert_ecg))
 def test_fine_tuned_files_open_as_their_encoders(tmp_path: Path, shapes: Any) -> None:
     for name, tuned in (("plain", False), ("tuned", True)):
         (tmp_path / name).mkdir()
-        write(tmp_path / name, shapes(tuned), key="model_state_dict", **tiny_encoders.HUBERT)
+        write(tmp_path / name, shapes(tuned), key="model_state_dict", **published_encoders.HUBERT)
     plain, tuned = (load_pretrained(tmp_path / name / "w.pt").model.state_dict() for name in ("plain", "tuned"))
     assert {name: tensor.shape for name, tensor in plain.items()} == {name: tensor.shape for name, tensor in tuned.items()}
 
 
 def test_ecg_fm_reads_standardised_pieces_and_takes_the_mean_of_whole_ones(tmp_path: Path) -> None:
-    opened = load_pretrained(write(tmp_path, tiny_encoders.fairseq_wav2vec()))
+    opened = load_pretrained(write(tmp_path, published_encoders.fairseq_wav2vec()))
     flat = ECGS.copy()
     flat[:, 3] = 0.7
     leads = (flat - flat.mean(-1, keepdims=True)) / np.where(flat.std(-1, keepdims=True) > 1e-6, flat.std(-1, keepdims=True), 1)
@@ -99,12 +99,12 @@ def test_ecg_fm_reads_standardised_pieces_and_takes_the_mean_of_whole_ones(tmp_p
         short[..., :4000] = torch.from_numpy(flat[..., :4000])
         alone = opened.model.ecg_features(short[..., :4000])
         torch.testing.assert_close(opened.model.ecg_features(short, torch.tensor([4000, 4000])), alone, rtol=0, atol=1e-5)
-    raw = load_pretrained(write(tmp_path, tiny_encoders.fairseq_wav2vec(), normalisation="none"))
+    raw = load_pretrained(write(tmp_path, published_encoders.fairseq_wav2vec(), normalisation="none"))
     assert raw.model.signal.normalisation == "none" and not torch.allclose(
         raw.model.ecg_features(torch.from_numpy(flat)), found
     )
     with pytest.raises(DataError, match="normalisation must be one of standardised, none"):
-        load_pretrained(write(tmp_path, tiny_encoders.fairseq_wav2vec(), normalisation="sometimes"))
+        load_pretrained(write(tmp_path, published_encoders.fairseq_wav2vec(), normalisation="sometimes"))
 
 
 def test_ecg_fm_computes_what_fairseq_signals_does(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ torch.save({"model": model.state_dict(), "ecg": ecg, "mean": states.mean(1)}, sy
 
 
 def test_ecg_founder_reads_filtered_and_scaled_recordings(tmp_path: Path) -> None:
-    opened = load_pretrained(write(tmp_path, tiny_encoders.ecg_founder()))
+    opened = load_pretrained(write(tmp_path, published_encoders.ecg_founder()))
     rows = []
     for ecg in ECGS.astype(np.float64):
         out = np.empty_like(ecg)
@@ -152,7 +152,7 @@ def test_ecg_founder_reads_filtered_and_scaled_recordings(tmp_path: Path) -> Non
 
 
 def test_the_network_of_lead_one_reads_lead_one(tmp_path: Path) -> None:
-    opened = load_pretrained(write(tmp_path, tiny_encoders.ecg_founder(1)))
+    opened = load_pretrained(write(tmp_path, published_encoders.ecg_founder(1)))
     assert list(opened.leads) == ["I"]
     alone = opened.ecg_features(ECGS[:, :1], leads=["I"])
     torch.testing.assert_close(opened.ecg_features(ECGS), alone, rtol=0, atol=1e-5)
@@ -161,7 +161,7 @@ def test_the_network_of_lead_one_reads_lead_one(tmp_path: Path) -> None:
 
 
 def test_hubert_ecg_reads_one_signal_of_all_leads(tmp_path: Path) -> None:
-    path = write(tmp_path, tiny_encoders.hubert_ecg(), **tiny_encoders.HUBERT)
+    path = write(tmp_path, published_encoders.hubert_ecg(), **published_encoders.HUBERT)
     opened = load_pretrained(path)
     taps = scipy_signal.firwin(151, [0.05, 47], pass_zero=False, fs=500)
     filtered = scipy_signal.filtfilt(taps, [1.0], ECGS[0].astype(np.float64), axis=1)
@@ -180,7 +180,7 @@ def test_hubert_ecg_reads_one_signal_of_all_leads(tmp_path: Path) -> None:
 
 
 def test_leads_are_put_into_the_weights(tmp_path: Path) -> None:
-    path = write(tmp_path, tiny_encoders.fairseq_wav2vec())
+    path = write(tmp_path, published_encoders.fairseq_wav2vec())
     order = [*LEADS[:4], "aVF", "aVL", *LEADS[6:]]
     swapped = load_pretrained(path, lead_order=order).model
     columns = [order.index(lead) for lead in LEADS]
@@ -193,7 +193,7 @@ def test_leads_are_put_into_the_weights(tmp_path: Path) -> None:
 
 
 def test_what_is_not_ours_is_not_exported_as_ours(tmp_path: Path) -> None:
-    path = write(tmp_path, tiny_encoders.fairseq_wav2vec())
+    path = write(tmp_path, published_encoders.fairseq_wav2vec())
     with pytest.raises(DataError, match="the encoder of others.*only graphs"):
         export.main(["--released", str(path), "--dest", str(tmp_path / "a")])
     with pytest.raises(DataError, match="ECG side of ecg_fm does not stand alone"):

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import published_encoders
 import pytest
-import tiny_encoders
 import torch
 from hosts import REPOSITORY
 from pretrained_files import random_ecg
@@ -66,7 +66,7 @@ def test_what_violates_a_contract_is_refused(merl: Path, tmp_path: Path) -> None
     ):
         with pytest.raises(DataError, match=message):
             opened.ecg_features(*arguments)
-    torch.save({"model": tiny_encoders.weights(tiny_encoders.fairseq_wav2vec())}, tmp_path / "fm.pt")
+    torch.save({"model": published_encoders.weights(published_encoders.fairseq_wav2vec())}, tmp_path / "fm.pt")
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pt")
     for name, weights, message in (
         ("nothing", None, "no published model is called 'nothing'; known are synthetic, dbeta"),

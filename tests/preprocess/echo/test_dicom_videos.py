@@ -111,6 +111,6 @@ def test_a_missing_decoder_or_library_stops_the_run(tmp_path: Path, monkeypatch:
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(DataError, match="pydicom 3 .*cmelt-plugin.echo"):
+    with pytest.raises(DataError, match="pydicom 3 .*pip install .pydicom>=3"):
         import_pydicom()
     assert builtins.__import__("pydicom")
