@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from cmelt_plugin import option_types
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.files.exported import is_exported
 from cmelt_plugin.weights import DEFAULT, shipped_folder
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # examples/ is not installed
@@ -79,9 +80,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     checkpoint = Path(args.checkpoint).resolve() if folder is None else folder
     if not checkpoint.exists() and not args.baselines_only:
         raise DataError(f"{checkpoint}: no such checkpoint or folder")
-    tokenizer = args.tokenizer or checkpoint / "tokenizer"
-    if not tokenizer.is_dir():
-        raise DataError(f"{tokenizer}: no such folder; --tokenizer names the one that the model was trained with")
+    tokenizer = args.tokenizer
+    if tokenizer is None and is_exported(checkpoint):
+        tokenizer = proof_steps.text_encoder_folder(checkpoint, args.dest)
+    if tokenizer is None or not tokenizer.is_dir():
+        raise DataError(
+            f"{tokenizer or checkpoint}: no tokenizer; --tokenizer names the folder that the model was trained with"
+        )
     tokenizer = tokenizer.resolve()
 
     def perform(title: str, steps: Sequence[Command], wanted: Callable[[str], bool] = lambda name: True) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cmelt_plugin.data.files import write_texts
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.models.files import exported
 from examples.ablation.steps import REPOSITORY, Command, host_command, needs_cpu_switch
 
 TASKS = ("super", "sub", "form", "rhythm")
@@ -22,9 +26,9 @@ UNTRAINED_UPDATES = 10  # at learning rate 0, in which statistics of batches set
 CONTINUED_SETTINGS = ("optimization.max_update=200", "optimization.lr=[0.0003]", "criterion.label_weight=0")
 FINETUNING_SETTINGS = ("dataset.batch_size=32", "optimization.max_epoch=0", "optimization.max_update=200")
 SAVED_ONCE = "checkpoint.save_interval=100000"  # at the end
-RATES = (0.0001, 0.0003, 0.001)
-LEARNING_RATES = {MODEL: 0.001, UNTRAINED: 0.0001}
-"""Of fine-tuning, by where the encoder starts: chosen among :data:`RATES` with an earlier training of the recipe."""
+RATES = (0.00003, 0.0001, 0.0003, 0.001)
+LEARNING_RATES = {MODEL: 0.0001, UNTRAINED: 0.0001}
+"""Of fine-tuning, by where the encoder starts: the best of :data:`RATES` on folds 7 and 8 after training on 1 to 6."""
 CHOICE = "super-choice"
 """The manifest directory of that choice."""
 
@@ -110,9 +114,23 @@ def data_steps(real: Path, dest: Path) -> Plan:
     return plan
 
 
+def text_encoder_folder(model: Path, dest: Path) -> Path:
+    """What trainings take as ``model.text_encoder``, from an exported model: its tokenizer, and the sizes of its text encoder.
+
+    An exported folder keeps those sizes in its own configuration. Weights are not written: what is
+    compared with has random ones.
+    """
+    folder = dest / "tokenizer"
+    sizes = exported.read_config(model / exported.CONFIG_FILE)["cfg"]["model"][exported.TEXT_ENCODER]
+    shutil.copytree(model / exported.TOKENIZER_FOLDER, folder, dirs_exist_ok=True)
+    write_texts(folder, {"config.json": json.dumps(sizes, indent=2) + "\n"})
+    return folder
+
+
 def encoder_steps(dest: Path, tokenizer: Path, checkpoint: Path, seeds: int) -> Plan:
     """Encoders of random weights, and the model after more pre-training on real reports."""
     reports, plan = manifest(dest, "reports"), Plan([], [])
+    has_weights = (tokenizer / "model.safetensors").is_file()
     tokens = ["--manifest", str(reports), "--tokenizer", str(tokenizer)]
     words = [sys.executable, str(REPOSITORY / "preprocess" / "tokenizer.py"), *tokens]
     plan.steps.append(Command("tokens", words, reports / "manifest.json"))
@@ -126,7 +144,7 @@ def encoder_steps(dest: Path, tokenizer: Path, checkpoint: Path, seeds: int) -> 
 
     for seed, name in enumerate(untrained(seeds), start=1):
         nothing = ["optimization.lr=[0.0]", f"optimization.max_update={UNTRAINED_UPDATES}", "criterion.label_weight=0"]
-        train(name, f"common.seed={seed}", *nothing)
+        train(name, f"common.seed={seed}", *nothing, *([] if has_weights else ["model.text_encoder_pretrained=false"]))
     if checkpoint.suffix == ".pt":
         train(CONTINUED, f"checkpoint.finetune_from_model={checkpoint}", *CONTINUED_SETTINGS)
     else:

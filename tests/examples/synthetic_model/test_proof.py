@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hosts import REPOSITORY
@@ -10,6 +12,8 @@ from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.evaluation.labelled_split import open_labelled
 from cmelt_plugin.evaluation.options import CommandFacts
 from cmelt_plugin.evaluation.result_files import Result, Scores, read_result, write_result
+from cmelt_plugin.modules.text.text_encoder import describe_text_encoder
+from cmelt_plugin.weights import DEFAULT, FOLDER
 from examples.synthetic_model import measures, probes, proof_results, proof_steps
 from examples.synthetic_model.proof_pictures import CLASSES, LEADS, draw
 from examples.synthetic_model.proof_steps import LEAD_SETS, MODEL, TASKS, UNTRAINED
@@ -71,6 +75,20 @@ def test_what_is_missing_is_named(real, tmp_path):
     assert folder.missing[0].name == "continued" and "no checkpoint of a training run" in folder.missing[0].reason
 
 
+def test_encoders_of_random_weights_are_made_with_the_shipped_model_alone(tmp_path):
+    """Its folder holds a tokenizer; the sizes of the text encoder, which a training needs, are in its configuration."""
+    folder = proof_steps.text_encoder_folder(FOLDER / DEFAULT, tmp_path)
+    sizes = json.loads(describe_text_encoder(str(folder)))
+    assert sizes["model_type"] == "t5" and sizes["d_model"] == 64
+    plan = proof_steps.encoder_steps(tmp_path, folder, FOLDER / DEFAULT, 1)
+    assert (
+        "model.text_encoder_pretrained=false" in plan.steps[-1].words and f"model.text_encoder={folder}" in plan.steps[-1].words
+    )
+    (folder / "model.safetensors").touch()
+    plan = proof_steps.encoder_steps(tmp_path, folder, FOLDER / DEFAULT, 1)
+    assert "model.text_encoder_pretrained=false" not in plan.steps[-1].words
+
+
 def test_every_command_there_is_can_be_typed(real, tmp_path):
     (tmp_path / "manifests" / "super").mkdir(parents=True)
     (tmp_path / "manifests" / "super" / "manifest.json").touch()
@@ -78,8 +96,8 @@ def test_every_command_there_is_can_be_typed(real, tmp_path):
     assert [step.name for step in steps] == ["zero_shot-model", "zero_shot-untrained-1", "zero_shot-leads"]
     assert all(step.words[step.words.index("--manifest") + 1].endswith("super") for step in steps)
     steps = proof_steps.finetuning_steps(tmp_path, "a.pt", 2)
-    # two seeds of five shares from two starts, and three learning rates of each start; each trained and tested
-    assert len(steps) == 2 * (2 * 5 * 2 + 2 * 3) and len({step.name for step in steps}) == len(steps)
+    # two seeds of five shares from two starts, and four learning rates of each start; each trained and tested
+    assert len(steps) == 2 * (2 * 5 * 2 + 2 * 4) and len({step.name for step in steps}) == len(steps)
     assert len(proof_steps.classifiers(5)) == 2 * (2 * 5 + 3 * 3)
     chosen = [step for step in steps if step.name.startswith("train-super-choice")]
     assert {word for step in chosen for word in step.words if "lr=" in word} == {
@@ -145,7 +163,7 @@ def test_tables_pictures_and_summary(dest, real, tmp_path):
     finetuned = next(line for line in text.splitlines() if line.startswith("| from random weights | ")).split("|")
     assert "± " in finetuned[2] and "± " in finetuned[3] and finetuned[4].strip() == "–"
     chosen = text.split("Learning rates of fine-tuning")[1].splitlines()
-    assert "| 0.0001 | 0.0003 | 0.001 |" in chosen[2] and "–" not in "".join(chosen[4:6])
+    assert "| 3e-05 | 0.0001 | 0.0003 | 0.001 |" in chosen[2] and "–" not in "".join(chosen[4:6])
     values = proof_results.summary(proof)
     assert values["zero_shot"]["model super all"]["records"] == whole.n_records
     assert set(values["leads"]) == {f"super {leads}" for leads in LEAD_SETS}
