@@ -144,7 +144,7 @@ def encoder_steps(dest: Path, tokenizer: Path, checkpoint: Path, seeds: int) -> 
 
     for seed, name in enumerate(untrained(seeds), start=1):
         nothing = ["optimization.lr=[0.0]", f"optimization.max_update={UNTRAINED_UPDATES}", "criterion.label_weight=0"]
-        train(name, f"common.seed={seed}", *nothing, *([] if has_weights else ["model.text_encoder_pretrained=false"]))
+        train(name, f"common.seed={seed}", *nothing, *([] if has_weights else ["+model.text_encoder_pretrained=false"]))
     if checkpoint.suffix == ".pt":
         train(CONTINUED, f"checkpoint.finetune_from_model={checkpoint}", *CONTINUED_SETTINGS)
     else:
