@@ -12,7 +12,6 @@ from __future__ import annotations
 from cmelt_plugin.cli import run
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -92,7 +91,7 @@ def mine_negatives(dest: Path, manifest: Path, encoders: dict[str, str]) -> None
         words = ["--manifest", folder, "--embedder", encoder, "--strategy", "farthest", "--device", "cpu"]
         command = [sys.executable, str(REPOSITORY / "preprocess" / "n3s.py"), *map(str, words)]
         steps.append(Command(f"n3s-{stage}", command, folder / "train.n3s.json"))
-    run_commands(steps, dest, threads())
+    run_commands(steps, dest)
 
 
 def measure(dest: Path, manifest: Path, encoders: dict[str, str]) -> dict[str, dict[str, float]]:
@@ -165,23 +164,18 @@ def compare_systems(arguments: argparse.Namespace, encoders: dict[str, str]) -> 
     return "\n".join(tables)
 
 
-def threads() -> int:
-    """Of PyTorch in the commands."""
-    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     arguments = parser().parse_args(argv)
     arguments.dest = arguments.dest.resolve()
     if arguments.manifest is None:
         arguments.manifest = arguments.dest / "manifest"
-        run_commands(cohort(arguments, "--family", "bert"), arguments.dest, threads())
+        run_commands(cohort(arguments, "--family", "bert"), arguments.dest)
     arguments.manifest = arguments.manifest.resolve()
     for name in (REPORTS_FILE, LABELS_FILE, "tokenizer"):
         if not (arguments.manifest / name).exists():
             raise DataError(f"{arguments.manifest}: no {name}; encoders are compared on labelled reports, with their tokenizer")
-    run_commands(language_stage(arguments.dest, arguments.manifest, arguments.language), arguments.dest, threads())
+    run_commands(language_stage(arguments.dest, arguments.manifest, arguments.language), arguments.dest)
     encoders = {BEFORE: str(arguments.manifest / "tokenizer"), AFTER: str(arguments.dest / AFTER)}
     compared = {**encoders, TFIDF: TFIDF}
     mine_negatives(arguments.dest, arguments.manifest, compared)

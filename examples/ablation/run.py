@@ -12,7 +12,6 @@ from cmelt_plugin.cli import run
 
 import argparse
 import itertools
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -243,14 +242,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         grid = Grid(grid.name, grid.table, grid.base, [v for v in grid.variants if v.slug in arguments.variants])
     encoders = {variant.slug: _text_encoder(variant, arguments) for variant in grid.variants}
     runs = [(variant, seed) for seed in range(1, arguments.seeds + 1) for variant in grid.variants]
-    threads = max((os.cpu_count() or 1) // arguments.jobs, 1)
     failed, steps_run = [], 0
     with ThreadPoolExecutor(arguments.jobs) as pool:
         futures = {}
         for variant, seed in runs:
             steps = commands(variant, seed, arguments, encoders[variant.slug])
             folder = arguments.dest / variant.slug / f"seed{seed}"
-            futures[pool.submit(run_commands, steps, folder, threads)] = f"{variant.slug}/seed{seed}"
+            futures[pool.submit(run_commands, steps, folder, arguments.jobs)] = f"{variant.slug}/seed{seed}"
         for future in tqdm(as_completed(futures), total=len(futures), unit="run", desc=grid.name):
             try:
                 steps_run += future.result()

@@ -40,13 +40,18 @@ def needs_cpu_switch() -> bool:
     return host == "fairseq" and not torch.cuda.is_available()
 
 
-def run_commands(steps: Sequence[Command], folder: Path, threads: int) -> int:
+def run_commands(steps: Sequence[Command], folder: Path, jobs: int = 1) -> int:
     """Run the steps that are not done yet; return how many were run.
+
+    Args:
+        steps: in order.
+        folder: logs and stamps go to its ``logs/``.
+        jobs: how many such runs share the machine. Each has ``OMP_NUM_THREADS`` threads, or its part of the cores.
 
     Raises:
         DataError: one failed; the message holds the end of its log.
     """
-    done = 0
+    done, threads = 0, os.environ.get("OMP_NUM_THREADS") or max((os.cpu_count() or 1) // jobs, 1)
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     for step in steps:
         stamp, log = folder / "logs" / f"{step.name}.done.json", folder / "logs" / f"{step.name}.log"

@@ -13,7 +13,6 @@ from cmelt_plugin.cli import run
 
 import argparse
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,10 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.updates is not None:
         check_updates(sorted(systems), arguments.updates)
     arguments.dest = arguments.dest.resolve()
-    threads = os.cpu_count() or 1 if "OMP_NUM_THREADS" not in os.environ else int(os.environ["OMP_NUM_THREADS"])
     if arguments.manifest is None:
         arguments.manifest = arguments.dest / "manifest"
-        run_commands(cohort(arguments), arguments.dest, threads)
+        run_commands(cohort(arguments), arguments.dest)
     arguments.manifest = arguments.manifest.resolve()
     arguments.downstream = (arguments.downstream or arguments.manifest).resolve()
     for folder, name in (
@@ -136,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for seed in range(1, arguments.seeds + 1):
         for variant in variants:
             print(f"{variant.name}, seed {seed}", flush=True)
-            run_commands(commands(variant, seed, arguments), arguments.dest / variant.name / f"seed{seed}", threads)
+            run_commands(commands(variant, seed, arguments), arguments.dest / variant.name / f"seed{seed}")
     print(tabulate(variants, lambda system: str(arguments.updates or configured_updates(system)), arguments))
     return 0
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from cmelt_plugin.cli import run
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -91,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def perform(title: str, steps: Sequence[Command], wanted: Callable[[str], bool] = lambda name: True) -> None:
         for step in tqdm([step for step in steps if wanted(step.name)], desc=title, unit="command"):
-            run_commands([step], args.dest, int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+            run_commands([step], args.dest)
 
     def wanted(name: str) -> bool:
         return proof_steps.UNTRAINED in name or not args.baselines_only

@@ -131,16 +131,16 @@ def test_steps_are_run_once_and_again_when_they_change(tmp_path):
     out = tmp_path / "out"
     write = "import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.write_text(p.read_text() + 'x' if p.exists() else 'x')"
     step = ablation.Command("one", [sys.executable, "-c", write, str(out)], out)
-    assert ablation.run_commands([step], tmp_path, 1) == 1
-    assert ablation.run_commands([step], tmp_path, 1) == 0
+    assert ablation.run_commands([step], tmp_path) == 1
+    assert ablation.run_commands([step], tmp_path) == 0
     assert out.read_text() == "x"
     out.unlink()
-    assert ablation.run_commands([step], tmp_path, 1) == 1  # its output is gone
+    assert ablation.run_commands([step], tmp_path) == 1  # its output is gone
     changed = step._replace(words=[*step.words, "more"])
-    assert ablation.run_commands([changed], tmp_path, 1) == 1
+    assert ablation.run_commands([changed], tmp_path) == 1
     failing = ablation.Command("two", [sys.executable, "-c", "raise SystemExit('the reason')"], out)
     with pytest.raises(DataError, match="the reason"):
-        ablation.run_commands([failing], tmp_path, 1)
+        ablation.run_commands([failing], tmp_path)
 
 
 def test_the_table_gives_mean_and_spread_over_seeds(tmp_path):
