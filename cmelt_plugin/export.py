@@ -128,7 +128,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write_graph(arguments: argparse.Namespace) -> int:
-    from cmelt_plugin.models.inference.calibration import calibration_folders, calibration_root
     from cmelt_plugin.models.inference.portable import FILES, write_graph
     from cmelt_plugin.models.inference.pretrained import load_pretrained
     from cmelt_plugin.prompts import load_prompts
@@ -140,9 +139,7 @@ def _write_graph(arguments: argparse.Namespace) -> int:
     model = load_pretrained(source, arguments.tokenizer, lead_order=arguments.lead_order, score=arguments.score)
     prompts = None if arguments.prompts is None else load_prompts(arguments.prompts)
     written = write_graph(arguments.dest, model, arguments.format, prompts, arguments.int8)
-    left = [folder.name for folder in calibration_folders(calibration_root(source))]
-    if left:
-        print(f"calibrations left behind, as graphs give scores alone: {', '.join(left)}", file=sys.stderr)
+    _leave_calibrations(source, "graphs")
     for file in written.files:
         print(f"{file}: {file.stat().st_size / 1e6:,.1f} MB")
     compared = "not compared, onnxruntime is not installed" if written.difference is None else f"{written.difference:.1g}"
@@ -165,6 +162,7 @@ def _write_automodel(arguments: argparse.Namespace) -> int:
     model = load_pretrained(source, arguments.tokenizer, lead_order=arguments.lead_order, score=arguments.score)
     prompts = None if arguments.prompts is None else load_prompts(arguments.prompts)
     files = write_automodel(dest, model, prompts, arguments.name, arguments.licence)
+    _leave_calibrations(source, "folders for transformers")
     size = sum(file.stat().st_size for file in files)
     print(f"{dest}: {len(files)} files, {size / 1e6:,.1f} MB")
     return 0
@@ -230,6 +228,15 @@ def _export_tokenizer(model: Any, arguments: argparse.Namespace) -> bool:
         shutil.rmtree(dest, ignore_errors=True)
         shutil.copytree(whole, dest)
     return True
+
+
+def _leave_calibrations(source: Path, what: str) -> None:
+    """Say which calibrations of a model are not in what is written."""
+    from cmelt_plugin.models.inference.calibration import calibration_folders, calibration_root
+
+    left = [folder.name for folder in calibration_folders(calibration_root(source))]
+    if left:
+        print(f"calibrations left behind, as {what} give scores alone: {', '.join(left)}", file=sys.stderr)
 
 
 def _export_calibrations(source: Path, dest: Path, model: Any, rounded: bool) -> None:

@@ -183,3 +183,10 @@ def test_an_exported_folder_answers_alike_and_a_rounded_one_asks_for_its_own(cla
     assert "left behind, as rounded weights score otherwise" in capsys.readouterr().err
     with pytest.raises(DataError, match="no calibration of"):
         load_pretrained(tmp_path / "e").answer(ecg[0], leads=LEADS)
+
+
+@pytest.mark.parametrize("kind, what", [("torchscript", "graphs"), ("hf", "folders for transformers")])
+def test_what_gives_scores_alone_says_that_calibrations_stay_behind(classifier, tmp_path, kind, what, capsys) -> None:
+    assert export(["--checkpoint", str(classifier), "--dest", str(tmp_path / kind), "--format", kind]) == 0
+    assert f"calibrations left behind, as {what} give scores alone: tiny-classifier-" in capsys.readouterr().err
+    assert not list((tmp_path / kind).rglob("*calibration*.json"))
