@@ -5,7 +5,8 @@ probabilities and of three recalibrations; (2) recall and size of sets that prom
 the least certain recordings are left out, by the variance of embeddings where there is one, by max-probability, by three
 linear probes that differ in their seed, by Monte-Carlo dropout and by the distance to known recordings; (4) how well each of
 these tells noise, lost or exchanged leads, wrong gains and rates, and signals of no heart from ordinary recordings. Several
---checkpoint make one table. Result folders go to the report page.
+--checkpoint make one table; those of one --model-name are trainings of one model, of which it has the mean and the standard
+deviation. Result folders go to the report page.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.calibrate.__main__ import recall_share
 from cmelt_plugin.evaluation.calibrate.fitting import SUBJECT, UNITS, Options
 from cmelt_plugin.evaluation.confidence.evaluate import evaluate_confidence, settings_of
+from cmelt_plugin.evaluation.confidence.seeds import over_trainings
 from cmelt_plugin.evaluation.confidence.tables import confidence_tables
 from cmelt_plugin.evaluation.labelled_split import open_labelled, result_on
 from cmelt_plugin.evaluation.options import OPTIONS, add_options, command_facts, typed_command
@@ -52,7 +54,11 @@ def parser() -> argparse.ArgumentParser:
     changes: dict[str, dict[str, Any]] = {
         "checkpoint": {"nargs": "+", "help": "checkpoints, exported folders, or published weights"},
         "manifest": {"nargs": None, "help": "labelled manifest directory"},
-        "model-name": {"nargs": "+", "default": None, "help": "a name for each checkpoint in tables (as its folder)"},
+        "model-name": {
+            "nargs": "+",
+            "default": None,
+            "help": "of each checkpoint in tables (as its folder); one name several times: trainings of one model",
+        },
         "seed": {"help": "of bootstrap, folds, probes, dropout and foreign recordings (0)"},
     }
     add_options(result, list(OPTIONS), changes)
@@ -97,11 +103,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.calibrate_on == args.split:
         raise DataError(f"--calibrate-on {args.split}: what is fitted on the records it is measured on flatters; take others")
     names = _names(args)
+    folders = _folders(args.results, names)
     if args.probe is not None and len(names) > 1:
         raise DataError("--probe: belongs to one checkpoint; give exactly one")
     test, valid = open_labelled(args.manifest, args.split), open_labelled(args.manifest, args.calibrate_on)
     results: list[Result] = []
-    for checkpoint, name in zip(args.checkpoint, names):
+    for checkpoint, name, folder in zip(args.checkpoint, names, folders):
         own = copy.copy(args)
         own.checkpoint, own.model_name = checkpoint, name
         scorer = open_scorer(own, args.manifest, test.names)
@@ -123,13 +130,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             per_class=found.per_class,
             notes=[*dict.fromkeys(filter(None, notes)), *found.notes, *test.label_notes],
         )
-        folder = args.results if len(names) == 1 else args.results / name
         with atomic_path(folder / CONFIDENCE_FILE) as temporary:
             arrays: dict[str, Any] = {**found.arrays}
             np.savez(temporary, **arrays)
         write_result(folder, result)
         results.append(result)
-    tables = confidence_tables(results)
+    tables = confidence_tables(over_trainings(results))
     head = f"{args.manifest}/{args.split}: {len(test.labels)} records of {test.n_subjects} subjects"
     head += f"; calibrated on {args.calibrate_on}: {len(valid.labels)} of {valid.n_subjects}"
     notes = [f"- {result.model}: {note}" for result in results for note in result.notes]
@@ -147,11 +153,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _names(args: argparse.Namespace) -> list[str]:
     names = args.model_name or [_default_name(checkpoint) for checkpoint in args.checkpoint]
-    if len(names) != len(args.checkpoint) or len(set(names)) < len(names):
-        raise DataError(f"--model-name: give each of the {len(args.checkpoint)} checkpoints a name of its own")
+    if len(names) != len(args.checkpoint):
+        raise DataError(f"--model-name: give each of the {len(args.checkpoint)} checkpoints a name")
+    if args.model_name is None and len(set(names)) < len(names):
+        raise DataError("--model-name: the folders of two checkpoints have one name; name the models, or say that they are one")
     if any(name in ("", ".", "..") or "/" in name or "\0" in name for name in names):
         raise DataError("--model-name: names of folders, without /")
     return names
+
+
+def _folders(results: Path, names: Sequence[str]) -> list[Path]:
+    """Of each checkpoint: the folder itself of a single one, else one below it by name, trainings of one model numbered."""
+    if len(names) == 1:
+        return [results]
+    own = [name if names.count(name) == 1 else f"{name}-{1 + names[:place].count(name)}" for place, name in enumerate(names)]
+    if len(set(own)) < len(own):
+        raise DataError(f"--model-name: {', '.join(names)} make the folders {', '.join(own)}, of which two are one")
+    return [results / name for name in own]
 
 
 def _default_name(checkpoint: str) -> str:

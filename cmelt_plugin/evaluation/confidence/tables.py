@@ -140,19 +140,21 @@ def _by_kind(results: Sequence[Result], scores: Sequence[str], title: str) -> Te
         for uncertainty in dict.fromkeys(name for _, _, name in found):
             cells = []
             for kind in kinds:
-                values = [result.metrics.get(f"{score}/{kind}/{uncertainty}") for score in scores]
-                cells.append(DASH if values[0] is None else " / ".join(percent(value, 0) for value in values))
+                names = [f"{score}/{kind}/{uncertainty}" for score in scores]
+                cells.append(" / ".join(_percent(result, name, 0) for name in names) if names[0] in result.metrics else DASH)
             if set(cells) != {DASH}:
                 rows.append([result.model, uncertainty, *cells])
     return TextTable(title, head, rows)
 
 
 def _percent(result: Result, name: str, digits: int = 1) -> str:
-    value, pair = result.metrics.get(name), result.intervals.get(name)
-    interval = "" if pair is None else f" [{percent(pair[0], digits)}, {percent(pair[1], digits)}]"
-    return DASH if value is None else percent(value, digits) + interval
+    value, spread, pair = result.metrics.get(name), result.spread.get(name), result.intervals.get(name)
+    behind = "" if pair is None else f" [{percent(pair[0], digits)}, {percent(pair[1], digits)}]"
+    behind += "" if spread is None else f" ± {percent(spread, digits)}"
+    return DASH if value is None else percent(value, digits) + behind
 
 
 def _number(result: Result, name: str, digits: int = 4) -> str:
-    value = result.metrics.get(name)
-    return DASH if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+    value, spread = result.metrics.get(name), result.spread.get(name)
+    behind = "" if spread is None else f" ± {spread:.{digits}f}"
+    return DASH if value is None or not np.isfinite(value) else f"{value:.{digits}f}{behind}"

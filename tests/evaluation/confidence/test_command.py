@@ -172,14 +172,40 @@ def test_several_models_make_one_table(directory, classifier, tmp_path, capsys) 
     assert page.count("| B |") == out.count("| B |") > 4
 
 
+def test_trainings_of_one_model_are_one_row_of_means(directory, classifier, tmp_path, capsys) -> None:
+    state = torch.load(classifier, weights_only=False)
+    state["model"]["head.weight"] = state["model"]["head.weight"].flip(0)
+    other = tmp_path / "other.pt"
+    torch.save(state, other)
+    options = ["--passes", 0, "--no-probes", "--foreign", "noise", "--foreign-records", 6, "--model-name", "A", "A"]
+    assert run([classifier, other], directory, tmp_path / "r", *options) == 0
+    out = capsys.readouterr().out
+    first, second = (read_result(tmp_path / "r" / name).result.metrics for name in ("A-1", "A-2"))
+    assert first["raw/macro_ece"] != second["raw/macro_ece"]
+    for name, row in (("raw/macro_ece", "| A | raw |"), ("augrc/max-probability", "| A | max-probability |")):
+        pair = 100 * np.array([first[name], second[name]])
+        digits = 1 if "ece" in name else 2
+        (line,) = [
+            line for line in out.split("Abstention" if "augrc" in name else "Probabilities")[1].splitlines() if row in line
+        ][:1]
+        assert f"{pair.mean():.{digits}f} ± {np.abs(pair[0] - pair[1]) / np.sqrt(2):.{digits}f}" in line
+    assert "| A-1 |" not in out
+    noise = 100 * np.array([first["auroc/noise/max-probability"], second["auroc/noise/max-probability"]])
+    assert f"{noise.mean():.0f} ± {noise.std(ddof=1):.0f} / " in out
+
+
 def test_what_would_flatter_is_refused(directory, classifier, tmp_path) -> None:
     with pytest.raises(DataError, match="--calibrate-on test"):
         run([classifier], directory, tmp_path, "--calibrate-on", "test")
     seen = save_classifier(tmp_path / "seen.pt", {"training_data": training_fingerprint(str(directory), "test")})
     with pytest.raises(DataError, match="m/test: .*seen.pt was trained on these records"):
         run([seen], directory, tmp_path)
-    with pytest.raises(DataError, match="--model-name: give each of the 2"):
+    with pytest.raises(DataError, match="the folders of two checkpoints have one name"):
         run([classifier, classifier], directory, tmp_path)
+    with pytest.raises(DataError, match="--model-name: give each of the 2"):
+        run([classifier, classifier], directory, tmp_path, "--model-name", "A")
+    with pytest.raises(DataError, match="make the folders A-1, A-2, A-1, of which two are one"):
+        run([classifier] * 3, directory, tmp_path, "--model-name", "A", "A", "A-1")
     with pytest.raises(DataError, match="without /"):
         run([classifier], directory, tmp_path, "--model-name", "../x")
     with pytest.raises(DataError, match="exactly one"):
