@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables = confidence_tables(over_trainings(results))
     head = f"{args.manifest}/{args.split}: {len(test.labels)} records of {test.n_subjects} subjects"
     head += f"; calibrated on {args.calibrate_on}: {len(valid.labels)} of {valid.n_subjects}"
-    notes = [f"- {result.model}: {note}" for result in results for note in result.notes]
+    notes = list(dict.fromkeys(f"- {result.model}: {note}" for result in results for note in result.notes))
     page = [
         "# Confidence\n",
         f"{head}\n",
