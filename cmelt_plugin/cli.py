@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Callable
 
 from cmelt_plugin.errors import explanation
@@ -53,6 +53,15 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(INTERRUPTED)
 
 
+def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What ends a command among its imports: a package that is not installed in one line, everything else as ever."""
+    message = explanation(error) if isinstance(error, ModuleNotFoundError) else None
+    if message is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print(f"error: {message}", file=sys.stderr)
+
+
 def _is_command(main: object) -> bool:
     """Whether a main module is one of our files: not a notebook, nor a test."""
     path = getattr(main, "__file__", None)
@@ -61,5 +70,7 @@ def _is_command(main: object) -> bool:
 
 if _is_command(sys.modules.get("__mp_main__")):  # a process that a command spawned, which ends as silently with it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-elif _is_command(sys.modules.get("__main__")) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, _leave)
+elif _is_command(sys.modules.get("__main__")):
+    sys.excepthook = _say
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)

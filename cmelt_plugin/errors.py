@@ -10,6 +10,8 @@ import re
 # How torch and oneDNN, in errors of no kind of their own, say that there is no memory.
 _NO_MEMORY = re.compile("DefaultCPUAllocator|could not create a (memory|primitive)")
 
+_OWN = ("cmelt_plugin", "preprocess", "hydra_plugins", "benchmarks", "examples")  # a module of these that is missing is a fault
+
 
 class DataError(Exception):
     """Input that cannot be used: a missing, malformed, stale or contradictory file."""
@@ -26,6 +28,12 @@ def explanation(error: BaseException) -> str | None:
     text = _original(error).strip()
     if isinstance(error, DataError):
         return printable(text)
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] not in _OWN:
+        name = error.name.split(".")[0]
+        return printable(
+            f"{name} is not installed; training, evaluation and preparation need the distribution cmelt-plugin, "
+            "what uses models an extra of cmelt-inference (docs/deployment.md)"
+        )
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _NO_MEMORY.search(text):
         reason = f" ({printable(text)})" if text else ""
         return f"not enough memory{reason}; fewer processes (--jobs, workers) or a smaller batch need less"

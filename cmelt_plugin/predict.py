@@ -275,7 +275,7 @@ def _maps(predictor: AnyPredictor, arguments: argparse.Namespace) -> MapSettings
     """How figures show the uncertainty; None: they do not."""
     if arguments.figure is None or arguments.map == "none" or predictor.pretrained.is_classifier:
         return None
-    from cmelt_plugin.evaluation.embedding.records import silent_embedding
+    from cmelt_plugin.evaluation.embedding.kinds import silent_embedding
     from cmelt_plugin.evaluation.variance_map.maps import MapSettings, check_maps
 
     if silent_embedding(predictor.pretrained).log_variance is None:

@@ -69,6 +69,15 @@ def test_ctrl_c_among_the_imports_is_one_line(command: list[str], tmp_path: Path
     assert (process.returncode, said) == (130, "\ninterrupted\n")
 
 
+def test_a_package_that_is_missing_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "pyarrow.py").write_text("raise ModuleNotFoundError(\"No module named 'pyarrow'\", name='pyarrow')\n")
+    values = {**environment("fairseq"), "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
+    command = [sys.executable, "-m", "cmelt_plugin.verify", "--help"]
+    done = subprocess.run(command, cwd=REPOSITORY, env=values, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: pyarrow is not installed; ") and done.stderr.count("\n") == 1
+
+
 def test_a_library_keeps_the_handler_of_its_program() -> None:
     script = "import signal, cmelt_plugin.cli; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     done = subprocess.run(

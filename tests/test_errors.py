@@ -36,6 +36,12 @@ class Refusing(torch.utils.data.Dataset):
         (RuntimeError("could not create a primitive"), "not enough memory (could not create a primitive"),
         (FloatingPointError("Minimum loss scale reached"), "the training diverged: Minimum loss scale reached"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory (DefaultCPUAllocator"),
+        (
+            ModuleNotFoundError("No module named 'pyarrow.csv'", name="pyarrow.csv"),
+            "pyarrow is not installed; training, evaluation and preparation need the distribution cmelt-plugin, "
+            "what uses models an extra of cmelt-inference (docs/deployment.md)",
+        ),
+        (ModuleNotFoundError("No module named 'cmelt_plugin.x'", name="cmelt_plugin.x"), None),
         (RuntimeError("shapes differ"), None),
         (KeyError("name"), None),
     ],

@@ -23,7 +23,6 @@ from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.files.exported import CONFIG_FILE, WEIGHTS_FILE, distinct_tensors, read_config, without_paths
 from cmelt_plugin.models.files.released import is_released
 from cmelt_plugin.models.inference.predictor import MEANING, PROBABILITY, Predictor
-from cmelt_plugin.modules.uncertainty import NONE
 from cmelt_plugin.serialization.safetensors_files import write_safetensors
 from cmelt_plugin.version import __version__
 
@@ -97,7 +96,7 @@ def write_automodel(
         licence: of the weights.
 
     Raises:
-        DataError: the model has no ECG side that stands alone, or it was trained for uncertainties.
+        DataError: the model has no ECG side that stands alone.
     """
     predictor = Predictor(pretrained, prompts) if pretrained.is_classifier or prompts is not None else None
     settings = dataclasses.asdict(pretrained.model.cfg)
@@ -107,11 +106,6 @@ def write_automodel(
     if system is None or system.ecg_side is None:
         raise DataError(
             f"{pretrained.source}: the ECG side of {pretrained.cfg['model']['_name']} does not stand alone; try --format onnx"
-        )
-    if not pretrained.is_classifier and settings.get("uncertainty", NONE) != NONE:
-        raise DataError(
-            f"{pretrained.source}: --format hf writes embeddings without the variances of "
-            f"model.uncertainty={settings['uncertainty']}; leave --format out, for a folder of this package"
         )
     module, side = system.ecg_side.split(":")
     values, tensors = _classes(predictor)

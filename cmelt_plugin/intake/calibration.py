@@ -7,14 +7,16 @@ import numpy as np
 from cmelt_plugin.data.readers import contract
 from cmelt_plugin.intake.lead_codes import lead_name
 from cmelt_plugin.intake.refusal import refuse
+from cmelt_plugin.intake.waveforms import check_amplitude, check_rate
 
 
 def in_millivolts(path: str, found: contract.Recording) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """Signal (float32 ``[leads, samples]``), leads and notes; what is no voltage is left out.
 
     Raises:
-        DataError: nothing is a voltage, or a lead is there twice.
+        DataError: nothing is a voltage, a lead is there twice, or no recorder has such a rate or such voltages.
     """
+    check_rate(path, found.rate)
     factors = [contract.MILLIVOLTS.get(unit.strip().lower()) for unit in found.units]
     leads = tuple(lead_name(lead) for lead, factor in zip(found.leads, factors) if factor is not None)
     left = [f"{lead} ({unit})" for lead, unit, factor in zip(found.leads, found.units, factors) if factor is None]
@@ -23,6 +25,7 @@ def in_millivolts(path: str, found: contract.Recording) -> tuple[np.ndarray, tup
     if len(set(leads)) < len(leads):
         refuse(path, f"a lead twice among {', '.join(leads[:12])}", "give each lead its own name")
     rows = [row * factor for row, factor in zip(found.signal, factors) if factor is not None]
-    signal = np.stack(rows).astype(np.float32)
+    values = np.stack(rows)
+    check_amplitude(path, values)
     notes = found.notes + ((f"Left out: {', '.join(left[:10])}.",) if left else ())
-    return signal, leads, notes
+    return values.astype(np.float32), leads, notes

@@ -43,8 +43,7 @@ def assemble(
     """
     if not rows:
         refuse(path, "has no lead")
-    if not 1 <= rate <= HIGHEST_RATE:
-        refuse(path, f"a sample rate of {rate:g} Hz")
+    check_rate(path, rate)
     lengths = {len(row) for row in rows.values()}
     if len(lengths) > 1:
         refuse(
@@ -58,14 +57,33 @@ def assemble(
         refuse(path, f"{samples} samples, {seconds}, are too short for a rhythm", f"give at least {SHORTEST:g} s")
     check_array(path, samples * len(rows))
     values = np.stack(list(rows.values()))
-    if np.fmax.reduce(np.abs(values), axis=None, initial=0) > LARGEST:
-        refuse(path, f"has samples beyond {LARGEST / 1000:g} V")
+    check_amplitude(path, values)
     signal = values.astype(np.float32)
     pulse = calibration_start(signal, rate)
     if pulse is not None:
         signal = signal[:, :pulse]
         notes += ("The last second, a calibration pulse of 1 mV, was left out.",)
     return Recording(signal, float(rate), tuple(rows), start, sex, age, device, filters, notes, doubtful)
+
+
+def check_rate(path: str, rate: float) -> None:
+    """Refuse a rate that no recorder has.
+
+    Raises:
+        DataError: it is none of 1 to :data:`HIGHEST_RATE` Hz.
+    """
+    if not 1 <= rate <= HIGHEST_RATE:
+        refuse(path, f"a sample rate of {rate:g} Hz")
+
+
+def check_amplitude(path: str, values: np.ndarray) -> None:
+    """Refuse millivolts that no amplifier gives.
+
+    Raises:
+        DataError: some are beyond :data:`LARGEST`.
+    """
+    if np.fmax.reduce(np.abs(values), axis=None, initial=0) > LARGEST:
+        refuse(path, f"has samples beyond {LARGEST / 1000:g} V")
 
 
 def with_limb_leads(recording: Recording) -> Recording:

@@ -28,7 +28,7 @@ class UncertaintyHeads(nn.Module):
         kind: ``pcmepp`` or ``prolip``.
         dim: D, of the embeddings.
         total: sum of the variances of an embedding at the start.
-        ecg_width, text_width: of the states that are read.
+        ecg_width, text_width: of the states that are read; None: no texts are, and nothing is there for them.
         ecg_token, text_token: width of an uncertainty token, which ``prolip`` has where an encoder takes one; None: none.
         text_sequence: whether the states of a text's tokens can be read; False: one vector sums them up.
 
@@ -46,7 +46,7 @@ class UncertaintyHeads(nn.Module):
         dim: int,
         total: float,
         ecg_width: int,
-        text_width: int,
+        text_width: int | None = None,
         ecg_token: int | None = None,
         text_token: int | None = None,
         text_sequence: bool = False,
@@ -57,8 +57,9 @@ class UncertaintyHeads(nn.Module):
         self.text: LogVarianceHead | StateLogVariance
         pooled = kind == PCMEPP
         self.ecg = LogVarianceHead(ecg_width, dim, total) if pooled else StateLogVariance(ecg_width, dim, total)
-        sequence = pooled and text_sequence
-        self.text = LogVarianceHead(text_width, dim, total) if sequence else StateLogVariance(text_width, dim, total)
+        if text_width is not None:
+            sequence = pooled and text_sequence
+            self.text = LogVarianceHead(text_width, dim, total) if sequence else StateLogVariance(text_width, dim, total)
         for name, width in (("ecg_token", ecg_token), ("text_token", text_token)):
             wanted = kind == PROLIP and width is not None
             self.register_parameter(name, nn.Parameter(torch.randn(width or 0)) if wanted else None)

@@ -42,8 +42,11 @@ def write_safetensors(path: str | os.PathLike, tensors: dict[str, Tensor]) -> No
     from safetensors.torch import save_file
 
     with atomic_path(path) as temporary:
+        mode = temporary.stat().st_mode
         # Hugging Face's loaders ask for this entry.
         save_file(tensors, temporary, metadata={"format": "pt"})
+        # Newer versions put a file of their own in its place, which none but its owner may read.
+        temporary.chmod(mode)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from cmelt_plugin import export, registry
 from cmelt_plugin.automodel.folder import licence_text, write_automodel
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.inference.pretrained import load_pretrained
+from cmelt_plugin.modules.uncertainty import PCMEPP, PROLIP
 from cmelt_plugin.prompts import load_prompts
 from tests.systems.cases import CASES, write_checkpoint
 
@@ -30,13 +32,19 @@ NEEDED = {"torch", "transformers", "numpy", "scipy"}
 OWN = {"cmelt_plugin", "preprocess", "hydra_plugins", "fairseq", "fairseq_signals"}
 
 
+GAUSSIANS = list(itertools.product(("cmelt", "merl-resnet18", "merl-vit", "melp", "melp-resnet18"), (PCMEPP, PROLIP)))
+"""Cases of systems whose embeddings are points unless ``model.uncertainty`` makes them Gaussians."""
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A model of every system, and a classifier."""
+    """A model of every system, those that learn variances beside points, and a classifier."""
     folder = tmp_path_factory.mktemp("models")
     write_tokenizer_folder(folder / "tokenizer")
     for name, case in {case.system: case for case in reversed(list(CASES.values()))}.items():
         write_checkpoint(folder / f"{name}.pt", case, folder / "tokenizer")
+    for name, uncertainty in GAUSSIANS:
+        write_checkpoint(folder / f"{name}-{uncertainty}.pt", CASES[name], folder / "tokenizer", uncertainty=uncertainty)
     write_classifier(folder / "classifier.pt", ["a", "b", "c"], {"problem": "multi_class"})
     return {path.stem: load_pretrained(path) for path in sorted(folder.glob("*.pt"))}
 
@@ -78,9 +86,13 @@ def test_they_open_without_this_package_and_give_what_the_model_gives(models, fo
         np.testing.assert_allclose(got["scores"], scores if probability is None else probability, atol=1e-5, err_msg=name)
         best = [one["score"] for one in got["classified"]]
         assert {one["label"] for one in got["classified"]} == set(names) and best == sorted(best, reverse=True)
-        if (log_variance := model.embed_ecg(ECGS, RATE).log_variance) is not None:
+        log_variance = model.embed_ecg(ECGS, RATE).log_variance
+        assert ("log_variance" in got) == (log_variance is not None), name
+        if log_variance is not None:
             np.testing.assert_allclose(got["log_variance"], log_variance, atol=1e-5, err_msg=name)
-    assert any("log_variance" in one for one in found.values() if isinstance(one, dict))
+            assert (log_variance[0] - log_variance[1]).abs().max() > 1e-4, name  # of the recordings, not of the weights alone
+    gaussian = {name for name, folder in folders.items() if "log_variance" in found[str(folder)]}
+    assert gaussian == {"echoing_ecg", *(f"{name}-{uncertainty}" for name, uncertainty in GAUSSIANS)}
 
 
 def test_nothing_in_them_needs_this_package(folders) -> None:
@@ -130,12 +142,5 @@ def test_a_system_whose_ecg_side_does_not_stand_alone_is_refused(models, tmp_pat
     system = registry.systems()["merl"]
     monkeypatch.setitem(registry._models, "merl", dataclasses.replace(system, ecg_side=None))
     with pytest.raises(DataError, match="ECG side of merl does not stand alone; try --format onnx"):
-        write_automodel(tmp_path / "hf", models["merl"])
-    assert not (tmp_path / "hf").exists()
-
-
-def test_a_model_of_variances_is_refused(models, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(models["merl"].model.cfg, "uncertainty", "prolip")
-    with pytest.raises(DataError, match="without the variances of model.uncertainty=prolip"):
         write_automodel(tmp_path / "hf", models["merl"])
     assert not (tmp_path / "hf").exists()

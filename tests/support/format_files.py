@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Callable
 
 import numpy as np
@@ -47,13 +48,14 @@ def known_counts(leads: int = 12, samples: int = 600, seed: int = 0) -> np.ndarr
 
 
 def measured(read: Callable[[str], Recording], path: Path) -> Recording:
-    """What ``read`` gives of a file, read or refused in little memory and in a line that names it and a remedy."""
+    """What ``read`` gives of a file; it takes little memory, and refuses in a line that names it (or its JSON) and a remedy."""
     tracemalloc.start()
     try:
         return read(str(path))
     except DataError as reason:
         words = str(reason)
-        assert words.isprintable() and words.startswith(f"{path}: ") and "; " in words and len(words) < len(str(path)) + 700
+        named = words.startswith((f"{path}: ", f"{path.with_suffix('.json')}: "))
+        assert named and words.isprintable() and "; " in words and len(words) < len(str(path)) + 700, words
         raise
     finally:
         taken = tracemalloc.get_traced_memory()[1]
@@ -61,17 +63,25 @@ def measured(read: Callable[[str], Recording], path: Path) -> Recording:
         assert taken < MEMORY, f"took {taken:,} bytes"
 
 
+Damage = Callable[[bytes, np.random.Generator], bytes]
+
+
 def attack(
     attacks: Iterable,
     read: Callable[[str], Recording],
     path: Path,
-    damage: Callable[[bytes, np.random.Generator], bytes],
+    damage: Damage,
+    beside: Mapping[Path, Damage] = MappingProxyType({}),
 ) -> None:
-    """Damage a good file in every way of a battery: it is read as a recording or refused."""
-    good = path.read_bytes()
+    """Damage a good file, or one of those beside it, in every way of a battery: it is read as a recording or refused."""
+    damages = {path: damage, **beside}
+    good = {file: file.read_bytes() for file in damages}
     for one in attacks:
         with one:
-            path.write_bytes(damage(good, one.random))
+            for file, data in good.items() if beside else ():
+                file.write_bytes(data)
+            file = list(damages)[one.random.integers(len(damages))] if beside else path
+            file.write_bytes(damages[file](good[file], one.random))
             recording = measured(read, path)
             usable = len(recording.signal) and recording.signal.shape[1] and np.isfinite(recording.sample_rate)
             one.expect(bool(usable) and not np.isinf(recording.signal).any(), f"{recording}")

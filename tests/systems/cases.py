@@ -237,13 +237,13 @@ def measured_step(model: Any, criterion: Any, sample: dict[str, Any]) -> dict[st
     }
 
 
-def write_checkpoint(path: Path, case: Case, tokenizer: Path, seed: int = 0) -> Any:
-    """A checkpoint as a host writes it, of a model with random weights, which is returned in eval mode."""
+def write_checkpoint(path: Path, case: Case, tokenizer: Path, seed: int = 0, **changes: Any) -> Any:
+    """A checkpoint as a host writes it, of a model with random weights and changed settings, which is returned in eval mode."""
     from cmelt_plugin.data.text.tokenizer import load_tokenizer, tokenizer_fingerprint
 
     loaded = load_tokenizer(str(tokenizer))
     system = registry.systems()[case.system]
-    cfg = system.config_class()(**values_of(case, len(loaded), text_encoder=str(tokenizer)))
+    cfg = system.config_class()(**values_of(case, len(loaded), text_encoder=str(tokenizer), **changes))
     torch.manual_seed(seed)
     model = _filled(system.model_class().build_model(cfg))
     state: dict[str, Tensor] = dict(model.state_dict())

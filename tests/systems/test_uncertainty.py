@@ -19,7 +19,7 @@ from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.calibrate import __main__ as calibrate
 from cmelt_plugin.evaluation.confidence import __main__ as confidence
-from cmelt_plugin.evaluation.embedding.records import silent_embedding
+from cmelt_plugin.evaluation.embedding.kinds import silent_embedding
 from cmelt_plugin.evaluation.result_files import read_results
 from cmelt_plugin.evaluation.variance_head import __main__ as variance_head
 from cmelt_plugin.losses.pcmepp import match_loss, pseudo_positive_targets, sampled_distance, vib

@@ -18,12 +18,12 @@ def open_npy(path: str | os.PathLike) -> np.ndarray:
 
     Raises:
         Rejected: not a regular file, or not numbers.
-        ValueError: damaged, or shorter than it announces.
+        ValueError: damaged, or not as long as it announces.
     """
     handle, size = open_file(path)
     with handle:
         announced = _header(handle, file_name(path))
-    if announced.offset + announced.n_bytes > size:
+    if announced.offset + announced.n_bytes != size:  # longer, too: what was put in has moved all that follows
         raise ValueError(f"{size:,} bytes where the header announces {announced.offset + announced.n_bytes:,}")
     if announced.n_bytes == 0:
         return np.zeros(announced.shape, announced.dtype)
@@ -48,7 +48,7 @@ def read_npz(path: str | os.PathLike, name: str, row: int | None) -> np.ndarray:
 
     Raises:
         Rejected: not numbers, or too large.
-        ValueError: damaged, or shorter than it announces.
+        ValueError: damaged, or not as long as it announces.
     """
     check_file(path)
     with zipfile.ZipFile(path) as archive:
@@ -58,7 +58,7 @@ def read_npz(path: str | os.PathLike, name: str, row: int | None) -> np.ndarray:
             raise Rejected("unreadable", f"{file_name(path)}: packed by a method that NumPy does not use")
         with archive.open(member) as handle:
             announced = _header(handle, file_name(path))
-            if announced.offset + announced.n_bytes > member.file_size:
+            if announced.offset + announced.n_bytes != member.file_size:
                 raise ValueError(
                     f"{member.file_size:,} bytes where the header announces {announced.offset + announced.n_bytes:,}"
                 )

@@ -26,7 +26,7 @@ def read_text(path: str | os.PathLike) -> tuple[tuple[str, ...], np.ndarray]:
 
     Raises:
         Rejected: not a regular file, too large, or a lead twice.
-        ValueError: a cell is no number, or a line longer than the first.
+        ValueError: a cell is no number, or a line longer than the first; the message says which line.
     """
     suffix = os.path.splitext(os.fspath(path))[1].lower()
     handle, size = open_file(path)
@@ -34,7 +34,7 @@ def read_text(path: str | os.PathLike) -> tuple[tuple[str, ...], np.ndarray]:
         if size > LARGEST_TEXT:
             raise Rejected("large", f"{file_name(path)}: {size:,} bytes, at most {LARGEST_TEXT:,} are read")
         lines = _cells(_lines(text, SEPARATORS[suffix]), SEPARATORS[suffix])
-        first = next(lines, None)
+        number, first = next(lines, (0, None))
         if first is None:
             raise ValueError("no numbers")
         names: tuple[str, ...] = ()
@@ -43,16 +43,16 @@ def read_text(path: str | os.PathLike) -> tuple[tuple[str, ...], np.ndarray]:
         values = array("d")
         if not any(_is_number(cell) for cell in first):
             known = {lead.lower() for lead in LEADS}
-            chosen = [number for number, cell in enumerate(first) if cell.lower() in known] or None
-            names = tuple(first[number] for number in chosen or ())
+            chosen = [column for column, cell in enumerate(first) if cell.lower() in known] or None
+            names = tuple(first[column] for column in chosen or ())
         else:
-            values.extend(_numbers(first, width))
-        for cells in lines:
+            values.extend(_numbers(first, width, number))
+        for number, cells in lines:
             if len(cells) > width:
-                raise ValueError(f"a line of {len(cells)} cells where the first has {width}")
+                raise ValueError(f"line {number}: {len(cells)} cells where the first line has {width}")
             if chosen is not None:
-                cells = [cells[number] if number < len(cells) else "" for number in chosen]
-            values.extend(_numbers(cells, len(chosen) if chosen is not None else width))
+                cells = [cells[column] if column < len(cells) else "" for column in chosen]
+            values.extend(_numbers(cells, len(chosen) if chosen is not None else width, number))
             if len(values) * 8 > LARGEST_ARRAY:
                 raise Rejected("large", f"{file_name(path)}: more than {LARGEST_ARRAY // 8:,} numbers")
     return names, np.frombuffer(values, dtype=np.float64).reshape(-1, len(names) or width)
@@ -65,23 +65,33 @@ def _lines(text: io.TextIOWrapper, separator: str | None) -> Iterator[str]:
         yield line
 
 
-def _cells(lines: Iterator[str], separator: str | None) -> Iterator[list[str]]:
-    """The cells of each line that is not empty."""
-    for line in map(str.split, lines) if separator is None else csv.reader(lines, delimiter=separator):
+def _cells(lines: Iterator[str], separator: str | None) -> Iterator[tuple[int, list[str]]]:
+    """Number and cells of each line that is not empty."""
+    for number, line in enumerate(map(str.split, lines), start=1) if separator is None else _rows(lines, separator):
         cells = [cell.strip() for cell in line]
         if len(cells) > 1 or (cells and cells[0]):
-            yield cells
+            yield number, cells
 
 
-def _numbers(cells: list[str], width: int) -> list[float]:
-    numbers = [_number(cell) if cell else np.nan for cell in cells]
+def _rows(lines: Iterator[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    rows = csv.reader(lines, delimiter=separator)
+    for row in rows:
+        yield rows.line_num, row
+
+
+def _numbers(cells: list[str], width: int, line: int) -> list[float]:
+    try:
+        numbers = [_number(cell) if cell else np.nan for cell in cells]
+    except ValueError:
+        wrong = next(cell for cell in cells if cell and not _is_number(cell))
+        raise ValueError(f"line {line}: {wrong[:40]!r} where a number should be, below one line of headings at most") from None
     return numbers + [np.nan] * (width - len(numbers))
 
 
 def _number(text: str) -> float:
     # Python takes 1_0 for ten and the digits of other scripts for numbers; in a recording they are damage.
     if "_" in text or not text.isascii():
-        raise ValueError(f"{text!r} is not a number")
+        raise ValueError
     return float(text)
 
 

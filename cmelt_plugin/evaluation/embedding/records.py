@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from cmelt_plugin.data.directory.manifest import Manifest
-from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.passes import Columns, evaluating, over_records
 from cmelt_plugin.models.base import Embedding
-from cmelt_plugin.models.inference.pretrained import Pretrained
 
 
 def embed_records(
@@ -41,25 +39,6 @@ def embed_records(
 
     with evaluating(model, device):
         return embedding_of(over_records(encode, manifest, batch_size, device, workers, bf16, leads=leads))
-
-
-@torch.inference_mode()
-def silent_embedding(pretrained: Pretrained) -> Embedding:
-    """The embedding of a recording of zeros, which says how wide embeddings are and whether they are Gaussians."""
-    signal = pretrained.model.signal
-    return pretrained.model.embed_ecg(torch.zeros(1, len(signal.leads), signal.n_samples, device=pretrained.device))
-
-
-def require_gaussians(pretrained: Pretrained) -> None:
-    """Stop where a model's embeddings are points.
-
-    Raises:
-        DataError: they are.
-    """
-    if silent_embedding(pretrained).log_variance is None:
-        raise DataError(
-            f"{pretrained.source}: this model's embeddings are points, which have no variance and hence no uncertainty"
-        )
 
 
 def embedding_of(columns: Columns) -> Embedding:

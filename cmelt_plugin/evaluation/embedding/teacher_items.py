@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.teacher import Teacher, TeacherPrompts, open_teacher
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.evaluation.embedding.records import silent_embedding
+from cmelt_plugin.evaluation.embedding.kinds import silent_embedding
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.inference.pretrained import Pretrained
+
+if TYPE_CHECKING:  # predictions of values need no manifest directory, nor what reads one
+    from cmelt_plugin.data.directory.manifest import Manifest
 
 TEACHER_ID = "teacher_id"
 """Column of ``SPLIT.meta.parquet``: a record's item of the sidecar; null or empty = none."""

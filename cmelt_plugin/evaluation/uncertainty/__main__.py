@@ -24,8 +24,8 @@ from cmelt_plugin.data.files import atomic_path, write_texts
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
+from cmelt_plugin.evaluation.embedding.kinds import require_gaussians
 from cmelt_plugin.evaluation.embedding.precision import precision_name
-from cmelt_plugin.evaluation.embedding.records import require_gaussians
 from cmelt_plugin.evaluation.labelled_split import count_subjects, data_set_name
 from cmelt_plugin.evaluation.metrics.uncertainty import N_BINS
 from cmelt_plugin.evaluation.options import OPTIONS, add_options, load_ecg_model, typed_command

@@ -28,9 +28,9 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.embedding.encoder import SplitEncoder
 from cmelt_plugin.evaluation.embedding.features import FEATURES
+from cmelt_plugin.evaluation.embedding.kinds import silent_embedding
 from cmelt_plugin.evaluation.embedding.pairs import embed_reports, open_pairs
 from cmelt_plugin.evaluation.embedding.passes import evaluating, over_records
-from cmelt_plugin.evaluation.embedding.records import silent_embedding
 from cmelt_plugin.evaluation.options import OPTIONS, add_options, load_text_model, typed_command
 from cmelt_plugin.evaluation.uncertainty.disturbances import without_leads
 from cmelt_plugin.evaluation.variance_head.train import LIKELIHOOD, LOSSES, PROLIP, HeadSettings, Pairs, train_heads

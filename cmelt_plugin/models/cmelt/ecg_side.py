@@ -12,6 +12,7 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import COSINE, CosineSimilarity, Embedding, group_means, mixture_log_variance
+from cmelt_plugin.models.common.uncertainty_options import uncertainty_heads
 from cmelt_plugin.models.common.wav2vec import wav2vec_encoder
 from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder, EncodedECG
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
@@ -124,7 +125,18 @@ class CMELTEncoder(CMELTSide, nn.Module):
         self.ecg_projection = Pooler(cfg.encoder_embed_dim, cfg.fusion_dim, "first")
         self.log_logit_scale = nn.Parameter(torch.zeros(()))
         self.logit_bias = nn.Parameter(torch.zeros(()))
-        self.uncertainty = None
+        self.uncertainty = variances(cfg)
+
+
+def variances(cfg: Any, **text: Any) -> UncertaintyHeads | None:
+    """The variances that a ``CMELTConfig`` asks for, or None.
+
+    Args:
+        cfg: the configuration.
+        text: what :class:`~cmelt_plugin.modules.uncertainty.UncertaintyHeads` must know of texts; nothing: ECGs alone are read.
+    """
+    width = cfg.encoder_embed_dim
+    return uncertainty_heads(cfg, cfg.fusion_dim, ecg_width=width, ecg_token=width, **text)
 
 
 def scaled(embedding: Tensor, unit_length: bool) -> Tensor:

@@ -26,13 +26,12 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.base import COSINE, Embedding
 from cmelt_plugin.models.cmelt.config import CMELTConfig
-from cmelt_plugin.models.cmelt.ecg_side import CMELTSide, scaled
+from cmelt_plugin.models.cmelt.ecg_side import CMELTSide, scaled, variances
 from cmelt_plugin.models.cmelt.fusion import Fusion
 from cmelt_plugin.models.cmelt.heads import ETMHead, MEMHead, MLMHead
 from cmelt_plugin.models.common.ecg_init import load_ecg_encoder
 from cmelt_plugin.models.common.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
 from cmelt_plugin.models.common.text_tower import WithTextEncoder, is_loading, text_encoder_of
-from cmelt_plugin.models.common.uncertainty_options import uncertainty_heads
 from cmelt_plugin.modules.compiling import compile_in_training, repeated_layers
 from cmelt_plugin.modules.ecg.ecg_encoder import EncodedECG
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
@@ -93,15 +92,7 @@ class CMELT(WithTextEncoder, CMELTSide, nn.Module):
         self.etm_head = ETMHead(cfg.fusion_dim)
         if cfg.uncertainty != NONE and not cfg.normalise_embeddings:
             raise DataError("model.uncertainty compares means of unit length: set model.normalise_embeddings=true")
-        self.uncertainty = uncertainty_heads(
-            cfg,
-            cfg.fusion_dim,
-            ecg_width=cfg.encoder_embed_dim,
-            text_width=text_encoder.dim,
-            ecg_token=cfg.encoder_embed_dim,
-            text_token=text_encoder.dim,
-            text_sequence=True,
-        )
+        self.uncertainty = variances(cfg, text_width=text_encoder.dim, text_token=text_encoder.dim, text_sequence=True)
         for pooler in (self.ecg_projection, self.text_projection, self.fused_text_pooler, self.fused_ecg_pooler):
             pooler.apply(init_bert_weights)
         log_scale = math.log(cfg.logit_scale_init) if cfg.learn_logit_scale else 0.0

@@ -86,6 +86,8 @@ def open_published(name: str, weights: str | os.PathLike | None = None, device: 
         return load_pretrained(name, device=device)
     if weights is None:
         raise DataError(f"{name}: give its weights, weights=FILE; its authors offer them at {row.weights} ({row.licence})")
+    if not os.path.exists(weights):
+        raise DataError(f"{os.fspath(weights)}: no such file or folder; the authors of {row.title} offer it at {row.weights}")
     if not is_released(weights):
         raise DataError(f"{os.fspath(weights)}: not weights as the authors of {row.title} published them; give the path alone")
     opened = load_pretrained(weights, device=device, lead_order=row.lead_order)

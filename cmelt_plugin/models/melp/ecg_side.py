@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
+from cmelt_plugin.models.common.uncertainty_options import uncertainty_heads
 from cmelt_plugin.models.melp.towers import ECG_POOLS, ECGStates, ECGTower
 from cmelt_plugin.modules.contrast import unit
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
 from cmelt_plugin.modules.ecg.length_batch_norm import share_statistics
-from cmelt_plugin.modules.uncertainty import UncertaintyHeads
+from cmelt_plugin.modules.uncertainty import PROLIP, UncertaintyHeads
 
 TOWER = "ecg_tower."  # with which the names of the ECG tower's weights begin
 
@@ -26,18 +27,19 @@ class MELPEncoder(CosineSimilarity, nn.Module):
     Args:
         cfg: a ``MELPConfig``.
         n_leads: rows of an ECG.
+        alone: whether no text half follows, whose variances would come with those of ECGs.
     """
 
     ecg_feature_extractor = ConvStack  # a host puts its own in this place
     pools = ECG_POOLS
     uncertainty: UncertaintyHeads | None
 
-    def __init__(self, cfg: Any, n_leads: int = len(LEADS)):
+    def __init__(self, cfg: Any, n_leads: int = len(LEADS), alone: bool = True):
         super().__init__()
         self.cfg = cfg
         self.n_leads = n_leads
         self.ecg_tower = self.build_encoder(cfg, self.ecg_feature_extractor, n_leads)
-        self.uncertainty = None
+        self.uncertainty = variances(cfg, self.ecg_tower) if alone else None
         self.ecg_projection = nn.Linear(cfg.embed_dim, cfg.embed_dim, bias=False)
         if cfg.sync_batch_norm:
             share_statistics(self.ecg_tower, self.data_parallel_group)
@@ -112,3 +114,9 @@ class MELPEncoder(CosineSimilarity, nn.Module):
             n_samples: ``[B]`` real samples per record; None: none is padded. Padding has weight 0.
         """
         return self.ecg_tower.contrast_pool.weights(*self.ecg_tower(ecg, n_samples))
+
+
+def variances(cfg: Any, tower: ECGTower, text_width: int | None = None) -> UncertaintyHeads | None:
+    """The variances that a ``MELPConfig`` asks for, or None; without the width of a text's states those of ECGs alone."""
+    width = cfg.embed_dim if cfg.uncertainty == PROLIP else tower.dim
+    return uncertainty_heads(cfg, cfg.embed_dim, ecg_width=width, text_width=text_width, ecg_token=cfg.embed_dim)

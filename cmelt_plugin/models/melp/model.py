@@ -34,10 +34,9 @@ from cmelt_plugin.models.base import MAX_WRITTEN_TOKENS, Embedding, TimeAttentio
 from cmelt_plugin.models.common.ecg_init import load_ecg_encoder
 from cmelt_plugin.models.common.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
 from cmelt_plugin.models.common.text_tower import WithTextEncoder, is_loading, text_encoder_of
-from cmelt_plugin.models.common.uncertainty_options import uncertainty_heads
 from cmelt_plugin.models.melp.captioner import CachedCaptioner, WholeCaptioner
 from cmelt_plugin.models.melp.config import MELPConfig
-from cmelt_plugin.models.melp.ecg_side import MELPEncoder
+from cmelt_plugin.models.melp.ecg_side import MELPEncoder, variances
 from cmelt_plugin.models.melp.text_layout import NO_LABEL, TextLayout, TextSequence, text_tokens
 from cmelt_plugin.modules.compiling import compile_in_training
 from cmelt_plugin.modules.contrast import inverse_temperature, unit
@@ -46,7 +45,6 @@ from cmelt_plugin.modules.pooling.learned_queries import AttentionalPooler
 from cmelt_plugin.modules.text.causal_text_encoder import CausalTextEncoder
 from cmelt_plugin.modules.text.decoding import beam_search, greedy
 from cmelt_plugin.modules.text.multimodal_decoder import MultimodalDecoder
-from cmelt_plugin.modules.uncertainty import PROLIP
 
 OBJECTIVES = ("clip", "caption", "local")
 READERS = {
@@ -80,7 +78,7 @@ class MELP(WithTextEncoder, MELPEncoder):
     text_encoder: CausalTextEncoder
 
     def __init__(self, cfg: MELPConfig, text_encoder: CausalTextEncoder, n_leads: int = len(LEADS)):
-        super().__init__(cfg, n_leads)
+        super().__init__(cfg, n_leads, alone=False)
         if cfg.local_form not in (None, *FORMS):
             raise DataError(f"model.local_form must be one of {', '.join(FORMS)}, not {cfg.local_form!r}")
         width = text_encoder.dim
@@ -99,13 +97,7 @@ class MELP(WithTextEncoder, MELPEncoder):
             cfg.decoder_dropout,
             recompute=cfg.checkpoint_activations,
         )
-        self.uncertainty = uncertainty_heads(
-            cfg,
-            cfg.embed_dim,
-            ecg_width=cfg.embed_dim if cfg.uncertainty == PROLIP else self.ecg_tower.dim,
-            text_width=width,
-            ecg_token=cfg.embed_dim,
-        )
+        self.uncertainty = variances(cfg, self.ecg_tower, width)
         self.log_logit_scale = nn.Parameter(torch.tensor(math.log(cfg.logit_scale_init)))
         beat_scale = torch.tensor(math.log(cfg.beat_scale_init))
         self.log_beat_scale = nn.Parameter(beat_scale, requires_grad=cfg.learn_beat_scale)

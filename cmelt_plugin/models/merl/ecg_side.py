@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.models.base import CosineSimilarity, Embedding
+from cmelt_plugin.models.common.uncertainty_options import uncertainty_heads
 from cmelt_plugin.models.merl.towers import (
     ECGEncoder,
     ECGTowerOutput,
@@ -98,4 +99,10 @@ class MERLEncoder(MERLSide, nn.Module):
         super().__init__()
         self.cfg = cfg
         self.ecg_tower = build_tower(cfg, len(LEADS))
-        self.uncertainty = None
+        self.uncertainty = variances(cfg, self.ecg_tower)
+
+
+def variances(cfg: Any, tower: ResNetTower | ViTTower, text_width: int | None = None) -> UncertaintyHeads | None:
+    """The variances that a ``MERLConfig`` asks for, or None; without the width of a text's states those of ECGs alone."""
+    token = tower.view_dim if isinstance(tower, ResNetTower) else None
+    return uncertainty_heads(cfg, cfg.embed_dim, ecg_width=tower.view_dim, text_width=text_width, ecg_token=token)

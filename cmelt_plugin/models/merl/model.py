@@ -23,10 +23,9 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.common.gaussian_outputs import gaussian_outputs, hidden_rows, split_hidden, with_hidden
 from cmelt_plugin.models.common.text_tower import WithTextEncoder, text_encoder_of
-from cmelt_plugin.models.common.uncertainty_options import uncertainty_heads
 from cmelt_plugin.models.merl.config import MERLConfig
-from cmelt_plugin.models.merl.ecg_side import MERLSide
-from cmelt_plugin.models.merl.towers import ResNetTower, build_tower
+from cmelt_plugin.models.merl.ecg_side import MERLSide, variances
+from cmelt_plugin.models.merl.towers import build_tower
 from cmelt_plugin.modules.compiling import compile_in_training, stacked_layers
 from cmelt_plugin.modules.contrast import inverse_temperature, unit
 from cmelt_plugin.modules.ecg.length_batch_norm import share_statistics
@@ -59,13 +58,7 @@ class MERL(WithTextEncoder, MERLSide, nn.Module):
         for name in ("log_logit_scale", "log_uma_scale"):
             scale = torch.tensor(math.log(cfg.logit_scale_init))
             self.register_parameter(name, nn.Parameter(scale, requires_grad=cfg.learn_logit_scale))
-        self.uncertainty = uncertainty_heads(
-            cfg,
-            cfg.embed_dim,
-            ecg_width=view_dim,
-            text_width=text_encoder.dim,
-            ecg_token=view_dim if isinstance(self.ecg_tower, ResNetTower) else None,
-        )
+        self.uncertainty = variances(cfg, self.ecg_tower, text_encoder.dim)
         if cfg.sync_batch_norm:
             share_statistics(self.ecg_tower, self.data_parallel_group)
         if cfg.compile:

@@ -1,6 +1,7 @@
 """Recordings in MATLAB, NumPy, HDF5 and text files."""
 
 import pickle
+import zipfile
 
 import h5py
 import numpy as np
@@ -148,6 +149,18 @@ def test_damaged_files(tmp_path, name, size):
         read(path)
 
 
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_numpy_files_that_are_longer_than_they_say(tmp_path, name):
+    path = save(tmp_path / "a.npy", ECG)
+    data = path.read_bytes() + bytes(8)
+    path.write_bytes(data)
+    if name == "a.npz":
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("val.npy", data)
+    with pytest.raises(Rejected, match=f"^unreadable: {name}: .* bytes where the header announces"):
+        read(tmp_path / name)
+
+
 def test_missing_files_and_folders(tmp_path):
     with pytest.raises(Rejected, match="^missing: a.npy: No such file"):
         read(tmp_path / "a.npy")
@@ -174,8 +187,18 @@ def test_text_without_lead_names(tmp_path):
         read(tmp_path / "a.csv", ArrayReader(rate=100.0))
     for damage in ("abc", "1_0", "\u0663"):  # Python takes the latter two for 10 and 3
         (tmp_path / "c.csv").write_text("1,2\n" * 199 + f"1,{damage}\n", encoding="utf-8")
-        with pytest.raises(Rejected, match="^unreadable: c.csv: ValueError"):
+        with pytest.raises(Rejected, match=f"^unreadable: c.csv: ValueError: line 200: '{damage}' where a number should be"):
             read(tmp_path / "c.csv", two)
+
+
+def test_text_that_is_no_table_is_refused_by_its_line(tmp_path):
+    (tmp_path / "a.txt").write_text("\n\nsignal: 5000 X 2\n" + "1 2\n" * 200, encoding="utf-8")
+    two = ArrayReader(("I", "II"), rate=100.0)
+    with pytest.raises(Rejected, match="line 3: 'signal:' where a number should be, below one line of headings at most"):
+        read(tmp_path / "a.txt", two)
+    (tmp_path / "a.csv").write_text('1,2\n"1\n",2\n1,2,3\n', encoding="utf-8")
+    with pytest.raises(Rejected, match="line 4: 3 cells where the first line has 2"):
+        read(tmp_path / "a.csv", two)
 
 
 @pytest.mark.parametrize("suffix", ["", ".hea", ".dat"])

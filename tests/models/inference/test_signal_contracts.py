@@ -73,6 +73,7 @@ def test_what_violates_a_contract_is_refused(merl: Path, tmp_path: Path) -> None
         ("synthetic", merl, "comes with this package; leave weights out"),
         ("ecg-fm", None, "ecg-fm: give its weights, weights=FILE; its authors offer them at https"),
         ("merl", tmp_path / "fm.pt", "not weights of MERL, but of ecg-fm"),
+        ("merl", tmp_path / "missing.pt", "missing.pt: no such file or folder; the authors of MERL offer it at https"),
         ("merl", tmp_path / "other.pt", "not weights as the authors of MERL published them"),
     ):
         with pytest.raises(DataError, match=message):
