@@ -44,7 +44,7 @@ def refusing(kind: str) -> Callable[[Read], Read]:
         @functools.wraps(read)
         def safe(path: str, *reading: Any, **options: Any) -> Recording:
             try:
-                with np.errstate(over="ignore"):  # found below
+                with np.errstate(over="ignore", invalid="ignore"):  # found below
                     recording: Recording = kept(os.fspath(path), *reading, **options)
             except Rejected as error:
                 what = str(error).split(": ", 1)[1]

@@ -77,6 +77,13 @@ def save_checked(folder: Path) -> None:
         file.create_dataset("tracings", data=ecg().T[None], chunks=(1, 100, 12), fletcher32=True)
 
 
+def write_table(folder: Path, suffix: str, separator: str) -> None:
+    """100 samples under headings: no other file takes as long for a sample."""
+    write_text(folder, suffix, separator)
+    path = folder / f"a{suffix}"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:101]))
+
+
 KINDS = {
     "MATLAB 4": ("a.mat", lambda f: savemat(f / "a.mat", {"val": ecg()}, format="4"), damaged),
     "MATLAB 5": ("a.mat", lambda f: savemat(f / "a.mat", {"val": ecg(), "fs": 500}), damaged),
@@ -90,9 +97,9 @@ KINDS = {
     "npy": ("a.npy", lambda f: np.save(f / "a.npy", ecg()), damaged),
     "npz": ("a.npz", lambda f: write_npz(f, np.savez), within_zip),
     "npz, packed": ("a.npz", lambda f: write_npz(f, np.savez_compressed), within_zip),
-    "csv": ("a.csv", lambda f: write_text(f, ".csv", ","), damaged_text),
-    "tsv": ("a.tsv", lambda f: write_text(f, ".tsv", "\t"), damaged_text),
-    "txt": ("a.txt", lambda f: write_text(f, ".txt", " "), damaged_text),
+    "csv": ("a.csv", lambda f: write_table(f, ".csv", ","), damaged_text),
+    "tsv": ("a.tsv", lambda f: write_table(f, ".tsv", "\t"), damaged_text),
+    "txt": ("a.txt", lambda f: write_table(f, ".txt", " "), damaged_text),
 }
 """Name of the file, how it is written, how it is damaged."""
 
@@ -104,5 +111,5 @@ def test_damaged_files(battery, tmp_path: Path, kind: str) -> None:
     path = tmp_path / name
     variable = {".npz": {"variable": "val"}, ".h5": {"variable": "tracings"}}.get(path.suffix, {})
     beside = {} if kind.startswith("CPSC") else {described(path, **variable): damaged_text}
-    assert read_ecg(str(path)).signal.shape == (12, 600)
+    assert read_ecg(str(path)).signal.shape == (12, 100 if damage is damaged_text else 600)
     attack(battery(f"damaged {kind}", inputs=60, long=10_000), read_ecg, path, damage, beside)
