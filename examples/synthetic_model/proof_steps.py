@@ -27,7 +27,7 @@ CONTINUED_SETTINGS = ("optimization.max_update=200", "optimization.lr=[0.0003]",
 FINETUNING_SETTINGS = ("dataset.batch_size=32", "optimization.max_epoch=0", "optimization.max_update=200")
 SAVED_ONCE = "checkpoint.save_interval=100000"  # at the end
 RATES = (0.00001, 0.00003, 0.0001, 0.0003, 0.001)
-LEARNING_RATES = {MODEL: 0.0001, UNTRAINED: 0.0001}
+LEARNING_RATES = {MODEL: 0.0001, UNTRAINED: 0.00003}
 """Of fine-tuning, by where the encoder starts: the best of :data:`RATES` on folds 7 and 8 after training on 1 to 6."""
 CHOICE = "super-choice"
 """The manifest directory of that choice."""

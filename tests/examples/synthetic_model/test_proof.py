@@ -94,8 +94,8 @@ def test_every_command_there_is_can_be_typed(real, tmp_path):
     assert [step.name for step in steps] == ["zero_shot-model", "zero_shot-untrained-1", "zero_shot-leads"]
     assert all(step.words[step.words.index("--manifest") + 1].endswith("super") for step in steps)
     steps = proof_steps.finetuning_steps(tmp_path, "a.pt", 2)
-    # two seeds of five shares from two starts, and four learning rates of each start; each trained and tested
-    assert len(steps) == 2 * (2 * 5 * 2 + 2 * 4) and len({step.name for step in steps}) == len(steps)
+    # two seeds of five shares from two starts, and five learning rates of each start; each trained and tested
+    assert len(steps) == 2 * (2 * 5 * 2 + 2 * 5) and len({step.name for step in steps}) == len(steps)
     assert len(proof_steps.classifiers(5)) == 2 * (2 * 5 + 3 * 3)
     chosen = [step for step in steps if step.name.startswith("train-super-choice")]
     assert {word for step in chosen for word in step.words if "lr=" in word} == {
@@ -161,7 +161,7 @@ def test_tables_pictures_and_summary(dest, real, tmp_path):
     finetuned = next(line for line in text.splitlines() if line.startswith("| from random weights | ")).split("|")
     assert "± " in finetuned[2] and "± " in finetuned[3] and finetuned[4].strip() == "–"
     chosen = text.split("Learning rates of fine-tuning")[1].splitlines()
-    assert "| 3e-05 | 0.0001 | 0.0003 | 0.001 |" in chosen[2] and "–" not in "".join(chosen[4:6])
+    assert "| 1e-05 | 3e-05 | 0.0001 | 0.0003 | 0.001 |" in chosen[2] and "–" not in "".join(chosen[4:6])
     values = proof_results.summary(proof)
     assert values["zero_shot"]["model super all"]["records"] == whole.n_records
     assert set(values["leads"]) == {f"super {leads}" for leads in LEAD_SETS}
