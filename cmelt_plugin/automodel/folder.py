@@ -96,8 +96,10 @@ def write_automodel(
         licence: of the weights.
 
     Raises:
-        DataError: the model has no ECG side that stands alone.
+        DataError: the model has no ECG side that stands alone, or variances that were not part of its training.
     """
+    if pretrained.variances:
+        raise DataError(f"{pretrained.source}: the variances of {pretrained.variances} stay there; open the model without them")
     predictor = Predictor(pretrained, prompts) if pretrained.is_classifier or prompts is not None else None
     settings = dataclasses.asdict(pretrained.model.cfg)
     system = registry.systems().get(pretrained.cfg["model"]["_name"])

@@ -72,7 +72,9 @@ def best_window(path: str, seconds: float = SECONDS, most: int = MOST_TRIED) -> 
     indices = [quality_index(window(start).signal, rate) for start in tried]
     best = int(np.argmax(indices))
     found = window(tried[best])
-    note = f"It has the highest quality index, {indices[best]:.2f}, of {len(tried)} windows that were tried of {len(starts)}."
+    note = f"Its quality index is {indices[best]:.2f}, the highest of the {len(tried)} windows tried; there are {len(starts)}."
+    if len(starts) == 1:
+        note = f"Its quality index is {indices[best]:.2f}; the recording has no other window."
     return replace(found, notes=(*found.notes, note))
 
 

@@ -143,4 +143,7 @@ def test_a_system_whose_ecg_side_does_not_stand_alone_is_refused(models, tmp_pat
     monkeypatch.setitem(registry._models, "merl", dataclasses.replace(system, ecg_side=None))
     with pytest.raises(DataError, match="ECG side of merl does not stand alone; try --format onnx"):
         write_automodel(tmp_path / "hf", models["merl"])
+    monkeypatch.setattr(models["merl"], "variances", "later")
+    with pytest.raises(DataError, match="the variances of later stay there; open the model without them"):
+        write_automodel(tmp_path / "hf", models["merl"])
     assert not (tmp_path / "hf").exists()

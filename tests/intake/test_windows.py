@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from format_files import known_counts, measured
 
+from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.quality import quality_index
 from cmelt_plugin.intake.reading import read_ecg, reads_parts
@@ -63,9 +64,16 @@ def test_a_day_is_read_in_windows(tmp_path: Path, write) -> None:
     assert best.start == START + timedelta(seconds=43_200)
     assert best.notes[-2:] == (
         "A window of 10 s from 43200 s on, of 86400 s.",
-        f"It has the highest quality index, {quality_index(best.signal, RATE):.2f}, of 2 windows that were tried of 8640.",
+        f"Its quality index is {quality_index(best.signal, RATE):.2f}, the highest of the 2 windows tried; there are 8640.",
     )
     np.testing.assert_allclose(best.signal, np.tile(beats(20 * RATE)[5 * RATE : 15 * RATE] * 0.0025, (12, 1)), atol=1e-6)
+
+
+def test_of_a_single_window_none_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.tile(beats(10 * RATE) * 0.0025, (12, 1)))
+    (tmp_path / "a.json").write_text('{"sample_rate": 1000, "unit": "mV", "leads": ["' + '","'.join(LEADS) + '"]}')
+    assert best_window(str(path)).notes[-1].endswith("; the recording has no other window.")
 
 
 @pytest.mark.parametrize("write", ("scp", "muse", "ishne", "edf"))
