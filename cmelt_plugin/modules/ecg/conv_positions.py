@@ -6,11 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cmelt_plugin.modules.ecg.long_convolution import long_convolution
 
 LONG = 64
 """Steps of a kernel from which frequencies are faster on a CPU."""
+NARROW = 16
+"""Channels a group below which PyTorch's bfloat16 kernels for CPUs with AMX give wrong sums where a kernel is even (2.13)."""
 
 
 class ConvPositionalEncoding(nn.Module):
@@ -32,5 +35,11 @@ class ConvPositionalEncoding(nn.Module):
         conv, activation = layers
         if conv.kernel_size[0] >= LONG and x.device.type == "cpu" and x.dtype == conv.bias.dtype == torch.float32:
             return activation(long_convolution(x, conv.weight, conv.bias, conv.padding[0], conv.groups))
-        out = conv(x.transpose(1, 2))
+        x = x.transpose(1, 2)
+        if x.device.type == "cpu" and x.dtype != torch.float64 and conv.weight.shape[1] < NARROW:
+            with torch.autocast("cpu", enabled=False):
+                weight, bias = conv.weight.float(), conv.bias.float()
+                out = F.conv1d(x.float(), weight, bias, padding=conv.padding, groups=conv.groups).to(x.dtype)
+        else:
+            out = conv(x)
         return activation(out[..., : out.shape[-1] - self.trim]).transpose(1, 2)

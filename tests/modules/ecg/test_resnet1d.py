@@ -52,7 +52,7 @@ def test_padded_is_cropped(n: int, training: bool, decimation: int) -> None:
     found, n_steps = padded(garbage_after(signal, n), n_samples)
     expected, _ = cropped(signal[..., :n])
     assert n_steps.tolist() == [expected.shape[-1]] * 3 == [padded.n_tokens(n)] * 3
-    torch.testing.assert_close(found[..., : expected.shape[-1]], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found[..., : expected.shape[-1]], expected, rtol=1e-4, atol=1e-4)
     assert not found[..., expected.shape[-1] :].any()
     found.square().mean(dim=(0, 1)).sum().backward()
     expected.square().mean(dim=(0, 1)).sum().backward()
