@@ -11,7 +11,7 @@ from cmelt_plugin.modules.ecg.conv_positions import ConvPositionalEncoding
 @pytest.mark.parametrize(("dim", "groups"), [(8, 2), (16, 2), (64, 8), (32, 2), (128, 8)])
 @pytest.mark.parametrize("kernel", [8, 9, 16])
 def test_bfloat16_is_near_float32_however_narrow_groups_are(dim: int, groups: int, kernel: int) -> None:
-    """On CPUs with AMX, PyTorch's own convolution gives sums off by as much as they are large: groups under 16, even kernels."""
+    """With AMX, PyTorch's own convolution is off by as much as its sums are large: groups under 16, even kernels."""
     torch.manual_seed(0)
     positions, x = ConvPositionalEncoding(dim, kernel, groups), torch.randn(2, 40, dim)
     with torch.no_grad():
