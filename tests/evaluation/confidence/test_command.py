@@ -106,7 +106,8 @@ def test_metrics_of_a_classifier(directory, classifier, tmp_path, capsys) -> Non
 
     _, far, _ = outputs(classifier, directory, "test", lambda ecg: 1000 * ecg)
     found = detection(distance, neighbour_distance(far, valid_points)[:9])
-    assert metrics[f"auroc/gain_x1000/{NEIGHBOUR}"] == pytest.approx(found.auroc, abs=0.02)
+    # The group norm all but removes a gain: distances nearly tie, and each pair that rounding exchanges moves this by 0.005.
+    assert metrics[f"auroc/gain_x1000/{NEIGHBOUR}"] == pytest.approx(found.auroc, abs=0.05)
     assert metrics[f"rises/gain_x1000/{NEIGHBOUR}"] == pytest.approx(
         (neighbour_distance(far, valid_points)[:9] > distance[:9]).mean(), abs=0.12
     )
