@@ -1,60 +1,26 @@
 """Configuration of the C-MELT model; the defaults are the sizes of the paper and its authors' release."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Optional
+from typing import ClassVar
 
+from cmelt_plugin.models.common.text_options import TextEncoderOptions
 from cmelt_plugin.models.common.uncertainty_options import UncertaintyOptions
-from cmelt_plugin.models.common.wav2vec_options import Wav2VecOptions
+from cmelt_plugin.models.common.wav2vec_options import InitialWeightsOptions, Wav2VecOptions
 
 
 @dataclass
-class CMELTConfig(Wav2VecOptions, UncertaintyOptions):
-    encoder_sizes: ClassVar[tuple[str, ...]] = (
-        "conv_feature_layers",
-        "extractor_mode",
-        "amplitude_embedding",
-        "conv_pos",
-        "conv_pos_groups",
-        "encoder_embed_dim",
-        "encoder_layers",
-        "encoder_attention_heads",
-        "encoder_ffn_embed_dim",
-    )
-    initial_weights: ClassVar[tuple[str, ...]] = ("ecg_encoder_init",)
-    encoder_training: ClassVar[dict[str, Optional[float]]] = {
-        "dropout": None,
-        "attention_dropout": None,
-        "feature_grad_mult": 1.0,
-    }
+class CMELTConfig(Wav2VecOptions, InitialWeightsOptions, TextEncoderOptions, UncertaintyOptions):
+    encoder_sizes: ClassVar[tuple[str, ...]] = Wav2VecOptions.wav2vec_sizes
 
     text_encoder: str = field(
         default="google/flan-t5-base",
         metadata={"help": "Hugging Face name or local folder of the text encoder (paper: Flan-T5-base)"},
     )
-    text_encoder_config: Optional[str] = field(
-        default=None,
-        metadata={"help": "JSON of the text encoder's configuration; filled in at the start and kept in the checkpoint"},
-    )
-    text_encoder_pretrained: bool = field(default=True, metadata={"help": "start from the text encoder's pre-trained weights"})
     text_pool: str = field(
         default="mean",
         metadata={"help": "pooling of text states: mean (over real tokens) or first (released code; T5 has no CLS token)"},
     )
-    conv_feature_layers: str = field(
-        default="[(256, 2, 2)] * 4",
-        metadata={"help": "ECG feature extractor as [(channels, kernel, stride), …], optionally times a number"},
-    )
-    conv_pos: int = field(default=128, metadata={"help": "kernel of the convolutional position embedding, in tokens"})
-    conv_pos_groups: int = field(default=16, metadata={"help": "groups of the convolutional position embedding"})
-    feature_grad_mult: float = field(
-        default=1.0, metadata={"help": "factor on the gradient of the ECG feature extractor; 0 freezes it"}
-    )
-    encoder_embed_dim: int = field(default=768, metadata={"help": "width of the ECG encoder"})
-    encoder_layers: int = field(default=8, metadata={"help": "transformer layers of the ECG encoder (paper: 8)"})
-    encoder_attention_heads: int = field(default=12, metadata={"help": "attention heads of the ECG encoder"})
-    encoder_ffn_embed_dim: int = field(default=3072, metadata={"help": "feed-forward width of the ECG encoder"})
     dropout: float = field(default=0.1, metadata={"help": "dropout of ECG encoder and fusion module"})
-    attention_dropout: float = field(default=0.1, metadata={"help": "dropout on attention weights of the ECG encoder"})
     fusion_dim: int = field(default=768, metadata={"help": "width of the fusion module and of the embeddings"})
     fusion_layers: int = field(default=6, metadata={"help": "cross-modal layers per modality"})
     fusion_heads: int = field(default=12, metadata={"help": "attention heads of the fusion module"})
@@ -106,13 +72,6 @@ class CMELTConfig(Wav2VecOptions, UncertaintyOptions):
     )
     logit_scale_init: float = field(default=10.0, metadata={"help": "initial scale (SigLIP: 10)"})
     logit_bias_init: float = field(default=-10.0, metadata={"help": "initial bias (SigLIP: -10)"})
-    ecg_encoder_init: Optional[str] = field(
-        default=None,
-        metadata={"help": "checkpoint of a wav2vec 2.0 / CMSC ECG model (fairseq-signals) to start the ECG encoder from"},
-    )
-    ecg_encoder_init_partial: bool = field(
-        default=False, metadata={"help": "accept an ecg_encoder_init that leaves weights unset (they are listed)"}
-    )
     checkpoint_activations: bool = field(
         default=False,
         metadata={

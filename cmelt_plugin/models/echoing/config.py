@@ -3,33 +3,21 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
+from cmelt_plugin.models.common.text_options import TextEncoderOptions
 from cmelt_plugin.models.common.wav2vec_options import Wav2VecOptions
 
 
 @dataclass
-class EchoingConfig(Wav2VecOptions):
+class EchoingConfig(Wav2VecOptions, TextEncoderOptions):
     encoder_sizes: ClassVar[tuple[str, ...]] = (
         "ecg_encoder",
         "ecg_width",
         "ecg_blocks",
-        "conv_feature_layers",
-        "extractor_mode",
-        "amplitude_embedding",
-        "conv_pos",
-        "conv_pos_groups",
-        "encoder_embed_dim",
-        "encoder_layers",
-        "encoder_attention_heads",
-        "encoder_ffn_embed_dim",
+        *Wav2VecOptions.wav2vec_sizes,
         "normalisation",
         "lead_statistics",
         "embed_dim",
     )
-    encoder_training: ClassVar[dict[str, Optional[float]]] = {
-        "dropout": None,
-        "attention_dropout": None,
-        "feature_grad_mult": 1.0,
-    }
 
     ecg_encoder: str = field(
         default="resnet",
@@ -46,21 +34,8 @@ class EchoingConfig(Wav2VecOptions):
         default="3, 4, 23, 3",
         metadata={"help": "blocks of each stage of resnet, whose channels are 2, 4, 8 … times those of the stem"},
     )
-    conv_feature_layers: str = field(
-        default="[(256, 2, 2)] * 4",
-        metadata={"help": "wav2vec: feature extractor as [(channels, kernel, stride), …], optionally times a number"},
-    )
-    conv_pos: int = field(default=128, metadata={"help": "wav2vec: kernel of the convolutional position embedding, in tokens"})
-    conv_pos_groups: int = field(default=16, metadata={"help": "wav2vec: groups of the convolutional position embedding"})
-    encoder_embed_dim: int = field(default=768, metadata={"help": "wav2vec: width"})
-    encoder_layers: int = field(default=8, metadata={"help": "wav2vec: transformer layers"})
-    encoder_attention_heads: int = field(default=12, metadata={"help": "wav2vec: attention heads"})
-    encoder_ffn_embed_dim: int = field(default=3072, metadata={"help": "wav2vec: feed-forward width"})
     dropout: float = field(default=0.0, metadata={"help": "wav2vec: dropout"})
     attention_dropout: float = field(default=0.0, metadata={"help": "wav2vec: dropout on attention weights"})
-    feature_grad_mult: float = field(
-        default=1.0, metadata={"help": "wav2vec: factor on the gradient of the feature extractor; 0 freezes it"}
-    )
     normalisation: str = field(
         default="standardised",
         metadata={
@@ -86,11 +61,6 @@ class EchoingConfig(Wav2VecOptions):
         default="dmis-lab/biobert-v1.1",
         metadata={"help": "Hugging Face name or local folder of the text encoder (release: BioBERT v1.1)"},
     )
-    text_encoder_config: Optional[str] = field(
-        default=None,
-        metadata={"help": "JSON of the text encoder's configuration; filled in at the start and kept in the checkpoint"},
-    )
-    text_encoder_pretrained: bool = field(default=True, metadata={"help": "start from the text encoder's pre-trained weights"})
     text_free_layers: int = field(
         default=-1,
         metadata={

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses.pcmepp import DISTANCES
-from cmelt_plugin.models.base import COSINE, CosineSimilarity, Embedding, group_means, mixture_log_variance
+from cmelt_plugin.models.base import COSINE, Embedding, group_means, mixture_log_variance
+from cmelt_plugin.models.common.tower_side import TowerSide
 from cmelt_plugin.models.echoing.towers import ECG_POOLS, ECGTower, resolved_sizes
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
 from cmelt_plugin.modules.pooling.gaussian import LogVarianceHead
@@ -24,10 +23,9 @@ INFO_NCE = "info_nce"
 MATCHINGS = (*DISTANCES, INFO_NCE)
 DISTANCE = "distance"
 SCORES = (COSINE, DISTANCE)
-TOWER = "ecg_tower."  # with which the names of the ECG tower's weights begin
 
 
-class EchoingSide(CosineSimilarity):
+class EchoingSide(TowerSide):
     """Base of modules with ``cfg``, ``ecg_tower``, ``ecg_log_variance`` (None: points), ``scale`` and ``shift``."""
 
     pools = ECG_POOLS
@@ -43,11 +41,6 @@ class EchoingSide(CosineSimilarity):
         return ECGTower(cfg, conv_stack, n_leads)
 
     @staticmethod
-    def encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of the weights of a whole model those of :meth:`build_encoder`, under its names."""
-        return {name[len(TOWER) :]: tensor for name, tensor in state.items() if name.startswith(TOWER)}
-
-    @staticmethod
     def resolved_sizes(cfg: Any) -> dict[str, Any]:
         """Settings of the encoder that ``cfg`` leaves open."""
         return resolved_sizes(cfg)
@@ -56,28 +49,6 @@ class EchoingSide(CosineSimilarity):
     def gaussian(self) -> bool:
         """Whether embeddings are Gaussians; points otherwise."""
         return self.cfg.matching != INFO_NCE
-
-    @property
-    def signal(self) -> SignalContract:
-        """The ECGs it was trained on, and what it does to them."""
-        return self.ecg_tower.signal
-
-    @property
-    def samples_per_token(self) -> int:
-        """Samples from one of the tokens to the next, of those that :meth:`uncertainty_tokens` speaks of."""
-        return self.ecg_tower.samples_per_token
-
-    def layers(self) -> list[nn.Module]:
-        """Layers of the ECG tower, first to last."""
-        return self.ecg_tower.layers()
-
-    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None) -> Tensor:
-        """What linear probes are trained on: ``ecg [B, 12, T]`` mV → ``[B, width]`` float32, see :meth:`ECGTower.features`.
-
-        Raises:
-            ValueError: another ``pool`` than those of :attr:`pools`.
-        """
-        return self.ecg_tower.features(ecg, n_samples, pool or self.pools[0]).float()
 
     def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
         """``ecg [B, 12, T]`` mV → B Gaussians float32, their means of unit norm."""

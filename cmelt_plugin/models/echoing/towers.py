@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.common.tower_side import ECGStates
 from cmelt_plugin.models.common.wav2vec import wav2vec_encoder
 from cmelt_plugin.models.echoing.front_end import NO_STATISTICS, FrontEnd
 from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
@@ -18,17 +19,6 @@ from cmelt_plugin.modules.pooling.tokens import masked_mean
 ECG_POOLS = ("mean", "embedding")
 FACTORS = (2, 4, 8, 16)  # channels of each stage as multiples of the stem's
 DEFAULT_WIDTHS = {"resnet": 96, "resnet18": 64, "wav2vec": 0}  # of the stem; a wav2vec encoder has none
-
-
-class ECGStates(NamedTuple):
-    """
-    Attributes:
-        states: ``[B, N, W]``.
-        padding_mask: ``[B, N]`` bool, True = padding; None: no record is padded.
-    """
-
-    states: Tensor
-    padding_mask: Tensor | None
 
 
 def parse_blocks(text: str) -> tuple[int, ...]:

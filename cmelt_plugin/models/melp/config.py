@@ -3,55 +3,30 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
+from cmelt_plugin.models.common.text_options import TextEncoderOptions
 from cmelt_plugin.models.common.uncertainty_options import UncertaintyOptions
-from cmelt_plugin.models.common.wav2vec_options import Wav2VecOptions
+from cmelt_plugin.models.common.wav2vec_options import InitialWeightsOptions, Wav2VecOptions
 
 
 @dataclass
-class MELPConfig(Wav2VecOptions, UncertaintyOptions):
+class MELPConfig(Wav2VecOptions, InitialWeightsOptions, TextEncoderOptions, UncertaintyOptions):
     encoder_sizes: ClassVar[tuple[str, ...]] = (
         "ecg_tower",
-        "conv_feature_layers",
-        "extractor_mode",
-        "amplitude_embedding",
-        "conv_pos",
-        "conv_pos_groups",
-        "encoder_embed_dim",
-        "encoder_layers",
-        "encoder_attention_heads",
-        "encoder_ffn_embed_dim",
+        *Wav2VecOptions.wav2vec_sizes,
         "resnet_width",
         "normalisation",
         "embed_dim",
         "n_queries",
         "pool_heads",
     )
-    initial_weights: ClassVar[tuple[str, ...]] = ("ecg_encoder_init",)
-    encoder_training: ClassVar[dict[str, Optional[float]]] = {
-        "dropout": None,
-        "attention_dropout": None,
-        "feature_grad_mult": 1.0,
-    }
 
     ecg_tower: str = field(
         default="wav2vec",
         metadata={"help": "ECG encoder: wav2vec (convolutions and a transformer; paper) or resnet18 (as MERL's)"},
     )
-    conv_feature_layers: str = field(
-        default="[(256, 2, 2)] * 4",
-        metadata={"help": "ECG feature extractor as [(channels, kernel, stride), …], optionally times a number"},
-    )
-    conv_pos: int = field(default=128, metadata={"help": "kernel of the convolutional position embedding, in tokens"})
-    conv_pos_groups: int = field(default=16, metadata={"help": "groups of the convolutional position embedding"})
-    encoder_embed_dim: int = field(default=768, metadata={"help": "width of the ECG encoder"})
-    encoder_layers: int = field(default=8, metadata={"help": "transformer layers of the ECG encoder"})
-    encoder_attention_heads: int = field(default=12, metadata={"help": "attention heads of the ECG encoder"})
-    encoder_ffn_embed_dim: int = field(default=3072, metadata={"help": "feed-forward width of the ECG encoder"})
     resnet_width: int = field(
         default=64, metadata={"help": "channels of the first stage of resnet18; the last has 8 times more"}
     )
-    dropout: float = field(default=0.1, metadata={"help": "dropout of the ECG encoder"})
-    attention_dropout: float = field(default=0.1, metadata={"help": "dropout on attention weights of the ECG encoder"})
     feature_grad_mult: float = field(
         default=0.1, metadata={"help": "factor on the gradient of the ECG feature extractor (release: 0.1); 0 freezes it"}
     )
@@ -85,11 +60,6 @@ class MELPConfig(Wav2VecOptions, UncertaintyOptions):
             "trained further on texts of cardiology)"
         },
     )
-    text_encoder_config: Optional[str] = field(
-        default=None,
-        metadata={"help": "JSON of the text encoder's configuration; filled in at the start and kept in the checkpoint"},
-    )
-    text_encoder_pretrained: bool = field(default=True, metadata={"help": "start from the text encoder's pre-trained weights"})
     text_free_layers: int = field(
         default=6,
         metadata={
@@ -143,13 +113,6 @@ class MELPConfig(Wav2VecOptions, UncertaintyOptions):
             "help": "form of the local loss it was trained with, beat or gloria, which says where sentences look; filled in "
             "from criterion.local and kept in the checkpoint"
         },
-    )
-    ecg_encoder_init: Optional[str] = field(
-        default=None,
-        metadata={"help": "checkpoint of a wav2vec 2.0 / CMSC ECG model (fairseq-signals) to start the ECG encoder from"},
-    )
-    ecg_encoder_init_partial: bool = field(
-        default=False, metadata={"help": "accept an ecg_encoder_init that leaves weights unset (they are listed)"}
     )
     ecg_only: bool = field(
         default=False,

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.signal_contract import SignalContract
-from cmelt_plugin.models.base import CosineSimilarity, Embedding
+from cmelt_plugin.models.base import Embedding
+from cmelt_plugin.models.common.tower_side import ECGStates, TowerSide
 from cmelt_plugin.models.common.uncertainty_options import uncertainty_heads
-from cmelt_plugin.models.melp.towers import ECG_POOLS, ECGStates, ECGTower
+from cmelt_plugin.models.melp.towers import ECG_POOLS, ECGTower
 from cmelt_plugin.modules.contrast import unit
 from cmelt_plugin.modules.ecg.feature_extractor import ConvStack
 from cmelt_plugin.modules.ecg.length_batch_norm import share_statistics
 from cmelt_plugin.modules.uncertainty import PROLIP, UncertaintyHeads
 
-TOWER = "ecg_tower."  # with which the names of the ECG tower's weights begin
 
-
-class MELPEncoder(CosineSimilarity, nn.Module):
+class MELPEncoder(TowerSide, nn.Module):
     """ECG tower and the projection of its beats into the space of embeddings; no texts.
 
     Args:
@@ -53,33 +50,6 @@ class MELPEncoder(CosineSimilarity, nn.Module):
     def build_encoder(cls, cfg: Any, conv_stack: Any = ConvStack, n_leads: int = len(LEADS)) -> ECGTower:
         """The ECG tower alone, with random weights; arguments as :class:`ECGTower`."""
         return ECGTower(cfg, conv_stack, n_leads)
-
-    @staticmethod
-    def encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of the weights of a whole model those of :meth:`build_encoder`, under its names."""
-        return {name[len(TOWER) :]: tensor for name, tensor in state.items() if name.startswith(TOWER)}
-
-    @property
-    def signal(self) -> SignalContract:
-        """The ECGs it was trained on, and what it does to them."""
-        return self.ecg_tower.signal
-
-    @property
-    def samples_per_token(self) -> int:
-        """Samples from one step in time to the next, of those that :meth:`beat_attention` speaks of."""
-        return self.ecg_tower.samples_per_token
-
-    def layers(self) -> list[nn.Module]:
-        """Layers of the ECG tower, first to last."""
-        return self.ecg_tower.layers()
-
-    def ecg_features(self, ecg: Tensor, n_samples: Tensor | None = None, pool: str | None = None) -> Tensor:
-        """What linear probes are trained on: ``ecg [B, 12, T]`` mV → ``[B, width]`` float32, see :meth:`ECGTower.features`.
-
-        Raises:
-            ValueError: another ``pool`` than those of :attr:`pools`.
-        """
-        return self.ecg_tower.features(ecg, n_samples, pool or self.pools[0]).float()
 
     def embed_ecg(self, ecg: Tensor, n_samples: Tensor | None = None) -> Embedding:
         """``ecg [B, 12, T]`` mV, no lead masked → ``[B, E]`` float32, unit norm: the direction of the mean beat; Gaussians

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
 from cmelt_plugin.data.signal_contract import SignalContract
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.models.common.tower_side import ECGStates
 from cmelt_plugin.models.common.wav2vec import wav2vec_encoder
 from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
 from cmelt_plugin.modules.ecg.normalisation import normalise_ecg
@@ -17,17 +18,6 @@ from cmelt_plugin.modules.pooling.tokens import masked_mean
 
 TOWERS = ("wav2vec", "resnet18")
 ECG_POOLS = ("queries", "mean")
-
-
-class ECGStates(NamedTuple):
-    """
-    Attributes:
-        states: ``[B, N, D]``.
-        padding_mask: ``[B, N]`` bool, True = padding; None: no record is padded.
-    """
-
-    states: Tensor
-    padding_mask: Tensor | None
 
 
 class ECGTower(nn.Module):

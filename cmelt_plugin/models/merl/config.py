@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional
 
+from cmelt_plugin.models.common.text_options import TextEncoderOptions
 from cmelt_plugin.models.common.uncertainty_options import UncertaintyOptions
 
 
 @dataclass
-class MERLConfig(UncertaintyOptions):
+class MERLConfig(TextEncoderOptions, UncertaintyOptions):
     encoder_sizes: ClassVar[tuple[str, ...]] = (
         *("ecg_encoder", "ecg_width", "ecg_layers", "ecg_heads", "ecg_rate", "normalisation"),
     )
@@ -60,11 +61,6 @@ class MERLConfig(UncertaintyOptions):
         default="ncbi/MedCPT-Query-Encoder",
         metadata={"help": "Hugging Face name or local folder of the text encoder (release: MedCPT-Query-Encoder)"},
     )
-    text_encoder_config: Optional[str] = field(
-        default=None,
-        metadata={"help": "JSON of the text encoder's configuration; filled in at the start and kept in the checkpoint"},
-    )
-    text_encoder_pretrained: bool = field(default=True, metadata={"help": "start from the text encoder's pre-trained weights"})
     text_pool: str = field(
         default="first",
         metadata={
