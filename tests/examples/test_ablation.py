@@ -43,7 +43,8 @@ def arguments(tmp_path, **changes):
     return argparse.Namespace(**{**values, **changes})
 
 
-OWN_GRIDS = ("amplitude", "swapped_pairs", "synthetic", "uncertainty")  # questions of ours, of which no paper has a table
+# Questions of ours, of which no paper has a table.
+OWN_GRIDS = ("amplitude", "masked_modelling", "swapped_pairs", "synthetic", "uncertainty")
 
 
 @pytest.mark.parametrize("name", OWN_GRIDS)
