@@ -36,6 +36,8 @@ def json_line(prediction: Prediction, kind: str, unit: str = "") -> str:
         if prediction.answer is not None:
             answer = prediction.answer
             values.update(may_have=answer.may_have, recall=answer.recall, abstention=[str(one) for one in answer.abstention])
+            if answer.whole_set is not None:
+                values["whole_set"] = answer.whole_set
             if answer.unpromised:
                 values["unpromised"] = answer.unpromised
         elif prediction.positive is not None:

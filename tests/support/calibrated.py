@@ -19,9 +19,9 @@ from tests.models.classifier_ranks import tiny_config
 PROMPTS = {"LOUD": ["high voltage"], "SINE": ["sine wave", "hum"], "DRIFT": ["baseline drift"]}
 
 
-def write_calibration_data(directory: Path, n: int = 64) -> Path:
-    """Splits train, valid and test of 48, n and 24 records, two of each subject, some labels unknown."""
-    return write_labelled(directory, {"train": 48, "valid": n, "test": 24}, unknown=0.05)
+def write_calibration_data(directory: Path, n: int = 64, leads: Sequence[str] = LEADS) -> Path:
+    """Splits train, valid and test of 48, n and 24 records, two of each subject, some labels unknown; other leads are flat."""
+    return write_labelled(directory, {"train": 48, "valid": n, "test": 24}, unknown=0.05, leads=leads)
 
 
 def save_classifier(

@@ -15,6 +15,7 @@ from tiny import TINY_MODEL, tiny_model, tiny_t5_config
 from cmelt_plugin.data.directory.split_files import write_split
 from cmelt_plugin.data.directory.split_meta import META_SCHEMA
 from cmelt_plugin.data.files import write_json
+from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.store.record_store import shard_name
 from cmelt_plugin.data.store.shard_writer import write_records
 
@@ -40,11 +41,12 @@ def write_labelled(
     unknown: float = 0.0,
     seed: int = 0,
     records_per_subject: int = 2,
+    leads: Sequence[str] = LEADS,
 ) -> Path:
     """A manifest whose labels show in the signal: LOUD in all leads, SINE in V6, DRIFT in lead I.
 
     Every subject has a waveform of its own, too, so that people can be told apart. The columns of labels.npy follow
-    ``classes``.
+    ``classes``. All but ``leads`` are zero.
     """
     directory.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -62,6 +64,7 @@ def write_labelled(
         ecg[row] *= 4.0 if loud else 1.0
         ecg[row, 11] += 1.5 * sine * np.sin(2 * np.pi * 8 * time)
         ecg[row, 0] += 1.5 * drift * time / 10
+    ecg[:, [lead not in leads for lead in LEADS]] = 0
     write_records(directory, ecg)
     write_json(directory / "labels.json", {"label_set": "tiny", "names": list(classes)})
     columns = [CLASSES.index(name) for name in classes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cmelt_plugin.evaluation.uncertainty.conformal import recall_of_most
-from cmelt_plugin.models.inference.calibration import METHODS, Calibration
+from cmelt_plugin.models.inference.calibration import METHODS, Calibration, ClassCalibration
 from cmelt_plugin.tables import DASH, TextTable, percent
 
 
@@ -19,7 +19,7 @@ def class_table(calibration: Calibration) -> TextTable:
             [
                 one.name,
                 str(one.positives),
-                f"{one.units} of {calibration.needed} needed" if one.threshold is None else str(one.units),
+                _rests_on(calibration, one),
                 DASH if one.curve is None else calibration.method,
                 DASH if one.threshold is None else f"{one.threshold:.4g}",
                 percent(one.called, 1),
@@ -27,6 +27,15 @@ def class_table(calibration: Calibration) -> TextTable:
             ]
         )
     return TextTable(f"Classes: a recall of {percent(calibration.recall, 1)} % is promised", head, rows)
+
+
+def _rests_on(calibration: Calibration, one: ClassCalibration) -> str:
+    """``33``, or why there is no threshold: ``3 of 19 needed``."""
+    if one.threshold is not None:
+        return str(one.units)
+    if one.weight is None:
+        return f"{one.units} of {calibration.needed} needed"
+    return f"{one.units}, of weight {one.weight:.0f} of {calibration.needed} needed"
 
 
 def method_table(calibration: Calibration) -> TextTable:
@@ -41,4 +50,5 @@ def method_table(calibration: Calibration) -> TextTable:
             name = f"{method} (used)" if method == calibration.method else method
             cells = [DASH if value is None else f"{value:.4f}" for value in values[2:]]
             rows.append([name, percent(values[0]), percent(values[1]), *cells])
-    return TextTable("On folds of subjects held out, means over classes", head, rows)
+    of = f"{calibration.measured.get('classes', 0):.0f} of {len(calibration.classes)} classes"
+    return TextTable(f"On folds of subjects held out, means over {of}", head, rows)

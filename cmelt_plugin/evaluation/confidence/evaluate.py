@@ -23,9 +23,9 @@ from cmelt_plugin.evaluation.metrics.regression import spearman
 from cmelt_plugin.evaluation.metrics.selective import best_areas, mistakes_avoided, random_areas, risk_coverage
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.metrics.uncertainty import binned_trend, median_halves
-from cmelt_plugin.evaluation.uncertainty.recalibration import curve_probabilities, fit_curves
+from cmelt_plugin.evaluation.uncertainty.recalibration import fit_curves
 from cmelt_plugin.evaluation.uncertainty.scorers import Scorer
-from cmelt_plugin.models.inference.calibration import METHODS, TEMPERATURE, Calibration
+from cmelt_plugin.models.inference.calibration import METHODS, TEMPERATURE, Calibration, curve_probabilities
 from cmelt_plugin.models.inference.linear_probe import Probe
 
 RAW, RANDOM, BEST = "raw", "random", "best possible"
@@ -139,8 +139,8 @@ def _promises(
     result = Evaluated({}, {}, {}, [], {})
     result.metrics.update(promised=calibration.recall, promised_classes=float(len(promised)), classes=float(len(sets.T)))
     if not promised:
-        few = f"a recall of {calibration.recall:g} needs {calibration.needed} {calibration.unit}s with a class"
-        result.notes.append(f"Nothing is promised: {few}, and no class has them.")
+        few = f"a recall of {calibration.recall:g} needs {calibration.enough()}"
+        result.notes.append(f"Nothing is promised: for each class {few}, and none has them.")
         return result
     cells = np.zeros((len(labels), 2 * len(promised)))
     for place, column in enumerate(promised):
@@ -172,11 +172,11 @@ def _promises(
     size = sets[:, promised].sum(axis=1)
     result.metrics.update(set_size=float(size.mean()), present=float(positive[:, promised].sum(axis=1).mean()))
     result.metrics["set_size_blind"] = calibration.recall * len(promised)
-    if calibration.set_threshold is not None:
-        probabilities = calibration.probabilities(scores)
-        whole = probabilities >= calibration.set_threshold
-        some = (positive & ~np.isnan(probabilities)).any(axis=1)
-        found = (whole & positive).sum(axis=1)[some] / (positive & ~np.isnan(probabilities)).sum(axis=1)[some]
+    whole = calibration.whole_sets(scores)
+    if whole is not None:
+        counted = positive & np.array([one.set_curve is not None for one in calibration.classes])
+        some = counted.any(axis=1)
+        found = (whole & counted).sum(axis=1)[some] / counted.sum(axis=1)[some]
         weight = 1.0 / np.bincount(group[some])[group[some]]
         result.metrics["whole_recall"] = float((found * weight).sum() / weight.sum())
         result.metrics["whole_size"] = float(whole.sum(axis=1).mean())

@@ -17,9 +17,8 @@ from cmelt_plugin.evaluation.embedding.passes import Columns, evaluating
 from cmelt_plugin.evaluation.embedding.precision import encoder_precision
 from cmelt_plugin.evaluation.uncertainty.dropout import dropping
 from cmelt_plugin.evaluation.uncertainty.foreign import foreign_recordings
-from cmelt_plugin.evaluation.uncertainty.recalibration import curve_probabilities
 from cmelt_plugin.evaluation.uncertainty.scorers import Scorer
-from cmelt_plugin.models.inference.calibration import Curve, expected_mistakes, sigmoid
+from cmelt_plugin.models.inference.calibration import Curve, curve_probabilities, expected_mistakes, sigmoid
 from cmelt_plugin.models.inference.linear_probe import Probe
 from cmelt_plugin.models.inference.neighbours import neighbour_distance
 

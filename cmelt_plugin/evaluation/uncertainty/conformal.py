@@ -35,23 +35,29 @@ class Promise(NamedTuple):
     Attributes:
         threshold: the set holds what scores at least as much; NaN: the calibration data are too few to promise anything.
         n_units: subjects with a recording of the class, m.
-        needed: the m from which there is a threshold, of equal weights.
+        weight: Σ w, m for equal weights.
+        needed: the weight from which there is a threshold.
         effective: (Σ w)² / Σ w², m for equal weights.
     """
 
     threshold: float
     n_units: int
+    weight: float
     needed: int
     effective: float
 
 
-def needed_units(recall: float) -> int:
+def needed_units(recall: float, largest: float = 1.0) -> int:
     """Subjects with the class that the promise of a recall needs at least: 19 for 0.95.
+
+    Args:
+        recall: to be promised.
+        largest: bound of the weights, of which as many are needed together as there would be subjects: 190 for 0.95 and 10.
 
     Raises:
         ValueError: the recall is not above 0 and below 1.
     """
-    return math.ceil(1 / _miss_rate(recall) - 1)
+    return math.ceil(Fraction(largest) * (1 / _miss_rate(recall) - 1))
 
 
 def class_promise(
@@ -124,7 +130,7 @@ def _promise(
     values: np.ndarray, shares: np.ndarray, unit: np.ndarray, recall: float, weights: np.ndarray | None, largest: float
 ) -> Promise:
     """``shares [P]``: what each value adds to its unit's loss when it lies below the threshold."""
-    misses, needed = _miss_rate(recall), needed_units(recall)
+    misses, needed = _miss_rate(recall), needed_units(recall, largest)
     if values.ndim != 1 or not values.shape == shares.shape == unit.shape or np.isnan(values).any():
         raise ValueError(f"values {values.shape}, shares {shares.shape} and units {unit.shape}, without NaN")
     n_units = len(np.unique(unit))
@@ -133,15 +139,16 @@ def _promise(
         raise ValueError(f"weights outside 0 … {largest}")
     total = np.bincount(unit, weights=shares)
     mean = np.bincount(unit, weights=shares * weights)[total > 0] / total[total > 0] if len(values) else np.zeros(0)
+    weight = float(mean.sum())
     effective = float(mean.sum() ** 2 / np.square(mean).sum()) if mean.any() else 0.0
     budget = float(misses) * (mean.sum() + largest) - largest + _ROUNDING
     if budget < 0 or not len(values):
-        return Promise(float("nan"), n_units, needed, effective)
+        return Promise(float("nan"), n_units, weight, needed, effective)
     order = np.argsort(values, kind="stable")
     lost = np.cumsum((shares * weights)[order])
     last = np.flatnonzero(np.append(values[order][1:] != values[order][:-1], True))  # of equal values
     beyond = last[np.argmax(lost[last] > budget)]
-    return Promise(float(values[order][beyond]), n_units, needed, effective)
+    return Promise(float(values[order][beyond]), n_units, weight, needed, effective)
 
 
 def _miss_rate(recall: float) -> Fraction:

@@ -9,12 +9,17 @@ round gets the class's frequency as everybody's probability.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from cmelt_plugin.errors import DataError
-from cmelt_plugin.models.inference.calibration import ISOTONIC, PLATT, TEMPERATURE, Curve, sigmoid
+from cmelt_plugin.models.inference.calibration import (
+    ISOTONIC,
+    PLATT,
+    TEMPERATURE,
+    Curve,
+    curve_probabilities,
+    sigmoid,
+)
 
 FEWEST = 2
 """Records with a class, and without it, from which on it gets probabilities of its own."""
@@ -54,15 +59,6 @@ def fit_curves(
     return curves
 
 
-def curve_probabilities(curves: Sequence[Curve | None], scores: np.ndarray) -> np.ndarray:
-    """``scores [N, C]`` → float64 ``[N, C]``, NaN where a class has no curve."""
-    columns = [
-        np.full(len(scores), np.nan) if curve is None else curve.probabilities(scores[:, column])
-        for column, curve in enumerate(curves)
-    ]
-    return np.stack(columns, axis=1) if columns else np.zeros((len(scores), 0))
-
-
 def held_out_probabilities(
     labels: np.ndarray,
     scores: np.ndarray,
@@ -79,6 +75,9 @@ def held_out_probabilities(
         group: ``[N]``, number of each record's subject.
         folds: parts that the subjects are divided into.
         seed: of the division.
+
+    A class that some fold has no curve for has none at all (NaN): the folds that are left would be those without its
+    positives, and look better than the class is.
     """
     fold = np.random.default_rng(seed).permutation(int(group.max()) + 1)[group] % folds
     result = np.full(np.shape(scores), np.nan)
@@ -87,6 +86,7 @@ def held_out_probabilities(
         if inside.any() and not inside.all():
             curves = fit_curves(labels[~inside], scores[~inside], method, base)
             result[inside] = curve_probabilities(curves, scores[inside])
+    result[:, np.isnan(result).any(axis=0)] = np.nan
     return result
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cmelt_plugin.errors import DataError
+
 LARGEST = 10.0
 """Weights are cut here, and a promise counts the next subject with this weight."""
 FOLDS = 5
@@ -27,19 +29,27 @@ def shift_weights(
 
     Returns:
         float64 ``[N]`` of mean 1 before the cut, from 0 to ``largest``.
+
+    Raises:
+        DataError: less than two subjects, or less than two other records.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    n_subjects = int(group.max()) + 1
+    folds = min(FOLDS, n_subjects, len(other))
+    if folds < 2:
+        raise DataError(
+            f"weights for other data need two subjects to calibrate on and two other records at least, not {n_subjects} and "
+            f"{len(other)}; leave out --target"
+        )
     rng = np.random.default_rng(seed)
-    fold = rng.permutation(int(group.max()) + 1)[group] % FOLDS
-    other_fold = rng.permutation(len(other)) % FOLDS
+    fold = rng.permutation(n_subjects)[group] % folds
+    other_fold = rng.permutation(len(other)) % folds
     log_odds = np.empty(len(points))
-    for number in range(FOLDS):
+    for number in range(folds):
         inside = fold == number
-        if not inside.any():
-            continue
         x = np.concatenate([points[~inside], other[other_fold != number]])
         y = np.repeat([0, 1], [int((~inside).sum()), int((other_fold != number).sum())])
         # Strong regularisation: a ratio of densities that the data do not support stays 1.

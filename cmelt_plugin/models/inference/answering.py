@@ -47,6 +47,8 @@ class Answer(NamedTuple):
         may_have: the classes of the set: of recordings with a class, the promised share has it in theirs. Classes of which
             nothing is promised are not in it, nor ruled out by it.
         recall: what is promised.
+        whole_set: classes that hold the promised share of *all* classes of a recording, on average over recordings with any;
+            None: calibration had too few records for that. A class with too few of them is not part of it.
         unpromised: the classes of which nothing is promised, because calibration had too few records with them.
         abstention: why the rest should not be relied on; empty: it may. Codes: ``too-uncertain``, ``out-of-distribution``,
             ``lead-missing``, ``calibration-too-small``.
@@ -54,6 +56,7 @@ class Answer(NamedTuple):
 
     probability: dict[str, float]
     may_have: list[str]
+    whole_set: list[str] | None
     recall: float
     unpromised: list[str]
     abstention: tuple[Reason, ...]
@@ -89,7 +92,7 @@ class Answerer:
         self.folder = _chosen(pretrained.source, wanted, classes, beside if root is None else Path(root))
         self.calibration = read_calibration(self.folder)
         self._check()
-        self.points = read_points(self.folder) if self.calibration.abstention else None
+        self.points = None if self.calibration.abstention.get("distance") is None else read_points(self.folder)
         self.present = self.absent = None
         if self.calibration.kind == ZERO_SHOT:
             _, self.present = pretrained.class_embeddings(self.calibration.texts)
@@ -102,23 +105,25 @@ class Answerer:
         calibration = self.calibration
         probabilities, sets = calibration.probabilities(scores), calibration.sets(scores)
         unpromised = [one.name for one in calibration.classes if one.threshold is None]
-        distance = doubt = None
+        whole = calibration.whole_sets(scores)
+        limits, distance, doubt = calibration.abstention, None, None
         if self.points is not None:
-            distance = neighbour_distance(points, self.points, int(calibration.abstention["neighbours"]))
-            doubt = variance if calibration.abstention["uncertainty_name"] == "variance" else expected_mistakes(probabilities)
+            distance = neighbour_distance(points, self.points, int(limits["neighbours"]))
+        if limits.get("uncertainty") is not None:
+            doubt = variance if limits["uncertainty_name"] == "variance" else expected_mistakes(probabilities)
         answers = []
         for row in range(len(scores)):
             probability = {
                 name: float(value) for name, value in zip(calibration.names, probabilities[row]) if not math.isnan(value)
             }
             may_have = [name for name, inside in zip(calibration.names, sets[row]) if inside and name not in unpromised]
+            together = None if whole is None else [name for name, inside in zip(calibration.names, whole[row]) if inside]
             reasons = self._missing(prepared, row)
-            if distance is not None and doubt is not None:
-                reasons += self._beyond(float(doubt[row]), float(distance[row]))
+            reasons += self._beyond(None if doubt is None else doubt[row], None if distance is None else distance[row])
             if len(unpromised) == len(calibration.classes):
-                needed = f"{calibration.needed} {calibration.unit}s with a class"
-                reasons.append(Reason(TOO_SMALL, f"a recall of {calibration.recall:g} needs {needed}, and no class has them"))
-            answers.append(Answer(probability, may_have, calibration.recall, unpromised, tuple(reasons)))
+                needed = f"for each class {calibration.enough()}, and none has them"
+                reasons.append(Reason(TOO_SMALL, f"a recall of {calibration.recall:g} needs {needed}"))
+            answers.append(Answer(probability, may_have, together, calibration.recall, unpromised, tuple(reasons)))
         return answers
 
     def _scores(self, prepared: PreparedECG, batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -143,18 +148,18 @@ class Answerer:
 
     def _missing(self, prepared: PreparedECG, row: int) -> list[Reason]:
         ecg = prepared.ecg[row, :, : int(prepared.n_samples[row])]
-        flat = [
-            lead for lead, signal in zip(LEADS, ecg) if lead in self.calibration.leads and bool((signal == signal[0]).all())
-        ]
+        had = self.calibration.leads if self.calibration.signal_leads is None else self.calibration.signal_leads
+        flat = [lead for lead, signal in zip(LEADS, ecg) if lead in had and bool((signal == signal[0]).all())]
         return [Reason(LEAD_MISSING, f"no signal in {', '.join(flat)}; calibrated with it")] if flat else []
 
-    def _beyond(self, doubt: float, distance: float) -> list[Reason]:
+    def _beyond(self, doubt: float | None, distance: float | None) -> list[Reason]:
+        """Reasons by the limits that there are; None: there is none of this."""
         limits, reasons = self.calibration.abstention, []
-        share = f"{100 * limits['refused']:g} % of ordinary recordings"
-        if not doubt <= limits["uncertainty"]:
+        share = f"{100 * limits.get('refused', 0):g} % of ordinary recordings"
+        if doubt is not None and not doubt <= limits["uncertainty"]:
             found = f"{limits['uncertainty_name']} {doubt:.3g}, limit {limits['uncertainty']:.3g}, passed by all but {share}"
             reasons.append(Reason(UNCERTAIN, found))
-        if not distance <= limits["distance"]:
+        if distance is not None and not distance <= limits["distance"]:
             found = f"distance {distance:.3g} from known recordings, limit {limits['distance']:.3g}, passed by all but {share}"
             reasons.append(Reason(FOREIGN, found))
         return reasons

@@ -54,6 +54,15 @@ class Curve(NamedTuple):
         return sigmoid(self.slope * scores + self.intercept)
 
 
+def curve_probabilities(curves: Sequence[Curve | None], scores: np.ndarray) -> np.ndarray:
+    """``scores [N, C]`` → float64 ``[N, C]``, NaN where a class has no curve."""
+    columns = [
+        np.full(len(scores), np.nan) if curve is None else curve.probabilities(scores[:, column])
+        for column, curve in enumerate(curves)
+    ]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(scores), 0))
+
+
 class ClassCalibration(NamedTuple):
     """One class.
 
@@ -64,6 +73,8 @@ class ClassCalibration(NamedTuple):
         curve: None: too few records for probabilities.
         threshold: score from which on it is in the set; None: too few to promise anything.
         called: share of the calibration records whose set holds it; None without a threshold.
+        weight: with weights for other data, what its subjects (or records) weigh together; else None.
+        set_curve: of the probabilities that whole sets are made of, from other subjects than their threshold; None: too few.
     """
 
     name: str
@@ -73,6 +84,8 @@ class ClassCalibration(NamedTuple):
     curve: Curve | None
     threshold: float | None
     called: float | None
+    weight: float | None = None
+    set_curve: Curve | None = None
 
 
 @dataclass(frozen=True)
@@ -90,14 +103,17 @@ class Calibration:
         method: how scores become probabilities, one of :data:`METHODS`.
         recall: promised.
         unit: ``subject`` or ``record``: what calibration and future share the distribution of.
-        needed: subjects (or records) with a class that the promise needs.
+        needed: subjects (or records) with a class that the promise needs; with weights for other data, what they must weigh.
         classes: in the order of the scores.
-        set_threshold: probability from which on classes are in a set that promises the recall over all of them; None: too few.
-        set_units: subjects (or records) with some class.
+        set_threshold: probability, by the ``set_curve`` of classes, from which on they are in a set that promises the recall
+            over all of them; None: too few.
+        set_units: subjects (or records) with some class that it rests on.
+        signal_leads: leads with a signal in the calibration recordings, but for a share of these as abstention may refuse;
+            None: not noted, by an earlier version.
         shift: what is known of weights for other data; empty: none.
         abstention: limits beyond which a recording gets no answer: ``uncertainty`` (of ``uncertainty_name``) and ``distance``
-            (to the ``neighbours``-th nearest of the points), each passed by the share ``refused`` of recordings like those of
-            calibration.
+            (to the ``neighbours``-th nearest of the points), each exceeded by the share ``refused`` of recordings like those of
+            calibration; None where there were too few records for one of them.
         data: data set, split, numbers and fingerprints of the calibration records.
         measured: metrics on held-out folds of the calibration records.
         notes: sentences that a reader must know.
@@ -120,6 +136,7 @@ class Calibration:
     absent: dict[str, list[str]] = field(default_factory=dict)
     set_threshold: float | None = None
     set_units: int = 0
+    signal_leads: list[str] | None = None
     shift: dict[str, Any] = field(default_factory=dict)
     abstention: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
@@ -134,11 +151,7 @@ class Calibration:
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """``scores [N, C]`` → float64 ``[N, C]``, NaN for classes of too few records."""
-        columns = [
-            np.full(len(scores), np.nan) if one.curve is None else one.curve.probabilities(scores[:, column])
-            for column, one in enumerate(self.classes)
-        ]
-        return np.stack(columns, axis=1)
+        return curve_probabilities([one.curve for one in self.classes], scores)
 
     def sets(self, scores: np.ndarray) -> np.ndarray:
         """``scores [N, C]`` → bool ``[N, C]``: the classes that may be present, each with the promised recall.
@@ -147,6 +160,23 @@ class Calibration:
         """
         thresholds = np.array([-np.inf if one.threshold is None else one.threshold for one in self.classes])
         return np.asarray(scores, dtype=np.float64) >= thresholds
+
+    def whole_sets(self, scores: np.ndarray) -> np.ndarray | None:
+        """``scores [N, C]`` → bool ``[N, C]``: sets that hold the promised share of all classes of a recording; None: too few.
+
+        Classes without a ``set_curve`` are in none of them and not part of the promise.
+        """
+        if self.set_threshold is None:
+            return None
+        probabilities = curve_probabilities([one.set_curve for one in self.classes], scores)
+        with np.errstate(invalid="ignore"):
+            return probabilities >= self.set_threshold
+
+    def enough(self) -> str:
+        """What the promise of a class needs, in words."""
+        if self.shift:
+            return f"{self.unit}s with it whose weights for the other data add up to {self.needed}"
+        return f"{self.needed} {self.unit}s with it"
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
@@ -350,18 +380,24 @@ def _lists(texts: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]]:
 
 
 def _plain_class(one: ClassCalibration) -> dict[str, Any]:
-    return {**one._asdict(), "curve": None if one.curve is None else one.curve._asdict()}
+    curves = {name: getattr(one, name) for name in ("curve", "set_curve")}
+    return {**one._asdict(), **{name: None if curve is None else curve._asdict() for name, curve in curves.items()}}
 
 
 def _class_of(values: Mapping[str, Any]) -> ClassCalibration:
-    curve = values["curve"]
-    if curve is not None:
-        knots = curve["knots"]
-        curve = Curve(curve["slope"], curve["intercept"], None if knots is None else (tuple(knots[0]), tuple(knots[1])))
-        numbers = [curve.slope, curve.intercept, *(curve.knots or ((), ()))[0], *(curve.knots or ((), ()))[1]]
-        if not all(math.isfinite(number) for number in numbers):
-            raise ValueError(f"the curve of {values['name']} has numbers that are not finite")
-    return ClassCalibration(**{**values, "curve": curve})
+    curves = {name: _curve_of(values.get(name), values["name"]) for name in ("curve", "set_curve")}
+    return ClassCalibration(**{**values, **curves})
+
+
+def _curve_of(values: Mapping[str, Any] | None, class_name: str) -> Curve | None:
+    if values is None:
+        return None
+    knots = values["knots"]
+    curve = Curve(values["slope"], values["intercept"], None if knots is None else (tuple(knots[0]), tuple(knots[1])))
+    numbers = [curve.slope, curve.intercept, *(curve.knots or ((), ()))[0], *(curve.knots or ((), ()))[1]]
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"a curve of {class_name} has numbers that are not finite")
+    return curve
 
 
 def _checksum(values: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from labelled_sets import write_checkpoint, write_tokenizer
 
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.directory.training_data import training_fingerprint
+from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.calibrate.__main__ import main
@@ -88,7 +89,8 @@ def test_a_classifier(directory, classifier, capsys) -> None:
     assert found.data["records"] == N and found.data["subjects"] == N // 2 and found.data["split"] == "valid"
     assert found.data["order"] == training_fingerprint(str(directory), "valid")["order"]
     assert "does not say what it was trained on" in found.notes[0] and "--seed 3" in found.command
-    assert {name.split("/")[0] for name in found.measured} == {"raw", "platt", "temperature", "isotonic"}
+    assert {name.split("/")[0] for name in found.measured} == {"classes", "raw", "platt", "temperature", "isotonic"}
+    assert found.measured["classes"] == 3 and found.signal_leads == list(LEADS)
     pretrained = load_pretrained(classifier)
     out = capsys.readouterr().out
     assert f"| LOUD | {found.classes[0].positives} | {found.classes[0].units} | platt |" in out and "platt (used)" in out
@@ -226,7 +228,7 @@ def rename_subject(directory, split, old, new):
     (directory / "checksums.json").unlink(missing_ok=True)
 
 
-def test_weights_for_other_data(directory, classifier, tmp_path) -> None:
+def test_weights_for_other_data(directory, classifier, tmp_path, capsys) -> None:
     """Louder recordings are to come: loud ones of calibration count more, and what they rest on is less."""
     other = write_calibration_data(tmp_path / "other")
     manifest = Manifest.open(other, "test")
@@ -235,7 +237,10 @@ def test_weights_for_other_data(directory, classifier, tmp_path) -> None:
     assert found.shift["records"] == len(manifest) and found.shift["largest"] == 10 and 1 < found.shift["effective"] <= N
     assert any("estimated" in note for note in found.notes)
     # Weights count a next subject ten times: 64 records are too few for that.
-    assert all(one.threshold is None or one.threshold < 10 for one in found.classes)
+    few = [one for one in found.classes if one.threshold is None]
+    assert found.needed == 40 and all((one.weight >= 40) == (one.threshold is not None) for one in found.classes)
+    assert few and "needs subjects with it whose weights for the other data add up to 40" in " ".join(found.notes)
+    assert f"{few[0].units}, of weight {few[0].weight:.0f} of 40 needed" in capsys.readouterr().out
 
 
 def test_what_does_not_fit_is_named(directory, classifier, text_model, prompts, tmp_path) -> None:

@@ -24,8 +24,8 @@ from cmelt_plugin.evaluation.metrics.selective import mistakes_avoided, random_a
 from cmelt_plugin.evaluation.metrics.thresholds import choose_thresholds
 from cmelt_plugin.evaluation.result_files import read_result
 from cmelt_plugin.evaluation.uncertainty.conformal import class_promise
-from cmelt_plugin.evaluation.uncertainty.recalibration import curve_probabilities, fit_curves
-from cmelt_plugin.models.inference.calibration import expected_mistakes, sigmoid
+from cmelt_plugin.evaluation.uncertainty.recalibration import fit_curves
+from cmelt_plugin.models.inference.calibration import curve_probabilities, expected_mistakes, sigmoid
 from cmelt_plugin.models.inference.neighbours import neighbour_distance
 from cmelt_plugin.models.inference.pretrained import load_pretrained
 

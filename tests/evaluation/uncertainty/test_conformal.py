@@ -170,7 +170,19 @@ def test_equal_weights_are_no_weights() -> None:
     rng = np.random.default_rng(4)
     scores, units = rng.normal(size=80), rng.integers(0, 50, 80)
     plain = class_promise(scores, units, 0.9)
-    assert class_promise(scores, units, 0.9, np.full(80, 3.0), largest=3.0) == pytest.approx(plain)
+    weighed = class_promise(scores, units, 0.9, np.full(80, 3.0), largest=3.0)
+    assert weighed._replace(weight=plain.weight, needed=plain.needed) == pytest.approx(plain)
+    assert (weighed.weight, weighed.needed) == (3 * plain.weight, 3 * plain.needed)
+
+
+def test_what_is_needed_is_what_it_takes() -> None:
+    """Of weights that may reach ten, ten times as much."""
+    for largest, needed in ((1.0, 19), (10.0, 190)):
+        few, enough = (
+            class_promise(np.arange(m, dtype=float), np.arange(m), 0.95, np.ones(m), largest) for m in (needed - 1, needed)
+        )
+        assert few.needed == enough.needed == enough.weight == needed
+        assert np.isnan(few.threshold) and not np.isnan(enough.threshold)
 
 
 def test_most_calibrations_of_a_size_reach_a_recall_a_little_below() -> None:

@@ -7,11 +7,10 @@ from scipy.optimize import minimize
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.metrics.calibration import calibration_error, perfect_error
 from cmelt_plugin.evaluation.uncertainty.recalibration import (
-    curve_probabilities,
     fit_curves,
     held_out_probabilities,
 )
-from cmelt_plugin.models.inference.calibration import METHODS, Curve, sigmoid
+from cmelt_plugin.models.inference.calibration import METHODS, Curve, curve_probabilities, sigmoid
 
 
 def planted(seed, n=400, slope=3.0, intercept=-1.0):
@@ -109,6 +108,15 @@ def test_folds_hold_out_whole_subjects() -> None:
     assert brier[0] < 0.25 < brier[1] and not np.isnan(held_out).any()
     again = held_out_probabilities(labels, scores, group, "isotonic")
     assert (again[:, 0] == held_out).all()
+
+
+def test_folds_never_leave_out_the_positives() -> None:
+    """A class of one subject, or of too few records, has no held-out probabilities rather than those of its negatives."""
+    labels, scores = np.zeros((400, 3)), np.random.default_rng(0).normal(size=(400, 3))
+    labels[:2, 0], labels[:12, 1], labels[::2, 2] = 1, 1, 1
+    group = np.concatenate([np.zeros(12, dtype=int), np.arange(1, 389)])
+    missing = np.isnan(held_out_probabilities(labels, scores, group, "platt"))
+    assert missing[:, :2].all() and not missing[:, 2].any()
 
 
 def test_a_curve_with_knots_ignores_its_line() -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.uncertainty.shift_weights import shift_weights
 
 
@@ -18,6 +19,15 @@ def test_a_planted_ratio_is_found_and_no_shift_has_weights_of_one() -> None:
     assert np.abs(np.log(found) - np.log(expected)).mean() < 0.35
     far = shift_weights(points, np.arange(1500) // 3, other + 3, largest=4.0)
     assert far.max() == 4 and far.min() < 0.05
+
+
+def test_one_subject_or_one_other_record_is_too_few() -> None:
+    points = np.random.default_rng(0).normal(size=(8, 3))
+    with pytest.raises(DataError, match="two subjects to calibrate on and two other records at least, not 1 and 8"):
+        shift_weights(points, np.zeros(8, dtype=int), points)
+    with pytest.raises(DataError, match="not 8 and 1; leave out --target"):
+        shift_weights(points, np.arange(8), points[:1])
+    assert np.isfinite(shift_weights(points, np.arange(8) // 4, points[:2])).all()
 
 
 def test_a_subject_is_weighed_by_the_others() -> None:
