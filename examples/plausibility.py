@@ -23,7 +23,10 @@ from cmelt_plugin.data.plausibility import Measures, Plausibility, examine, noth
 from cmelt_plugin.data.store.record_store import to_digital
 from cmelt_plugin.tables import markdown, percent
 
-HEAD = ("set", "recordings", "amplitude, mV", "relations", "hum", "levels", "offset, mV", "standing", "spread", "doubtful")
+HEAD = (
+    *("set", "recordings", "amplitude, mV", "limb-lead residual", "mains power", "distinct values", "offset, mV"),
+    *("saturated time", "lead spread", "doubtful"),
+)
 
 
 def stored(directory: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -44,7 +47,7 @@ def examined(ecg: np.ndarray) -> Plausibility:
 
 
 def summary(name: str, results: Sequence[Plausibility]) -> list[str]:
-    """A row of :data:`HEAD`: amplitude as median (least–most), the least of levels and spread, the most of the others."""
+    """A row of :data:`HEAD`: amplitude as median (minimum–maximum); distinct values, lead spread: minimum; others: maximum."""
     measures = Measures(*map(np.array, zip(*(result.measures for result in results))))
     codes = sorted({reason.code for result in results for reason in result.reasons})
     doubtful = sum(bool(result.reasons) for result in results)
