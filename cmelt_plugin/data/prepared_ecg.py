@@ -21,6 +21,7 @@ from cmelt_plugin.data.readers.wfdb_records import WRONG_CHECKSUM, read_wfdb
 from cmelt_plugin.data.resampling import RATES
 from cmelt_plugin.data.signal_contract import STORE_SIGNALS, SignalContract
 from cmelt_plugin.data.signals import at_contract_rate, calibrate
+from cmelt_plugin.data.standard_leads import standard_array
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE, to_digital
 from cmelt_plugin.errors import DataError
 
@@ -78,7 +79,8 @@ def prepare_ecg(
         signal: ``[.., leads, samples]`` in mV (NumPy array or tensor), the path of a WFDB record, or a list of such
             paths. A record's header then says what ``sample_rate`` and ``leads`` would.
         sample_rate: Hz.
-        leads: names of the rows, in any order and letter case.
+        leads: names of the rows, in any order and letter case. III, aVR, aVL and aVF are computed where only I and II are
+            there; known leads beyond the twelve (V7, vx, …) are left out: :mod:`cmelt_plugin.data.standard_leads`.
         crop: which 10 s of a longer recording are kept: ``start`` (as packing does) or ``centre``.
         missing_leads: ``refuse`` recordings that lack leads, or take them as ``zero``, as lead masking in training does.
         required: the leads a model reads; others are zero where they are missing.
@@ -201,7 +203,8 @@ def _recordings(signal: Any, rate: float, names: list[str]) -> tuple[list[Record
     if not RATES[0] <= rate <= RATES[1]:
         raise DataError(f"sample rate {rate:g} Hz; {RATES[0]:g} to {RATES[1]:g} Hz are accepted")
     units = ["mV"] * len(names)
-    return [Recording(ecg, names, units, rate) for ecg in array.reshape(-1, *array.shape[-2:])], array.shape[:-2]
+    each = array.reshape(-1, *array.shape[-2:])
+    return [standard_array(Recording(ecg, names, units, rate)) for ecg in each], array.shape[:-2]
 
 
 def _prepare(
