@@ -41,7 +41,8 @@ class PreparedECG(NamedTuple):
         n_samples: int64 ``[B]``, real samples of each; the rest is padding.
         shape: leading dimensions of the user's array, whose product is B; ``()`` for a single recording.
         doubts: what is doubtful about each of the B recordings (:func:`cmelt_plugin.data.plausibility.examine`), and, as
-            ``header``, what its header leaves out or says against it, and ``electrodes``, those that may be exchanged.
+            ``header``, what its header leaves out or says against it, ``electrodes``, those that may be exchanged, and
+            ``lead-ignored``, leads that were not read although it lacks some that the model reads.
     """
 
     ecg: Tensor
@@ -146,13 +147,13 @@ def _prepared(
     required: Sequence[str],
     contract: SignalContract,
 ) -> PreparedECG:
-    required = () if missing_leads == "zero" else required
+    needed = () if missing_leads == "zero" else required
     ecg = np.zeros((len(origins), len(contract.leads), contract.n_samples), dtype=np.float32)
     n_samples = torch.zeros(len(origins), dtype=torch.int64)
     doubts = []
     for number, (recording, origin) in enumerate(zip(recordings, origins)):
         try:
-            real, reasons = _prepare(recording, crop, required, contract)
+            real, reasons = _prepare(recording, crop, needed, contract, required)
         except Rejected as error:
             lacking = error.code == "leads" and "missing" in str(error)
             remedy = "; missing_leads='zero' (--missing-leads zero) leaves them zero" if lacking else ""
@@ -208,9 +209,13 @@ def _recordings(signal: Any, rate: float, names: list[str]) -> tuple[list[Record
 
 
 def _prepare(
-    recording: Recording, crop: str, required: Sequence[str], contract: SignalContract
+    recording: Recording, crop: str, required: Sequence[str], contract: SignalContract, read: Sequence[str]
 ) -> tuple[np.ndarray, tuple[Reason, ...]]:
     """``[leads, samples]`` mV of the contract, neither clipped nor padded, and what is doubtful about the recording.
+
+    Args:
+        required: leads that it must have.
+        read: leads that the model reads. Where it lacks some, those it has in their place and nobody reads are doubtful.
 
     Raises:
         Rejected: it cannot be used.
@@ -229,12 +234,24 @@ def _prepare(
         raise Rejected(*lost)
     unsaid = tuple(note for note in recording.notes if note in (NO_UNIT, WRONG_CHECKSUM))
     doubts = tuple(Reason("header", text) for text in unsaid + recording.doubtful)
+    doubts += _ignored(recording, calibrated.given, read)
     doubts += examine(ecg, digital, clipped, calibrated.given).reasons
     if calibrated.given.all():
         doubts += doubtful_electrodes(ecg, SAMPLE_RATE, doubts)
     if contract != STORE_SIGNALS:
         ecg = at_contract_rate(calibrate(recording, crop, MIN_SECONDS, required, contract), contract)
     return ecg, doubts
+
+
+def _ignored(recording: Recording, given: np.ndarray, read: Sequence[str]) -> tuple[Reason, ...]:
+    """The leads of a recording that were left out, where it lacks leads that the model reads: ``lead-ignored``."""
+    wanted = {str(lead).lower() for lead in read}
+    lacking = [lead for lead, there in zip(LEADS, given) if not there and lead.lower() in wanted]
+    if not lacking or not recording.ignored:
+        return ()
+    names = ", ".join(recording.ignored[:10])
+    text = f"{names} not read, none of the standard leads; {', '.join(lacking)} missing and taken as zero"
+    return (Reason("lead-ignored", text),)
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

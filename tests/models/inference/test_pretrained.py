@@ -22,6 +22,7 @@ from cmelt_plugin.data.prepared_ecg import prepare_ecg
 from cmelt_plugin.data.text.reports import normalise_report
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.intake.windows import best_window
 from cmelt_plugin.models.inference.pretrained import load_pretrained
 from cmelt_plugin.modules.pooling.tokens import pool_ecg_states
 from tests.models.release_layout import write_release
@@ -144,6 +145,17 @@ def test_missing_leads(pretrained, ecgs) -> None:
     zeros[:, 6] = ecgs[:, 6]
     expected = pretrained.encode_ecg(zeros)
     torch.testing.assert_close(pretrained.encode_ecg(ecgs[:, [0, 6]], leads=["I", "V1"], missing_leads="zero"), expected)
+
+
+def test_leads_that_are_ignored_where_others_are_missing_are_named(pretrained, ecgs, tmp_path) -> None:
+    message = "lead-ignored: MLII not read, none of the standard leads; I, II, III, .* V6 missing and taken as zero"
+    record = write_record(tmp_path, "holter", ecgs[0][:2], leads=["MLII", "V1"])
+    arrays = {"signal": ecgs[0][:2], "leads": ["MLII", "V1"]}
+    for given in ({"signal": record}, {"signal": best_window(str(record))}, arrays):
+        with pytest.warns(DoubtfulECG, match=message):
+            pretrained.encode_ecg(**given, missing_leads="zero")
+    whole = pretrained.prepare(np.concatenate([ecgs[0][:1], ecgs[0]]), leads=["MLII", *LEADS])
+    assert "lead-ignored" not in [reason.code for reason in whole.doubts[0]]  # nothing was missing
 
 
 @pytest.mark.parametrize("others", [0, 3])
