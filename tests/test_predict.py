@@ -72,6 +72,13 @@ def test_zero_shot_scores_are_those_of_load_pretrained(folder, capsys) -> None:
     assert "not a calibrated probability" in err and "2 records: 2 predicted, 0 skipped" in err
 
 
+def test_leads_of_a_holter_that_are_not_read_are_named(folder, capsys) -> None:
+    write_record(folder / "holter", "h1", random_ecg(leads=2), leads=["MLII", "V1"])
+    code, lines, err = predict(folder, capsys, folder / "holter" / "h1", "--missing-leads", "zero", "--format", "jsonl")
+    assert code == 0 and json.loads(lines[0])["warnings"][0].startswith("lead-ignored: MLII not read, none of the standard")
+    assert "h1 is doubtful: lead-ignored: MLII not read" in err and "1 doubtful (lead-ignored 1)" in err
+
+
 def test_a_model_without_learned_scale_shows_similarities(folder, capsys) -> None:
     write_checkpoint(folder / "raw.pt", folder / "tokenizer", learn_logit_scale=False)
     _, lines, err = predict(folder, capsys, folder / "records" / "a1", "--format", "jsonl", model="raw.pt")

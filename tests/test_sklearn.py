@@ -81,6 +81,13 @@ def test_other_rates_orders_and_files(checkpoint: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(swapped, expected, atol=1e-6)
     slow = np.stack([random_ecg(rate=250, seed=seed) for seed in range(6)])
     assert np.abs(ECGEncoder(checkpoint, sample_rate=250).fit_transform(slow) - expected).max() < 0.1
+    eight = [0, 1, *range(6, 12)]
+    names = [LEADS[row] for row in eight]
+    few = [write_record(tmp_path, f"few{number}", ecg[eight], leads=names) for number, ecg in enumerate(ECGS)]
+    of_arrays = ECGEncoder(checkpoint, leads=names).fit_transform(ECGS[:, eight])
+    np.testing.assert_allclose(of_arrays, ECGEncoder(checkpoint).fit_transform(few), atol=0.02)
+    with_frank = ECGEncoder(checkpoint, leads=[*LEADS, "vx"]).fit_transform(np.concatenate([ECGS, ECGS[:, :1]], axis=1))
+    np.testing.assert_allclose(with_frank, expected, atol=1e-6)
     paths = [str(write_record(tmp_path, f"r{number}", ecg)) + ".hea" for number, ecg in enumerate(ECGS)]
     np.testing.assert_allclose(ECGEncoder(checkpoint).fit_transform(paths), expected, atol=0.02)
 

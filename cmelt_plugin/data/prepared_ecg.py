@@ -21,6 +21,7 @@ from cmelt_plugin.data.readers.wfdb_records import WRONG_CHECKSUM, read_wfdb
 from cmelt_plugin.data.resampling import RATES
 from cmelt_plugin.data.signal_contract import STORE_SIGNALS, SignalContract
 from cmelt_plugin.data.signals import at_contract_rate, calibrate
+from cmelt_plugin.data.standard_leads import standard_array
 from cmelt_plugin.data.store.record_store import SAMPLE_RATE, to_digital
 from cmelt_plugin.errors import DataError
 
@@ -40,7 +41,8 @@ class PreparedECG(NamedTuple):
         n_samples: int64 ``[B]``, real samples of each; the rest is padding.
         shape: leading dimensions of the user's array, whose product is B; ``()`` for a single recording.
         doubts: what is doubtful about each of the B recordings (:func:`cmelt_plugin.data.plausibility.examine`), and, as
-            ``header``, what its header leaves out or says against it, and ``electrodes``, those that may be exchanged.
+            ``header``, what its header leaves out or says against it, ``electrodes``, those that may be exchanged, and
+            ``lead-ignored``, leads that were not read although it lacks some that the model reads.
     """
 
     ecg: Tensor
@@ -78,7 +80,8 @@ def prepare_ecg(
         signal: ``[.., leads, samples]`` in mV (NumPy array or tensor), the path of a WFDB record, or a list of such
             paths. A record's header then says what ``sample_rate`` and ``leads`` would.
         sample_rate: Hz.
-        leads: names of the rows, in any order and letter case.
+        leads: names of the rows, in any order and letter case. III, aVR, aVL and aVF are computed where only I and II are
+            there; known leads beyond the twelve (V7, vx, …) are left out: :mod:`cmelt_plugin.data.standard_leads`.
         crop: which 10 s of a longer recording are kept: ``start`` (as packing does) or ``centre``.
         missing_leads: ``refuse`` recordings that lack leads, or take them as ``zero``, as lead masking in training does.
         required: the leads a model reads; others are zero where they are missing.
@@ -144,13 +147,13 @@ def _prepared(
     required: Sequence[str],
     contract: SignalContract,
 ) -> PreparedECG:
-    required = () if missing_leads == "zero" else required
+    needed = () if missing_leads == "zero" else required
     ecg = np.zeros((len(origins), len(contract.leads), contract.n_samples), dtype=np.float32)
     n_samples = torch.zeros(len(origins), dtype=torch.int64)
     doubts = []
     for number, (recording, origin) in enumerate(zip(recordings, origins)):
         try:
-            real, reasons = _prepare(recording, crop, required, contract)
+            real, reasons = _prepare(recording, crop, needed, contract, required)
         except Rejected as error:
             lacking = error.code == "leads" and "missing" in str(error)
             remedy = "; missing_leads='zero' (--missing-leads zero) leaves them zero" if lacking else ""
@@ -201,13 +204,18 @@ def _recordings(signal: Any, rate: float, names: list[str]) -> tuple[list[Record
     if not RATES[0] <= rate <= RATES[1]:
         raise DataError(f"sample rate {rate:g} Hz; {RATES[0]:g} to {RATES[1]:g} Hz are accepted")
     units = ["mV"] * len(names)
-    return [Recording(ecg, names, units, rate) for ecg in array.reshape(-1, *array.shape[-2:])], array.shape[:-2]
+    each = array.reshape(-1, *array.shape[-2:])
+    return [standard_array(Recording(ecg, names, units, rate)) for ecg in each], array.shape[:-2]
 
 
 def _prepare(
-    recording: Recording, crop: str, required: Sequence[str], contract: SignalContract
+    recording: Recording, crop: str, required: Sequence[str], contract: SignalContract, read: Sequence[str]
 ) -> tuple[np.ndarray, tuple[Reason, ...]]:
     """``[leads, samples]`` mV of the contract, neither clipped nor padded, and what is doubtful about the recording.
+
+    Args:
+        required: leads that it must have.
+        read: leads that the model reads. Where it lacks some, those it has in their place and nobody reads are doubtful.
 
     Raises:
         Rejected: it cannot be used.
@@ -226,12 +234,24 @@ def _prepare(
         raise Rejected(*lost)
     unsaid = tuple(note for note in recording.notes if note in (NO_UNIT, WRONG_CHECKSUM))
     doubts = tuple(Reason("header", text) for text in unsaid + recording.doubtful)
+    doubts += _ignored(recording, calibrated.given, read)
     doubts += examine(ecg, digital, clipped, calibrated.given).reasons
     if calibrated.given.all():
         doubts += doubtful_electrodes(ecg, SAMPLE_RATE, doubts)
     if contract != STORE_SIGNALS:
         ecg = at_contract_rate(calibrate(recording, crop, MIN_SECONDS, required, contract), contract)
     return ecg, doubts
+
+
+def _ignored(recording: Recording, given: np.ndarray, read: Sequence[str]) -> tuple[Reason, ...]:
+    """The leads of a recording that were left out, where it lacks leads that the model reads: ``lead-ignored``."""
+    wanted = {str(lead).lower() for lead in read}
+    lacking = [lead for lead, there in zip(LEADS, given) if not there and lead.lower() in wanted]
+    if not lacking or not recording.ignored:
+        return ()
+    names = ", ".join(recording.ignored[:10])
+    text = f"{names} not read, none of the standard leads; {', '.join(lacking)} missing and taken as zero"
+    return (Reason("lead-ignored", text),)
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cmelt_plugin.data.lead_codes import lead_name
 from cmelt_plugin.data.readers import contract
-from cmelt_plugin.intake.lead_codes import lead_name
 from cmelt_plugin.intake.refusal import refuse
 from cmelt_plugin.intake.waveforms import check_amplitude, check_rate
 

@@ -14,6 +14,7 @@ from cmelt_plugin.data.readers.arrays import ArrayReader, Place, is_array
 from cmelt_plugin.data.readers.contract import ALL, Reading, Recording, Rejected, one_line, takes_reading
 from cmelt_plugin.data.readers.record_paths import record_stem
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
+from cmelt_plugin.data.standard_leads import without_others
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake import recording
 from cmelt_plugin.intake.calibration import in_millivolts
@@ -56,13 +57,9 @@ def _of_wfdb(stem: str, record: Recording) -> Recording:
 
 def standard(found: recording.Recording) -> Recording:
     """A recording by the readers' contract; leads beyond the standard twelve are left out where it has some of these."""
-    rows = [row for row, lead in enumerate(found.leads) if lead in LEADS] or list(range(len(found.leads)))
-    notes = found.notes
-    if len(rows) < len(found.leads):
-        left = [lead for row, lead in enumerate(found.leads) if row not in rows]
-        notes += (f"Left out: {', '.join(left[:10])}, none of the standard leads.",)
-    leads = [found.leads[row] for row in rows]
-    return Recording(found.signal[rows], leads, ["mV"] * len(leads), found.sample_rate, found.samples, notes, found.doubtful)
+    signal, leads, left = without_others(found.signal, found.leads)
+    notes = found.notes + ((f"Left out: {', '.join(left[:10])}, none of the standard leads.",) if left else ())
+    return Recording(signal, list(leads), ["mV"] * len(leads), found.sample_rate, found.samples, notes, found.doubtful, left)
 
 
 @takes_reading

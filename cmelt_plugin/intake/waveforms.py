@@ -7,7 +7,7 @@ from datetime import datetime
 
 import numpy as np
 
-from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data import standard_leads
 from cmelt_plugin.data.readers.contract import check_array
 from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.refusal import refuse
@@ -87,16 +87,12 @@ def check_amplitude(path: str, values: np.ndarray) -> None:
 
 
 def with_limb_leads(recording: Recording) -> Recording:
-    """The recording with the limb leads that follow from I and II, the standard six first and in their order, and a note."""
-    rows: Rows = dict(zip(recording.leads, recording.signal))
-    missing = [lead for lead in LEADS[2:6] if lead not in rows]
-    if not missing or not {"I", "II"} <= rows.keys():
+    """The recording with the limb leads that follow from I and II (:func:`.standard_leads.with_limb_leads`), and a note."""
+    signal, leads, computed = standard_leads.with_limb_leads(recording.signal, recording.leads)
+    if not computed:
         return recording
-    one, two = rows["I"], rows["II"]
-    computed = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
-    rows = {**{lead: rows[lead] if lead in rows else computed[lead] for lead in LEADS[:6]}, **rows}
-    note = f"{', '.join(missing)} {'was' if len(missing) == 1 else 'were'} computed from I and II."
-    return replace(recording, signal=np.stack(list(rows.values())), leads=tuple(rows), notes=(*recording.notes, note))
+    note = f"{', '.join(computed)} {'was' if len(computed) == 1 else 'were'} computed from I and II."
+    return replace(recording, signal=signal, leads=leads, notes=(*recording.notes, note))
 
 
 def calibration_start(signal: np.ndarray, rate: float) -> int | None:

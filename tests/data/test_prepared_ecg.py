@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limb_leads import limb_leads
 from pretrained_files import random_ecg, write_record
 
 from cmelt_plugin.data.leads import LEADS
@@ -66,12 +67,40 @@ def test_values_beyond_the_store_are_clipped_as_packing_clips_them() -> None:
 
 def test_missing_leads_are_refused_or_zero() -> None:
     signal = random_ecg(leads=3)
-    with pytest.raises(DataError, match="missing III, aVR.*; missing_leads='zero' .--missing-leads zero. leaves them zero"):
-        prepare_ecg(signal, leads=["I", "II", "V2"])
-    ecg = prepare_ecg(signal, leads=["V2", "I", "II"], missing_leads="zero").ecg[0]
-    for row, lead in enumerate(("V2", "I", "II")):
+    with pytest.raises(DataError, match="missing II, III.*; missing_leads='zero' .--missing-leads zero. leaves them zero"):
+        prepare_ecg(signal, leads=["I", "aVF", "V2"])
+    ecg = prepare_ecg(signal, leads=["V2", "I", "aVF"], missing_leads="zero").ecg[0]
+    for row, lead in enumerate(("V2", "I", "aVF")):
         torch.testing.assert_close(ecg[LEADS.index(lead)], torch.from_numpy(signal[row]).float())
-    assert not ecg[[LEADS.index(lead) for lead in LEADS if lead not in ("I", "II", "V2")]].any()
+    assert not ecg[[LEADS.index(lead) for lead in LEADS if lead not in ("I", "aVF", "V2")]].any()
+
+
+def test_arrays_of_other_leads_are_brought_to_the_standard_ones() -> None:
+    signal = random_ecg()
+    signal[2:6] = limb_leads(signal[0], signal[1])[2:]
+    whole = prepare_ecg(signal).ecg
+    eight = [0, 1, *range(6, 12)]
+    names = [LEADS[row] for row in eight]
+    torch.testing.assert_close(prepare_ecg(signal[eight], leads=names).ecg, whole)
+    torch.testing.assert_close(prepare_ecg(signal[eight[::-1]], leads=[f"Lead {name}" for name in names[::-1]]).ecg, whole)
+    frank = np.concatenate([signal[6:9], signal])
+    prepared = prepare_ecg(np.stack([frank, frank]), leads=["vx", "vy", "vz", *LEADS])
+    assert torch.equal(prepared.ecg, whole.expand(2, -1, -1)) and prepared.doubts == ((), ())
+    two = prepare_ecg(signal[:3], leads=["I", "II", "V7"], missing_leads="zero")
+    torch.testing.assert_close(two.ecg[0, :6], whole[0, :6])
+    assert not two.ecg[0, 6:].any()
+
+
+@pytest.mark.parametrize("option", [{}, {"missing_leads": "zero"}])
+def test_names_that_no_lead_has_are_refused_among_others(option) -> None:
+    signal = random_ecg(leads=15)
+    with pytest.raises(DataError, match=r"unknown (lead )?vxx\b") as refused:
+        prepare_ecg(signal, leads=[*LEADS, "vxx", "vy", "vz"], **option)
+    assert "vy" not in str(refused.value)
+    with pytest.raises(DataError, match="^doubled vy; give each"):
+        prepare_ecg(signal, leads=[*LEADS, "vx", "vy", "vy"], **option)
+    with pytest.raises(DataError, match="unknown lead MLII|unknown MLII"):
+        prepare_ecg(signal[:1], leads=["MLII"], **option)
 
 
 def test_leads_the_model_does_not_read_may_be_missing() -> None:
@@ -97,8 +126,9 @@ def test_leads_the_model_does_not_read_may_be_missing() -> None:
         (lambda s: {"signal": np.stack([s, 0 * s])}, "recording 1: zero: every sample is zero"),
         (lambda s: {"signal": s * 1000}, "cannot be millivolts"),
         (lambda s: {"signal": s, "leads": ["I"] * 12}, "doubled I"),
-        (lambda s: {"signal": s, "leads": [*LEADS[:11], "V9"]}, "unknown V9"),
-        (lambda s: {"signal": s[:2], "leads": ["I", "V9"], "missing_leads": "zero"}, "unknown lead V9"),
+        (lambda s: {"signal": s, "leads": [*LEADS[:11], "V0"]}, "unknown V0"),
+        (lambda s: {"signal": s, "leads": [*LEADS[:11], "V9"]}, "missing V6"),
+        (lambda s: {"signal": s[:2], "leads": ["I", "V0"], "missing_leads": "zero"}, "unknown lead V0"),
         (lambda s: {"signal": s, "crop": "end"}, "crop must be one of start, centre"),
         (lambda s: {"signal": s, "missing_leads": "guess"}, "missing_leads must be one of"),
     ],

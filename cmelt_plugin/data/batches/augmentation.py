@@ -97,19 +97,16 @@ class LeadMasking:
         """
         Args:
             uniforms: float ``[B, n_keys]`` in [0, 1).
-            ecg: the records ``[B, 12, T]``. Of one that is zero in all leads of the set it draws nothing is hidden. None: no
+            ecg: the records ``[B, 12, T]``. Of one that is zero in all leads that would be left nothing is hidden. None: no
                 record is like that.
 
         Returns:
-            bool ``[B, 12]``, True = to be zeroed; never all that are kept.
+            bool ``[B, 12]``, True = to be zeroed; never all that are kept, nor all of these that have a signal.
         """
         mask = np.repeat(~self.keep[None, :], len(uniforms), axis=0)
-        if self.names:
-            mask[:, self.keep] = self._outside_sets(uniforms)
-            hides_all = mask if ecg is None else mask | ~ecg.any(dim=-1).numpy()
-            mask[hides_all.all(axis=1)] = ~self.keep
-        else:
-            mask[:, self.keep] = random_lead_mask(uniforms, self.probability)
+        mask[:, self.keep] = self._outside_sets(uniforms) if self.names else random_lead_mask(uniforms, self.probability)
+        hides_all = mask if ecg is None else mask | ~ecg.any(dim=-1).numpy()
+        mask[hides_all.all(axis=1)] = ~self.keep
         return mask
 
     def _outside_sets(self, uniforms: np.ndarray) -> np.ndarray:

@@ -94,6 +94,8 @@ class Recording(NamedTuple):
     """What was assumed or could not be verified, in sentences that are the same for all recordings they are true of."""
     doubtful: tuple[str, ...] = ()
     """What the file itself says against the recording, a sentence each."""
+    ignored: tuple[str, ...] = ()
+    """Leads of the file that are not in ``signal``, since they are none of the standard twelve."""
 
 
 class Crop(NamedTuple):

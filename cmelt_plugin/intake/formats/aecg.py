@@ -10,8 +10,8 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
+from cmelt_plugin.data.lead_codes import lead_name
 from cmelt_plugin.data.readers.contract import MILLIVOLTS
-from cmelt_plugin.intake.lead_codes import lead_name
 from cmelt_plugin.intake.numerals import number
 from cmelt_plugin.intake.patient_facts import age_between, moment, plausible_age
 from cmelt_plugin.intake.recording import Recording

@@ -12,8 +12,8 @@ from datetime import datetime
 
 import numpy as np
 
+from cmelt_plugin.data.lead_codes import lead_name
 from cmelt_plugin.data.readers.contract import MILLIVOLTS, read_file
-from cmelt_plugin.intake.lead_codes import lead_name
 from cmelt_plugin.intake.numerals import number, numbers
 from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.refusal import refuse, refusing

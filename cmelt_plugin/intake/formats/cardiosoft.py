@@ -7,7 +7,7 @@ import re
 from datetime import datetime
 from xml.etree.ElementTree import Element
 
-from cmelt_plugin.intake.lead_codes import lead_name
+from cmelt_plugin.data.lead_codes import lead_name
 from cmelt_plugin.intake.patient_facts import age_between, moment, plausible_age
 from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.refusal import refuse, refusing

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cmelt_plugin.data.lead_codes import lead_name
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.contract import ALL, MILLIVOLTS, Reading, open_file, read_exactly, takes_reading
-from cmelt_plugin.intake.lead_codes import lead_name
 from cmelt_plugin.intake.patient_facts import age_between, moment
 from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.refusal import IN_WINDOWS, MOST_VALUES, refuse, refusing

@@ -13,9 +13,9 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
+from cmelt_plugin.data.lead_codes import lead_name
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.intake.formats import xli
-from cmelt_plugin.intake.lead_codes import lead_name
 from cmelt_plugin.intake.numerals import number
 from cmelt_plugin.intake.patient_facts import age_between, moment, plausible_age
 from cmelt_plugin.intake.recording import Recording

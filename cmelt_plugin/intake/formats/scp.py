@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cmelt_plugin.intake.lead_codes import LEAD_NAMES
+from cmelt_plugin.data.lead_codes import LEAD_NAMES
 from cmelt_plugin.intake.patient_facts import DAYS_A_YEAR, age_between, moment, plausible_age
 from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.refusal import MOST_VALUES, refuse, refusing, whole_file

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from cmelt_plugin.data.files import atomic_path
+from cmelt_plugin.data.lead_codes import LEAD_NAMES
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.dicom_library import import_pydicom
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.formats.dicom import ECG_CLASSES, FILTERS
-from cmelt_plugin.intake.lead_codes import LEAD_NAMES
 from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.writing.digital import digitised
 

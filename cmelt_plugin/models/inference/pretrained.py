@@ -55,7 +55,7 @@ class Pretrained(TextSide):
                 read (docs/formats.md), what ``read_ecg``, ``windows`` and ``best_window`` of :mod:`cmelt_plugin.intake` make of
                 it, or a list of either; these then give rate, units and leads.
             sample_rate: Hz; other rates than the model's are resampled.
-            leads: names of the rows, in any order.
+            leads: names of the rows, in any order; arrays are brought to the twelve as files are (docs/formats.md).
             crop: ``start`` (as in training) or ``centre``: which part of a longer recording is used. Shorter ones are
                 padded, and the padding is masked.
             missing_leads: ``refuse``, or take missing leads as ``zero``, as lead masking does in training.

@@ -77,10 +77,25 @@ def test_some_lead_with_a_signal_is_left_and_no_other_is_ever_shown(keep, missin
     ecg[:, list(missing)] = 0
     mask = masking(uniforms(masking, 50, seed), ecg)
     assert mask[:, ~kept].all() and not mask[:, kept].all(axis=1).any()
-    if masking.names and keep - missing:
+    if keep - missing:
         assert (~mask[:, sorted(keep - missing)]).any(axis=1).all()
     alone = masking(uniforms(masking, 50, seed)[7:8], ecg[7:8])
     np.testing.assert_array_equal(alone[0], mask[7])
+
+
+def test_records_of_few_leads_keep_one_of_theirs_and_those_of_twelve_the_mask_they_had():
+    masking = LeadMasking(0.5)
+    keys = uniforms(masking)
+    ecg = torch.ones(len(keys), 12, 3, dtype=torch.int16)
+    at_random = random_lead_mask(keys, 0.5)
+    np.testing.assert_array_equal(masking(keys, ecg), at_random)
+    for leads in ([1], [0, 1], [0, 1, *range(6, 12)]):
+        few = torch.zeros_like(ecg)
+        few[:, leads] = 1
+        mask = masking(keys, few)
+        dark = at_random[:, leads].all(axis=1)
+        assert dark.any() and not mask[dark].any()  # nothing is hidden of those that nothing would be left of
+        np.testing.assert_array_equal(mask[~dark], at_random[~dark])
 
 
 def test_sets_are_cut_to_the_leads_of_the_task():

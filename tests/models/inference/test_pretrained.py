@@ -22,6 +22,7 @@ from cmelt_plugin.data.prepared_ecg import prepare_ecg
 from cmelt_plugin.data.text.reports import normalise_report
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.intake.windows import best_window
 from cmelt_plugin.models.inference.pretrained import load_pretrained
 from cmelt_plugin.modules.pooling.tokens import pool_ecg_states
 from tests.models.release_layout import write_release
@@ -134,11 +135,42 @@ def test_doubtful_recordings_are_warned_about_once_where_the_user_called(pretrai
 
 def test_missing_leads(pretrained, ecgs) -> None:
     with pytest.raises(DataError, match="missing"):
-        pretrained.encode_ecg(ecgs[:, :2], leads=["I", "II"])
+        pretrained.encode_ecg(ecgs[:, :2], leads=["I", "V1"])
     zeros = ecgs.copy()
     zeros[:, 2:] = 0
     expected = pretrained.encode_ecg(zeros)
-    torch.testing.assert_close(pretrained.encode_ecg(ecgs[:, :2], leads=["I", "II"], missing_leads="zero"), expected)
+    found = pretrained.encode_ecg(ecgs[:, [0, 1]], leads=["I", "II"], missing_leads="zero")
+    assert not torch.allclose(found, expected)  # III, aVR, aVL and aVF are computed
+    zeros[:, 1:6] = 0
+    zeros[:, 6] = ecgs[:, 6]
+    expected = pretrained.encode_ecg(zeros)
+    torch.testing.assert_close(pretrained.encode_ecg(ecgs[:, [0, 6]], leads=["I", "V1"], missing_leads="zero"), expected)
+
+
+def test_leads_that_are_ignored_where_others_are_missing_are_named(pretrained, ecgs, tmp_path) -> None:
+    message = "lead-ignored: MLII not read, none of the standard leads; I, II, III, .* V6 missing and taken as zero"
+    record = write_record(tmp_path, "holter", ecgs[0][:2], leads=["MLII", "V1"])
+    arrays = {"signal": ecgs[0][:2], "leads": ["MLII", "V1"]}
+    for given in ({"signal": record}, {"signal": best_window(str(record))}, arrays):
+        with pytest.warns(DoubtfulECG, match=message):
+            pretrained.encode_ecg(**given, missing_leads="zero")
+    whole = pretrained.prepare(np.concatenate([ecgs[0][:1], ecgs[0]]), leads=["MLII", *LEADS])
+    assert "lead-ignored" not in [reason.code for reason in whole.doubts[0]]  # nothing was missing
+
+
+@pytest.mark.parametrize("others", [0, 3])
+def test_an_array_is_what_a_file_of_the_same_leads_is(pretrained, ecgs, tmp_path, others) -> None:
+    """Eight leads from which four follow, and eleven with Frank's among them."""
+    leads = ["V6", *LEADS[:2], *LEADS[6:11], *("vx", "vy", "vz")[:others]]
+    signal = ecgs[0][: len(leads)]
+    record = write_record(tmp_path, "r", signal, leads=leads)
+    file, array = pretrained.prepare(record), pretrained.prepare(signal, leads=leads)
+    torch.testing.assert_close(array.ecg, file.ecg, atol=0.0011, rtol=0)  # the file's steps
+    assert array.ecg[0, 2:6].any() and array.doubts[0] == file.doubts[0]
+    for call in (pretrained.encode_ecg, lambda *a, **k: pretrained.zero_shot(*a, prompts=PROMPTS, **k)[1]):
+        torch.testing.assert_close(call(signal, leads=leads), call(record), atol=2e-3, rtol=0)
+    with pytest.raises(DataError, match="unknown VX6"):
+        pretrained.prepare(signal, leads=["VX6", *leads[1:]])
 
 
 # -- Texts -----------------------------------------------------------------------------------------------------------

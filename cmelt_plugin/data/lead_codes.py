@@ -14,6 +14,17 @@ LEAD_NAMES = {
 """Name of the lead of each number; of those with a name of one meaning."""
 
 _STANDARD = {lead.lower(): lead for lead in LEADS}
+OTHER_LEADS = frozenset(
+    name.lower()
+    for name in (
+        *LEAD_NAMES.values(),
+        *("vx", "vy", "vz"),  # Frank's, as PTB's WFDB records name them
+        *("MLI", "MLII", "MLIII"),  # modified limb leads of MIT-BIH's and the European ST-T records
+        *("ES", "AS", "AI"),  # EASI, in ISHNE files
+    )
+) - set(_STANDARD)
+"""Leads beyond the twelve that files are known to have, in small letters."""
+
 _DECORATION = re.compile(r"^(?:(?:ecg|ekg|lead|channel)\b[\s:_-]*)+|\s*\(.*\)$", re.IGNORECASE)
 
 
