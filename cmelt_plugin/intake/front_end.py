@@ -52,7 +52,8 @@ def _of_wfdb(stem: str, record: Recording) -> Recording:
         signal, leads, notes = in_millivolts(stem, record)
     except DataError:
         return record  # refused for its leads or units, with their own code
-    return standard(with_limb_leads(recording.Recording(signal, record.rate, leads, notes=notes, samples=record.samples)))
+    made = recording.Recording(signal, record.rate, leads, notes=notes, samples=record.samples, doubtful=record.doubtful)
+    return standard(with_limb_leads(made))
 
 
 def standard(found: recording.Recording) -> Recording:

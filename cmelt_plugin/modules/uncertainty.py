@@ -91,9 +91,16 @@ def _log_variance(
 
 
 def hide_leads(ecg: Tensor) -> Tensor:
-    """``ecg [B, leads, T]`` with a quarter to three quarters of each record's leads at zero, drawn at random."""
+    """``ecg [B, leads, T]`` with a quarter to three quarters of each record's leads at zero, drawn at random.
+
+    A record keeps one of the leads that have a signal, whatever is drawn.
+    """
     rows, n_leads = ecg.shape[:2]
     fewest, most = n_leads * FEWEST_HIDDEN // 12, n_leads * MOST_HIDDEN // 12
     n_hidden = torch.randint(fewest, most + 1, (rows, 1), device=ecg.device)
-    order = torch.rand(rows, n_leads, device=ecg.device).argsort(dim=1).argsort(dim=1)
-    return ecg.masked_fill((order < n_hidden).unsqueeze(-1), 0.0)
+    draw = torch.rand(rows, n_leads, device=ecg.device)
+    hidden = draw.argsort(dim=1).argsort(dim=1) < n_hidden
+    signal = (ecg != 0).any(dim=-1)
+    dark = (hidden | ~signal).all(dim=1, keepdim=True)
+    last = torch.zeros_like(hidden).scatter_(1, (draw * signal).argmax(dim=1, keepdim=True), True)
+    return ecg.masked_fill((hidden & ~(dark & last)).unsqueeze(-1), 0.0)

@@ -36,3 +36,13 @@ def test_a_quarter_to_three_quarters_of_the_leads_are_hidden() -> None:
     assert set(hidden.sum(1).tolist()) == set(range(3, 10))
     assert ((hidden.float().mean(0) - 0.5).abs() < 0.1).all()  # no lead is hidden more often than others
     assert (ecg == 1).all()
+
+
+def test_a_lead_with_a_signal_stays() -> None:
+    torch.manual_seed(0)
+    ecg = torch.zeros(400, 12, 2)
+    ecg[:200, 3] = 1
+    ecg[200:, [0, 5]] = 1
+    shown = (hide_leads(ecg) != 0).all(dim=2)
+    assert shown.any(dim=1).all() and shown[:200, 3].all()
+    assert shown[200:, 0].any() and not shown[200:, 0].all() and shown[200:, 5].any()

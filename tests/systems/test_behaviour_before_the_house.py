@@ -146,7 +146,7 @@ def test_what_is_trained_now_are_the_weights_of_the_old_checkpoints(run):
 def test_a_small_change_is_seen(exact):
     recorded = {"updates": {"1": {"loss": 8.73, "n": [1, 2.0]}}, "weights_hash": "a"}
     assert not differences(recorded, {**recorded, "more": 1}, exact)
-    assert differences(recorded, {"updates": {"1": {"loss": 8.7301, "n": [1, 2.0]}}, "weights_hash": "a"}, exact)
+    assert differences(recorded, {"updates": {"1": {"loss": 8.7303, "n": [1, 2.0]}}, "weights_hash": "a"}, exact)
     assert differences(recorded, {"updates": {"1": {"n": [1, 2.0]}}, "weights_hash": "a"}, exact) == ["/updates/1/loss is gone"]
     assert differences(recorded, {"updates": {"1": {"loss": 8.73, "n": [1]}}, "weights_hash": "a"}, exact)
     assert bool(differences(recorded, {**recorded, "weights_hash": "b"}, exact)) == exact
