@@ -25,7 +25,14 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.batches.labelled import labels_by_name
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import write_texts
-from cmelt_plugin.evaluation.drift.comparison import Window, first_records, point_drift, score_drift, windows
+from cmelt_plugin.evaluation.drift.comparison import (
+    Window,
+    first_records,
+    point_drift,
+    promised_classes,
+    score_drift,
+    windows,
+)
 from cmelt_plugin.evaluation.drift.tables import drift_tables
 from cmelt_plugin.evaluation.labelled_split import count_subjects, data_set_name, open_labelled
 from cmelt_plugin.evaluation.options import OPTIONS, add_options, typed_command
@@ -52,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = command_parser("cmelt_plugin.evaluation.drift", __doc__, EXAMPLE)
     left_out = ("manifest", "split", "bootstrap")
-    add_options(result, [name for name in OPTIONS if name not in left_out], {"seed": {"help": "of the folds (0)"}})
+    add_options(result, [name for name in OPTIONS if name not in left_out], {"seed": {"help": "of what is drawn (0)"}})
     result.add_argument("--reference", type=Path, required=True, metavar="DIR", help="labelled directory of then")
     result.add_argument("--reference-split", default="valid", metavar="SPLIT", help="(valid)")
     result.add_argument("--current", type=Path, required=True, metavar="DIR", help="directory of now; labels may be missing")
@@ -95,14 +102,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         calibration, folder = found
         labels = None if current.labels() is None else labels_by_name(current, scorer.names)
-        promised = np.array([column for column, one in enumerate(calibration.classes) if one.threshold is not None], dtype=int)
         sets = calibration.sets(scorer.scores(now))
         refused = _refused(scorer, calibration, folder, now)
-        over_time = windows(times, labels, sets, promised, calibration.recall, refused, args.windows)
+        promised = promised_classes(calibration)
+        over_time = windows(times, subjects, labels, sets, promised, refused, args.windows, args.seed)
         promise = {"promised": calibration.recall, "windows": [_plain(one) for one in over_time]}
         if labels is None:
             notes.append("No labels: whether the promise is kept cannot be said.")
-        notes.append("p-values of recalls take records for independent; several of one subject make them too small.")
+        else:
+            tests = "beta-binomial, for one calibration has not the promised recall but one near it; Holm's correction over"
+            notes.append(f"p-values of recalls: {tests} classes and windows; in each a subject counts once for a class.")
     result = Result(
         kind="drift",
         model=args.model_name,

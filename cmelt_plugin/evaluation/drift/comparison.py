@@ -1,17 +1,19 @@
 """Whether recordings have changed since a model was calibrated: tests on embeddings and scores, and the promise over time.
 
-Tests want independent records, so each subject counts with its first record alone. Several classes are tested at once; their
-p-values are Holm's.
+Tests want independent records, so each subject counts with one record alone. Several classes, windows or questions are tested
+at once; their p-values are Holm's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
 from cmelt_plugin.evaluation.metrics.multi_label import rank_auc
+from cmelt_plugin.models.inference.calibration import Calibration
 from cmelt_plugin.models.inference.neighbours import neighbour_distance
 
 FOLDS = 5
@@ -49,6 +51,20 @@ class PointDrift(NamedTuple):
     beyond: float
 
 
+class Promised(NamedTuple):
+    """A class with a promised recall.
+
+    Attributes:
+        column: of the class.
+        units: independent calibration subjects with it, m.
+        rank: of the threshold among them, counted from the lowest score, k.
+    """
+
+    column: int
+    units: int
+    rank: int
+
+
 class Window(NamedTuple):
     """Recordings that follow each other in time.
 
@@ -58,7 +74,8 @@ class Window(NamedTuple):
         refused: share beyond a limit of abstention; NaN without limits.
         recall: share of recordings with a class whose set holds it, mean over classes with a promise; NaN without labels.
         n_positive: recordings with such a class, counted once for each.
-        p_value: of so few or fewer in their sets, were the promise kept (binomial); NaN without labels.
+        p_value: of so few or fewer subjects in their sets had nothing changed since calibration (beta-binomial), corrected for
+            the number of classes and windows; NaN without labels.
     """
 
     begin: str
@@ -116,44 +133,89 @@ def point_drift(reference: np.ndarray, current: np.ndarray, seed: int = 0) -> Po
     return PointDrift(rank_auc(y == 1, odds), float(told.pvalue), float(farther.pvalue), float((other > limit).mean()))
 
 
+def promised_classes(calibration: Calibration) -> list[Promised]:
+    """The classes with a threshold.
+
+    Where calibration took records for independent that share subjects, or weighted them for other data, it rests on fewer than
+    their number: as many as there are subjects to the records, and the share that the weights leave.
+    """
+    data, share = calibration.data, Fraction(1)
+    if calibration.unit == "record":
+        share *= Fraction(int(data["subjects"]), int(data["records"]))
+    if calibration.shift:
+        share *= min(Fraction(1), Fraction(calibration.shift["effective"]) / int(data["records"]))
+    missed = 1 - Fraction(repr(float(calibration.recall)))  # 1 − 0.9 is a tenth
+    found = []
+    for column, one in enumerate(calibration.classes):
+        if one.threshold is not None:
+            units = max(1, int(share * one.units))
+            found.append(Promised(column, units, max(1, int(missed * (units + 1)))))
+    return found
+
+
 def windows(
     times: Sequence[str],
+    subjects: Sequence[str],
     labels: np.ndarray | None,
     sets: np.ndarray,
-    promised: np.ndarray,
-    recall: float,
+    promised: Sequence[Promised],
     refused: np.ndarray | None,
     n_windows: int,
+    seed: int = 0,
 ) -> list[Window]:
     """The records in ``n_windows`` parts of as many each, by time; in their own order where times are unknown.
 
+    The promise is on average over calibrations: one calibration has a recall of the beta distribution with parameters m + 1 − k
+    and k (:func:`cmelt_plugin.evaluation.uncertainty.conformal.recall_of_most`). So the subjects in whose sets the class is
+    are beta-binomial. In each window a subject counts once for a class, with one of its records that have it, drawn at random.
+
     Args:
         times: N ISO times, "" = unknown.
+        subjects: N subject ids, "" = unknown.
         labels: ``[N, C]`` 1/0, NaN = unknown; None: there are none.
         sets: bool ``[N, C]``.
-        promised: int64, columns of the classes with a promise.
-        recall: that was promised.
+        promised: the classes with a promise.
         refused: bool ``[N]``, beyond a limit of abstention; None: there are no limits.
         n_windows: at most so many, each of one record at least.
+        seed: of the records that stand for their subjects.
     """
-    from scipy.stats import binomtest
-
     order = np.argsort(np.array(times, dtype=np.str_), kind="stable") if all(times) else np.arange(len(times))
+    rng = np.random.default_rng(seed)
     found = []
     for rows in np.array_split(order, min(n_windows, len(order))):
         share = float("nan") if refused is None else float(refused[rows].mean())
         mean, n_positive, p_value = float("nan"), 0, float("nan")
-        if labels is not None and len(promised):
-            positive = labels[np.ix_(rows, promised)] > 0.5
-            kept = positive & sets[np.ix_(rows, promised)]
+        if labels is not None and promised:
+            columns = [one.column for one in promised]
+            positive = labels[np.ix_(rows, columns)] > 0.5
+            kept = positive & sets[np.ix_(rows, columns)]
             n_positive = int(positive.sum())
             has = positive.any(axis=0)
             if n_positive:
                 mean = float((kept.sum(axis=0)[has] / positive.sum(axis=0)[has]).mean())
-                p_value = float(binomtest(int(kept.sum()), n_positive, recall, alternative="less").pvalue)
+                p_value = _broken(rng.permutation(rows), subjects, labels, sets, promised)
         begin, end = (times[rows[0]], times[rows[-1]]) if all(times) else ("", "")
         found.append(Window(begin, end, len(rows), share, mean, n_positive, p_value))
+    tested = [number for number, one in enumerate(found) if not np.isnan(one.p_value)]
+    for number, corrected in zip(tested, holm([found[number].p_value for number in tested])):
+        found[number] = found[number]._replace(p_value=corrected)
     return found
+
+
+def _broken(
+    rows: np.ndarray, subjects: Sequence[str], labels: np.ndarray, sets: np.ndarray, promised: Sequence[Promised]
+) -> float:
+    """p-value of the recalls of one window, corrected for the number of classes; a subject's first row stands for it."""
+    from scipy.stats import betabinom
+
+    p_values = []
+    for one in promised:
+        own = rows[labels[rows, one.column] > 0.5]
+        own = own[first_records([subjects[row] for row in own])]
+        if len(own):
+            kept = int(sets[own, one.column].sum())
+            p_values.append(float(betabinom.cdf(kept, len(own), one.units + 1 - one.rank, one.rank)))
+    return min(holm(p_values))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -45,7 +45,7 @@ def score_table(result: Result) -> TextTable:
 def window_table(result: Result) -> TextTable:
     """A row per window."""
     recall = f"recall (%; promised {percent(result.settings['promised'], 1)})"
-    head = ["from", "to", "records", "refused (%)", "with a class", recall, "p", ""]
+    head = ["from", "to", "records", "refused (%)", "with a class", recall, "p (Holm)", ""]
     rows = []
     for one in result.settings["windows"]:
         p_value = math.nan if one["p_value"] is None else one["p_value"]
