@@ -25,7 +25,9 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.batches.labelled import labels_by_name
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import write_texts
+from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.drift.comparison import (
+    FEWEST,
     Window,
     first_records,
     point_drift,
@@ -77,19 +79,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code.
 
     Raises:
-        DataError: model and recordings do not belong together, or the calibration is of other weights.
+        DataError: model and recordings do not belong together, these are too few, or the calibration is of other weights.
     """
     args = parser().parse_args(argv)
     command = typed_command("cmelt_plugin.evaluation.drift", argv)
     reference = open_labelled(args.reference, args.reference_split)
     current = Manifest.open(args.current, args.current_split)
-    scorer = open_scorer(copy.copy(args), args.reference, reference.names)
     meta = current.meta(["subject_id", "source", "time"])
     subjects, times = meta["subject_id"].to_pylist(), [str(time or "") for time in meta["time"].to_pylist()]
-    before, now = scorer.states(reference.manifest), scorer.states(current)
     first, first_now = first_records(reference.subject_id), first_records(subjects)
+    for place, rows, option in ((reference.manifest, first, "--reference"), (current, first_now, "--current")):
+        if len(rows) < FEWEST:
+            found = f"{place.directory}/{place.split}: {len(rows)} subjects, and whether anything has changed needs {FEWEST}"
+            raise DataError(f"{found}; take a split of more ({option}, {option}-split)")
+    scorer = open_scorer(copy.copy(args), args.reference, reference.names)
+    before, now = scorer.states(reference.manifest), scorer.states(current)
     drifts = score_drift(scorer.scores(before)[first], scorer.scores(now)[first_now], scorer.names)
-    points = point_drift(scorer.points(before)[first], scorer.points(now)[first_now], args.seed)
+    people, people_now = [reference.subject_id[row] for row in first], [subjects[row] for row in first_now]
+    points = point_drift(scorer.points(before)[first], scorer.points(now)[first_now], people, people_now, args.seed)
     found = find_calibration(
         args.calibration or calibration_root(args.checkpoint, args.probe, args.variances),
         scorer.encoder.cache.weights,

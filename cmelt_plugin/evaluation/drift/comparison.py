@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cmelt_plugin.evaluation.metrics.bootstrap import subject_groups
 from cmelt_plugin.evaluation.metrics.multi_label import rank_auc
 from cmelt_plugin.models.inference.calibration import Calibration
 from cmelt_plugin.models.inference.neighbours import neighbour_distance
 
-FOLDS = 5
+FEWEST = 10
+"""Subjects of then, and as many of now, that are needed: 5 of each in a half are the fewest that can differ beyond 1 %."""
 
 
 class ScoreDrift(NamedTuple):
@@ -39,9 +41,10 @@ class PointDrift(NamedTuple):
     """Embeddings, then and now.
 
     Attributes:
-        auc: how well a logistic regression tells now from then on held-out records; ½: not at all.
-        p_value: of that AUC by chance (Mann–Whitney).
-        distance_p_value: that recordings now lie no farther from those of then than these from each other (Mann–Whitney).
+        auc: how well a logistic regression of one half of the subjects tells now from then on the other half; ½: not at all.
+        p_value: of that AUC by chance (Mann–Whitney), corrected for two tests.
+        distance_p_value: that the recordings now of the other half lie no farther from those of then of the first half than
+            those of then of the other half do (Mann–Whitney), corrected for two tests.
         beyond: share of recordings now beyond the distance that 95 % of those of then keep.
     """
 
@@ -113,24 +116,56 @@ def score_drift(reference: np.ndarray, current: np.ndarray, names: Sequence[str]
     ]
 
 
-def point_drift(reference: np.ndarray, current: np.ndarray, seed: int = 0) -> PointDrift:
-    """``reference [N, D]``, ``current [M, D]``: points of unit length of independent records."""
+def point_drift(
+    reference: np.ndarray, current: np.ndarray, subjects: Sequence[str], current_subjects: Sequence[str], seed: int = 0
+) -> PointDrift:
+    """Embeddings of now against those of then, on the half of the subjects that nothing was fitted on.
+
+    Folds would share training records, and the tests would take values that depend on each other for independent ones.
+
+    Args:
+        reference: ``[N, D]``, points of unit length, one of each subject.
+        current: ``[M, D]``, the same of now.
+        subjects, current_subjects: N and M subject ids, "" = unknown; somebody who is in both lies in one half alone.
+        seed: of the halves.
+
+    Raises:
+        ValueError: there are fewer than :data:`FEWEST` records of then or of now.
+    """
     from scipy.stats import mannwhitneyu
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    if min(len(reference), len(current)) < FEWEST:
+        raise ValueError(f"{len(reference)} records then and {len(current)} now: {FEWEST} each are needed")
     x = np.concatenate([reference, current])
     y = np.repeat([0, 1], [len(reference), len(current)])
-    folds = StratifiedKFold(min(FOLDS, len(reference), len(current)), shuffle=True, random_state=seed)
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    odds = cross_val_predict(model, x, y, cv=folds, method="decision_function")
-    told = mannwhitneyu(odds[y == 1], odds[y == 0], alternative="greater")
-    own, other = neighbour_distance(reference, reference, skip_self=True), neighbour_distance(current, reference)
-    farther = mannwhitneyu(other, own, alternative="greater")
-    limit = np.quantile(own, 0.95)
-    return PointDrift(rank_auc(y == 1, odds), float(told.pvalue), float(farther.pvalue), float((other > limit).mean()))
+    fitted = _one_half(subject_groups(len(y), [*subjects, *current_subjects]), y, seed)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)).fit(x[fitted], y[fitted])
+    then, now = x[~fitted & (y == 0)], x[~fitted & (y == 1)]
+    odds_then, odds_now = model.decision_function(then), model.decision_function(now)
+    known = x[fitted & (y == 0)]
+    own, other = neighbour_distance(then, known), neighbour_distance(now, known)
+    tests = [mannwhitneyu(*pair, alternative="greater") for pair in ((odds_now, odds_then), (other, own))]
+    told, farther = holm([float(test.pvalue) for test in tests])
+    auc = rank_auc(np.repeat([True, False], [len(now), len(then)]), np.concatenate([odds_now, odds_then]))
+    return PointDrift(auc, told, farther, float((other > np.quantile(own, 0.95)).mean()))
+
+
+def _one_half(group: np.ndarray, now: np.ndarray, seed: int) -> np.ndarray:
+    """Which records are of the first half of the subjects, bool ``[N]``; each half has its share of then, now and both.
+
+    Args:
+        group: ``[N]``, number of each record's subject.
+        now: ``[N]``, 1 = now, 0 = then.
+        seed: of the halves.
+    """
+    kind = np.bincount(group, weights=np.where(now == 1, 2, -1))  # −1: then alone, 1: both, 2: now alone
+    order = np.lexsort((np.random.default_rng(seed).random(len(kind)), kind))
+    first = np.zeros(len(kind), dtype=bool)
+    first[order[::2]] = True
+    return first[group]
 
 
 def promised_classes(calibration: Calibration) -> list[Promised]:

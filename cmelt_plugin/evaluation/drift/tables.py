@@ -18,7 +18,7 @@ def drift_tables(result: Result) -> list[TextTable]:
 
 def point_table(result: Result) -> TextTable:
     """One row on embeddings."""
-    head = ["embeddings", "told apart, AUC (%)", "p", "farther away, p", "beyond 95 % of then (%)", ""]
+    head = ["embeddings", "told apart, AUC (%)", "p (Holm)", "farther away, p (Holm)", "beyond 95 % of then (%)", ""]
     values = {name: result.metrics[f"points/{name}"] for name in ("auc", "p_value", "distance_p_value", "beyond")}
     alarm = "drift" if min(values["p_value"], values["distance_p_value"]) < ALARM else ""
     cells = [percent(values["auc"], 1), f"{values['p_value']:.2g}", f"{values['distance_p_value']:.2g}"]

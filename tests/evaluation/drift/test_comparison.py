@@ -6,6 +6,7 @@ from scipy.stats import betabinom, binom, norm
 
 from cmelt_plugin.evaluation.drift.comparison import (
     Promised,
+    _one_half,
     first_records,
     holm,
     point_drift,
@@ -42,16 +43,40 @@ def test_chance_alone_is_no_drift_more_often_than_is_said() -> None:
     assert alarms <= binom.ppf(0.9999, 60, 0.1)
 
 
+def drifted(reference, current, seed=0):
+    return point_drift(reference, current, [""] * len(reference), [""] * len(current), seed)
+
+
 def test_embeddings_that_moved_are_told_apart() -> None:
     rng = np.random.default_rng(2)
     reference = unit(rng.normal(size=(200, 6)))
-    same = point_drift(reference, unit(rng.normal(size=(150, 6))))
+    same = drifted(reference, unit(rng.normal(size=(150, 6))))
     assert 0.35 < same.auc < 0.65 and same.p_value > 0.01 and same.distance_p_value > 0.01 and same.beyond < 0.15
-    moved = point_drift(reference, unit(rng.normal(size=(150, 6)) + np.array([2.0, 0, 0, 0, 0, 0])))
+    moved = drifted(reference, unit(rng.normal(size=(150, 6)) + np.array([2.0, 0, 0, 0, 0, 0])))
     assert moved.auc > 0.85 and moved.p_value < 1e-6
     narrow = unit(rng.normal(size=(200, 6)) + np.array([6.0, 0, 0, 0, 0, 0]))
-    far = point_drift(narrow, unit(rng.normal(size=(150, 6))))
+    far = drifted(narrow, unit(rng.normal(size=(150, 6))))
     assert far.beyond > 0.8 and far.distance_p_value < 1e-6
+    with pytest.raises(ValueError, match="10 each are needed"):
+        drifted(reference, reference[:9])
+
+
+def test_chance_alone_tells_embeddings_apart_no_more_often_than_is_said() -> None:
+    rng = np.random.default_rng(4)
+    least = []
+    for seed in range(150):
+        found = drifted(unit(rng.normal(size=(30, 4))), unit(rng.normal(size=(30, 4))), seed)
+        least.append(min(found.p_value, found.distance_p_value))
+    assert np.sum(np.array(least) < 0.1) <= binom.ppf(0.99, 150, 0.1)
+
+
+def test_halves_share_nobody_and_both_have_then_and_now() -> None:
+    group = np.array([0, 1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9, 10])  # 4 and 5 are there then and now
+    now = np.repeat([0, 1], [6, 7])
+    for seed in range(20):
+        first = _one_half(group, now, seed)
+        assert not set(group[first]) & set(group[~first])
+        assert first[now == 0].sum() == 3 and first[now == 1].sum() in (3, 4)
 
 
 def test_windows_follow_time_and_count_what_was_promised() -> None:
