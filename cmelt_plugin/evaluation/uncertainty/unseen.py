@@ -38,7 +38,7 @@ def check_unseen(directory: str | Path, split: str, training: Training) -> str:
         A sentence on what could not be checked; "" where everything was.
 
     Raises:
-        DataError: training saw the split, or some of its records or subjects.
+        DataError: training saw the split, or some of its records or subjects; or a file of the splits is damaged.
     """
     source, data = training.source, training.data
     if not data or not data.get("order"):
@@ -60,13 +60,12 @@ def check_unseen(directory: str | Path, split: str, training: Training) -> str:
                 found = f"{len(shared)} {what} are in {where}, too"
                 raise DataError(f"{directory}/{split}: {found}, which {source} was trained on; {remedy}")
     if not seen:
-        return f"The training data of {source} are not in {directory}: that no subject is in both is for you to know."
+        return f"The training data of {source} cannot be recognised in {directory}: that no subject is in both is for you to know."
     return ""
 
 
 def _is(place: tuple[Path, str], data: Mapping[str, Any]) -> bool:
     directory, split = place
-    try:
-        return same_records(training_fingerprint(str(directory), split), data)
-    except DataError:  # no such split there
+    if not all((directory / f"{split}.{ending}").is_file() for ending in ("tsv", "meta.parquet")):
         return False
+    return same_records(training_fingerprint(str(directory), split), data)
