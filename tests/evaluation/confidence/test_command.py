@@ -195,6 +195,29 @@ def test_trainings_of_one_model_are_one_row_of_means(directory, classifier, tmp_
     assert f"{noise.mean():.0f} ± {noise.std(ddof=1):.0f} / " in out
 
 
+def test_splits_that_share_somebody_are_refused(directory, classifier, tmp_path) -> None:
+    shared = tmp_path / "m"
+    shutil.copytree(directory, shared)
+    path = shared / "test.meta.parquet"
+    table = pq.read_table(path)
+
+    def rewrite(column, names):
+        changed = table.set_column(table.column_names.index(column), column, pa.array(names, pa.string()))
+        pq.write_table(changed, path)
+        (shared / "checksums.json").unlink(missing_ok=True)
+
+    own, known = table["subject_id"].to_pylist(), pq.read_table(shared / "valid.meta.parquet")["subject_id"].to_pylist()
+    rewrite("subject_id", [known[0], known[0], known[2], *own[3:]])
+    with pytest.raises(DataError, match=f"m/test: 2 subjects are in valid, too, .* .one of them: '{known[0]}'"):
+        run([classifier], shared, tmp_path / "r")
+    records = pq.read_table(shared / "valid.meta.parquet")["record_id"].to_pylist()
+    rewrite("record_id", [records[5], *table["record_id"].to_pylist()[1:]])
+    with pytest.raises(DataError, match=f"1 records are in valid, too, .* .one of them: '{records[5]}'"):
+        run([classifier], shared, tmp_path / "r")
+    rewrite("subject_id", [""] * len(own))  # nobody is known to be the same
+    assert run([classifier], shared, tmp_path / "r", "--passes", 0, "--no-probes", "--foreign") == 0
+
+
 def test_what_would_flatter_is_refused(directory, classifier, tmp_path) -> None:
     with pytest.raises(DataError, match="--calibrate-on test"):
         run([classifier], directory, tmp_path, "--calibrate-on", "test")
