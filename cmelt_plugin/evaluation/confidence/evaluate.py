@@ -12,7 +12,7 @@ import numpy as np
 from cmelt_plugin.data.batches.labelled import labels_by_name
 from cmelt_plugin.data.directory.manifest import available_splits
 from cmelt_plugin.evaluation.calibrate.fitting import Options, fit_calibration
-from cmelt_plugin.evaluation.confidence.uncertainties import DROPOUT, Doubter, passes_over
+from cmelt_plugin.evaluation.confidence.uncertainties import DROPOUT, MAX_PROBABILITY, Doubter, passes_over
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
 from cmelt_plugin.evaluation.linear_probe.train import ProbeSettings, seeded_run, train_probes
 from cmelt_plugin.evaluation.metrics.bootstrap import metrics_of_sums, percentile_interval, subject_groups
@@ -75,8 +75,12 @@ def evaluate_confidence(
     features = scorer.encoder.features(test.manifest) if probes else None
     uncertainties = doubter.of_states(states, features)
     dropout, foreign = passes_over(doubter, test.manifest, kinds, args.foreign_records, args.seed)
+    if MAX_PROBABILITY not in uncertainties:
+        parts.append(Evaluated({}, {}, {}, ["No max-probability: no class has both probabilities and a threshold."], {}))
     if dropout is not None:
         uncertainties[DROPOUT] = dropout
+    elif args.passes and not doubter.dropout_passes:
+        parts.append(Evaluated({}, {}, {}, ["No MC dropout: no class has probabilities."], {}))
     elif args.passes:
         parts.append(Evaluated({}, {}, {}, ["No MC dropout: this encoder drops nothing."], {}))
     parts.append(_abstention(uncertainties, labels, scores, thresholds, test.subject_id, args))

@@ -173,6 +173,24 @@ def test_several_models_make_one_table(directory, classifier, tmp_path, capsys) 
     assert page.count("| B |") == out.count("| B |") > 4
 
 
+def test_without_probabilities_nothing_is_made_of_them(directory, tmp_path, capsys) -> None:
+    """Labels of one kind alone in the calibration split: no class has a curve, and dropout has nothing to change."""
+    folder, bare = tmp_path / "text", tmp_path / "m"
+    folder.mkdir()
+    shutil.copytree(directory, bare)
+    labels = np.load(bare / "valid.labels.npy")
+    np.save(bare / "valid.labels.npy", np.zeros_like(labels))
+    (bare / "checksums.json").unlink(missing_ok=True)
+    write_json(bare / "prompts.json", PROMPTS)
+    checkpoint = write_checkpoint(folder / "c.pt", write_tokenizer(folder))
+    options = ["--passes", 2, "--no-probes", "--foreign", "gain_x1000", "--foreign-records", 4]
+    assert run([checkpoint], bare, tmp_path / "r", *options) == 0
+    result = read_result(tmp_path / "r").result
+    assert not any(DROPOUT in name for name in result.metrics) and f"| {DROPOUT} |" not in capsys.readouterr().out
+    assert "No MC dropout: no class has probabilities." in result.notes
+    assert f"auroc/gain_x1000/{NEIGHBOUR}" in result.metrics
+
+
 def test_trainings_of_one_model_are_one_row_of_means(directory, classifier, tmp_path, capsys) -> None:
     state = torch.load(classifier, weights_only=False)
     state["model"]["head.weight"] = state["model"]["head.weight"].flip(0)
