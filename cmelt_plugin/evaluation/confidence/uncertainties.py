@@ -108,7 +108,8 @@ def passes_over(
         seed: of foreign recordings and of dropout.
 
     Returns:
-        Uncertainty by dropout of all N records, None where there are no passes or the encoder drops nothing; and kind → name → ``[min(N, most)]``.
+        Uncertainty by dropout of all N records, None where there are no passes or the encoder drops nothing; and kind → name →
+        ``[min(N, most)]``.
     """
     scorer, encoder = doubter.scorer, doubter.scorer.encoder
     model = scorer.pretrained.model
