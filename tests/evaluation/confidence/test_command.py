@@ -101,6 +101,14 @@ def test_metrics_of_a_classifier(directory, classifier, tmp_path, capsys) -> Non
     assert metrics["benefit/9"] == pytest.approx(
         np.mean([net_benefit(labels[:, c], platt[:, c], 9).model for c in range(3)]), abs=0.05
     )
+    drawn = np.random.default_rng(0).integers(12, size=(10, 12))  # subjects of two records each
+    samples = [
+        np.mean([net_benefit(labels[rows, c], platt[rows, c], 9).model for c in range(3)])
+        for rows in (np.concatenate([2 * people, 2 * people + 1]) for people in drawn)
+    ]
+    expected = np.percentile(samples, [2.5, 97.5])
+    assert stored.result.intervals["benefit/9"] == pytest.approx(expected, abs=0.05)
+    assert expected[1] - expected[0] > 0.05 and "benefit_everybody/9" not in stored.result.intervals
     assert metrics[f"avoided_20/{NEIGHBOUR}"] == pytest.approx(mistakes_avoided(risk_coverage(loss, distance), 0.2), abs=0.05)
     assert not any(name.startswith("recall_of/") for name in metrics)  # nobody's sex or age is known
 
