@@ -111,9 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     test, valid = open_labelled(args.manifest, args.split), open_labelled(args.manifest, args.calibrate_on)
     shared = in_both(args.manifest, args.split, args.manifest, args.calibrate_on)
     if shared:
-        found = f"{shared.many} are in {args.calibrate_on}, too, which everything is fitted on (one of them: {shared.one})"
+        where = f"{shared.many} are in {args.calibrate_on}, too, which everything is fitted on (one of them: {shared.one})"
         remedy = "split by subject, or take another split with --calibrate-on"
-        raise DataError(f"{args.manifest}/{args.split}: {found}; {remedy}")
+        raise DataError(f"{args.manifest}/{args.split}: {where}; {remedy}")
     results: list[Result] = []
     for checkpoint, name, folder in zip(args.checkpoint, names, folders):
         own = copy.copy(args)

@@ -90,8 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     first, first_now = first_records(reference.subject_id), first_records(subjects)
     for place, rows, option in ((reference.manifest, first, "--reference"), (current, first_now, "--current")):
         if len(rows) < FEWEST:
-            found = f"{place.directory}/{place.split}: {len(rows)} subjects, and whether anything has changed needs {FEWEST}"
-            raise DataError(f"{found}; take a split of more ({option}, {option}-split)")
+            few = f"{place.directory}/{place.split}: {len(rows)} subjects, and whether anything has changed needs {FEWEST}"
+            raise DataError(f"{few}; take a split of more ({option}, {option}-split)")
     scorer = open_scorer(copy.copy(args), args.reference, reference.names)
     before, now = scorer.states(reference.manifest), scorer.states(current)
     drifts = score_drift(scorer.scores(before)[first], scorer.scores(now)[first_now], scorer.names)

@@ -221,7 +221,7 @@ def windows(
         share = float("nan") if refused is None else float(refused[rows].mean())
         mean, n_positive, p_value = float("nan"), 0, float("nan")
         if labels is not None and promised:
-            columns = [one.column for one in promised]
+            columns = np.array([one.column for one in promised], dtype=np.int64)
             positive = labels[np.ix_(rows, columns)] > 0.5
             kept = positive & sets[np.ix_(rows, columns)]
             n_positive = int(positive.sum())
