@@ -15,7 +15,13 @@ import torch
 from cmelt_plugin import host
 from cmelt_plugin.criterions.base import METRIC, METRIC_RANKS
 from cmelt_plugin.data.batches.items import ItemDataset
-from cmelt_plugin.data.directory.training_data import EARLIER_TRAINING_DATA, TRAINING_DATA, training_fingerprint, trainings_of
+from cmelt_plugin.data.directory.training_data import (
+    EARLIER_TRAINING_DATA,
+    TRAINING_DATA,
+    same_training,
+    training_fingerprint,
+    trainings_of,
+)
 from cmelt_plugin.data.millivolts import batch_in_mv
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.validation import ValidationPass
@@ -90,7 +96,8 @@ class ItemTask(host.Task):
         What is there already is a checkpoint's that this training goes on from, maybe with other data.
         """
         now, known = self.training_data(split), self.state.state_dict
-        if known.get(TRAINING_DATA) not in (None, now):
+        last = known.get(TRAINING_DATA)
+        if last is not None and not same_training(last, now):
             self.state.merge_state_dict({EARLIER_TRAINING_DATA: trainings_of(known)})
         self.state.merge_state_dict({TRAINING_DATA: now})
 
@@ -116,7 +123,7 @@ class ItemTask(host.Task):
         if known is None:  # written before this was noted
             return
         now = self.training_data(split)
-        if known != now:
+        if not same_training(known, now):
             then = known.get("records") if isinstance(known, dict) else None
             raise DataError(
                 f"{path}: its training had other {self.item}s or another order ({then} {self.item}s) than "

@@ -116,6 +116,22 @@ def test_what_training_began_with_is_kept(tmp_path) -> None:
     assert len(other.state.state_dict["earlier_training_data"]) == 3
 
 
+def test_checkpoints_from_before_go_on(tmp_path) -> None:
+    """Their fingerprint of the meta data is that of the file's bytes."""
+    directory = write_labelled(tmp_path / "a")
+    now = training_fingerprint(str(directory), "train")
+    old = {name: value for name, value in now.items() if name != "file"}
+    old = {**old, "meta": now["file"], "chosen": None}
+    task = classification(directory)
+    task.check_resumption({"task_state": {"training_data": old}}, "x.pt", "train")
+    task.state.merge_state_dict({"training_data": old, "earlier_training_data": []})
+    task.note_training_data("train")
+    assert task.state.state_dict["earlier_training_data"] == []
+    with pytest.raises(DataError, match="other records"):
+        state = {"task_state": {"training_data": {**old, "meta": "sha256:0"}}}
+        classification(directory).check_resumption(state, "x.pt", "train")
+
+
 @pytest.mark.parametrize("known", [3, "x", [], {"records": None}])
 def test_odd_states_are_refused(known, tmp_path) -> None:
     task = classification(write_labelled(tmp_path / "a"))

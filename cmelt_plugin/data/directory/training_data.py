@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cmelt_plugin.data.directory.checksums import fingerprint
+from cmelt_plugin.data.directory.checksums import fingerprint, once
+from cmelt_plugin.data.directory.split_meta import read_meta_column
 from cmelt_plugin.errors import DataError
 
 TRAINING_DATA = "training_data"
@@ -19,8 +21,11 @@ EARLIER_TRAINING_DATA = "earlier_training_data"
 def training_fingerprint(directory: str, split: str) -> dict[str, Any]:
     """Number, order and meta data of a split's records; where the directory and its store lie does not matter.
 
+    ``meta`` is of the records' and subjects' names, in whatever order, and stays the same when the meta file is written in
+    another way or with further columns; ``file`` is of the bytes of that file. Checkpoints from before have these as ``meta``.
+
     Raises:
-        DataError: the split is not there.
+        DataError: the split is not there, or its meta file cannot be read.
     """
     tsv, meta = Path(directory) / f"{split}.tsv", Path(directory) / f"{split}.meta.parquet"
     digest, records = hashlib.sha256(), 0
@@ -30,9 +35,19 @@ def training_fingerprint(directory: str, split: str) -> dict[str, Any]:
             for block in iter(lambda: handle.read(1 << 20), b""):
                 digest.update(block)
                 records += block.count(b"\n")
-        return {"split": split, "records": records, "order": "sha256:" + digest.hexdigest(), "meta": fingerprint(meta)}
+        names = once("names", meta, lambda _: _fingerprint_of_names(directory, split))
+        order = "sha256:" + digest.hexdigest()
+        return {"split": split, "records": records, "order": order, "meta": names, "file": fingerprint(meta)}
     except OSError as error:
         raise DataError(f"{error.filename}: {error.strerror}") from None
+
+
+def _fingerprint_of_names(directory: str, split: str) -> str:
+    columns = [read_meta_column(directory, split, name).to_pylist() for name in ("record_id", "subject_id")]
+    digest = hashlib.sha256()
+    for pair in sorted(zip(*columns)):
+        digest.update(json.dumps(pair).encode())
+    return "sha256:" + digest.hexdigest()
 
 
 def trainings_of(task_state: Mapping[str, Any]) -> list[Any]:
@@ -46,5 +61,20 @@ def same_records(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
     Other data sets of as many records may have the same order: it is that of shards and rows.
     """
-    name = "meta" if one.get("meta") is not None and other.get("meta") is not None else "order"
-    return one.get(name) is not None and one[name] == other.get(name)
+    if one.get("meta") is None or other.get("meta") is None:
+        return one.get("order") is not None and one["order"] == other.get("order")
+    if "file" in one and "file" in other:
+        return one["meta"] == other["meta"]
+    return bool({one["meta"], one.get("file")} & {other["meta"], other.get("file")} - {None})
+
+
+def same_training(known: Any, now: Mapping[str, Any]) -> bool:
+    """Whether what a checkpoint says of its training data is just what a task says now.
+
+    Args:
+        known: of the checkpoint, which may be from before the meta file's bytes had a name of their own.
+        now: of the task.
+    """
+    if "file" not in now or not isinstance(known, Mapping) or "file" in known:
+        return known == now
+    return known == {**{name: value for name, value in now.items() if name != "file"}, "meta": now["file"]}

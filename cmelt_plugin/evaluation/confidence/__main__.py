@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from cmelt_plugin import option_types
+from cmelt_plugin.data.directory.subjects import in_both
 from cmelt_plugin.data.files import atomic_path, write_texts
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.calibrate.__main__ import recall_share
@@ -96,7 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code.
 
     Raises:
-        DataError: training saw the records that are fitted on, or a model and the records do not belong together.
+        DataError: training saw the records, the splits share some or their subjects, or a model and the records do not belong
+            together.
     """
     args = parser().parse_args(argv)
     command = typed_command("cmelt_plugin.evaluation.confidence", argv)
@@ -107,6 +109,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.probe is not None and len(names) > 1:
         raise DataError("--probe: belongs to one checkpoint; give exactly one")
     test, valid = open_labelled(args.manifest, args.split), open_labelled(args.manifest, args.calibrate_on)
+    shared = in_both(args.manifest, args.split, args.manifest, args.calibrate_on)
+    if shared:
+        where = f"{shared.many} are in {args.calibrate_on}, too, which everything is fitted on (one of them: {shared.one})"
+        remedy = "split by subject, or take another split with --calibrate-on"
+        raise DataError(f"{args.manifest}/{args.split}: {where}; {remedy}")
     results: list[Result] = []
     for checkpoint, name, folder in zip(args.checkpoint, names, folders):
         own = copy.copy(args)

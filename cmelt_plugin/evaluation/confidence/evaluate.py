@@ -12,12 +12,12 @@ import numpy as np
 from cmelt_plugin.data.batches.labelled import labels_by_name
 from cmelt_plugin.data.directory.manifest import available_splits
 from cmelt_plugin.evaluation.calibrate.fitting import Options, fit_calibration
-from cmelt_plugin.evaluation.confidence.uncertainties import DROPOUT, Doubter, passes_over
+from cmelt_plugin.evaluation.confidence.uncertainties import DROPOUT, MAX_PROBABILITY, Doubter, passes_over
 from cmelt_plugin.evaluation.labelled_split import LabelledSplit, open_labelled
 from cmelt_plugin.evaluation.linear_probe.train import ProbeSettings, seeded_run, train_probes
 from cmelt_plugin.evaluation.metrics.bootstrap import metrics_of_sums, percentile_interval, subject_groups
 from cmelt_plugin.evaluation.metrics.calibration import calibration_metrics, reliability
-from cmelt_plugin.evaluation.metrics.decision_curve import net_benefit
+from cmelt_plugin.evaluation.metrics.decision_curve import benefit_cells, benefit_of_sums
 from cmelt_plugin.evaluation.metrics.detection import detection
 from cmelt_plugin.evaluation.metrics.regression import spearman
 from cmelt_plugin.evaluation.metrics.selective import best_areas, mistakes_avoided, random_areas, risk_coverage
@@ -66,7 +66,7 @@ def evaluate_confidence(
         _probabilities(scorer, labels, scores, valid_labels, valid_scores, test.subject_id, args),
         _promises(calibration, labels, scores, test.subject_id, args),
         _promises_of_groups(calibration, labels, scores, test, args),
-        _decisions(calibration, labels, scores, args),
+        _decisions(calibration, labels, scores, test.subject_id, args),
     ]
     thresholds = choose_thresholds(valid_labels, valid_scores)
     probes, note = _probe_ensemble(scorer, Path(test.manifest.directory), args) if args.probes else ([], "")
@@ -75,8 +75,12 @@ def evaluate_confidence(
     features = scorer.encoder.features(test.manifest) if probes else None
     uncertainties = doubter.of_states(states, features)
     dropout, foreign = passes_over(doubter, test.manifest, kinds, args.foreign_records, args.seed)
+    if MAX_PROBABILITY not in uncertainties:
+        parts.append(Evaluated({}, {}, {}, ["No max-probability: no class has both probabilities and a threshold."], {}))
     if dropout is not None:
         uncertainties[DROPOUT] = dropout
+    elif args.passes and not doubter.dropout_passes:
+        parts.append(Evaluated({}, {}, {}, ["No MC dropout: no class has probabilities."], {}))
     elif args.passes:
         parts.append(Evaluated({}, {}, {}, ["No MC dropout: this encoder drops nothing."], {}))
     parts.append(_abstention(uncertainties, labels, scores, thresholds, test.subject_id, args))
@@ -204,16 +208,27 @@ def _promises_of_groups(
     return result
 
 
-def _decisions(calibration: Calibration, labels: np.ndarray, scores: np.ndarray, args: argparse.Namespace) -> Evaluated:
+def _decisions(
+    calibration: Calibration, labels: np.ndarray, scores: np.ndarray, subjects: Sequence[str], args: argparse.Namespace
+) -> Evaluated:
     """``benefit/COST`` of the calibrated probabilities, and of calling everybody positive: means over classes."""
-    probabilities, metrics = calibration.probabilities(scores), {}
+    probabilities, group = calibration.probabilities(scores), subject_groups(len(labels), subjects)
+    result = Evaluated({}, {}, {}, [], {})
     for cost in args.cost:
-        every = [net_benefit(labels[:, column], probabilities[:, column], cost) for column in range(labels.shape[1])]
-        known = np.array([one for one in every if not np.isnan(one.model)]).reshape(-1, 2)
-        if len(known):
-            metrics[f"benefit/{cost:g}"], metrics[f"benefit_everybody/{cost:g}"] = map(float, known.mean(axis=0))
-            metrics[f"benefit_best_of_none_and_all/{cost:g}"] = float(np.maximum(known[:, 1], 0).mean())
-    return Evaluated(metrics, {}, {}, [], {})
+        cells = [benefit_cells(labels[:, column], probabilities[:, column], cost) for column in range(labels.shape[1])]
+
+        def benefits(sums: np.ndarray, cost: float = cost) -> dict[str, float]:
+            every = [benefit_of_sums(one, cost) for one in sums.reshape(-1, 4)]
+            known = np.array([one for one in every if not np.isnan(one.model)]).reshape(-1, 2)
+            model, everybody = known.mean(axis=0) if len(known) else (np.nan, np.nan)
+            best = np.maximum(known[:, 1], 0).mean() if len(known) else np.nan
+            names = ("benefit", "benefit_everybody", "benefit_best_of_none_and_all")
+            return {f"{name}/{cost:g}": float(value) for name, value in zip(names, (model, everybody, best))}
+
+        metrics, intervals = metrics_of_sums(np.concatenate(cells, axis=1), group, benefits, args.bootstrap, args.seed)
+        result.metrics.update(metrics)
+        result.intervals.update({name: pair for name, pair in intervals.items() if name.startswith("benefit/")})
+    return result
 
 
 def _abstention(

@@ -50,6 +50,11 @@ class Doubter(NamedTuple):
     probes: Sequence[Probe] = ()
     passes: int = 0
 
+    @property
+    def dropout_passes(self) -> int:
+        """Passes with dropout; 0 where no class has probabilities that could differ."""
+        return self.passes if any(curve is not None for curve in self.curves) else 0
+
     def of_states(self, states: Columns, features: np.ndarray | None) -> dict[str, np.ndarray]:
         """Name → float64 ``[N]``; without dropout. ``features [N, W]`` are what probes read."""
         scores = self.scorer.scores(states)
@@ -77,9 +82,9 @@ class Doubter(NamedTuple):
             states = _arrays(self.scorer.encode(ecg, n_samples))
             features = self.scorer.pretrained.model.ecg_features(ecg, n_samples).float().cpu().numpy() if self.probes else None
             found = self.of_states(states, features)
-        if self.passes:
+        if self.dropout_passes:
             with dropping(self.scorer.pretrained.model):
-                runs = [_arrays(self.scorer.encode(ecg, n_samples)) for _ in range(self.passes)]
+                runs = [_arrays(self.scorer.encode(ecg, n_samples)) for _ in range(self.dropout_passes)]
             found[DROPOUT] = disagreement([self._probabilities(states) for states in runs])
         return {name: np.where(np.isfinite(values), values, np.inf) for name, values in found.items()}
 
@@ -102,12 +107,13 @@ def passes_over(
         seed: of foreign recordings and of dropout.
 
     Returns:
-        Uncertainty by dropout of all N records, None where the encoder drops nothing; and kind → name → ``[min(N, most)]``.
+        Uncertainty by dropout of all N records, None where there are no passes or the encoder drops nothing; and kind → name →
+        ``[min(N, most)]``.
     """
     scorer, encoder = doubter.scorer, doubter.scorer.encoder
     model = scorer.pretrained.model
     n_foreign = min(most, len(manifest)) if kinds else 0
-    n = len(manifest) if doubter.passes else n_foreign
+    n = len(manifest) if doubter.dropout_passes else n_foreign
     part = dataclasses.replace(manifest, shard=manifest.shard[:n], row=manifest.row[:n], n_samples=manifest.n_samples[:n])
     ordinary: list[np.ndarray] = []
     foreign: dict[str, list[Mapping[str, np.ndarray]]] = {kind: [] for kind in kinds}
@@ -117,7 +123,7 @@ def passes_over(
         with encoder_precision(encoder.device, encoder.bf16), tqdm(total=n, desc="uncertainties", unit=" records") as bar:
             for ecg, n_samples in record_batches(part, encoder.batch_size, encoder.device, encoder.workers):
                 ecg = _shown(ecg, scorer.leads)
-                if doubter.passes:
+                if doubter.dropout_passes:
                     ordinary.append(doubter.of_recordings(ecg, n_samples, with_others=False)[DROPOUT])
                 rows = range(start, min(start + len(ecg), n_foreign))
                 if len(rows):

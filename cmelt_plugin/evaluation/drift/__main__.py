@@ -25,7 +25,16 @@ from cmelt_plugin import option_types
 from cmelt_plugin.data.batches.labelled import labels_by_name
 from cmelt_plugin.data.directory.manifest import Manifest
 from cmelt_plugin.data.files import write_texts
-from cmelt_plugin.evaluation.drift.comparison import Window, first_records, point_drift, score_drift, windows
+from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.drift.comparison import (
+    FEWEST,
+    Window,
+    first_records,
+    point_drift,
+    promised_classes,
+    score_drift,
+    windows,
+)
 from cmelt_plugin.evaluation.drift.tables import drift_tables
 from cmelt_plugin.evaluation.labelled_split import count_subjects, data_set_name, open_labelled
 from cmelt_plugin.evaluation.options import OPTIONS, add_options, typed_command
@@ -52,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = command_parser("cmelt_plugin.evaluation.drift", __doc__, EXAMPLE)
     left_out = ("manifest", "split", "bootstrap")
-    add_options(result, [name for name in OPTIONS if name not in left_out], {"seed": {"help": "of the folds (0)"}})
+    add_options(result, [name for name in OPTIONS if name not in left_out], {"seed": {"help": "of what is drawn (0)"}})
     result.add_argument("--reference", type=Path, required=True, metavar="DIR", help="labelled directory of then")
     result.add_argument("--reference-split", default="valid", metavar="SPLIT", help="(valid)")
     result.add_argument("--current", type=Path, required=True, metavar="DIR", help="directory of now; labels may be missing")
@@ -70,19 +79,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code.
 
     Raises:
-        DataError: model and recordings do not belong together, or the calibration is of other weights.
+        DataError: model and recordings do not belong together, these are too few, or the calibration is of other weights.
     """
     args = parser().parse_args(argv)
     command = typed_command("cmelt_plugin.evaluation.drift", argv)
     reference = open_labelled(args.reference, args.reference_split)
     current = Manifest.open(args.current, args.current_split)
-    scorer = open_scorer(copy.copy(args), args.reference, reference.names)
     meta = current.meta(["subject_id", "source", "time"])
     subjects, times = meta["subject_id"].to_pylist(), [str(time or "") for time in meta["time"].to_pylist()]
-    before, now = scorer.states(reference.manifest), scorer.states(current)
     first, first_now = first_records(reference.subject_id), first_records(subjects)
+    for place, rows, option in ((reference.manifest, first, "--reference"), (current, first_now, "--current")):
+        if len(rows) < FEWEST:
+            few = f"{place.directory}/{place.split}: {len(rows)} subjects, and whether anything has changed needs {FEWEST}"
+            raise DataError(f"{few}; take a split of more ({option}, {option}-split)")
+    scorer = open_scorer(copy.copy(args), args.reference, reference.names)
+    before, now = scorer.states(reference.manifest), scorer.states(current)
     drifts = score_drift(scorer.scores(before)[first], scorer.scores(now)[first_now], scorer.names)
-    points = point_drift(scorer.points(before)[first], scorer.points(now)[first_now], args.seed)
+    people, people_now = [reference.subject_id[row] for row in first], [subjects[row] for row in first_now]
+    points = point_drift(scorer.points(before)[first], scorer.points(now)[first_now], people, people_now, args.seed)
     found = find_calibration(
         args.calibration or calibration_root(args.checkpoint, args.probe, args.variances),
         scorer.encoder.cache.weights,
@@ -95,14 +109,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         calibration, folder = found
         labels = None if current.labels() is None else labels_by_name(current, scorer.names)
-        promised = np.array([column for column, one in enumerate(calibration.classes) if one.threshold is not None], dtype=int)
         sets = calibration.sets(scorer.scores(now))
         refused = _refused(scorer, calibration, folder, now)
-        over_time = windows(times, labels, sets, promised, calibration.recall, refused, args.windows)
+        promised = promised_classes(calibration)
+        over_time = windows(times, subjects, labels, sets, promised, refused, args.windows, args.seed)
         promise = {"promised": calibration.recall, "windows": [_plain(one) for one in over_time]}
         if labels is None:
             notes.append("No labels: whether the promise is kept cannot be said.")
-        notes.append("p-values of recalls take records for independent; several of one subject make them too small.")
+        else:
+            tests = "beta-binomial, for one calibration has not the promised recall but one near it; Holm's correction over"
+            notes.append(f"p-values of recalls: {tests} classes and windows; in each a subject counts once for a class.")
     result = Result(
         kind="drift",
         model=args.model_name,
@@ -143,11 +159,16 @@ def _refused(scorer: Scorer, calibration: Calibration, folder: Path, states: dic
     limits = calibration.abstention
     if not limits:
         return None
-    distance = neighbour_distance(scorer.points(states), read_points(folder), int(limits["neighbours"]))
-    doubt = expected_mistakes(calibration.probabilities(scorer.scores(states)))
-    if limits["uncertainty_name"] == "variance":
-        doubt = np.asarray(scorer.variance(states))
-    return ~((distance <= limits["distance"]) & (doubt <= limits["uncertainty"]))
+    points = scorer.points(states)
+    passed = np.ones(len(points), dtype=bool)
+    if limits["distance"] is not None:
+        passed &= neighbour_distance(points, read_points(folder), int(limits["neighbours"])) <= limits["distance"]
+    if limits["uncertainty"] is not None:
+        doubt = expected_mistakes(calibration.probabilities(scorer.scores(states)))
+        if limits["uncertainty_name"] == "variance":
+            doubt = np.asarray(scorer.variance(states))
+        passed &= doubt <= limits["uncertainty"]
+    return ~passed
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def drift_tables(result: Result) -> list[TextTable]:
 
 def point_table(result: Result) -> TextTable:
     """One row on embeddings."""
-    head = ["embeddings", "told apart, AUC (%)", "p", "farther away, p", "beyond 95 % of then (%)", ""]
+    head = ["embeddings", "told apart, AUC (%)", "p (Holm)", "farther away, p (Holm)", "beyond 95 % of then (%)", ""]
     values = {name: result.metrics[f"points/{name}"] for name in ("auc", "p_value", "distance_p_value", "beyond")}
     alarm = "drift" if min(values["p_value"], values["distance_p_value"]) < ALARM else ""
     cells = [percent(values["auc"], 1), f"{values['p_value']:.2g}", f"{values['distance_p_value']:.2g}"]
@@ -45,7 +45,7 @@ def score_table(result: Result) -> TextTable:
 def window_table(result: Result) -> TextTable:
     """A row per window."""
     recall = f"recall (%; promised {percent(result.settings['promised'], 1)})"
-    head = ["from", "to", "records", "refused (%)", "with a class", recall, "p", ""]
+    head = ["from", "to", "records", "refused (%)", "with a class", recall, "p (Holm)", ""]
     rows = []
     for one in result.settings["windows"]:
         p_value = math.nan if one["p_value"] is None else one["p_value"]

@@ -29,11 +29,25 @@ def net_benefit(label: np.ndarray, probability: np.ndarray, cost: float) -> NetB
     Raises:
         ValueError: the cost is not above 0.
     """
+    return benefit_of_sums(benefit_cells(label, probability, cost).sum(axis=0), cost)
+
+
+def benefit_cells(label: np.ndarray, probability: np.ndarray, cost: float) -> np.ndarray:
+    """What records bring to the sums of :func:`benefit_of_sums`; arguments and errors of :func:`net_benefit`.
+
+    Returns:
+        bool ``[N, 4]``: known, positive, found, false alarm.
+    """
     if not cost > 0:
         raise ValueError(f"cost {cost}: must be above 0")
     known = ~(np.isnan(label) | np.isnan(probability))
-    positive, called = label[known] > 0.5, probability[known] >= 1 / (1 + cost)
-    if not len(positive):
+    positive, called = known & (label > 0.5), known & (probability >= 1 / (1 + cost))
+    return np.stack([known, positive, positive & called, called & ~positive], axis=1)
+
+
+def benefit_of_sums(sums: np.ndarray, cost: float) -> NetBenefit:
+    """The net benefit from the sums ``[4]`` of :func:`benefit_cells`; NaN where no record is known."""
+    known, positive, found, alarms = (float(one) for one in sums)
+    if not known:
         return NetBenefit(float("nan"), float("nan"))
-    found, alarms = (positive & called).mean(), (~positive & called).mean()
-    return NetBenefit(float(found - alarms / cost), float(positive.mean() - (~positive).mean() / cost))
+    return NetBenefit((found - alarms / cost) / known, (positive - (known - positive) / cost) / known)

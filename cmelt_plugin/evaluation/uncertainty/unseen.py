@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cmelt_plugin.data.directory.manifest import available_splits
-from cmelt_plugin.data.directory.split_meta import read_meta_column
+from cmelt_plugin.data.directory.subjects import in_both
 from cmelt_plugin.data.directory.training_data import same_records, training_fingerprint
 from cmelt_plugin.errors import DataError
 
@@ -38,7 +38,7 @@ def check_unseen(directory: str | Path, split: str, training: Training) -> str:
         A sentence on what could not be checked; "" where everything was.
 
     Raises:
-        DataError: training saw the split, or some of its records or subjects.
+        DataError: training saw the split, or some of its records or subjects; or a file of the splits is damaged.
     """
     source, data = training.source, training.data
     if not data or not data.get("order"):
@@ -52,21 +52,20 @@ def check_unseen(directory: str | Path, split: str, training: Training) -> str:
     if training.directory and not seen and _is(home, data):
         seen = [home]
     for place, other in seen:
-        for column, what in (("record_id", "records"), ("subject_id", "subjects")):
-            own = set(read_meta_column(directory, split, column).to_pylist()) - {"", None}
-            shared = own & set(read_meta_column(place, other, column).to_pylist())
-            if shared:
-                where = other if place == Path(directory) else f"{place}/{other}"
-                found = f"{len(shared)} {what} are in {where}, too"
-                raise DataError(f"{directory}/{split}: {found}, which {source} was trained on; {remedy}")
+        shared = in_both(Path(directory), split, place, other)
+        if shared:
+            where = other if place == Path(directory) else f"{place}/{other}"
+            found = f"{shared.many} are in {where}, too, which {source} was trained on (one of them: {shared.one})"
+            raise DataError(f"{directory}/{split}: {found}; {remedy}")
     if not seen:
-        return f"The training data of {source} are not in {directory}: that no subject is in both is for you to know."
+        return (
+            f"The training data of {source} cannot be recognised in {directory}: that no subject is in both is for you to know."
+        )
     return ""
 
 
 def _is(place: tuple[Path, str], data: Mapping[str, Any]) -> bool:
     directory, split = place
-    try:
-        return same_records(training_fingerprint(str(directory), split), data)
-    except DataError:  # no such split there
+    if not all((directory / f"{split}.{ending}").is_file() for ending in ("tsv", "meta.parquet")):
         return False
+    return same_records(training_fingerprint(str(directory), split), data)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmelt_plugin.errors import DataError
 from cmelt_plugin.losses.pcmepp import Gaussian, match_loss_in_rows, vib
 from cmelt_plugin.losses.prolip import inclusion_loss
 from cmelt_plugin.models.inference.variances import VarianceHeads
@@ -24,6 +25,8 @@ LIKELIHOOD, PCMEPP, PROLIP = "likelihood", "pcmepp", "prolip"
 LOSSES = (LIKELIHOOD, PCMEPP, PROLIP)
 START = 5.0
 """Scale and shift at the start, as in PCME++."""
+FEWEST = 2
+"""Pairs that training and validation need each: a single one has none that does not match."""
 
 
 class Pairs(NamedTuple):
@@ -88,7 +91,15 @@ class TrainedHeads(NamedTuple):
 
 
 def train_heads(train: Pairs, valid: Pairs, settings: HeadSettings) -> TrainedHeads:
-    """Train heads on pairs; ``valid`` chooses the epoch."""
+    """Train heads on pairs; ``valid`` chooses the epoch.
+
+    Raises:
+        DataError: there are fewer than :data:`FEWEST` of either.
+    """
+    for what, pairs in (("training", train), ("validation", valid)):
+        if len(pairs.report) < FEWEST:
+            found = f"{what}: recordings with a report: {len(pairs.report)}, {FEWEST} are needed at least"
+            raise DataError(f"{found}; take a split with more of them (--split, --valid)")
     torch.manual_seed(settings.seed)
     heads = VarianceHeads(train.features.shape[1], train.ecg.shape[1], settings.hidden)
     constant = _fit(train, valid, heads, settings, learn_variances=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 import torch
@@ -18,6 +19,7 @@ from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.models.base import Embedding
 from cmelt_plugin.models.files.loaded_settings import TARGET_DEVIATION, TARGET_MEAN
 from cmelt_plugin.models.files.opening import open_model
+from cmelt_plugin.models.inference.calibration import CALIBRATION_FILE, calibration_folders, calibration_root
 from cmelt_plugin.models.inference.scoring import choose_score, similarities
 from cmelt_plugin.models.inference.text_side import Prompts, TextSide
 from cmelt_plugin.models.inference.variances import add_variances
@@ -195,10 +197,25 @@ class Pretrained(TextSide):
         prepared = warned(self.prepare(signal, *reading, **options))
         known = self.__dict__.setdefault("_answerers", {})
         key = classes, *(None if path is None else os.fspath(path) for path in (calibration, probe))
-        if key not in known:  # embedding the classes' texts takes longer than a recording does
-            known[key] = Answerer(self, *key)
-        answers = known[key].answer_prepared(prepared, batch_size)
+        # Embedding the classes' texts takes longer than a recording does; a calibration may be written again meanwhile.
+        files = self._calibration_files(*key[1:])
+        if key not in known or known[key][0] != files:
+            known[key] = files, Answerer(self, *key)
+        answers = known[key][1].answer_prepared(prepared, batch_size)
         return answers[0] if prepared.shape == () else answers
+
+    def _calibration_files(self, root: str | None, probe: str | None) -> list[tuple[str, int, int, int]]:
+        """Path, inode, size and time of what answers are made with: the calibrations in a folder, and a probe."""
+        folder = calibration_root(self.source, probe, self.variances) if root is None else Path(root)
+        paths = [one / CALIBRATION_FILE for one in calibration_folders(folder)] + ([] if probe is None else [Path(probe)])
+        found = []
+        for path in paths:
+            try:
+                state = os.stat(path)
+            except FileNotFoundError:  # just being written again
+                continue
+            found.append((str(path), state.st_ino, state.st_size, state.st_mtime_ns))
+        return found
 
     def estimate(self, signal: AnySignal, *reading: Any, batch_size: int = 64, **options: Any) -> tuple[str, Tensor]:
         """What a fine-tuned regression estimates, and its values ``[..]``. Args are those of :meth:`encode_ecg`.

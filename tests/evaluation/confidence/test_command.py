@@ -101,6 +101,14 @@ def test_metrics_of_a_classifier(directory, classifier, tmp_path, capsys) -> Non
     assert metrics["benefit/9"] == pytest.approx(
         np.mean([net_benefit(labels[:, c], platt[:, c], 9).model for c in range(3)]), abs=0.05
     )
+    drawn = np.random.default_rng(0).integers(12, size=(10, 12))  # subjects of two records each
+    samples = [
+        np.mean([net_benefit(labels[rows, c], platt[rows, c], 9).model for c in range(3)])
+        for rows in (np.concatenate([2 * people, 2 * people + 1]) for people in drawn)
+    ]
+    expected = np.percentile(samples, [2.5, 97.5])
+    assert stored.result.intervals["benefit/9"] == pytest.approx(expected, abs=0.05)
+    assert expected[1] - expected[0] > 0.05 and "benefit_everybody/9" not in stored.result.intervals
     assert metrics[f"avoided_20/{NEIGHBOUR}"] == pytest.approx(mistakes_avoided(risk_coverage(loss, distance), 0.2), abs=0.05)
     assert not any(name.startswith("recall_of/") for name in metrics)  # nobody's sex or age is known
 
@@ -173,6 +181,24 @@ def test_several_models_make_one_table(directory, classifier, tmp_path, capsys) 
     assert page.count("| B |") == out.count("| B |") > 4
 
 
+def test_without_probabilities_nothing_is_made_of_them(directory, tmp_path, capsys) -> None:
+    """Labels of one kind alone in the calibration split: no class has a curve, and dropout has nothing to change."""
+    folder, bare = tmp_path / "text", tmp_path / "m"
+    folder.mkdir()
+    shutil.copytree(directory, bare)
+    labels = np.load(bare / "valid.labels.npy")
+    np.save(bare / "valid.labels.npy", np.zeros_like(labels))
+    (bare / "checksums.json").unlink(missing_ok=True)
+    write_json(bare / "prompts.json", PROMPTS)
+    checkpoint = write_checkpoint(folder / "c.pt", write_tokenizer(folder))
+    options = ["--passes", 2, "--no-probes", "--foreign", "gain_x1000", "--foreign-records", 4]
+    assert run([checkpoint], bare, tmp_path / "r", *options) == 0
+    result = read_result(tmp_path / "r").result
+    assert not any(DROPOUT in name for name in result.metrics) and f"| {DROPOUT} |" not in capsys.readouterr().out
+    assert "No MC dropout: no class has probabilities." in result.notes
+    assert f"auroc/gain_x1000/{NEIGHBOUR}" in result.metrics
+
+
 def test_trainings_of_one_model_are_one_row_of_means(directory, classifier, tmp_path, capsys) -> None:
     state = torch.load(classifier, weights_only=False)
     state["model"]["head.weight"] = state["model"]["head.weight"].flip(0)
@@ -193,6 +219,29 @@ def test_trainings_of_one_model_are_one_row_of_means(directory, classifier, tmp_
     assert "| A-1 |" not in out
     noise = 100 * np.array([first["auroc/noise/max-probability"], second["auroc/noise/max-probability"]])
     assert f"{noise.mean():.0f} ± {noise.std(ddof=1):.0f} / " in out
+
+
+def test_splits_that_share_somebody_are_refused(directory, classifier, tmp_path) -> None:
+    shared = tmp_path / "m"
+    shutil.copytree(directory, shared)
+    path = shared / "test.meta.parquet"
+    table = pq.read_table(path)
+
+    def rewrite(column, names):
+        changed = table.set_column(table.column_names.index(column), column, pa.array(names, pa.string()))
+        pq.write_table(changed, path)
+        (shared / "checksums.json").unlink(missing_ok=True)
+
+    own, known = table["subject_id"].to_pylist(), pq.read_table(shared / "valid.meta.parquet")["subject_id"].to_pylist()
+    rewrite("subject_id", [known[0], known[0], known[2], *own[3:]])
+    with pytest.raises(DataError, match=f"m/test: 2 subjects are in valid, too, .* .one of them: '{known[0]}'"):
+        run([classifier], shared, tmp_path / "r")
+    records = pq.read_table(shared / "valid.meta.parquet")["record_id"].to_pylist()
+    rewrite("record_id", [records[5], *table["record_id"].to_pylist()[1:]])
+    with pytest.raises(DataError, match=f"1 records are in valid, too, .* .one of them: '{records[5]}'"):
+        run([classifier], shared, tmp_path / "r")
+    rewrite("subject_id", [""] * len(own))  # nobody is known to be the same
+    assert run([classifier], shared, tmp_path / "r", "--passes", 0, "--no-probes", "--foreign") == 0
 
 
 def test_what_would_flatter_is_refused(directory, classifier, tmp_path) -> None:

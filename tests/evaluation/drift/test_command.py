@@ -2,11 +2,14 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from calibrated import save_classifier, write_calibration_data
+from finetune_runs import write_labelled
 
 from cmelt_plugin.data.store.record_store import RecordStore
 from cmelt_plugin.data.store.shard_writer import write_records
+from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.calibrate.__main__ import main as calibrate
 from cmelt_plugin.evaluation.drift.__main__ import main
 from cmelt_plugin.evaluation.result_files import read_result
@@ -31,7 +34,7 @@ def run(checkpoint, reference, current, results, *options):
     return read_result(results).result
 
 
-def test_the_same_recordings_have_not_drifted_and_louder_ones_have(directory, checkpoint, tmp_path, capsys) -> None:
+def test_the_same_recordings_have_not_drifted_and_noisier_ones_have(directory, checkpoint, tmp_path, capsys) -> None:
     same = run(checkpoint, directory, directory, tmp_path / "same", "--current-split", "train")
     assert min(same.per_class[name]["p_value"] for name in ("LOUD", "SINE", "DRIFT")) > 0.01
     out = capsys.readouterr().out
@@ -39,13 +42,13 @@ def test_the_same_recordings_have_not_drifted_and_louder_ones_have(directory, ch
     windows = same.settings["windows"]
     assert len(windows) == 3 and all(0 <= one["recall"] <= 1 and one["begin"] == "" for one in windows)
 
-    loud = tmp_path / "loud"
-    shutil.copytree(directory, loud)
+    noisy = tmp_path / "noisy"
+    shutil.copytree(directory, noisy)
     store = RecordStore(directory)
     ecg = store.read([0] * 120, list(range(120)))
-    ecg[:, 6:] = 0.3 * ecg[:, :6]
-    write_records(loud, ecg)
-    changed = run(checkpoint, directory, loud, tmp_path / "loud-out", "--current-split", "train")
+    ecg += np.random.default_rng(0).normal(size=ecg.shape).astype(ecg.dtype)
+    write_records(noisy, ecg)
+    changed = run(checkpoint, directory, noisy, tmp_path / "noisy-out", "--current-split", "train")
     assert changed.metrics["points/auc"] > max(0.6, same.metrics["points/auc"])
     assert "| drift |" in capsys.readouterr().out
 
@@ -63,3 +66,10 @@ def test_without_labels_or_calibration_it_says_so(directory, checkpoint, tmp_pat
     out = capsys.readouterr().out
     assert "No calibration of these classes" in out and "windows" not in read_result(tmp_path / "s").result.settings
     assert "The promise over time" not in out
+
+
+def test_too_few_subjects_are_refused(checkpoint, directory, tmp_path) -> None:
+    for then, now, option in ((9, 20, "--reference"), (20, 1, "--current")):
+        few = write_labelled(tmp_path / f"few{now}", {"valid": then, "test": now}, records_per_subject=1)
+        with pytest.raises(DataError, match=f"few{now}/.*: {min(then, now)} subjects, .* needs 10; .*{option}-split"):
+            run(checkpoint, few, few, tmp_path / "r")

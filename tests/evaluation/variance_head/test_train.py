@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from cmelt_plugin.errors import DataError
 from cmelt_plugin.evaluation.variance_head.train import (
     LOSSES,
     HeadSettings,
@@ -79,3 +80,9 @@ def test_a_seed_is_a_training() -> None:
     settings = HeadSettings(hidden=4, epochs=2, batch_size=16)
     first, again, other = (train_heads(pairs, pairs, settings._replace(seed=seed)).loss for seed in (0, 0, 1))
     assert first == again != other
+
+
+@pytest.mark.parametrize(("n_train", "n_valid", "named"), [(1, 8, "training"), (8, 1, "validation"), (8, 0, "validation")])
+def test_too_few_pairs_are_refused(n_train, n_valid, named) -> None:
+    with pytest.raises(DataError, match=f"{named}: recordings with a report: [01], 2 are needed"):
+        train_heads(planted(n_train, 0)[0], planted(n_valid, 1)[0], HeadSettings(hidden=4, epochs=1))

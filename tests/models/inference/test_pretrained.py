@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from calibrated import save_classifier, write_calibration_data
 from pretrained_files import TEXTS, random_ecg, write_checkpoint, write_classifier, write_record, write_tokenizer_folder
 from torch.nn import functional as F
 
@@ -22,6 +23,7 @@ from cmelt_plugin.data.prepared_ecg import prepare_ecg
 from cmelt_plugin.data.text.reports import normalise_report
 from cmelt_plugin.data.text.tokens import TokenTable
 from cmelt_plugin.errors import DataError
+from cmelt_plugin.evaluation.calibrate.__main__ import main as calibrate
 from cmelt_plugin.intake.windows import best_window
 from cmelt_plugin.models.inference.pretrained import load_pretrained
 from cmelt_plugin.modules.pooling.tokens import pool_ecg_states
@@ -384,3 +386,20 @@ def test_real_recordings_pass_through(pretrained, real_data) -> None:
     assert torch.equal(pretrained.encode_ecg(prepared.ecg[0, order], leads=[LEADS[index] for index in order]), embedding)
     slow = pretrained.encode_ecg(str(record).replace("records500", "records100").replace("_hr", "_lr") + ".hea")
     assert slow.shape == (32,) and slow.isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore::cmelt_plugin.data.plausibility.DoubtfulECG")
+def test_a_calibration_that_was_written_again_is_the_one_that_answers(tmp_path) -> None:
+    directory = write_calibration_data(tmp_path / "m", 64)
+    checkpoint = save_classifier(tmp_path / "c.pt")
+    pretrained = load_pretrained(checkpoint)
+    ecg = np.random.default_rng(0).normal(size=(12, 5000)).astype(np.float32)
+    options = ["--checkpoint", str(checkpoint), "--manifest", str(directory)]
+    answers = []
+    for recall in ("0.8", "0.6"):
+        assert calibrate([*options, "--recall", recall]) == 0
+        answers.append(pretrained.answer(ecg, leads=LEADS).recall)
+    assert answers == [0.8, 0.6]
+    (known,) = pretrained._answerers.values()
+    pretrained.answer(ecg, leads=LEADS)
+    assert next(iter(pretrained._answerers.values())) is known  # what did not change is not read again
