@@ -14,6 +14,7 @@ import numpy as np
 
 from cmelt_plugin.evaluation.metrics.bootstrap import subject_groups
 from cmelt_plugin.evaluation.metrics.multi_label import rank_auc
+from cmelt_plugin.evaluation.uncertainty.conformal import miss_rate
 from cmelt_plugin.models.inference.calibration import Calibration
 from cmelt_plugin.models.inference.neighbours import neighbour_distance
 
@@ -179,7 +180,7 @@ def promised_classes(calibration: Calibration) -> list[Promised]:
         share *= Fraction(int(data["subjects"]), int(data["records"]))
     if calibration.shift:
         share *= min(Fraction(1), Fraction(calibration.shift["effective"]) / int(data["records"]))
-    missed = 1 - Fraction(repr(float(calibration.recall)))  # 1 − 0.9 is a tenth
+    missed = miss_rate(calibration.recall)
     found = []
     for column, one in enumerate(calibration.classes):
         if one.threshold is not None:

@@ -57,7 +57,7 @@ def needed_units(recall: float, largest: float = 1.0) -> int:
     Raises:
         ValueError: the recall is not above 0 and below 1.
     """
-    return math.ceil(Fraction(largest) * (1 / _miss_rate(recall) - 1))
+    return math.ceil(Fraction(largest) * (1 / miss_rate(recall) - 1))
 
 
 def class_promise(
@@ -122,7 +122,7 @@ def recall_of_most(n_units: int, recall: float, share: float = 0.9) -> float:
     """
     from scipy.stats import beta
 
-    rank = math.floor(_miss_rate(recall) * (n_units + 1))
+    rank = math.floor(miss_rate(recall) * (n_units + 1))
     return float(beta.ppf(1 - share, n_units + 1 - rank, rank)) if rank else float("nan")
 
 
@@ -130,7 +130,7 @@ def _promise(
     values: np.ndarray, shares: np.ndarray, unit: np.ndarray, recall: float, weights: np.ndarray | None, largest: float
 ) -> Promise:
     """``shares [P]``: what each value adds to its unit's loss when it lies below the threshold."""
-    misses, needed = _miss_rate(recall), needed_units(recall, largest)
+    misses, needed = miss_rate(recall), needed_units(recall, largest)
     if values.ndim != 1 or not values.shape == shares.shape == unit.shape or np.isnan(values).any():
         raise ValueError(f"values {values.shape}, shares {shares.shape} and units {unit.shape}, without NaN")
     n_units = len(np.unique(unit))
@@ -151,8 +151,12 @@ def _promise(
     return Promise(float(values[order][beyond]), n_units, weight, needed, effective)
 
 
-def _miss_rate(recall: float) -> Fraction:
-    """1 − recall without the rounding of binary fractions: 1 − 0.9 is a tenth, and 9 subjects are enough for it."""
+def miss_rate(recall: float) -> Fraction:
+    """1 − recall without the rounding of binary fractions: 1 − 0.9 is a tenth, and 9 subjects are enough for it.
+
+    Raises:
+        ValueError: the recall is not above 0 and below 1.
+    """
     if not 0 < recall < 1:
         raise ValueError(f"recall {recall}: must be above 0 and below 1")
     return 1 - Fraction(repr(float(recall)))
