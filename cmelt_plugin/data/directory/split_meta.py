@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -85,6 +86,26 @@ def read_meta_column(directory: str | os.PathLike, split: str, name: str) -> pa.
     if name not in table.column_names:
         raise DataError(f"{path}: no column {name}; write it again with the command that made it")
     return checked_meta(table, path)[name]
+
+
+def meta_column_parts(directory: str | os.PathLike, split: str, name: str, rows: int = 1 << 16) -> Iterator[list[Any]]:
+    """The values of :func:`read_meta_column`, at most ``rows`` at a time, so that files of any size take little memory.
+
+    Raises:
+        DataError: as there.
+    """
+    path = meta_path(directory, split)
+    check_listed(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            if name not in file.schema_arrow.names:
+                raise DataError(f"{path}: no column {name}; write it again with the command that made it")
+            for batch in file.iter_batches(rows, columns=[name]):
+                yield checked_meta(pa.Table.from_batches([batch]), path)[name].to_pylist()
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path}: unreadable ({error}); write it again with the command that made it") from None
 
 
 def checked_meta(table: pa.Table, path: Path) -> pa.Table:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cmelt_plugin.data.directory.checksums import fingerprint, once
-from cmelt_plugin.data.directory.split_meta import read_meta_column
+from cmelt_plugin.data.directory.split_meta import meta_column_parts
 from cmelt_plugin.errors import DataError
 
 TRAINING_DATA = "training_data"
@@ -21,8 +20,8 @@ EARLIER_TRAINING_DATA = "earlier_training_data"
 def training_fingerprint(directory: str, split: str) -> dict[str, Any]:
     """Number, order and meta data of a split's records; where the directory and its store lie does not matter.
 
-    ``meta`` is of the records' and subjects' names, in whatever order, and stays the same when the meta file is written in
-    another way or with further columns; ``file`` is of the bytes of that file. Checkpoints from before have these as ``meta``.
+    ``meta`` is of the records' and subjects' names, and stays the same when the meta file is written in another way or with
+    further columns; ``file`` is of the bytes of that file. Checkpoints from before have these as ``meta``.
 
     Raises:
         DataError: the split is not there, or its meta file cannot be read.
@@ -43,10 +42,12 @@ def training_fingerprint(directory: str, split: str) -> dict[str, Any]:
 
 
 def _fingerprint_of_names(directory: str, split: str) -> str:
-    columns = [read_meta_column(directory, split, name).to_pylist() for name in ("record_id", "subject_id")]
+    """Of whatever the rows are stored in, in bounded memory."""
     digest = hashlib.sha256()
-    for pair in sorted(zip(*columns)):
-        digest.update(json.dumps(pair).encode())
+    for column in ("record_id", "subject_id"):
+        for names in meta_column_parts(directory, split, column):
+            digest.update(("\0".join(names) + "\0").encode())
+        digest.update(b"\n")
     return "sha256:" + digest.hexdigest()
 
 
