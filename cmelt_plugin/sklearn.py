@@ -83,15 +83,15 @@ class _OnModel(BaseEstimator):
 
     @property
     def pretrained(self) -> Pretrained:
-        """The model, opened when first needed.
+        """The model, opened when first needed, and again where parameters that say which it is have changed.
 
         Raises:
             DataError: nothing there that can be opened.
         """
-        opened: Pretrained | None = self.__dict__.get("_opened")
-        if opened is None:
-            opened = self._opened = self._open()
-        return opened
+        wanted = (self.model, self.weights, self.device)
+        if "_opened" not in self.__dict__ or self._opened[0] != wanted:
+            self._opened: tuple[Any, Pretrained] = (wanted, self._open())
+        return self._opened[1]
 
     def _open(self) -> Pretrained:
         if is_published(self.model):

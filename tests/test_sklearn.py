@@ -142,6 +142,18 @@ def test_they_are_stored_without_weights_and_without_pickle(checkpoint: str, tmp
     np.testing.assert_array_equal(pickle.loads(small).transform(ECGS), encoder.transform(ECGS))
 
 
+def test_another_model_is_another_model(checkpoint: str, tmp_path: Path) -> None:
+    """Parameters that are set after the model was opened count."""
+    encoder: Any = ECGEncoder("synthetic").fit()
+    assert encoder.transform(ECGS).shape[1] != load_pretrained(checkpoint).encode_ecg(ECGS).shape[1]
+    with pytest.raises(DataError, match="missing.pt: no such"):
+        encoder.set_params(model=str(tmp_path / "missing.pt")).fit()
+    found = encoder.set_params(model=checkpoint).fit().transform(ECGS)
+    np.testing.assert_array_equal(found, ECGEncoder(checkpoint).fit().transform(ECGS))
+    with pytest.raises(DataError, match="weights= is for"):
+        encoder.set_params(weights="file.pt").fit()
+
+
 def test_what_is_refused(checkpoint: str, tmp_path: Path) -> None:
     with pytest.raises(NotFittedError):
         ECGEncoder(checkpoint).transform(ECGS)

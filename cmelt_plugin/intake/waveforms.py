@@ -82,7 +82,8 @@ def check_amplitude(path: str, values: np.ndarray) -> None:
     Raises:
         DataError: some are beyond :data:`LARGEST`.
     """
-    if np.fmax.reduce(np.abs(values), axis=None, initial=0) > LARGEST:
+    highest, lowest = (over.reduce(values, axis=None, initial=0) for over in (np.fmax, np.fmin))
+    if max(highest, -lowest) > LARGEST:
         refuse(path, f"has samples beyond {LARGEST / 1000:g} V")
 
 

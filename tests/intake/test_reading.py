@@ -55,6 +55,14 @@ def test_real_files(real_data: Path, name: str) -> None:
     check_agreement(read_ecg(str(path)), expected)
 
 
+def test_no_format_has_rates_or_voltages_that_no_recorder_has(tmp_path: Path) -> None:
+    volts = edf.write(tmp_path / "a.edf", known_counts(), unit="V")
+    fast = ishne.write(tmp_path / "b.ecg", known_counts(), rate=60_000)
+    for path, reason in ((volts, "a.edf: has samples beyond 10 V"), (fast, "b.ecg: a sample rate of 60000 Hz")):
+        with pytest.raises(DataError, match=reason):
+            read_ecg(str(path))
+
+
 @pytest.mark.parametrize("name", ("other/muse_text_12lead.txt", "dicom/mortara_el250_anonymous_rendering.pdf"))
 def test_real_files_that_do_not_say_enough(real_data: Path, name: str) -> None:
     path, _ = real_file(real_data, name)

@@ -61,9 +61,9 @@ def read(path: str, reading: Reading = ALL) -> Recording:
             refuse(path, f"{count} leads at {rate} Hz")
         if min(nanovolts[:count]) <= 0:
             refuse(path, f"{min(nanovolts[:count])} nV a count", "a recording without its amplitude is not read")
-        if samples * count * 2 > size - place and samples % count == 0:
-            samples //= count  # some give the samples of all leads together
         there = (size - place) // (2 * count)
+        if count > 1 and samples == there * count:
+            samples = there  # some give the samples of all leads together; of a file that was cut both would be wrong
         if not 0 < samples <= there:
             refuse(path, f"{samples:,} samples of {count} leads announced, {there:,} there")
         first, last = reading.span(samples, rate)
@@ -75,8 +75,12 @@ def read(path: str, reading: Reading = ALL) -> Recording:
     signal = np.empty((count, part), np.float32)
     for lead in range(count):
         np.multiply(counts[:, lead], nanovolts[lead] * 1e-6, out=signal[lead], casting="same_kind")
-    notes = (f"The file has {there} samples and announces {samples}; the rest is left out.",) if there > samples else ()
+    notes: tuple[str, ...] = (
+        (f"The file has {there} samples and announces {samples}; the rest is left out.",) if there > samples else ()
+    )
     start = moment(day[2], day[1], day[0], *(time if min(time) >= 0 else ()))
+    if start is not None and min(time) < 0:
+        notes += ("The time of day is not given; the start is the beginning of the day.",)
     return Recording(
         signal,
         float(rate),

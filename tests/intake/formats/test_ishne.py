@@ -51,6 +51,16 @@ def test_three_leads_of_which_two_have_no_name(tmp_path: Path) -> None:
     )
     assert recording.leads == ("lead 1", "II", "lead 3")
     assert recording.age is None and recording.start == datetime(2020, 3, 1)
+    assert recording.notes == ("The time of day is not given; the start is the beginning of the day.",)
+
+
+@pytest.mark.parametrize("cut", [2, 600, 1800])
+def test_a_file_that_was_cut_is_no_shorter_recording(tmp_path: Path, cut: int) -> None:
+    """600 samples of three leads can be divided by three, and are not for that samples of all leads together."""
+    path = write(tmp_path / "a.ecg", known_counts(3))
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(DataError, match="600 samples of 3 leads announced, (599|500|300) there"):
+        ishne.read(str(path))
 
 
 def test_lengths(tmp_path: Path) -> None:
