@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cmelt_plugin.data.lead_codes import LEAD_NAMES, lead_name
-from cmelt_plugin.data.readers.contract import MILLIVOLTS, one_line
+from cmelt_plugin.data.readers.contract import MILLIVOLTS, check_array, one_line
 from cmelt_plugin.data.readers.dicom_library import import_pydicom
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.patient_facts import DAYS_A_YEAR, age_between, moment, plausible_age
 from cmelt_plugin.intake.recording import Recording
-from cmelt_plugin.intake.refusal import MOST_VALUES, refuse, refusing, whole_file
+from cmelt_plugin.intake.refusal import refuse, refusing, whole_file
 
 MARK = b"DICM"
 MOST_CHANNELS = 512
@@ -92,13 +92,11 @@ def _read(path: str, pydicom: Any, data: bytes) -> Recording:
         refuse(path, "holds no waveform")
     _, little = content.original_encoding
     order = "<" if little else ">"
-    total = sum(len(item.get("WaveformData") or b"") for item in items)
-    if total > 4 * MOST_VALUES:
-        refuse(path, f"{total:,} bytes of samples", "export a part of the recording")
+    check_array(path, sum(map(_values, items)))
     groups = [_group(path, item, order) for item in items if not _is_derived(item)]
     if not groups:
         refuse(path, "holds median beats alone", "export the rhythm with them")
-    signal, leads, rate, notes = _joined(groups)
+    signal, leads, rate, notes = _joined(path, groups)
     if len(items) > len(groups):
         notes.append(f"{len(items) - len(groups)} derived groups, such as median beats, are left out.")
     start = _moment(content, "AcquisitionDateTime", "") or _moment(content, "AcquisitionDate", "AcquisitionTime")
@@ -115,6 +113,11 @@ def _read(path: str, pydicom: Any, data: bytes) -> Recording:
         filters="; ".join(dict.fromkeys(group.filters for group in groups if group.filters)),
         notes=tuple(notes),
     )
+
+
+def _values(item: Any) -> int:
+    """Samples that the bytes of a group hold; a wrong number of bits is refused later, when the group is unpacked."""
+    return len(item.get("WaveformData") or b"") // max(int(item.get("WaveformBitsAllocated") or 8) // 8, 1)
 
 
 def _is_derived(item: Any) -> bool:
@@ -204,7 +207,7 @@ def _missing(counts: np.ndarray, padding: bytes, label: str) -> tuple[np.ndarray
     return missing, notes
 
 
-def _joined(groups: list[Group]) -> tuple[np.ndarray, tuple[str, ...], float, list[str]]:
+def _joined(path: str, groups: list[Group]) -> tuple[np.ndarray, tuple[str, ...], float, list[str]]:
     """The groups as one: of the rate of the longest; leads that were sampled at other times are missing at the others'."""
     main = max(groups, key=lambda group: group.signal.size / group.rate)
     joined, known = [], set(main.leads)
@@ -219,6 +222,7 @@ def _joined(groups: list[Group]) -> tuple[np.ndarray, tuple[str, ...], float, li
     if samples > sum(group.signal.shape[1] for group in joined):
         joined, places, samples = [main], [0], main.signal.shape[1]
     leads = tuple(lead for group in joined for lead in group.leads)
+    check_array(path, len(leads) * samples)  # which grows with the square of the number of groups
     signal = np.full((len(leads), samples), np.nan, np.float32)
     row = 0
     for place, group in zip(places, joined):

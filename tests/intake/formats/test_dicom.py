@@ -12,6 +12,7 @@ import pytest
 from format_files import attack, check_agreement, known_counts, measured, real_file
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers import contract
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.formats import dicom
 from tests.data.readers.test_fuzzing import damaged
@@ -107,6 +108,25 @@ def test_groups_of_leads_one_after_the_other(tmp_path: Path) -> None:
     groups[1].MultiplexGroupTimeOffset = "1e12"
     recording = measured(dicom.read, write(tmp_path / "a.dcm", groups))
     assert recording.leads == LEADS[:3] and "Left out" in recording.notes[-1]
+
+
+def test_groups_of_many_leads_one_after_the_other_claim_no_memory(tmp_path: Path) -> None:
+    counts = known_counts(1, 20_000)
+    groups = [group(counts, (f"X{n}",), scheme="99OWN", offset=n * 40_000) for n in range(60)]
+    with pytest.raises(DataError, match="72,000,000 samples at once"):
+        measured(dicom.read, write(tmp_path / "a.dcm", groups))
+
+
+@pytest.mark.parametrize("kind", ("SB", "SS", "SL"))
+def test_the_limit_is_one_of_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Two groups of leads recorded at once and one that is left out: no group is too large, nor are those joined."""
+    monkeypatch.setattr(contract, "LARGEST_ARRAY", 8 * 700)
+    groups = [group(np.ones((1, 350), np.int8), (lead,), kind=kind) for lead in ("I", "II")]
+    recording = dicom.read(str(write(tmp_path / "a.dcm", groups)))
+    assert recording.signal.shape == (2, 350)
+    groups.append(group(np.ones((1, 2), np.int8), ("V1",), kind=kind, rate=250))
+    with pytest.raises(DataError, match="702 samples at once"):
+        dicom.read(str(write(tmp_path / "a.dcm", groups)))
 
 
 def test_markers_of_missing_samples(tmp_path: Path) -> None:
