@@ -7,6 +7,7 @@ channel's sensitivity, its correction factor, and its baseline: the voltage of a
 
 from __future__ import annotations
 
+import bisect
 import io
 import math
 import re
@@ -51,6 +52,23 @@ class Group(NamedTuple):
     """float32 mV ``[leads, samples]``."""
     filters: str
     notes: tuple[str, ...]
+
+
+class Part(NamedTuple):
+    """A lead of a group, and where it lies in the recording."""
+
+    group: Group
+    row: int
+    place: int
+    """Samples from the start of the first group on."""
+
+    @property
+    def lead(self) -> str:
+        return self.group.leads[self.row]
+
+    @property
+    def stop(self) -> int:
+        return self.place + self.group.signal.shape[1]
 
 
 def matches(head: bytes, path: str) -> bool:
@@ -208,33 +226,70 @@ def _missing(counts: np.ndarray, padding: bytes, label: str) -> tuple[np.ndarray
 
 
 def _joined(path: str, groups: list[Group]) -> tuple[np.ndarray, tuple[str, ...], float, list[str]]:
-    """The groups as one: of the rate of the longest; leads that were sampled at other times are missing at the others'."""
-    main = max(groups, key=lambda group: group.signal.size / group.rate)
-    joined, known = [], set(main.leads)
+    """The groups as one, of the rate that most is sampled at: each lead has its parts in time, and is missing between them."""
+    seconds: dict[float, float] = {}
     for group in groups:
-        if group is main or (group.rate == main.rate and not known & set(group.leads)):
-            joined.append(group)
-            known |= set(group.leads)
-    start = min(group.offset for group in joined)
-    places = [round((group.offset - start) * main.rate) for group in joined]
-    samples = max(place + group.signal.shape[1] for place, group in zip(places, joined))
+        seconds[group.rate] = seconds.get(group.rate, 0) + group.signal.size / group.rate
+    rate = max(seconds, key=seconds.__getitem__)
+    start = min(group.offset for group in groups)
+    places = [round((group.offset - start) * group.rate) for group in groups]
+    every = [Part(group, row, place) for place, group in zip(places, groups) for row in range(len(group.leads))]
+    otherwise = [part for part in every if part.group.rate != rate]
+    parts, repeated = _once([part for part in every if part.group.rate == rate], rate)
+    far: list[Part] = []
     # Gaps longer than the groups are a mistake of an offset; and no offset may claim memory.
-    if samples > sum(group.signal.shape[1] for group in joined):
-        joined, places, samples = [main], [0], main.signal.shape[1]
-    leads = tuple(lead for group in joined for lead in group.leads)
+    if _samples(parts) > 2 * sum(group.signal.shape[1] for group in groups if group.rate == rate):
+        main = max(parts, key=lambda part: part.group.signal.size)
+        far = [part for part in parts if part.stop <= main.place or part.place >= main.stop]
+        parts = [part for part in parts if part.stop > main.place and part.place < main.stop]
+
+    first, samples = min(part.place for part in parts), _samples(parts)
+    known = {part.lead for part in parts}
+    leads = tuple(dict.fromkeys(part.lead for part in every if part.lead in known))
     check_array(path, len(leads) * samples)  # which grows with the square of the number of groups
     signal = np.full((len(leads), samples), np.nan, np.float32)
-    row = 0
-    for place, group in zip(places, joined):
-        signal[row : row + len(group.leads), place : place + group.signal.shape[1]] = group.signal
-        row += len(group.leads)
-    notes = list(dict.fromkeys(note for group in joined for note in group.notes))
-    if any(place != places[0] or group.signal.shape[1] != samples for place, group in zip(places, joined)):
-        notes.append("The leads were not recorded at the same time; where one was not recorded it is missing.")
-    left = [group.label for group in groups if not any(group is one for one in joined)]
-    if left:
-        notes.append(f"Left out, as they repeat leads or were sampled otherwise: {', '.join(left[:10])}.")
-    return signal, leads, main.rate, notes
+    rows = {lead: row for row, lead in enumerate(leads)}
+    spans: dict[str, list[tuple[int, int]]] = {lead: [] for lead in leads}
+    for part in reversed(parts):  # the longest last: where two touch, it stays
+        signal[rows[part.lead], part.place - first : part.stop - first] = part.group.signal[part.row]
+        spans[part.lead].append((part.place, part.stop))
+
+    notes = list(dict.fromkeys(note for group in groups if group.rate == rate for note in group.notes))
+    if len({tuple(sorted(found)) for found in spans.values()}) > 1:
+        if any(sum(stop - place for place, stop in found) < samples for found in spans.values()):
+            notes.append("The leads were not recorded at the same time; where one was not recorded it is missing.")
+    elif sum(stop - place for place, stop in spans[leads[0]]) < samples:
+        notes.append("The recording has gaps, in which every lead is missing.")
+    for left, reason in (
+        (repeated, "as a longer group has the lead at the same time"),
+        (otherwise, f"as not sampled at {rate:g} Hz"),
+        (far, "as the file says that it was recorded at quite another time"),
+    ):
+        if left:
+            names = dict.fromkeys(f"{part.lead} ({part.group.label})" for part in left)
+            notes.append(f"Left out, {reason}: {', '.join(list(names)[:12])}.")
+    return signal, leads, rate, notes
+
+
+def _samples(parts: list[Part]) -> int:
+    return max(part.stop for part in parts) - min(part.place for part in parts)
+
+
+def _once(parts: list[Part], rate: float) -> tuple[list[Part], list[Part]]:
+    """Parts of which none repeats a lead at the same time, longest first; and those that repeat longer ones."""
+    touching = 1 + rate / 1000  # samples: offsets are written in milliseconds, which are no whole samples
+    kept, repeated = [], []
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for part in sorted(parts, key=lambda part: part.place - part.stop):
+        known = spans.setdefault(part.lead, [])
+        place = bisect.bisect(known, (part.place, part.stop))
+        near = known[max(place - 1, 0) : place + 1]
+        if any(min(stop, part.stop) - max(start, part.place) > touching for start, stop in near):
+            repeated.append(part)
+        else:
+            known.insert(place, (part.place, part.stop))
+            kept.append(part)
+    return kept, repeated
 
 
 def _filters(channel: Any) -> str:

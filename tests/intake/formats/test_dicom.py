@@ -110,6 +110,60 @@ def test_groups_of_leads_one_after_the_other(tmp_path: Path) -> None:
     assert recording.leads == LEADS[:3] and "Left out" in recording.notes[-1]
 
 
+def three_by_four(counts: np.ndarray) -> list:
+    """Groups of three leads one after the other; ``counts`` of all twelve, four times as long."""
+    part = counts.shape[1] // 4
+    return [
+        group(counts[n : n + 3, n // 3 * part : (n // 3 + 1) * part], LEADS[n : n + 3], offset=n // 3 * part * 2)
+        for n in (0, 3, 6, 9)
+    ]
+
+
+@pytest.mark.parametrize("rate", (500, 250))
+def test_three_by_four_with_a_rhythm_strip(tmp_path: Path, rate: float) -> None:
+    counts = known_counts(12, 2000)
+    strip = group(counts[1:2, :: 500 // rate], ("II",), rate=rate, label="STRIP")
+    recording = dicom.read(str(write(tmp_path / "a.dcm", [*three_by_four(counts), strip])))
+    assert recording.leads == LEADS and recording.sample_rate == 500 and "not recorded at the same time" in recording.notes[0]
+    expected = np.full(counts.shape, np.nan)
+    for n in range(12):
+        place = slice(n // 3 * 500, (n // 3 + 1) * 500) if n != 1 or rate != 500 else slice(None)
+        expected[n, place] = counts[n, place] * 0.0025
+    np.testing.assert_allclose(recording.signal, expected, atol=1e-6)
+    longer, otherwise = "as a longer group has the lead at the same time: II (RHYTHM).", "as not sampled at 500 Hz: II (STRIP)."
+    assert recording.notes[1:] == (f"Left out, {longer if rate == 500 else otherwise}",)
+
+
+def test_one_mistaken_offset_leaves_out_one_group(tmp_path: Path) -> None:
+    counts = known_counts(12, 2000)
+    groups = [*three_by_four(counts), group(counts[1:2], ("II",))]
+    groups[2].MultiplexGroupTimeOffset = "1e12"
+    recording = measured(dicom.read, write(tmp_path / "a.dcm", groups))
+    assert recording.leads == LEADS[:6] + LEADS[9:] and recording.signal.shape[1] == 2000
+    assert recording.notes[-1].endswith("quite another time: V1 (RHYTHM), V2 (RHYTHM), V3 (RHYTHM).")
+
+
+@pytest.mark.parametrize("gap", (0, 100, -1))
+def test_the_same_leads_in_groups_one_after_the_other(tmp_path: Path, gap: int) -> None:
+    """Also with an offset of whole milliseconds, by which the groups share a sample."""
+    counts = known_counts(12, 1000)
+    groups = [group(counts[:, :501]), group(counts[:, 501:], offset=1002 + 2 * gap)]
+    recording = dicom.read(str(write(tmp_path / "a.dcm", groups)))
+    assert recording.leads == LEADS and recording.signal.shape == (12, 1000 + gap)
+    np.testing.assert_allclose(recording.signal[:, :501], counts[:, :501] * 0.0025, atol=1e-6)
+    np.testing.assert_allclose(recording.signal[:, -498:], counts[:, -498:] * 0.0025, atol=1e-6)
+    assert np.isnan(recording.signal).sum() == 12 * max(gap, 0)
+    assert recording.notes == (("The recording has gaps, in which every lead is missing.",) if gap > 0 else ())
+
+
+def test_groups_at_the_same_time_are_not_joined(tmp_path: Path) -> None:
+    counts = known_counts(12, 1000)
+    groups = [group(counts[:, :600]), group(counts[:, 600:], offset=100, label="SECOND")]
+    recording = dicom.read(str(write(tmp_path / "a.dcm", groups)))
+    np.testing.assert_allclose(recording.signal, counts[:, :600] * 0.0025, atol=1e-6)
+    assert len(recording.notes) == 1 and "V6 (SECOND)" in recording.notes[0]
+
+
 def test_groups_of_many_leads_one_after_the_other_claim_no_memory(tmp_path: Path) -> None:
     counts = known_counts(1, 20_000)
     groups = [group(counts, (f"X{n}",), scheme="99OWN", offset=n * 40_000) for n in range(60)]
