@@ -12,7 +12,7 @@ import io
 import math
 import re
 import warnings
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,7 +46,7 @@ class Group(NamedTuple):
     label: str
     rate: float
     offset: float
-    """Seconds from the start of the recording."""
+    """Seconds from the time of acquisition."""
     leads: tuple[str, ...]
     signal: np.ndarray
     """float32 mV ``[leads, samples]``."""
@@ -114,19 +114,19 @@ def _read(path: str, pydicom: Any, data: bytes) -> Recording:
     groups = [_group(path, item, order) for item in items if not _is_derived(item)]
     if not groups:
         refuse(path, "holds median beats alone", "export the rhythm with them")
-    signal, leads, rate, notes = _joined(path, groups)
+    signal, leads, rate, offset, notes = _joined(path, groups)
     if len(items) > len(groups):
         notes.append(f"{len(items) - len(groups)} derived groups, such as median beats, are left out.")
-    start = _moment(content, "AcquisitionDateTime", "") or _moment(content, "AcquisitionDate", "AcquisitionTime")
+    acquired = _moment(content, "AcquisitionDateTime", "") or _moment(content, "AcquisitionDate", "AcquisitionTime")
     age = re.fullmatch(r"(\d{3})([YMWD])", str(content.get("PatientAge") or ""), re.ASCII)
     birth = _moment(content, "PatientBirthDate", "")
     return Recording(
         signal,
         rate,
         leads,
-        start=start,
+        start=_later(acquired, offset),
         sex={"M": "M", "F": "F"}.get(str(content.get("PatientSex") or "")),
-        age=plausible_age(int(age[1]) * _YEARS[age[2]]) if age else age_between(birth, start),
+        age=plausible_age(int(age[1]) * _YEARS[age[2]]) if age else age_between(birth, acquired),
         device=one_line(f"{content.get('Manufacturer') or ''} {content.get('ManufacturerModelName') or ''}"),
         filters="; ".join(dict.fromkeys(group.filters for group in groups if group.filters)),
         notes=tuple(notes),
@@ -225,8 +225,11 @@ def _missing(counts: np.ndarray, padding: bytes, label: str) -> tuple[np.ndarray
     return missing, notes
 
 
-def _joined(path: str, groups: list[Group]) -> tuple[np.ndarray, tuple[str, ...], float, list[str]]:
-    """The groups as one, of the rate that most is sampled at: each lead has its parts in time, and is missing between them."""
+def _joined(path: str, groups: list[Group]) -> tuple[np.ndarray, tuple[str, ...], float, float, list[str]]:
+    """The groups as one, of the rate that most is sampled at: each lead has its parts in time, and is missing between them.
+
+    Also their leads, rate, offset in seconds, and notes.
+    """
     seconds: dict[float, float] = {}
     for group in groups:
         seconds[group.rate] = seconds.get(group.rate, 0) + group.signal.size / group.rate
@@ -268,7 +271,7 @@ def _joined(path: str, groups: list[Group]) -> tuple[np.ndarray, tuple[str, ...]
         if left:
             names = dict.fromkeys(f"{part.lead} ({part.group.label})" for part in left)
             notes.append(f"Left out, {reason}: {', '.join(list(names)[:12])}.")
-    return signal, leads, rate, notes
+    return signal, leads, rate, min(part.group.offset for part in parts), notes
 
 
 def _samples(parts: list[Part]) -> int:
@@ -299,6 +302,14 @@ def _filters(channel: Any) -> str:
         if value > 0:
             words.append(f"{name} {value:g} Hz")
     return ", ".join(words)
+
+
+def _later(time: datetime | None, seconds: float) -> datetime | None:
+    """A time so many seconds later, to the second; None where no calendar has it."""
+    try:
+        return None if time is None else moment(*(time + timedelta(seconds=seconds)).timetuple()[:6])
+    except OverflowError:
+        return None
 
 
 def _moment(content: Any, day: str, time: str) -> datetime | None:

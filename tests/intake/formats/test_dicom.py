@@ -183,6 +183,22 @@ def test_the_limit_is_one_of_values(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         dicom.read(str(write(tmp_path / "a.dcm", groups)))
 
 
+@pytest.mark.parametrize(
+    ("offset", "start"),
+    [
+        (3_600_000, datetime(2020, 3, 1, 8, 30)),
+        (-1500, datetime(2020, 3, 1, 7, 29, 58)),
+        ("1e300", None),
+    ],
+)
+def test_the_start_is_that_of_the_first_group(tmp_path: Path, offset: float | str, start: datetime | None) -> None:
+    """Of those that are joined."""
+    counts = known_counts()
+    groups = [group(counts, LEADS, offset=0, rate=250, label="MEDIAN"), group(counts, offset=offset)]
+    recording = dicom.read(str(write(tmp_path / "a.dcm", groups)))
+    assert recording.start == start and recording.age == pytest.approx(60, abs=0.01)
+
+
 def test_markers_of_missing_samples(tmp_path: Path) -> None:
     counts = known_counts()
     counts[0, :5], counts[1, 7], counts[2, 9] = 32767, -32768, 0
