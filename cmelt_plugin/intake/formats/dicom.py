@@ -1,8 +1,8 @@
 """ECG waveforms in DICOM files (12-lead, general, ambulatory), opened by pydicom.
 
 Source: DICOM PS3.3, C.10.9 (waveform module) and A.34 (the waveform objects). A file holds multiplex groups: channels sampled
-together. A group that is derived, such as a median beat, is not taken for the rhythm. A sample becomes a voltage by the
-channel's sensitivity, its correction factor, and its baseline: the voltage of a sample of 0.
+together. A median beat is not taken for the rhythm; leads that the device derived from others are. A sample becomes a voltage
+by the channel's sensitivity, its correction factor, and its baseline: the voltage of a sample of 0.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ _CODES = {"SCPECG": re.compile(r"5\.6\.3-9-(\d{1,3})", re.ASCII), "MDC": re.comp
 _MDC_PARTITION = 2 << 16
 FILTERS = (("FilterLowFrequency", "high-pass"), ("FilterHighFrequency", "low-pass"), ("NotchFilterFrequency", "notch"))
 _AVERAGED = re.compile("median|average|template|representative", re.IGNORECASE)
+LONGEST_BEAT = 2.0  # seconds
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / DAYS_A_YEAR, "D": 1 / DAYS_A_YEAR}
 
 
@@ -51,6 +52,7 @@ class Group(NamedTuple):
     signal: np.ndarray
     """float32 mV ``[leads, samples]``."""
     filters: str
+    derived: bool
     notes: tuple[str, ...]
 
 
@@ -111,7 +113,7 @@ def _read(path: str, pydicom: Any, data: bytes) -> Recording:
     _, little = content.original_encoding
     order = "<" if little else ">"
     check_array(path, sum(map(_values, items)))
-    groups = [_group(path, item, order) for item in items if not _is_derived(item)]
+    groups = [_group(path, item, order) for item in items if not _is_beat(item)]
     if not groups:
         refuse(path, "holds median beats alone", "export the rhythm with them")
     signal, leads, rate, offset, notes = _joined(path, groups)
@@ -138,10 +140,15 @@ def _values(item: Any) -> int:
     return len(item.get("WaveformData") or b"") // max(int(item.get("WaveformBitsAllocated") or 8) // 8, 1)
 
 
+def _is_beat(item: Any) -> bool:
+    """Whether a group is a median beat, by its label or as it is both derived and short; leads may be derived, too (EASI)."""
+    rate = float(item.get("SamplingFrequency") or 0)
+    short = rate <= 0 or float(item.get("NumberOfWaveformSamples") or 0) / rate < LONGEST_BEAT
+    return bool(_AVERAGED.search(str(item.get("MultiplexGroupLabel") or ""))) or (short and _is_derived(item))
+
+
 def _is_derived(item: Any) -> bool:
-    return str(item.get("WaveformOriginality") or "") == "DERIVED" or bool(
-        _AVERAGED.search(str(item.get("MultiplexGroupLabel") or ""))
-    )
+    return str(item.get("WaveformOriginality") or "") == "DERIVED"
 
 
 def _group(path: str, item: Any, order: str) -> Group:
@@ -184,7 +191,7 @@ def _group(path: str, item: Any, order: str) -> Group:
     if len(set(names)) < len(names):
         refuse(path, f"{label}: a lead twice among {', '.join(names[:12])}")
     filtered = "; ".join(dict.fromkeys(filter(None, filters)))
-    return Group(label, rate, offset, tuple(names), np.stack(rows), filtered, tuple(notes))
+    return Group(label, rate, offset, tuple(names), np.stack(rows), filtered, _is_derived(item), tuple(notes))
 
 
 def _channel(path: str, channel: Any, where: str) -> tuple[str, float | None, float]:
@@ -231,7 +238,8 @@ def _joined(path: str, groups: list[Group]) -> tuple[np.ndarray, tuple[str, ...]
     Also their leads, rate, offset in seconds, and notes.
     """
     seconds: dict[float, float] = {}
-    for group in groups:
+    # Derived leads may be the others at a lower rate.
+    for group in [group for group in groups if not group.derived] or groups:
         seconds[group.rate] = seconds.get(group.rate, 0) + group.signal.size / group.rate
     rate = max(seconds, key=seconds.__getitem__)
     start = min(group.offset for group in groups)
@@ -253,18 +261,21 @@ def _joined(path: str, groups: list[Group]) -> tuple[np.ndarray, tuple[str, ...]
     signal = np.full((len(leads), samples), np.nan, np.float32)
     rows = {lead: row for row, lead in enumerate(leads)}
     spans: dict[str, list[tuple[int, int]]] = {lead: [] for lead in leads}
-    for part in reversed(parts):  # the longest last: where two touch, it stays
+    for part in reversed(parts):  # the first last: where two touch, it stays
         signal[rows[part.lead], part.place - first : part.stop - first] = part.group.signal[part.row]
         spans[part.lead].append((part.place, part.stop))
 
     notes = list(dict.fromkeys(note for group in groups if group.rate == rate for note in group.notes))
+    derived = dict.fromkeys(part.lead for part in sorted(parts, key=lambda part: rows[part.lead]) if part.group.derived)
+    if derived:
+        notes.append(f"The device derived {', '.join(list(derived)[:12])} from other leads.")
     if len({tuple(sorted(found)) for found in spans.values()}) > 1:
         if any(sum(stop - place for place, stop in found) < samples for found in spans.values()):
             notes.append("The leads were not recorded at the same time; where one was not recorded it is missing.")
     elif sum(stop - place for place, stop in spans[leads[0]]) < samples:
         notes.append("The recording has gaps, in which every lead is missing.")
     for left, reason in (
-        (repeated, "as a longer group has the lead at the same time"),
+        (repeated, "as a longer or original group has the lead at the same time"),
         (otherwise, f"as not sampled at {rate:g} Hz"),
         (far, "as the file says that it was recorded at quite another time"),
     ):
@@ -279,11 +290,11 @@ def _samples(parts: list[Part]) -> int:
 
 
 def _once(parts: list[Part], rate: float) -> tuple[list[Part], list[Part]]:
-    """Parts of which none repeats a lead at the same time, longest first; and those that repeat longer ones."""
+    """Parts of which none repeats a lead at the same time, first original and long ones; and those that repeat others."""
     touching = 1 + rate / 1000  # samples: offsets are written in milliseconds, which are no whole samples
     kept, repeated = [], []
     spans: dict[str, list[tuple[int, int]]] = {}
-    for part in sorted(parts, key=lambda part: part.place - part.stop):
+    for part in sorted(parts, key=lambda part: (part.group.derived, part.place - part.stop)):
         known = spans.setdefault(part.lead, [])
         place = bisect.bisect(known, (part.place, part.stop))
         near = known[max(place - 1, 0) : place + 1]

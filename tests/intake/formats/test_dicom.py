@@ -96,6 +96,30 @@ def test_median_beats_are_never_the_rhythm(tmp_path: Path) -> None:
         dicom.read(str(write(tmp_path / "a.dcm", groups[:2])))
 
 
+def test_derived_leads_are_no_median_beats(tmp_path: Path) -> None:
+    counts = known_counts(12, 1000)
+    twelve = group(counts, originality="DERIVED", label="RHYTHM EASI")
+    recording = dicom.read(str(write(tmp_path / "a.dcm", [twelve])))
+    np.testing.assert_allclose(recording.signal, counts * 0.0025, atol=1e-6)
+    assert recording.notes == (f"The device derived {', '.join(LEADS)} from other leads.",)
+    # With those that they are derived from, of which a lead is never replaced; and with a beat of no label.
+    own = group(counts[::-1][:3, :900], ("ES", "AS", "I"), scheme="99OWN")
+    beat = group(counts[:, :600], originality="DERIVED", label="")
+    recording = dicom.read(str(write(tmp_path / "a.dcm", [beat, twelve, own])))
+    assert recording.leads[:12] == LEADS and recording.signal.shape == (14, 1000)
+    np.testing.assert_allclose(recording.signal[0, :900], counts[9, :900] * 0.0025, atol=1e-6)
+    assert "I (RHYTHM EASI)" in recording.notes[-2] and recording.notes[-1].startswith("1 derived groups")
+    with pytest.raises(DataError, match="median beats alone"):
+        dicom.read(str(write(tmp_path / "a.dcm", [beat])))
+
+
+def test_derived_leads_of_another_rate(tmp_path: Path) -> None:
+    counts = known_counts(12, 1000)
+    groups = [group(counts[:3], LEADS[:3], rate=250), group(counts, originality="DERIVED")]
+    recording = dicom.read(str(write(tmp_path / "a.dcm", groups)))
+    assert recording.leads == LEADS[:3] and recording.sample_rate == 250 and "V6 (RHYTHM)" in recording.notes[-1]
+
+
 def test_groups_of_leads_one_after_the_other(tmp_path: Path) -> None:
     counts = known_counts(12, 100)
     groups = [group(counts[n : n + 3], LEADS[n : n + 3], offset=n / 3 * 200) for n in (0, 3, 6, 9)]
@@ -130,7 +154,10 @@ def test_three_by_four_with_a_rhythm_strip(tmp_path: Path, rate: float) -> None:
         place = slice(n // 3 * 500, (n // 3 + 1) * 500) if n != 1 or rate != 500 else slice(None)
         expected[n, place] = counts[n, place] * 0.0025
     np.testing.assert_allclose(recording.signal, expected, atol=1e-6)
-    longer, otherwise = "as a longer group has the lead at the same time: II (RHYTHM).", "as not sampled at 500 Hz: II (STRIP)."
+    longer, otherwise = (
+        "as a longer or original group has the lead at the same time: II (RHYTHM).",
+        "as not sampled at 500 Hz: II (STRIP).",
+    )
     assert recording.notes[1:] == (f"Left out, {longer if rate == 500 else otherwise}",)
 
 
