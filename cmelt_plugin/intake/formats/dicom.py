@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cmelt_plugin.data.lead_codes import LEAD_NAMES, lead_name
+from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.contract import MILLIVOLTS, check_array, one_line
 from cmelt_plugin.data.readers.dicom_library import import_pydicom
 from cmelt_plugin.errors import DataError
@@ -113,12 +114,16 @@ def _read(path: str, pydicom: Any, data: bytes) -> Recording:
     _, little = content.original_encoding
     order = "<" if little else ">"
     check_array(path, sum(map(_values, items)))
-    groups = [_group(path, item, order) for item in items if not _is_beat(item)]
-    if not groups:
+    rhythms = [_group(path, item, order) for item in items if not _is_beat(item)]
+    if not rhythms:
         refuse(path, "holds median beats alone", "export the rhythm with them")
+    groups = [group for group in rhythms if group.leads]
+    if not groups:
+        refuse(path, f"{rhythms[0].label}: no channel is a calibrated voltage", "export the ECG calibrated")
     signal, leads, rate, offset, notes = _joined(path, groups)
-    if len(items) > len(groups):
-        notes.append(f"{len(items) - len(groups)} derived groups, such as median beats, are left out.")
+    notes += [note for group in rhythms if not group.leads for note in group.notes]
+    if len(items) > len(rhythms):
+        notes.append(f"{len(items) - len(rhythms)} derived groups, such as median beats, are left out.")
     acquired = _moment(content, "AcquisitionDateTime", "") or _moment(content, "AcquisitionDate", "AcquisitionTime")
     age = re.fullmatch(r"(\d{3})([YMWD])", str(content.get("PatientAge") or ""), re.ASCII)
     birth = _moment(content, "PatientBirthDate", "")
@@ -185,17 +190,16 @@ def _group(path: str, item: Any, order: str) -> Group:
         if float(channel.get("ChannelSampleSkew") or 0) or float(channel.get("ChannelTimeSkew") or 0):
             notes.append(f"{name} was sampled later than others by the file, which is not corrected.")
     if other:
-        notes.append(f"Left out: {', '.join(other[:10])}, no voltages.")
-    if not names:
-        refuse(path, f"{label}: no channel is a voltage")
+        notes.append(f"Left out: {', '.join(other[:10])}, no calibrated voltages.")
     if len(set(names)) < len(names):
         refuse(path, f"{label}: a lead twice among {', '.join(names[:12])}")
     filtered = "; ".join(dict.fromkeys(filter(None, filters)))
-    return Group(label, rate, offset, tuple(names), np.stack(rows), filtered, _is_derived(item), tuple(notes))
+    signal = np.stack(rows) if rows else np.empty((0, samples), np.float32)
+    return Group(label, rate, offset, tuple(names), signal, filtered, _is_derived(item), tuple(notes))
 
 
 def _channel(path: str, channel: Any, where: str) -> tuple[str, float | None, float]:
-    """Name of the lead, mV per count (None = no voltage) and mV of a count of 0."""
+    """Name of the lead, mV per count (None = no voltage, or not calibrated and no standard lead) and mV of a count of 0."""
     sources = list(channel.get("ChannelSourceSequence") or ())
     source = sources[0] if sources else {}
     code, scheme = str(source.get("CodeValue") or ""), str(source.get("CodingSchemeDesignator") or "")
@@ -204,6 +208,8 @@ def _channel(path: str, channel: Any, where: str) -> tuple[str, float | None, fl
     name = LEAD_NAMES.get(number) or lead_name(one_line(source.get("CodeMeaning") or channel.get("ChannelLabel") or where))
     units = list(channel.get("ChannelSensitivityUnitsSequence") or ())
     if not units or channel.get("ChannelSensitivity") is None:
+        if name not in LEADS:  # such as the marks of a button
+            return name, None, 0.0
         refuse(path, f"{where} ({name}) gives no sensitivity: it is not calibrated", "export it calibrated")
     unit = str(units[0].get("CodeValue") or "")
     scale = float(channel.ChannelSensitivity) * float(channel.get("ChannelSensitivityCorrectionFactor") or 1)

@@ -226,6 +226,22 @@ def test_the_start_is_that_of_the_first_group(tmp_path: Path, offset: float | st
     assert recording.start == start and recording.age == pytest.approx(60, abs=0.01)
 
 
+@pytest.mark.parametrize("apart", (False, True))
+def test_a_channel_without_sensitivity_is_left_out(tmp_path: Path, apart: bool) -> None:
+    """Of the group of the leads, and as a group of its own, of another rate."""
+    counts = known_counts(13)
+    ecg = group(counts[: 12 if apart else 13], LEADS if apart else (*LEADS, "Event"), scheme="99OWN")
+    if not apart:
+        del ecg.ChannelDefinitionSequence[12].ChannelSensitivity
+    marks = [group(counts[12:], ("Event",), scheme="99OWN", sensitivity="", rate=50)] if apart else []
+    recording = dicom.read(str(write(tmp_path / "a.dcm", [*marks, ecg])))
+    assert recording.leads == LEADS and recording.notes == ("Left out: Lead Event (own words), no calibrated voltages.",)
+    np.testing.assert_allclose(recording.signal, counts[:12] * 0.0025, atol=1e-6)
+    del ecg.ChannelDefinitionSequence[11].ChannelSensitivity
+    with pytest.raises(DataError, match=r"channel 12 \(V6\) gives no sensitivity"):
+        dicom.read(str(write(tmp_path / "a.dcm", [*marks, ecg])))
+
+
 def test_markers_of_missing_samples(tmp_path: Path) -> None:
     counts = known_counts()
     counts[0, :5], counts[1, 7], counts[2, 9] = 32767, -32768, 0
@@ -244,7 +260,7 @@ def test_markers_of_missing_samples(tmp_path: Path) -> None:
     [
         ({"sensitivity": ""}, "not calibrated"),
         ({"sensitivity": "0"}, "sensitivity 0"),
-        ({"unit": "mm[Hg]"}, "no channel is a voltage"),
+        ({"unit": "mm[Hg]"}, "no channel is a calibrated voltage"),
         ({"leads": ["I"] * 12}, "a lead twice"),
         ({"rate": 0}, "0 Hz"),
     ],
