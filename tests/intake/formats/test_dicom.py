@@ -12,6 +12,7 @@ import pytest
 from format_files import attack, check_agreement, known_counts, measured, real_file
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers import contract
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.formats import dicom
 from tests.data.readers.test_fuzzing import damaged
@@ -95,6 +96,30 @@ def test_median_beats_are_never_the_rhythm(tmp_path: Path) -> None:
         dicom.read(str(write(tmp_path / "a.dcm", groups[:2])))
 
 
+def test_derived_leads_are_no_median_beats(tmp_path: Path) -> None:
+    counts = known_counts(12, 1000)
+    twelve = group(counts, originality="DERIVED", label="RHYTHM EASI")
+    recording = dicom.read(str(write(tmp_path / "a.dcm", [twelve])))
+    np.testing.assert_allclose(recording.signal, counts * 0.0025, atol=1e-6)
+    assert recording.notes == (f"The device derived {', '.join(LEADS)} from other leads.",)
+    # With those that they are derived from, of which a lead is never replaced; and with a beat of no label.
+    own = group(counts[::-1][:3, :900], ("ES", "AS", "I"), scheme="99OWN")
+    beat = group(counts[:, :600], originality="DERIVED", label="")
+    recording = dicom.read(str(write(tmp_path / "a.dcm", [beat, twelve, own])))
+    assert recording.leads[:12] == LEADS and recording.signal.shape == (14, 1000)
+    np.testing.assert_allclose(recording.signal[0, :900], counts[9, :900] * 0.0025, atol=1e-6)
+    assert "I (RHYTHM EASI)" in recording.notes[-2] and recording.notes[-1].startswith("1 derived groups")
+    with pytest.raises(DataError, match="median beats alone"):
+        dicom.read(str(write(tmp_path / "a.dcm", [beat])))
+
+
+def test_derived_leads_of_another_rate(tmp_path: Path) -> None:
+    counts = known_counts(12, 1000)
+    groups = [group(counts[:3], LEADS[:3], rate=250), group(counts, originality="DERIVED")]
+    recording = dicom.read(str(write(tmp_path / "a.dcm", groups)))
+    assert recording.leads == LEADS[:3] and recording.sample_rate == 250 and "V6 (RHYTHM)" in recording.notes[-1]
+
+
 def test_groups_of_leads_one_after_the_other(tmp_path: Path) -> None:
     counts = known_counts(12, 100)
     groups = [group(counts[n : n + 3], LEADS[n : n + 3], offset=n / 3 * 200) for n in (0, 3, 6, 9)]
@@ -107,6 +132,114 @@ def test_groups_of_leads_one_after_the_other(tmp_path: Path) -> None:
     groups[1].MultiplexGroupTimeOffset = "1e12"
     recording = measured(dicom.read, write(tmp_path / "a.dcm", groups))
     assert recording.leads == LEADS[:3] and "Left out" in recording.notes[-1]
+
+
+def three_by_four(counts: np.ndarray) -> list:
+    """Groups of three leads one after the other; ``counts`` of all twelve, four times as long."""
+    part = counts.shape[1] // 4
+    return [
+        group(counts[n : n + 3, n // 3 * part : (n // 3 + 1) * part], LEADS[n : n + 3], offset=n // 3 * part * 2)
+        for n in (0, 3, 6, 9)
+    ]
+
+
+@pytest.mark.parametrize("rate", (500, 250))
+def test_three_by_four_with_a_rhythm_strip(tmp_path: Path, rate: float) -> None:
+    counts = known_counts(12, 2000)
+    strip = group(counts[1:2, :: 500 // rate], ("II",), rate=rate, label="STRIP")
+    recording = dicom.read(str(write(tmp_path / "a.dcm", [*three_by_four(counts), strip])))
+    assert recording.leads == LEADS and recording.sample_rate == 500 and "not recorded at the same time" in recording.notes[0]
+    expected = np.full(counts.shape, np.nan)
+    for n in range(12):
+        place = slice(n // 3 * 500, (n // 3 + 1) * 500) if n != 1 or rate != 500 else slice(None)
+        expected[n, place] = counts[n, place] * 0.0025
+    np.testing.assert_allclose(recording.signal, expected, atol=1e-6)
+    longer, otherwise = (
+        "as a longer or original group has the lead at the same time: II (RHYTHM).",
+        "as not sampled at 500 Hz: II (STRIP).",
+    )
+    assert recording.notes[1:] == (f"Left out, {longer if rate == 500 else otherwise}",)
+
+
+def test_one_mistaken_offset_leaves_out_one_group(tmp_path: Path) -> None:
+    counts = known_counts(12, 2000)
+    groups = [*three_by_four(counts), group(counts[1:2], ("II",))]
+    groups[2].MultiplexGroupTimeOffset = "1e12"
+    recording = measured(dicom.read, write(tmp_path / "a.dcm", groups))
+    assert recording.leads == LEADS[:6] + LEADS[9:] and recording.signal.shape[1] == 2000
+    assert recording.notes[-1].endswith("quite another time: V1 (RHYTHM), V2 (RHYTHM), V3 (RHYTHM).")
+
+
+@pytest.mark.parametrize("gap", (0, 100, -1))
+def test_the_same_leads_in_groups_one_after_the_other(tmp_path: Path, gap: int) -> None:
+    """Also with an offset of whole milliseconds, by which the groups share a sample."""
+    counts = known_counts(12, 1000)
+    groups = [group(counts[:, :501]), group(counts[:, 501:], offset=1002 + 2 * gap)]
+    recording = dicom.read(str(write(tmp_path / "a.dcm", groups)))
+    assert recording.leads == LEADS and recording.signal.shape == (12, 1000 + gap)
+    np.testing.assert_allclose(recording.signal[:, :501], counts[:, :501] * 0.0025, atol=1e-6)
+    np.testing.assert_allclose(recording.signal[:, -498:], counts[:, -498:] * 0.0025, atol=1e-6)
+    assert np.isnan(recording.signal).sum() == 12 * max(gap, 0)
+    assert recording.notes == (("The recording has gaps, in which every lead is missing.",) if gap > 0 else ())
+
+
+def test_groups_at_the_same_time_are_not_joined(tmp_path: Path) -> None:
+    counts = known_counts(12, 1000)
+    groups = [group(counts[:, :600]), group(counts[:, 600:], offset=100, label="SECOND")]
+    recording = dicom.read(str(write(tmp_path / "a.dcm", groups)))
+    np.testing.assert_allclose(recording.signal, counts[:, :600] * 0.0025, atol=1e-6)
+    assert len(recording.notes) == 1 and "V6 (SECOND)" in recording.notes[0]
+
+
+def test_groups_of_many_leads_one_after_the_other_claim_no_memory(tmp_path: Path) -> None:
+    counts = known_counts(1, 20_000)
+    groups = [group(counts, (f"X{n}",), scheme="99OWN", offset=n * 40_000) for n in range(60)]
+    with pytest.raises(DataError, match="72,000,000 samples at once"):
+        measured(dicom.read, write(tmp_path / "a.dcm", groups))
+
+
+@pytest.mark.parametrize("kind", ("SB", "SS", "SL"))
+def test_the_limit_is_one_of_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Two groups of leads recorded at once and one that is left out: no group is too large, nor are those joined."""
+    monkeypatch.setattr(contract, "LARGEST_ARRAY", 8 * 700)
+    groups = [group(np.ones((1, 350), np.int8), (lead,), kind=kind) for lead in ("I", "II")]
+    recording = dicom.read(str(write(tmp_path / "a.dcm", groups)))
+    assert recording.signal.shape == (2, 350)
+    groups.append(group(np.ones((1, 2), np.int8), ("V1",), kind=kind, rate=250))
+    with pytest.raises(DataError, match="702 samples at once"):
+        dicom.read(str(write(tmp_path / "a.dcm", groups)))
+
+
+@pytest.mark.parametrize(
+    ("offset", "start"),
+    [
+        (3_600_000, datetime(2020, 3, 1, 8, 30)),
+        (-1500, datetime(2020, 3, 1, 7, 29, 58)),
+        ("1e300", None),
+    ],
+)
+def test_the_start_is_that_of_the_first_group(tmp_path: Path, offset: float | str, start: datetime | None) -> None:
+    """Of those that are joined."""
+    counts = known_counts()
+    groups = [group(counts, LEADS, offset=0, rate=250, label="MEDIAN"), group(counts, offset=offset)]
+    recording = dicom.read(str(write(tmp_path / "a.dcm", groups)))
+    assert recording.start == start and recording.age == pytest.approx(60, abs=0.01)
+
+
+@pytest.mark.parametrize("apart", (False, True))
+def test_a_channel_without_sensitivity_is_left_out(tmp_path: Path, apart: bool) -> None:
+    """Of the group of the leads, and as a group of its own, of another rate."""
+    counts = known_counts(13)
+    ecg = group(counts[: 12 if apart else 13], LEADS if apart else (*LEADS, "Event"), scheme="99OWN")
+    if not apart:
+        del ecg.ChannelDefinitionSequence[12].ChannelSensitivity
+    marks = [group(counts[12:], ("Event",), scheme="99OWN", sensitivity="", rate=50)] if apart else []
+    recording = dicom.read(str(write(tmp_path / "a.dcm", [*marks, ecg])))
+    assert recording.leads == LEADS and recording.notes == ("Left out: Lead Event (own words), no calibrated voltages.",)
+    np.testing.assert_allclose(recording.signal, counts[:12] * 0.0025, atol=1e-6)
+    del ecg.ChannelDefinitionSequence[11].ChannelSensitivity
+    with pytest.raises(DataError, match=r"channel 12 \(V6\) gives no sensitivity"):
+        dicom.read(str(write(tmp_path / "a.dcm", [*marks, ecg])))
 
 
 def test_markers_of_missing_samples(tmp_path: Path) -> None:
@@ -127,7 +260,7 @@ def test_markers_of_missing_samples(tmp_path: Path) -> None:
     [
         ({"sensitivity": ""}, "not calibrated"),
         ({"sensitivity": "0"}, "sensitivity 0"),
-        ({"unit": "mm[Hg]"}, "no channel is a voltage"),
+        ({"unit": "mm[Hg]"}, "no channel is a calibrated voltage"),
         ({"leads": ["I"] * 12}, "a lead twice"),
         ({"rate": 0}, "0 Hz"),
     ],

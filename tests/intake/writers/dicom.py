@@ -26,7 +26,7 @@ def group(
     baseline: str = "0",
     unit: str = "uV",
     kind: str = "SS",
-    offset: float = 0,
+    offset: float | str = 0,
     padding: int | None = None,
     order: str = "<",
 ) -> Any:
