@@ -143,12 +143,23 @@ def test_structs_of_cpsc_need_no_description(tmp_path: Path) -> None:
         ({"leads": None}, "leads are not named"),
         ({"leads": ["I"] * 12}, "a lead twice"),
         ({"leads": ["I"]}, "for 1 leads"),
+        ({"gain": 1000}, "says 'gain', which means nothing here; known are sample_rate, unit"),
     ],
 )
 def test_descriptions_that_do_not_do(tmp_path: Path, change: dict, reason: str) -> None:
     np.save(tmp_path / "a.npy", SIGNAL)
     with pytest.raises(DataError, match=reason):
         read_ecg(described(tmp_path / "a.npy", **change))
+
+
+@pytest.mark.parametrize("described_leads", (["V1", "II", "I"], ["I", "II", "V1", "V3R"], ["I", "II"]))
+def test_a_heading_and_a_description_that_differ(tmp_path: Path, described_leads: list[str]) -> None:
+    heading = "I,II,V1,V3R" if "V3R" in described_leads else "I,II,V1"
+    path = tmp_path / "a.csv"
+    np.savetxt(path, SIGNAL[: heading.count(",") + 1].T, delimiter=",", header=heading, comments="")
+    with pytest.raises(DataError, match="its heading names I, II, V1; a.json "):
+        read_ecg(described(path, leads=described_leads))
+    assert read_ecg(described(path, leads=["I", "II", "V1"])).leads[:2] == ("I", "II")
 
 
 def test_what_is_no_ecg_says_what_can_be_read(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from cmelt_plugin.data.lead_codes import lead_name
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.arrays import ARRAYS, TEXT, ArrayReader, Place
 from cmelt_plugin.data.readers.challenge_files import read_cpsc_mat, read_cpsc_patient
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 LARGEST_DESCRIPTION = 1 << 20  # bytes
 EXAMPLE = '{"sample_rate": 500, "unit": "mV", "leads": ["I", "II", ...]}'
+WORDS = ("sample_rate", "unit", "leads", "variable", "start", "sex", "age", "device", "filters")
 
 
 def matches(head: bytes, path: str) -> bool:
@@ -57,6 +59,10 @@ def read(path: str, reading: Reading = ALL) -> Recording:
     given = json.loads(read_file(beside, LARGEST_DESCRIPTION))
     rate, unit, leads = _described(beside, given, suffix)
     found = ArrayReader(leads, unit, rate=rate, variable=str(given.get("variable", "")))(place.encode(), reading)
+    named, described = ([lead_name(lead) for lead in of] for of in (found.leads, leads))
+    if described and named != described:
+        what = f"its heading names {', '.join(named[:12])}; {os.path.basename(beside)} {', '.join(described[:12])}"
+        refuse(path, what, "take leads out of the description, or list those of the heading in its order")
     signal, names, notes = in_millivolts(path, found)
     age = given.get("age")
     return Recording(
@@ -82,6 +88,10 @@ def _described(beside: str, given: Any, suffix: str) -> tuple[float, str, tuple[
     """Rate, unit and leads of a description."""
     if not isinstance(given, dict):
         refuse(beside, "is no description of a recording", f"write it as {EXAMPLE}")
+    unknown = [word for word in given if word not in WORDS]
+    if unknown:
+        what = f"says {', '.join(map(repr, unknown[:5]))}, which means nothing here"
+        refuse(beside, what, f"known are {', '.join(WORDS)}; numbers of another unit must be converted")
     rate, unit, leads = given.get("sample_rate"), given.get("unit"), given.get("leads", [])
     if not _is_number(rate) or not 0 < rate < 1e6:
         refuse(beside, f"sample_rate is {rate!r}", "give it in Hz, as a number")
