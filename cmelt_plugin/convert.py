@@ -122,13 +122,18 @@ def _converted(stem: Path, recording: Recording, kind: str, overwrite: bool) -> 
     there = [file for file in stem.parent.glob(f"{stem.name}.*") if not overwrite]
     if there:
         raise DataError(f"{there[0]}: is there already; --overwrite replaces it")
-    file = WRITERS[kind](stem, recording)[0]
-    again = read_ecg(str(file))
-    if again.leads != recording.leads or again.signal.shape != recording.signal.shape:
-        raise AssertionError(f"{file}: {again.leads} of {again.signal.shape} where {recording.leads} were written")
+    written = WRITERS[kind](stem, recording)
+    try:
+        again = read_ecg(str(written[0]))
+        if again.signal.shape != recording.signal.shape:
+            raise DataError(f"{written[0]}: {list(again.signal.shape)} where {list(recording.signal.shape)} were written")
+    except DataError as error:
+        for file in written:
+            file.unlink(missing_ok=True)
+        raise DataError(f"{error}; this recording cannot be converted to {kind}") from None
     original, copy = recording.signal.astype(np.float64), again.signal.astype(np.float64)
     difference = float(np.nanmax(np.abs(original - copy), initial=0)) * 1000
-    lost = []
+    lost = [f"lead {before} (became {after})" for before, after in zip(recording.leads, again.leads) if before != after]
     if not np.array_equal(np.isnan(original), np.isnan(copy)):
         lost.append("which samples are missing")
     if abs(again.sample_rate - recording.sample_rate) > 1e-6 * recording.sample_rate:

@@ -31,6 +31,7 @@ FULL = Recording(
     "Nobody's Twin",
     "high-pass 0.05 Hz, low-pass 150 Hz",
 )
+SIGNAL_OF_FIVE = (COUNTS[:5] * 0.00488).astype(np.float32)
 
 
 def needs(kind: str) -> None:
@@ -63,6 +64,17 @@ def test_other_leads_odd_rates_and_numbers_without_a_step(tmp_path: Path, kind: 
     again = read_ecg(str(tmp_path / f"a{SUFFIX[kind]}"))
     assert again.leads == ("II", "my own lead") and again.sample_rate == pytest.approx(511.844)
     np.testing.assert_allclose(again.signal, signal, atol=1e-6)
+
+
+def test_names_that_dicom_cannot_hold_are_shortened_and_listed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    needs("dicom")
+    leads = ("I导联", "a\\b", "", "x" * 70, "x" * 71)
+    WRITERS["npy"](tmp_path / "a", Recording(SIGNAL_OF_FIVE, 500.0, leads))
+    assert main([str(tmp_path / "a.npy"), "--to", "dicom", "--dest", str(tmp_path / "out")]) == 0
+    again = read_ecg(str(tmp_path / "out" / "a.dcm"))
+    assert again.leads[:3] == ("I导联", "a/b", "lead 3") and len(set(again.leads)) == 5
+    np.testing.assert_allclose(again.signal, SIGNAL_OF_FIVE, atol=1e-6)
+    assert "lead a\\b (became a/b)" in capsys.readouterr().out
 
 
 def test_others_read_the_record(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def write_dicom(path: Path, recording: Recording) -> list[Path]:
     if len(data) >= 1 << 32:
         raise DataError(f"{path.name}: {len(data):,} bytes of samples, which no DICOM element holds; convert it in windows")
     content = Dataset()
+    content.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
     content.SOPClassUID, content.SOPInstanceUID = _class_of(recording, digital.bits), pydicom.uid.generate_uid()
     content.StudyInstanceUID, content.SeriesInstanceUID = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
     for name in ("PatientName", "PatientID", "PatientBirthDate", "StudyID", "StudyDate", "StudyTime", "AccessionNumber"):
@@ -59,7 +61,8 @@ def write_dicom(path: Path, recording: Recording) -> list[Path]:
     group.SamplingFrequency = _decimal(recording.sample_rate)
     filters = dict(_FILTER.findall(recording.filters))
     group.ChannelDefinitionSequence = [
-        _channel(Dataset, lead, step, digital.bits, filters) for lead, step in zip(recording.leads, digital.steps)
+        _channel(Dataset, lead, label, step, digital.bits, filters)
+        for lead, label, step in zip(recording.leads, _labels(recording.leads), digital.steps)
     ]
     group.WaveformBitsAllocated, group.WaveformSampleInterpretation = digital.bits, "SS" if digital.bits == 16 else "SL"
     group.WaveformData = data
@@ -86,11 +89,20 @@ def _class_of(recording: Recording, bits: int) -> str:
     return AMBULATORY if not within and len(leads) <= 12 and AMBULATORY_RATES[0] <= rate < TWELVE_LEAD_RATES[0] else GENERAL
 
 
-def _channel(dataset: Any, lead: str, step: float, bits: int, filters: dict[str, str]) -> Any:
+def _labels(leads: Sequence[str]) -> list[str]:
+    """Names as an LO holds them: not empty, without backslashes, at most 64 characters, none twice."""
+    found: list[str] = []
+    for number, lead in enumerate(leads, start=1):
+        label = lead.replace("\\", "/").strip()[:LONGEST_TEXT] or f"lead {number}"
+        found.append(f"{label[: LONGEST_TEXT - 5]} {number}" if label in found else label)
+    return found
+
+
+def _channel(dataset: Any, lead: str, label: str, step: float, bits: int, filters: dict[str, str]) -> Any:
     source, units, channel = dataset(), dataset(), dataset()
     number = _NUMBERS.get(lead)
     code, scheme = ("", "99NONE") if number is None else (f"5.6.3-9-{number}", "SCPECG")
-    source.CodeValue, source.CodingSchemeDesignator, source.CodeMeaning = code or lead[:16], scheme, lead[:LONGEST_TEXT]
+    source.CodeValue, source.CodingSchemeDesignator, source.CodeMeaning = code or label[:16], scheme, label
     units.CodeValue, units.CodingSchemeDesignator, units.CodeMeaning = "uV", "UCUM", "microvolt"
     channel.ChannelSourceSequence, channel.ChannelSensitivityUnitsSequence = [source], [units]
     channel.ChannelSensitivity, channel.ChannelSensitivityCorrectionFactor = _decimal(step * 1000), "1"
