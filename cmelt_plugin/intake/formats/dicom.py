@@ -19,7 +19,7 @@ import numpy as np
 
 from cmelt_plugin.data.lead_codes import LEAD_NAMES, lead_name
 from cmelt_plugin.data.leads import LEADS
-from cmelt_plugin.data.readers.contract import MILLIVOLTS, check_array, one_line
+from cmelt_plugin.data.readers.contract import MILLIVOLTS, Rejected, check_array, one_line
 from cmelt_plugin.data.readers.dicom_library import import_pydicom
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.patient_facts import DAYS_A_YEAR, age_between, moment, plausible_age
@@ -93,7 +93,7 @@ def read(path: str) -> Recording:
         warnings.simplefilter("ignore")  # of values that do not conform: those that matter are checked here
         try:
             return _read(path, pydicom, data)
-        except (DataError, MemoryError):
+        except (DataError, MemoryError, Rejected):
             raise
         except Exception as error:  # pydicom raises anything on damaged bytes, and here they are in memory already
             refuse(path, f"cannot be read as a DICOM file: {type(error).__name__}: {error}")
