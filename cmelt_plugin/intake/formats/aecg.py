@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from cmelt_plugin.data.lead_codes import lead_name
-from cmelt_plugin.data.readers.contract import MILLIVOLTS
+from cmelt_plugin.data.readers.contract import MILLIVOLTS, check_array
 from cmelt_plugin.intake.numerals import number
 from cmelt_plugin.intake.patient_facts import age_between, moment, plausible_age
 from cmelt_plugin.intake.recording import Recording
@@ -20,6 +21,7 @@ from cmelt_plugin.intake.waveforms import Rows, assemble, resolution
 from cmelt_plugin.intake.xml_files import numbers_at, read_xml, root_name
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+MOST_SETS = 100
 MISSING = (-32768, 32767)
 """Digits by which writers whose samples have 16 bits mark those that they do not have."""
 REPORTED_AGE = "21612-7"  # LOINC
@@ -49,38 +51,109 @@ def read(path: str) -> Recording:
     sets = series.findall("component/sequenceSet")
     if not sets:
         refuse(path, "its rhythm has no waveforms", "export the recording with its waveforms")
-    rate, gaps = 0.0, 0
-    rows: Rows = {}
-    for sequence in sets[0].iterfind("component/sequence"):
-        code, value = _code(sequence), sequence.find("value")
-        if value is None:
-            refuse(path, f"its sequence {code} has no value")
-        if code in ("TIME_ABSOLUTE", "TIME_RELATIVE"):
-            rate = 1 / _quantity(value, "increment", SECONDS)
-        elif code.startswith(LEAD):
-            name = lead_name(code[len(LEAD) :])
-            if name in rows:
-                refuse(path, f"holds lead {name} twice")
-            rows[name] = _millivolts(path, value)
-            gaps += int(np.isnan(rows[name]).sum())
-    if not rate:
+    if len(sets) > MOST_SETS:
+        refuse(path, f"its rhythm has {len(sets):,} sets of sequences, at most {MOST_SETS} are read")
+    parts = [part for part in (_part(path, one) for one in sets) if part.rows]
+    if not parts:
+        refuse(path, "has no lead", "export the recording with its waveforms")
+    first = parts[0]
+    if not first.rate:
         refuse(path, "does not say at which times its samples were taken")
-    left = len(every) + len(sets) - 2
+    rows, left = _placed(path, parts)
+    gaps = sum(int(np.isnan(row).sum()) for row in rows.values())
+    others = len(every) - 1
     start = _start(series) or _start(root)
     return assemble(
         path,
         rows,
-        round(rate, 6),  # the inverse of an increment is not exact
+        round(first.rate, 6),  # the inverse of an increment is not exact
         start=start,
         sex=_sex(root),
         age=_age(root, start),
         device=" ".join(filter(None, (_first(series, "author//manufacturerOrganization/name"), _model(series)))),
         filters=", ".join(_filters(series)),
         notes=(
-            *((f"{left} further rhythms were left out.",) if left else ()),
-            *((f"{gaps} samples are marked as missing.",) if gaps else ()),
+            *((f"{others} further rhythms were left out.",) if others else ()),
+            *((f"Left out: {', '.join(left[:12])} of another rate or time.",) if left else ()),
+            *((f"{gaps} samples are missing.",) if gaps else ()),
         ),
     )
+
+
+class _Part(NamedTuple):
+    """A set of sequences that were recorded together.
+
+    Attributes:
+        rate: Hz; 0: not said.
+        start: of its first sample, seconds from any moment; None: not said.
+        rows: by lead, mV, NaN = missing.
+    """
+
+    rate: float
+    start: float | None
+    rows: Rows
+
+
+def _part(path: str, sequences: Element) -> _Part:
+    rate, start = 0.0, None
+    rows: Rows = {}
+    for sequence in sequences.iterfind("component/sequence"):
+        code, value = _code(sequence), sequence.find("value")
+        if value is None:
+            refuse(path, f"its sequence {code} has no value")
+        if code in ("TIME_ABSOLUTE", "TIME_RELATIVE"):
+            increment = _quantity(value, "increment", SECONDS)
+            if not increment > 0:
+                refuse(path, f"its samples are {increment:g} s apart")
+            rate, start = 1 / increment, _head(value)
+        elif code.startswith(LEAD):
+            name = lead_name(code[len(LEAD) :])
+            if name in rows:
+                refuse(path, f"holds lead {name} twice")
+            rows[name] = _millivolts(path, value)
+    return _Part(rate, start, rows)
+
+
+def _head(value: Element) -> float | None:
+    """When a sequence of times begins, in seconds: of a clock, or of the recording; None where it is not said."""
+    head = value.find("head")
+    text = "" if head is None else head.get("value", "")
+    if head is not None and head.get("unit", "").lower() in SECONDS:
+        return number(text, "head") * SECONDS[head.get("unit", "").lower()]
+    match = re.match(r"(\d{14})(\.\d+)?", text, re.ASCII)
+    found = _moment(match[1]) if match else None
+    return None if match is None or found is None else (found - datetime(1900, 1, 1)).total_seconds() + float(match[2] or 0)
+
+
+def _placed(path: str, parts: Sequence[_Part]) -> tuple[Rows, list[str]]:
+    """The leads of all parts where they stand in time, NaN elsewhere; and those that were left out.
+
+    Left out is what has another rate than the first part, no time, a time further off than all parts are long, or a lead where
+    it has samples already.
+    """
+    first, left = parts[0], []
+    longest = sum(max(map(len, part.rows.values())) for part in parts)
+    found: list[tuple[str, int, np.ndarray]] = [(lead, 0, row) for lead, row in first.rows.items()]
+    for part in parts[1:]:
+        known = None not in (part.start, first.start) and abs(part.rate - first.rate) < 1e-6 * first.rate
+        offset = round((part.start - first.start) * first.rate) if known else longest + 1  # type: ignore[operator]
+        for lead, row in part.rows.items():
+            if abs(offset) > longest or any(
+                lead == other and offset < begin + len(there) and begin < offset + len(row) for other, begin, there in found
+            ):
+                left.append(lead)
+            else:
+                found.append((lead, offset, row))
+    if len(found) == len(first.rows):
+        return first.rows, left
+    begin = min(offset for _, offset, _ in found)
+    length = max(offset + len(row) for _, offset, row in found) - begin
+    leads = list(dict.fromkeys(lead for lead, _, _ in found))
+    check_array(path, length * len(leads))
+    rows = {lead: np.full(length, np.nan) for lead in leads}
+    for lead, offset, row in found:
+        rows[lead][offset - begin : offset - begin + len(row)] = row
+    return rows, left
 
 
 def _code(element: Element) -> str:

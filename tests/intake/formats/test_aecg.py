@@ -87,12 +87,35 @@ def test_other_units_an_origin_and_a_reported_age(tmp_path: Path) -> None:
     np.testing.assert_allclose(recording.signal, 0.1 + counts * 0.005, atol=1e-6)
 
 
+@pytest.mark.parametrize("time", ("TIME_ABSOLUTE", "TIME_RELATIVE"))
+def test_three_leads_at_a_time(tmp_path: Path, time: str) -> None:
+    """Four sets of 2.4 s, one after another, stand where they were recorded."""
+    counts = np.concatenate([known_counts(), known_counts()], axis=1)
+    sets = [(2.4 * part, LEADS[3 * part : 3 * part + 3], counts[3 * part : 3 * part + 3]) for part in range(4)]
+    path = write(tmp_path / "a.xml", counts[:3], leads=LEADS[:3], time=time, further=sets[1:])
+    recording = aecg.read(str(path))
+    assert recording.leads == LEADS and recording.signal.shape == (12, 4800)
+    for row in range(12):
+        begin = 1200 * (row // 3)
+        np.testing.assert_allclose(recording.signal[row, begin : begin + 1200], counts[row] * 0.0025, atol=1e-6)
+        assert np.isnan(np.delete(recording.signal[row], slice(begin, begin + 1200))).all()
+    assert recording.notes == ("43200 samples are missing.",)
+
+
+def test_sets_that_have_no_place_are_named(tmp_path: Path) -> None:
+    counts = known_counts()
+    sets = [(0.1, ("I",), counts[:1]), (3000.0, ("V1", "V2"), counts[6:8])]
+    recording = aecg.read(str(write(tmp_path / "a.xml", counts[:3], leads=LEADS[:3], time="TIME_RELATIVE", further=sets)))
+    assert recording.leads == LEADS[:3] and recording.signal.shape == (3, 600)
+    assert recording.notes == ("Left out: I, V1, V2 of another rate or time.",)
+
+
 def test_missing_samples(tmp_path: Path) -> None:
     counts = known_counts().astype(int)
     counts[2, 5:8] = 32767
     recording = aecg.read(str(write(tmp_path / "a.xml", counts)))
     assert np.isnan(recording.signal[2, 5:8]).all() and np.isnan(recording.signal).sum() == 3
-    assert recording.notes == ("3 samples are marked as missing.",)
+    assert recording.notes == ("3 samples are missing.",)
     # Where a lead goes beyond 16 bits, these are samples like others.
     counts[2, 8] = 40000
     np.testing.assert_allclose(aecg.read(str(write(tmp_path / "a.xml", counts))).signal, counts * 0.0025, rtol=1e-6, atol=1e-6)
@@ -105,7 +128,7 @@ def test_missing_samples(tmp_path: Path) -> None:
         ({"leads": ("I", "I", *LEADS[2:])}, "lead I twice"),
         ({"increment": ""}, "increment is in no unit"),
         ({"increment": '<increment value="0.002" unit="Hz"/>'}, "increment is in Hz"),
-        ({"increment": '<increment value="0" unit="s"/>'}, "cannot be read"),
+        ({"increment": '<increment value="0" unit="s"/>'}, "its samples are 0 s apart"),
         ({"increment": '<increment value="1e-9" unit="s"/>'}, "rate of 1e\\+09 Hz"),
         ({"scale": '<scale value="2.5"/>'}, "scale is in no unit"),
         ({"scale": '<scale value="1" unit="V"/>'}, "resolution of 1e\\+06"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from cmelt_plugin.data.leads import LEADS
 
 TIMES = {
-    "TIME_ABSOLUTE": '<value xsi:type="GLIST_TS"><head value="20200229230506"/>{}</value>',
-    "TIME_RELATIVE": '<value xsi:type="GLIST_PQ"><head value="0.000" unit="s"/>{}</value>',
+    "TIME_ABSOLUTE": '<value xsi:type="GLIST_TS"><head value="202002292305{:06.3f}"/>{}</value>',
+    "TIME_RELATIVE": '<value xsi:type="GLIST_PQ"><head value="{:.3f}" unit="s"/>{}</value>',
 }
 
 
@@ -26,8 +27,11 @@ def write(
     code: str = "RHYTHM",
     series: int = 1,
     age: str = "",
+    further: Sequence[tuple[float, tuple[str, ...], np.ndarray]] = (),
 ) -> Path:
-    """``counts``: ``[leads, samples]``, all of them also as a derived beat with other values."""
+    """``counts``: ``[leads, samples]``, all of them also as a derived beat with other values; ``further`` sets of the rhythm:
+    seconds after the first, leads and counts."""
+    sets = [_sequences(rows, names, time, increment, origin, scale, later) for later, names, rows in further]
     rhythm = _sequences(counts, leads, time, increment, origin, scale)
     beat = _sequences(counts[:, :100] + 1000, leads, time, increment, origin, scale)
     one = f"""<component><series><code code="{code}"/>
@@ -36,7 +40,7 @@ def write(
 <manufacturerOrganization><name>Mortara</name></manufacturerOrganization></seriesAuthor></author>
 <controlVariable><controlVariable><code code="MDC_ECG_CTL_VBL_ATTR_FILTER_LOW_PASS"/><component><controlVariable>
 <value xsi:type="PQ" value="150" unit="Hz"/></controlVariable></component></controlVariable></controlVariable>
-<component><sequenceSet>{rhythm}</sequenceSet></component>
+{"".join(f"<component><sequenceSet>{one}</sequenceSet></component>" for one in (rhythm, *sets))}
 <derivation><derivedSeries><code code="REPRESENTATIVE_BEAT"/><component><sequenceSet>
 {beat}</sequenceSet></component></derivedSeries></derivation>
 </series></component>"""
@@ -54,8 +58,9 @@ def write(
     return path
 
 
-def _sequences(counts, leads, time, increment, origin, scale) -> str:
-    parts = [f'<component><sequence><code code="{time}"/>{TIMES[time].format(increment)}</sequence></component>']
+def _sequences(counts, leads, time, increment, origin, scale, later=0.0) -> str:
+    times = TIMES[time].format(later + (6 if time == "TIME_ABSOLUTE" else 0), increment)
+    parts = [f'<component><sequence><code code="{time}"/>{times}</sequence></component>']
     for lead, row in zip(leads, counts):
         parts.append(f"""<component><sequence><code code="MDC_ECG_LEAD_{lead.upper()}"/>
 <value xsi:type="SLIST_PQ">{origin}{scale}
