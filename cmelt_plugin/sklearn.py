@@ -6,7 +6,8 @@ learns nothing from it, so that pipelines, grids and cross-validation can be bui
     make_pipeline(ECGEncoder("synthetic"), StandardScaler(), LogisticRegression()).fit(X, y)
 
 Recordings pass the one way of this project (:meth:`.Pretrained.prepare`): other rates are resampled to the model's, leads are
-put in its order by name, and what violates its contract is refused. Estimators are stored as JSON (:meth:`ECGEncoder.save`); a
+put in its order by name, of longer recordings the first seconds that it takes are used, and what violates its contract is
+refused. Estimators are stored as JSON (:meth:`ECGEncoder.save`); a
 pickle of one holds its parameters alone.
 """
 
@@ -45,6 +46,7 @@ class _OnModel(BaseEstimator):
     missing_leads: str
     batch_size: int
     device: str
+    _fitted_on: tuple[Any, ...]
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write the parameters as JSON; weights stay where they are.
@@ -83,15 +85,30 @@ class _OnModel(BaseEstimator):
 
     @property
     def pretrained(self) -> Pretrained:
-        """The model, opened when first needed, and again where parameters that say which it is have changed.
+        """The model that the parameters name, opened when first needed.
 
         Raises:
             DataError: nothing there that can be opened.
         """
-        wanted = (self.model, self.weights, self.device)
-        if "_opened" not in self.__dict__ or self._opened[0] != wanted:
-            self._opened: tuple[Any, Pretrained] = (wanted, self._open())
-        return self._opened[1]
+        named, opened = self.__dict__.get("_opened", (None, None))
+        if opened is None or named != self._named():
+            opened = self._open()
+            self._opened = self._named(), opened
+        return opened
+
+    def _named(self) -> tuple[Any, ...]:
+        """The parameters that say which model it is, and where it computes."""
+        return self.model, self.weights, self.device
+
+    def _check_fitted(self) -> None:
+        """Refuse to compute with another model than ``fit`` opened: what it stored is of that one.
+
+        Raises:
+            NotFittedError: ``fit`` was not called, or model, weights or device were set after it.
+        """
+        check_is_fitted(self, "_fitted_on")
+        if self._fitted_on != self._named():
+            raise NotFittedError(f"model, weights or device of this {type(self).__name__} were set after fit; call fit again")
 
     def _open(self) -> Pretrained:
         if is_published(self.model):
@@ -176,6 +193,7 @@ class ECGEncoder(TransformerMixin, _OnModel):
         if isinstance(self.model, str) and self.model in published_models():
             self.signal_contract_["published"] = published_models()[self.model]._asdict()
         self.n_features_out_ = self._width()
+        self._fitted_on = self._named()
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -183,8 +201,9 @@ class ECGEncoder(TransformerMixin, _OnModel):
 
         Raises:
             DataError, ValueError: recordings that the model does not take.
+            NotFittedError: not fitted, or another model was set after ``fit``.
         """
-        check_is_fitted(self, "signal_contract_")
+        self._check_fitted()
         arguments = self._recordings(X), self.sample_rate, list(self.leads)
         options: dict[str, Any] = {"missing_leads": self.missing_leads, "batch_size": self.batch_size}
         if self.output == EMBEDDING:
@@ -254,12 +273,17 @@ class ZeroShotECGClassifier(ClassifierMixin, _OnModel):
         self.classes_ = np.array(sorted(prompts))
         _, classes = self.pretrained.class_embeddings({name: prompts[name] for name in self.classes_.tolist()})
         self.class_embeddings_ = classes
+        self._fitted_on = self._named()
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Similarity of each recording with each class, ``[n, C]``; of two classes the second less the first, ``[n]``."""
-        if not hasattr(self, "classes_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted yet; call fit")
+        """Similarity of each recording with each class, ``[n, C]``; of two classes the second less the first, ``[n]``.
+
+        Raises:
+            DataError, ValueError: recordings that the model does not take.
+            NotFittedError: not fitted, or another model was set after ``fit``.
+        """
+        self._check_fitted()
         model = self.pretrained
         prepared = model.prepare(self._recordings(X), self.sample_rate, list(self.leads), missing_leads=self.missing_leads)
         scores = model.compare_prepared(prepared, self.class_embeddings_, self.batch_size).numpy()

@@ -112,6 +112,38 @@ def test_published_models_by_name(tmp_path: Path) -> None:
         ECGEncoder(str(tmp_path / "ecg_fm.pt"), weights="other.pt").fit()
 
 
+def test_another_model_is_opened_by_fit_and_used_after_it_alone(checkpoint: str, tmp_path: Path) -> None:
+    write_tokenizer_folder(tmp_path / "tokenizer")
+    write_checkpoint(tmp_path / "other.pt", tmp_path / "tokenizer", seed=7)
+    other = str(tmp_path / "other.pt")
+    encoder = ECGEncoder(checkpoint).fit()
+    classifier = ZeroShotECGClassifier(checkpoint, prompts=PROMPTS).fit()
+    opened = encoder.pretrained
+    assert encoder.set_params(batch_size=2).fit().pretrained is opened
+    for estimator, use in ((encoder, encoder.transform), (classifier, classifier.decision_function)):
+        before = use(ECGS)
+        estimator.set_params(model=other)
+        with pytest.raises(NotFittedError, match="were set after fit"):
+            use(ECGS)
+        fresh = clone(estimator).fit()
+        assert estimator.fit() is estimator and estimator.pretrained.model is not opened.model
+        after = use(ECGS)
+        np.testing.assert_array_equal(after, getattr(fresh, use.__name__)(ECGS))
+        assert np.abs(after - before).max() > 1e-3
+        with pytest.raises(DataError, match="missing.pt: no such"):
+            estimator.set_params(model=str(tmp_path / "missing.pt")).fit()
+        with pytest.raises(DataError, match="weights= is for"):
+            estimator.set_params(model=checkpoint, weights="other.pt").fit()
+        with pytest.raises(RuntimeError, match="nowhere"):
+            estimator.set_params(weights=None, device="nowhere").fit()
+
+
+def test_of_longer_recordings_the_first_seconds_are_used(checkpoint: str) -> None:
+    longer = np.concatenate([ECGS, ECGS[::-1]], axis=2)
+    encoder = ECGEncoder(checkpoint).fit()
+    np.testing.assert_array_equal(encoder.transform(longer), encoder.transform(ECGS))
+
+
 def test_zero_shot(checkpoint: str) -> None:
     model = load_pretrained(checkpoint)
     classifier = ZeroShotECGClassifier(checkpoint, prompts=PROMPTS).fit()

@@ -6,6 +6,7 @@ from datetime import datetime
 
 DAYS_A_YEAR = 365.25
 OLDEST = 130  # years; more is a mistake of the file
+_SEXES = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F"}
 
 
 def moment(year: int, month: int, day: int, *time: int) -> datetime | None:
@@ -16,6 +17,11 @@ def moment(year: int, month: int, day: int, *time: int) -> datetime | None:
     except (ValueError, OverflowError, TypeError):
         return None
     return found if found.year >= 1900 else None
+
+
+def sex_of(text: str) -> str | None:
+    """``M`` or ``F`` of the English word or its first letter, in whatever letters; None for all else."""
+    return _SEXES.get(text.strip().upper())
 
 
 def age_between(birth: datetime | None, start: datetime | None) -> float | None:

@@ -8,13 +8,11 @@ from datetime import datetime
 from xml.etree.ElementTree import Element
 
 from cmelt_plugin.data.lead_codes import lead_name
-from cmelt_plugin.intake.patient_facts import age_between, moment, plausible_age
+from cmelt_plugin.intake.patient_facts import age_between, moment, plausible_age, sex_of
 from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.refusal import refuse, refusing
 from cmelt_plugin.intake.waveforms import Rows, assemble, resolution
 from cmelt_plugin.intake.xml_files import number_at, numbers_at, read_xml, root_name, text_at
-
-SEXES = {"MALE": "M", "FEMALE": "F"}
 
 
 def matches(head: bytes, path: str | os.PathLike) -> bool:
@@ -57,7 +55,7 @@ def read(path: str) -> Recording:
         rows,
         number_at(strip, "SampleRate"),
         start=start,
-        sex=SEXES.get(text_at(root, "PatientInfo/Gender").upper()),
+        sex=sex_of(text_at(root, "PatientInfo/Gender")),
         age=_age(root, start),
         device=f"GE {' '.join(filter(None, device))}",
         filters=_filters(root),

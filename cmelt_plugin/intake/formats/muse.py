@@ -12,7 +12,7 @@ import numpy as np
 
 from cmelt_plugin.data.lead_codes import lead_name
 from cmelt_plugin.data.readers.contract import MILLIVOLTS
-from cmelt_plugin.intake.patient_facts import moment, plausible_age
+from cmelt_plugin.intake.patient_facts import age_between, moment, plausible_age, sex_of
 from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.refusal import refuse, refusing
 from cmelt_plugin.intake.waveforms import Rows, assemble, resolution
@@ -20,7 +20,7 @@ from cmelt_plugin.intake.xml_files import base64_at, number_at, read_xml, root_n
 
 UNITS = {"MICROVOLTS": "uv", "MILLIVOLTS": "mv"}
 YEARS = {"YEARS": 1.0, "MONTHS": 1 / 12, "WEEKS": 7 / 365.25, "DAYS": 1 / 365.25, "HOURS": 1 / 8766}
-SEXES = {"MALE": "M", "FEMALE": "F"}
+DAY = r"(\d\d)-(\d\d)-(\d{4})"  # month, day, year
 FILTERS = ("HighPassFilter", "LowPassFilter", "ACFilter")
 
 
@@ -57,13 +57,14 @@ def read(path: str) -> Recording:
     device = " ".join(
         filter(None, (text_at(root, "TestDemographics/AcquisitionDevice"), text_at(root, "MuseInfo/MuseVersion")))
     )
+    start = _start(root)
     return assemble(
         path,
         rows,
         number_at(rhythm, "SampleBase") * 10 ** _exponent(rhythm),
-        start=_start(root),
-        sex=SEXES.get(text_at(root, "PatientDemographics/Gender").upper()),
-        age=_age(root),
+        start=start,
+        sex=sex_of(text_at(root, "PatientDemographics/Gender")),
+        age=_age(root, start),
         device=f"GE MUSE {device}".strip(),
         filters=", ".join(f"{name} {text_at(rhythm, name)}" for name in FILTERS if text_at(rhythm, name)),
         notes=tuple(notes),
@@ -97,14 +98,18 @@ def _samples(path: str, name: str, lead: Element) -> np.ndarray:
 
 
 def _start(root: Element) -> datetime | None:
-    day = re.fullmatch(r"(\d\d)-(\d\d)-(\d{4})", text_at(root, "TestDemographics/AcquisitionDate"), re.ASCII)
+    day = re.fullmatch(DAY, text_at(root, "TestDemographics/AcquisitionDate"), re.ASCII)
     time = re.fullmatch(r"(\d\d):(\d\d)(?::(\d\d))?", text_at(root, "TestDemographics/AcquisitionTime"), re.ASCII)
     if day is None or time is None:
         return None
     return moment(int(day[3]), int(day[1]), int(day[2]), int(time[1]), int(time[2]), int(time[3] or 0))
 
 
-def _age(root: Element) -> float | None:
+def _age(root: Element, start: datetime | None) -> float | None:
+    """As the file says it, or from the date of birth."""
     age = text_at(root, "PatientDemographics/PatientAge")
     unit = YEARS.get(text_at(root, "PatientDemographics/AgeUnits").upper())
-    return plausible_age(float(age) * unit) if unit is not None and re.fullmatch(r"\d{1,4}", age, re.ASCII) else None
+    if unit is not None and re.fullmatch(r"\d{1,4}", age, re.ASCII):
+        return plausible_age(float(age) * unit)
+    birth = re.fullmatch(DAY, text_at(root, "PatientDemographics/DateofBirth"), re.ASCII)
+    return age_between(moment(int(birth[3]), int(birth[1]), int(birth[2])) if birth else None, start)

@@ -17,14 +17,13 @@ from cmelt_plugin.data.lead_codes import lead_name
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.intake.formats import xli
 from cmelt_plugin.intake.numerals import number
-from cmelt_plugin.intake.patient_facts import age_between, moment, plausible_age
+from cmelt_plugin.intake.patient_facts import age_between, moment, plausible_age, sex_of
 from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.refusal import refuse, refusing
 from cmelt_plugin.intake.waveforms import assemble, resolution
 from cmelt_plugin.intake.xml_files import base64_at, read_xml, root_name, text_at
 
 VERSIONS = ("1.03", "1.04", "1.04.01")
-SEXES = {"Male": "M", "Female": "F"}
 LONGEST = 600.0  # seconds; devices store 10 or 11
 DEFECTIVE = "DE"  # code of a recording that the device could not interpret
 
@@ -73,7 +72,7 @@ def read(path: str) -> Recording:
         dict(zip(names, millivolts)),
         rate,
         start=(start := _start(root)),
-        sex=SEXES.get(text_at(root, f"{_PATIENT}/sex")),
+        sex=sex_of(text_at(root, f"{_PATIENT}/sex")),
         age=_age(root, start),
         device=f"Philips {text_at(root, 'dataacquisition/machine')}".strip(),
         filters=_filters(root, stated),

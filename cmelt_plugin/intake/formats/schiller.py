@@ -11,13 +11,12 @@ import numpy as np
 
 from cmelt_plugin.data.lead_codes import lead_name
 from cmelt_plugin.data.readers.contract import MILLIVOLTS
-from cmelt_plugin.intake.patient_facts import age_between, moment
+from cmelt_plugin.intake.patient_facts import age_between, moment, sex_of
 from cmelt_plugin.intake.recording import Recording
 from cmelt_plugin.intake.refusal import refuse, refusing
 from cmelt_plugin.intake.waveforms import Rows, assemble, resolution
 from cmelt_plugin.intake.xml_files import number_at, numbers_at, read_xml, root_name, text_at
 
-SEXES = {"MALE": "M", "FEMALE": "F"}
 RHYTHM = "ECG_RHYTHMS"
 
 
@@ -55,7 +54,7 @@ def read(path: str) -> Recording:
         # Devices write an exponent of 1 beside a value that is the rate already.
         number_at(rhythm, "resolution/samplerate/value"),
         start=start,
-        sex=SEXES.get(text_at(root, "patdata/gender")),
+        sex=sex_of(text_at(root, "patdata/gender")),
         age=age_between(_moment(text_at(root, "patdata/birthdate"), ""), start),
         device=" ".join(
             text_at(root, f"examdescript/aquiringdevice/hardware/{field}") for field in ("vendor", "model")

@@ -89,6 +89,12 @@ def test_changed_samples_do_not_have_the_checksum(tmp_path: Path) -> None:
         muse.read(str(path))
 
 
+def test_an_age_from_the_date_of_birth(tmp_path: Path) -> None:
+    patient = "<DateofBirth>02-28-1970</DateofBirth><Gender>male</Gender>"
+    recording = muse.read(str(write(tmp_path / "a.xml", known_counts(), patient=patient)))
+    assert recording.sex == "M" and recording.age == pytest.approx(50, abs=0.02)
+
+
 @pytest.mark.parametrize("checksums", (True, False))
 def test_damaged_files(battery, tmp_path: Path, checksums: bool) -> None:
     path = write(tmp_path / "a.xml", known_counts(8, 520), checksums=checksums)

@@ -24,6 +24,7 @@ def write(
     fields: str = "<LeadSampleSize>2</LeadSampleSize>",
     units: str = "MICROVOLTS",
     bit: str = "4.88",
+    patient: str = "<PatientAge>6</PatientAge><AgeUnits>MONTHS</AgeUnits><Gender>FEMALE</Gender>",
 ) -> Path:
     """``counts``: int16 ``[leads, samples]``; before them stands a median beat of zeros."""
     median = _waveform("Median", np.zeros((len(leads), 300), np.int16), leads, base, exponent, checksums, fields, units, bit)
@@ -32,7 +33,7 @@ def write(
 {doctype}
 <RestingECG>
 <MuseInfo><MuseVersion>9.0</MuseVersion></MuseInfo>
-<PatientDemographics><PatientAge>6</PatientAge><AgeUnits>MONTHS</AgeUnits><Gender>FEMALE</Gender>
+<PatientDemographics>{patient}
 <PatientLastName>M\u00fcller</PatientLastName></PatientDemographics>
 <TestDemographics><AcquisitionDevice>MAC</AcquisitionDevice><AcquisitionTime>23:05:06</AcquisitionTime>
 <AcquisitionDate>02-29-2020</AcquisitionDate></TestDemographics>
