@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from cmelt_plugin.data.lead_codes import OTHER_LEADS, lead_name
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.arrays import ArrayReader, Place, is_array
 from cmelt_plugin.data.readers.contract import ALL, Reading, Recording, Rejected, one_line, takes_reading
@@ -72,7 +73,9 @@ class FileReader:
 
     def __call__(self, path: str, reading: Reading = ALL) -> Recording:
         if self.arrays is not None and is_array(Place.decode(path).file):
-            return self.arrays(path, reading)
+            found = self.arrays(path, reading)
+            signal, leads, left = without_others(found.signal, tuple(map(lead_name, found.leads)), OTHER_LEADS)
+            return found._replace(signal=signal, leads=leads, units=found.units[: len(leads)], ignored=left) if left else found
         return read_any(path, reading)
 
 

@@ -143,7 +143,7 @@ def test_structs_of_cpsc_need_no_description(tmp_path: Path) -> None:
         ({"leads": None}, "leads are not named"),
         ({"leads": ["I"] * 12}, "a lead twice"),
         ({"leads": ["I"]}, "for 1 leads"),
-        ({"gain": 1000}, "says 'gain', which means nothing here; known are sample_rate, unit"),
+        ({"gain": 1000}, "a.json: 'gain' is not known; it may say sample_rate, unit, leads, variable, start, sex"),
     ],
 )
 def test_descriptions_that_do_not_do(tmp_path: Path, change: dict, reason: str) -> None:
@@ -152,14 +152,12 @@ def test_descriptions_that_do_not_do(tmp_path: Path, change: dict, reason: str) 
         read_ecg(described(tmp_path / "a.npy", **change))
 
 
-@pytest.mark.parametrize("described_leads", (["V1", "II", "I"], ["I", "II", "V1", "V3R"], ["I", "II"]))
-def test_a_heading_and_a_description_that_differ(tmp_path: Path, described_leads: list[str]) -> None:
-    heading = "I,II,V1,V3R" if "V3R" in described_leads else "I,II,V1"
-    path = tmp_path / "a.csv"
-    np.savetxt(path, SIGNAL[: heading.count(",") + 1].T, delimiter=",", header=heading, comments="")
-    with pytest.raises(DataError, match="its heading names I, II, V1; a.json "):
-        read_ecg(described(path, leads=described_leads))
-    assert read_ecg(described(path, leads=["I", "II", "V1"])).leads[:2] == ("I", "II")
+def test_a_heading_and_a_description_that_contradict_each_other(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,Lead II,Lead I\n" + "0,1,2\n" * 500)
+    with pytest.raises(DataError, match="a.csv: its heading names II, I, but its description I, II; compare it with .*a.json"):
+        read_ecg(described(tmp_path / "a.csv", leads=["I", "II"]))
+    recording = read_ecg(described(tmp_path / "a.csv", leads=["II", "I"]))
+    assert "Columns left out: time." in recording.notes and recording.signal[recording.leads.index("II"), 0] == 1
 
 
 def test_what_is_no_ecg_says_what_can_be_read(tmp_path: Path) -> None:

@@ -23,14 +23,13 @@ from cmelt_plugin.data.readers.contract import (
 )
 from cmelt_plugin.data.readers.matlab import MatFile, Unsupported, is_hdf5
 from cmelt_plugin.data.readers.numpy_files import names_in_npz, open_npy, read_npz
-from cmelt_plugin.data.readers.text_files import SEPARATORS, read_text
+from cmelt_plugin.data.readers.text_files import SEPARATORS, listed, read_text
 from cmelt_plugin.data.readers.wfdb_records import read_wfdb
 from cmelt_plugin.errors import DataError
 
 HDF5 = (".h5", ".hdf5")
 TEXT = tuple(SEPARATORS)
 ARRAYS = (".mat", ".npy", ".npz", *HDF5, *TEXT)
-SHOWN = 10  # variables named in a message
 
 # How users name a part of a file: tracings.h5:signals[12], all.npy[3], ecg.mat:val
 _PLACE = re.compile(
@@ -93,7 +92,7 @@ class ArrayReader:
     """
 
     leads: Sequence[str] = ()
-    """Leads in the order of the arrays; () = text files with a header only."""
+    """Leads in the order of the arrays; () = text files with a heading only. A heading of other leads is refused."""
     unit: str = "mV"
     gain: float = 1.0
     """Numbers per unit."""
@@ -114,26 +113,30 @@ class ArrayReader:
         rate = location.rate or self.rate
         if rate is None or not 0 < rate < float("inf"):
             raise Rejected("rate", "not known" if rate is None else f"{rate:g} Hz")
-        names, signal, samples = _read(file, location.variable or self.variable, location.row, tuple(self.leads), reading, rate)
+        variable = location.variable or self.variable
+        names, signal, samples, notes = _read(file, variable, location.row, tuple(self.leads), reading, rate)
         if self.gain != 1.0:
             signal = signal / self.gain
-        return Recording(signal, names, [self.unit] * len(names), float(rate), reading.total(samples))
+        return Recording(signal, names, [self.unit] * len(names), float(rate), reading.total(samples), notes)
 
 
-Found = tuple  # names, float64 [leads, samples], samples of the whole recording
+Found = tuple  # names, float64 [leads, samples], samples of the whole recording, notes
 
 
 def _read(path: str, variable: str, row: int | None, leads: tuple[str, ...], reading: Reading, rate: float) -> Found:
-    """Lead names, float64 [leads, samples] of the part that is wanted, and samples of the whole recording."""
+    """Lead names, float64 [leads, samples] of the part that is wanted, samples of the whole recording, and notes."""
     suffix = os.path.splitext(path)[1].lower()
     name = file_name(path)
 
-    def part(array: Any, row: int | None, last: bool = False, names: tuple[str, ...] = leads) -> Found:
-        return (names, *_part(array, row, last, names, reading, rate, name))
+    def part(
+        array: Any, row: int | None, last: bool = False, names: tuple[str, ...] = leads, left: Sequence[str] = ()
+    ) -> Found:
+        notes = (f"Columns left out: {listed(left)}.",) if left else ()
+        return (names, *_part(array, row, last, names, reading, rate, name), notes)
 
     if suffix in TEXT:
-        names, values = read_text(path)
-        return part(values, None, names=names or leads)
+        table = read_text(path, leads)
+        return part(table.values, None, names=table.leads, left=table.left)
     if suffix == ".npy":
         return part(open_npy(path), row)
     if suffix == ".npz":
@@ -228,5 +231,4 @@ def _only(names: Sequence[str], variable: str, name: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more if names else "no array"
+    return listed(names) or "no array"

@@ -6,10 +6,12 @@ import csv
 import io
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from cmelt_plugin.data.lead_codes import OTHER_LEADS, lead_name
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.contract import LARGEST_ARRAY, Rejected, file_name, open_file
 
@@ -17,15 +19,34 @@ SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": None}
 LARGEST_TEXT = 1 << 28  # bytes
 LONGEST_LINE = 1 << 24  # characters: half an hour of one lead in a line
 MOST_COLUMNS = 1_000_000
+NAMED = 10  # columns named in a note or a message
+# Three axes of a sensor have the names of Frank's leads: they are leads only where a description names them.
+_KNOWN = ({lead.lower() for lead in LEADS} | OTHER_LEADS) - {"x", "y", "z"}
 
 
-def read_text(path: str | os.PathLike) -> tuple[tuple[str, ...], np.ndarray]:
-    """Lead names, where a header has any, and float64 [lines, columns]; empty cells are NaN.
+class Table(NamedTuple):
+    """What a text file holds."""
 
-    Where a header names leads, the columns of these are taken, so that a column of times does no harm.
+    leads: tuple[str, ...]
+    """Names of the columns, where the file or its description says them."""
+    values: np.ndarray
+    """float64 ``[lines, columns]``; empty cells are NaN."""
+    left: tuple[str, ...] = ()
+    """Headings of the columns that are not taken."""
+
+
+def read_text(path: str | os.PathLike, leads: Sequence[str] = ()) -> Table:
+    """The columns of leads.
+
+    Where a heading names leads, in any way that :func:`.lead_name` knows, the columns of these are taken, so that a column of
+    times does no harm. Leads of other names are known by ``leads``.
+
+    Args:
+        path: the file.
+        leads: what a description says of the columns, in their order; () = nothing.
 
     Raises:
-        Rejected: not a regular file, too large, or a lead twice.
+        Rejected: not a regular file, too large, or its heading names other leads than ``leads`` or these in another order.
         ValueError: a cell is no number, or a line longer than the first; the message says which line.
     """
     suffix = os.path.splitext(os.fspath(path))[1].lower()
@@ -37,14 +58,17 @@ def read_text(path: str | os.PathLike) -> tuple[tuple[str, ...], np.ndarray]:
         number, first = next(lines, (0, None))
         if first is None:
             raise ValueError("no numbers")
-        names: tuple[str, ...] = ()
+        names: tuple[str, ...] = tuple(leads)
+        left: tuple[str, ...] = ()
         chosen: list[int] | None = None
         width = len(first)
         values = array("d")
         if not any(_is_number(cell) for cell in first):
-            known = {lead.lower() for lead in LEADS}
-            chosen = [column for column, cell in enumerate(first) if cell.lower() in known] or None
-            names = tuple(first[column] for column in chosen or ())
+            headings = [lead_name(cell) for cell in first]
+            chosen = _columns(file_name(path), headings, leads) or None
+            if chosen is not None:
+                names = tuple(headings[column] for column in chosen)
+                left = tuple(cell for column, cell in enumerate(first) if column not in chosen)
         else:
             values.extend(_numbers(first, width, number))
         for number, cells in lines:
@@ -55,7 +79,30 @@ def read_text(path: str | os.PathLike) -> tuple[tuple[str, ...], np.ndarray]:
             values.extend(_numbers(cells, len(chosen) if chosen is not None else width, number))
             if len(values) * 8 > LARGEST_ARRAY:
                 raise Rejected("large", f"{file_name(path)}: more than {LARGEST_ARRAY // 8:,} numbers")
-    return names, np.frombuffer(values, dtype=np.float64).reshape(-1, len(names) or width)
+    return Table(names, np.frombuffer(values, dtype=np.float64).reshape(-1, width if chosen is None else len(chosen)), left)
+
+
+def _columns(name: str, headings: Sequence[str], leads: Sequence[str]) -> list[int]:
+    """The columns of leads: of the given ones, where there are any, or else of all that are known.
+
+    Raises:
+        Rejected: the heading lacks given leads, or has them in another order.
+    """
+    low, wanted = [heading.lower() for heading in headings], [lead_name(lead).lower() for lead in leads]
+    known = [column for column, heading in enumerate(low) if heading in _KNOWN or heading in wanted]
+    chosen = [column for column in known if low[column] in wanted]
+    if not wanted or not known:
+        return known
+    if [low[column] for column in chosen] != wanted:
+        named = [headings[column] for column in known]
+        raise Rejected("leads", f"{name}: its heading names {listed(named)}, but its description {listed(leads)}")
+    return chosen
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of many names, as one text."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _lines(text: io.TextIOWrapper, separator: str | None) -> Iterator[str]:

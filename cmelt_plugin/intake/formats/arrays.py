@@ -4,9 +4,9 @@
 
     {"sample_rate": 500, "unit": "mV", "leads": ["I", "II", "III"], "sex": "F", "age": 61, "variable": "tracings"}
 
-The first two must be there, and ``leads`` where a table has no headings. It may say ``start`` (ISO 8601), ``device`` and
-``filters``, too. Structs of CPSC2018 need no description: their
-rate, unit and leads are documented.
+The first two must be there, and ``leads`` where a table has no headings; where it has, both must name the same. It may say
+``start`` (ISO 8601), ``device`` and ``filters``, too, and nothing else: a key that is not known, such as a gain, might change
+what the numbers mean. Structs of CPSC2018 need no description: their rate, unit and leads are documented.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cmelt_plugin.data.lead_codes import lead_name
 from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.readers.arrays import ARRAYS, TEXT, ArrayReader, Place
 from cmelt_plugin.data.readers.challenge_files import read_cpsc_mat, read_cpsc_patient
-from cmelt_plugin.data.readers.contract import ALL, MILLIVOLTS, Reading, one_line, read_file, takes_reading
+from cmelt_plugin.data.readers.contract import ALL, MILLIVOLTS, Reading, Rejected, file_name, one_line, read_file, takes_reading
 from cmelt_plugin.intake.calibration import in_millivolts
 from cmelt_plugin.intake.patient_facts import plausible_age
 from cmelt_plugin.intake.recording import Recording
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
     from typing import TypeGuard  # Python 3.10
 
 LARGEST_DESCRIPTION = 1 << 20  # bytes
+KEYS = ("sample_rate", "unit", "leads", "variable", "start", "sex", "age", "device", "filters")
 EXAMPLE = '{"sample_rate": 500, "unit": "mV", "leads": ["I", "II", ...]}'
-WORDS = ("sample_rate", "unit", "leads", "variable", "start", "sex", "age", "device", "filters")
 
 
 def matches(head: bytes, path: str) -> bool:
@@ -58,11 +57,13 @@ def read(path: str, reading: Reading = ALL) -> Recording:
         refuse(path, "does not say its sample rate, unit and leads", f"write them into {beside}: {EXAMPLE}")
     given = json.loads(read_file(beside, LARGEST_DESCRIPTION))
     rate, unit, leads = _described(beside, given, suffix)
-    found = ArrayReader(leads, unit, rate=rate, variable=str(given.get("variable", "")))(place.encode(), reading)
-    named, described = ([lead_name(lead) for lead in of] for of in (found.leads, leads))
-    if described and named != described:
-        what = f"its heading names {', '.join(named[:12])}; {os.path.basename(beside)} {', '.join(described[:12])}"
-        refuse(path, what, "take leads out of the description, or list those of the heading in its order")
+    array_reader = ArrayReader(leads, unit, rate=rate, variable=str(given.get("variable", "")))
+    try:
+        found = array_reader(place.encode(), reading)
+    except Rejected as error:
+        if error.code != "leads":
+            raise
+        refuse(path, str(error).removeprefix(f"leads: {file_name(place.file)}: "), f"compare it with {beside}")
     signal, names, notes = in_millivolts(path, found)
     age = given.get("age")
     return Recording(
@@ -88,10 +89,9 @@ def _described(beside: str, given: Any, suffix: str) -> tuple[float, str, tuple[
     """Rate, unit and leads of a description."""
     if not isinstance(given, dict):
         refuse(beside, "is no description of a recording", f"write it as {EXAMPLE}")
-    unknown = [word for word in given if word not in WORDS]
+    unknown = [repr(key) for key in given if key not in KEYS]
     if unknown:
-        what = f"says {', '.join(map(repr, unknown[:5]))}, which means nothing here"
-        refuse(beside, what, f"known are {', '.join(WORDS)}; numbers of another unit must be converted")
+        refuse(beside, f"{', '.join(unknown[:10])} is not known", f"it may say {', '.join(KEYS)}")
     rate, unit, leads = given.get("sample_rate"), given.get("unit"), given.get("leads", [])
     if not _is_number(rate) or not 0 < rate < 1e6:
         refuse(beside, f"sample_rate is {rate!r}", "give it in Hz, as a number")

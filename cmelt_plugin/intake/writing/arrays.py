@@ -24,7 +24,7 @@ def write_csv(path: Path, recording: Recording) -> list[Path]:
     """``path``.csv, a column a lead, in mV, in the shortest digits that give the same float32; and ``path``.json."""
     file = path.with_name(f"{path.name}.csv")
     with atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8") as text:
-        if set(recording.leads) <= set(LEADS):  # other names in a heading are not taken for leads
+        if set(recording.leads) <= set(LEADS):  # other names may be numbers, or words of another meaning
             text.write(",".join(recording.leads) + "\n")
         for row in recording.signal.T.astype(str).tolist():
             text.write(",".join(row) + "\n")

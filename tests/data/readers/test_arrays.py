@@ -173,8 +173,40 @@ def test_a_header_of_text_names_the_leads(tmp_path):
     lines = ["time,V1,note,i", *(f"{t},{t + 0.5},0,{-t}" for t in range(300))]
     (tmp_path / "a.csv").write_text("\n".join(lines), encoding="utf-8")
     recording = read(tmp_path / "a.csv", ArrayReader(unit="mV", rate=100.0))
-    assert recording.leads == ("V1", "i")
+    assert recording.leads == ("V1", "I") and recording.notes == ("Columns left out: time, note.",)
     assert np.array_equal(recording.signal, [np.arange(300) + 0.5, -np.arange(300)])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+@pytest.mark.parametrize("leads", [(), ("I", "V3R", "V4R")])
+def test_a_heading_names_every_lead_that_is_known(tmp_path, suffix, leads):
+    separator = {".csv": ",", ".tsv": "\t"}[suffix]
+    lines = [("time", "Lead I", "v3r", "V4R"), *(("0", "1", "2", "3"),) * 200]
+    (tmp_path / f"a{suffix}").write_text("\n".join(map(separator.join, lines)))
+    recording = read(tmp_path / f"a{suffix}", ArrayReader(leads, rate=100.0))
+    assert [lead.upper() for lead in recording.leads] == ["I", "V3R", "V4R"]
+    assert recording.signal[:, 0].tolist() == [1, 2, 3] and recording.notes == ("Columns left out: time.",)
+
+
+def test_leads_of_other_names_are_known_by_the_description(tmp_path):
+    (tmp_path / "a.csv").write_text("t,X,chest 1,I\n" + "0,1,2,3\n" * 200)
+    recording = read(tmp_path / "a.csv", ArrayReader(("X", "chest 1", "I"), rate=100.0))
+    assert recording.leads == ("X", "chest 1", "I") and recording.signal[:, 0].tolist() == [1, 2, 3]
+    alone = read(tmp_path / "a.csv", ArrayReader(rate=100.0))  # X may be an axis
+    assert alone.leads == ("I",) and alone.notes == ("Columns left out: t, X, chest 1.",)
+
+
+@pytest.mark.parametrize("heading", ["II,I", "Lead II,Lead I", "V3R,V4R", "time,I"])
+def test_a_heading_that_contradicts_the_leads_given_is_refused(tmp_path, heading):
+    (tmp_path / "a.csv").write_text(f"{heading}\n" + ",".join("1" * (heading.count(",") + 1)) + "\n")
+    with pytest.raises(Rejected, match="^leads: a.csv: its heading names .* but its description I, II"):
+        read(tmp_path / "a.csv", ArrayReader(("I", "II"), rate=100.0))
+
+
+def test_given_leads_are_found_among_others(tmp_path):
+    (tmp_path / "a.csv").write_text("time,I,II,V1\n" + "0,1,2,3\n" * 200)
+    recording = read(tmp_path / "a.csv", ArrayReader(("I", "II"), rate=100.0))
+    assert recording.leads == ("I", "II") and recording.notes == ("Columns left out: time, V1.",)
 
 
 def test_text_without_lead_names(tmp_path):
