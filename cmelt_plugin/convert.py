@@ -1,8 +1,9 @@
 """ECG files of any format that is read (docs/formats.md) to WFDB, NumPy, CSV or DICOM, without a loss that is not said.
 
-Every file is read again after it was written and compared: the table says how far the largest sample is from the original, next
-to the step in which the original counts, and what did not come across. Recordings that cannot be read are reported and
-skipped, and the exit code is 1. No file carries a patient's name. What is doubtful about a recording is named, not mended.
+Every file is read again after it was written and compared: the table says how far the largest sample is from the original,
+next to the step in which the original counts, and what did not come across. Recordings that cannot be read, or not be written
+in that format, are reported and skipped, and the exit code is 1. No file carries a patient's name. What is doubtful about a
+recording is named, not mended.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from cmelt_plugin.cli import run
 import argparse
 import re
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,8 +21,10 @@ from typing import Callable
 
 import numpy as np
 
+from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.data.plausibility import describe_reasons
 from cmelt_plugin.data.readers.record_paths import record_stem
+from cmelt_plugin.data.readers.text_files import listed
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.doubts import doubts
 from cmelt_plugin.intake.reading import FORMATS, format_of, read_ecg
@@ -118,22 +122,28 @@ def _recordings(path: str, best: float | None, pieces: float | None) -> Iterator
 
 
 def _converted(stem: Path, recording: Recording, kind: str, overwrite: bool) -> list[str]:
-    """Write a recording, read it again, and compare: the cells of a row of the table."""
+    """Write a recording, read it again, and compare: the cells of a row of the table.
+
+    Raises:
+        DataError: a file is there already, or what was written is not the recording, and is not kept.
+    """
     there = [file for file in stem.parent.glob(f"{stem.name}.*") if not overwrite]
     if there:
         raise DataError(f"{there[0]}: is there already; --overwrite replaces it")
-    written = WRITERS[kind](stem, recording)
-    try:
-        again = read_ecg(str(written[0]))
-        if again.signal.shape != recording.signal.shape:
-            raise DataError(f"{written[0]}: {list(again.signal.shape)} where {list(recording.signal.shape)} were written")
-    except DataError as error:
-        for file in written:
-            file.unlink(missing_ok=True)
-        raise DataError(f"{error}; this recording cannot be converted to {kind}") from None
+    # Elsewhere first: what does not come back as it was replaces nothing.
+    with tempfile.TemporaryDirectory(prefix=".converting-", dir=stem.parent) as folder:
+        try:
+            files = WRITERS[kind](Path(folder) / stem.name, recording)
+            again = read_ecg(str(files[0]))
+        except (DataError, UnicodeEncodeError) as error:
+            what = str(error).replace(f"{folder}/", "")
+            raise DataError(f"{stem.name} cannot be converted to {kind}: {what}") from None
+        renamed = _renamed(stem.name, recording, again)
+        for file in files:
+            file.replace(stem.parent / file.name)
     original, copy = recording.signal.astype(np.float64), again.signal.astype(np.float64)
     difference = float(np.nanmax(np.abs(original - copy), initial=0)) * 1000
-    lost = [f"lead {before} (became {after})" for before, after in zip(recording.leads, again.leads) if before != after]
+    lost = [f"names of leads ({', '.join(renamed)})"] if renamed else []
     if not np.array_equal(np.isnan(original), np.isnan(copy)):
         lost.append("which samples are missing")
     if abs(again.sample_rate - recording.sample_rate) > 1e-6 * recording.sample_rate:
@@ -150,6 +160,19 @@ def _converted(stem: Path, recording: Recording, kind: str, overwrite: bool) -> 
         "; ".join(lost) or DASH,
         " ".join(filter(None, remarks)) or DASH,
     ]
+
+
+def _renamed(name: str, recording: Recording, again: Recording) -> list[str]:
+    """Names of leads that the format does not hold, and what they became.
+
+    Raises:
+        DataError: leads or samples are not those of the recording, or a standard lead has another name.
+    """
+    pairs = [(before, after) for before, after in zip(recording.leads, again.leads) if before != after]
+    if again.signal.shape != recording.signal.shape or any(set(pair) & set(LEADS) for pair in pairs):
+        read, written = (f"{listed(one.leads)} ({one.signal.shape[1]:,} samples)" for one in (again, recording))
+        raise DataError(f"{name}: came back with {read} where {written} were written; choose another format")
+    return [f"{before!r} became {after!r}" for before, after in pairs]
 
 
 if __name__ == "__main__":

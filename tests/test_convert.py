@@ -31,7 +31,6 @@ FULL = Recording(
     "Nobody's Twin",
     "high-pass 0.05 Hz, low-pass 150 Hz",
 )
-SIGNAL_OF_FIVE = (COUNTS[:5] * 0.00488).astype(np.float32)
 
 
 def needs(kind: str) -> None:
@@ -64,17 +63,6 @@ def test_other_leads_odd_rates_and_numbers_without_a_step(tmp_path: Path, kind: 
     again = read_ecg(str(tmp_path / f"a{SUFFIX[kind]}"))
     assert again.leads == ("II", "my own lead") and again.sample_rate == pytest.approx(511.844)
     np.testing.assert_allclose(again.signal, signal, atol=1e-6)
-
-
-def test_names_that_dicom_cannot_hold_are_shortened_and_listed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    needs("dicom")
-    leads = ("I导联", "a\\b", "", "x" * 70, "x" * 71)
-    WRITERS["npy"](tmp_path / "a", Recording(SIGNAL_OF_FIVE, 500.0, leads))
-    assert main([str(tmp_path / "a.npy"), "--to", "dicom", "--dest", str(tmp_path / "out")]) == 0
-    again = read_ecg(str(tmp_path / "out" / "a.dcm"))
-    assert again.leads[:3] == ("I导联", "a/b", "lead 3") and len(set(again.leads)) == 5
-    np.testing.assert_allclose(again.signal, SIGNAL_OF_FIVE, atol=1e-6)
-    assert "lead a\\b (became a/b)" in capsys.readouterr().out
 
 
 def test_others_read_the_record(tmp_path: Path) -> None:
@@ -119,6 +107,58 @@ def test_what_a_format_cannot_hold_is_said(tmp_path: Path, capsys: pytest.Captur
     assert main([str(tmp_path / "a.xml"), "--to", "dicom", "--dest", str(tmp_path / "out")]) == 0
     (row,) = cells(capsys.readouterr().out)
     assert row["lost"] == "age (0.5 became 0.0); filters (HighPassFilter 5, LowPassFilter 150)"
+
+
+ODD = ("I誘導", "x" * 70 + "1", "x" * 70 + "2", "a\\b", "a/b", "", "I")
+
+
+def odd_input(folder: Path, leads: tuple[str, ...] = ODD) -> str:
+    np.save(folder / "odd.npy", FULL.signal[: len(leads)])
+    (folder / "odd.json").write_text(
+        json.dumps({"sample_rate": 500, "unit": "mV", "leads": leads, "device": "Müller\\心電計"}), encoding="utf-8"
+    )
+    return str(folder / "odd.npy")
+
+
+def test_any_name_of_a_lead_comes_to_dicom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    needs("dicom")
+    assert main([odd_input(tmp_path), "--to", "dicom", "--dest", str(tmp_path / "out")]) == 0
+    again = read_ecg(str(tmp_path / "out" / "odd.dcm"))
+    assert again.leads == ("I誘導", "x" * 64, "x" * 62 + " 2", "a/b", "a/b 2", "channel 6", "I")
+    assert again.device == "Müller/心電計"
+    np.testing.assert_allclose(again.signal, FULL.signal[: len(ODD)], atol=1e-6)
+    (row,) = cells(capsys.readouterr().out)
+    assert "'' became 'channel 6'" in row["lost"] and "'I'" not in row["lost"] and "I誘導" not in row["lost"]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_what_does_not_come_back_is_removed_and_others_are_converted(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs(kind)
+    edf.write(tmp_path / "b.edf", COUNTS)
+    write = WRITERS[kind]
+
+    def exchanged(path: Path, recording: Recording) -> list[Path]:
+        return write(path, recording if path.name == "b" else replace(recording, leads=("II", "I", *recording.leads[2:])))
+
+    monkeypatch.setitem(WRITERS, kind, exchanged)
+    inputs = [odd_input(tmp_path, LEADS), str(tmp_path / "b.edf")]
+    assert main([*inputs, "--to", kind, "--dest", str(tmp_path / "out")]) == 1
+    output = capsys.readouterr()
+    assert "came back with II, I, III" in output.err and [row["recording"] for row in cells(output.out)] == ["b"]
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == {"b"}
+    before = {path: path.read_bytes() for path in tmp_path.glob("odd.*")}
+    assert main([inputs[0], "--to", kind, "--dest", str(tmp_path), "--overwrite"]) == 1
+    assert {path: path.read_bytes() for path in tmp_path.glob("odd.*")} == before
+
+
+def test_a_name_that_no_file_can_hold_stops_that_recording_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edf.write(tmp_path / "b.edf", COUNTS)
+    inputs = [odd_input(tmp_path, ("\ud800", "II")), str(tmp_path / "b.edf")]
+    assert main([*inputs, "--to", "npy", "--dest", str(tmp_path / "out")]) == 1
+    assert "odd cannot be converted to npy: 'utf-8' codec" in capsys.readouterr().err
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == {"b"}
 
 
 def test_windows_and_the_best_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from cmelt_plugin.data.files import atomic_path
-from cmelt_plugin.data.lead_codes import LEAD_NAMES
+from cmelt_plugin.data.lead_codes import LEAD_NAMES, lead_name
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import one_line
 from cmelt_plugin.data.readers.dicom_library import import_pydicom
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.formats.dicom import ECG_CLASSES, FILTERS
@@ -27,7 +28,7 @@ _FILTER = re.compile(rf"({'|'.join(name for _, name in FILTERS)}) ([\d.]+) Hz")
 
 
 def write_dicom(path: Path, recording: Recording) -> list[Path]:
-    """``path``.dcm.
+    """``path``.dcm. Names of leads that DICOM cannot hold are changed (:func:`channel_names`).
 
     Raises:
         DataError: pydicom is not installed, or more samples than an element holds.
@@ -40,7 +41,7 @@ def write_dicom(path: Path, recording: Recording) -> list[Path]:
     if len(data) >= 1 << 32:
         raise DataError(f"{path.name}: {len(data):,} bytes of samples, which no DICOM element holds; convert it in windows")
     content = Dataset()
-    content.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
+    content.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: names of leads and devices are of any script
     content.SOPClassUID, content.SOPInstanceUID = _class_of(recording, digital.bits), pydicom.uid.generate_uid()
     content.StudyInstanceUID, content.SeriesInstanceUID = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
     for name in ("PatientName", "PatientID", "PatientBirthDate", "StudyID", "StudyDate", "StudyTime", "AccessionNumber"):
@@ -50,7 +51,7 @@ def write_dicom(path: Path, recording: Recording) -> list[Path]:
     if recording.age is not None:
         content.PatientAge = f"{int(recording.age):03d}Y"
     content.Modality, content.SeriesNumber, content.InstanceNumber = "ECG", "1", "1"
-    content.Manufacturer = recording.device[:LONGEST_TEXT]
+    content.Manufacturer = _text(recording.device)[:LONGEST_TEXT]
     content.AcquisitionContextSequence = []
     if recording.start is not None:
         content.AcquisitionDateTime = f"{recording.start:%Y%m%d%H%M%S}"
@@ -60,9 +61,9 @@ def write_dicom(path: Path, recording: Recording) -> list[Path]:
     group.NumberOfWaveformChannels, group.NumberOfWaveformSamples = digital.counts.shape
     group.SamplingFrequency = _decimal(recording.sample_rate)
     filters = dict(_FILTER.findall(recording.filters))
+    names = channel_names(recording.leads)
     group.ChannelDefinitionSequence = [
-        _channel(Dataset, lead, label, step, digital.bits, filters)
-        for lead, label, step in zip(recording.leads, _labels(recording.leads), digital.steps)
+        _channel(Dataset, name, step, digital.bits, filters) for name, step in zip(names, digital.steps)
     ]
     group.WaveformBitsAllocated, group.WaveformSampleInterpretation = digital.bits, "SS" if digital.bits == 16 else "SL"
     group.WaveformData = data
@@ -78,6 +79,23 @@ def write_dicom(path: Path, recording: Recording) -> list[Path]:
     return [file]
 
 
+def channel_names(leads: Sequence[str]) -> list[str]:
+    """Names of channels: without backslashes, which separate values; of at most 64 characters; none empty or twice."""
+    names: list[str] = []
+    for number, lead in enumerate(leads, start=1):
+        whole = _text(lead) or f"channel {number}"
+        name, copy = whole[:LONGEST_TEXT].strip(), 1
+        while lead_name(name) in names:
+            copy += 1
+            name = f"{whole[: LONGEST_TEXT - len(f' {copy}')].strip()} {copy}"
+        names.append(name)
+    return names
+
+
+def _text(text: str) -> str:
+    return one_line(text).replace("\\", "/")
+
+
 def _class_of(recording: Recording, bits: int) -> str:
     """The class whose limits the recording keeps; the general one where it keeps none."""
     leads, samples, rate = set(recording.leads), recording.signal.shape[1], recording.sample_rate
@@ -89,20 +107,11 @@ def _class_of(recording: Recording, bits: int) -> str:
     return AMBULATORY if not within and len(leads) <= 12 and AMBULATORY_RATES[0] <= rate < TWELVE_LEAD_RATES[0] else GENERAL
 
 
-def _labels(leads: Sequence[str]) -> list[str]:
-    """Names as an LO holds them: not empty, without backslashes, at most 64 characters, none twice."""
-    found: list[str] = []
-    for number, lead in enumerate(leads, start=1):
-        label = lead.replace("\\", "/").strip()[:LONGEST_TEXT] or f"lead {number}"
-        found.append(f"{label[: LONGEST_TEXT - 5]} {number}" if label in found else label)
-    return found
-
-
-def _channel(dataset: Any, lead: str, label: str, step: float, bits: int, filters: dict[str, str]) -> Any:
+def _channel(dataset: Any, lead: str, step: float, bits: int, filters: dict[str, str]) -> Any:
     source, units, channel = dataset(), dataset(), dataset()
     number = _NUMBERS.get(lead)
     code, scheme = ("", "99NONE") if number is None else (f"5.6.3-9-{number}", "SCPECG")
-    source.CodeValue, source.CodingSchemeDesignator, source.CodeMeaning = code or label[:16], scheme, label
+    source.CodeValue, source.CodingSchemeDesignator, source.CodeMeaning = code or lead[:16], scheme, lead
     units.CodeValue, units.CodingSchemeDesignator, units.CodeMeaning = "uV", "UCUM", "microvolt"
     channel.ChannelSourceSequence, channel.ChannelSensitivityUnitsSequence = [source], [units]
     channel.ChannelSensitivity, channel.ChannelSensitivityCorrectionFactor = _decimal(step * 1000), "1"
