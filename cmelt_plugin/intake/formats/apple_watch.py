@@ -26,6 +26,7 @@ _UNIT = re.compile(r"[^,]+,\s*\"?([mµμ]?V)\"?\s*", re.IGNORECASE)
 _RATE = re.compile(r"\"?(\d{2,5}(?:[.,]\d{1,6})?)\s*[^\W\d]\D*")  # unlike a date, it ends in a word
 _START = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?: ([+-]\d{4}))?", re.ASCII)
 _DEVICE = re.compile(r"\"?(\w*Watch\w*\d+,\d+)\"?")
+_LEAD = re.compile(r"(?<![A-Za-z0-9])(I{1,3}|aV[RLF]|V[1-6])(?![A-Za-z0-9])")
 
 
 def matches(head: bytes, path: str | os.PathLike) -> bool:
@@ -81,9 +82,11 @@ def _value(line: str) -> str:
 
 
 def _lead(line: str) -> str:
-    """The last word of a lead's line is its number in all languages that were seen."""
-    words = _value(line).strip('"').split()
-    return lead_name(words[-1]) if words else "I"
+    """The name in a lead's line, wherever a language puts it and whether or not it sets it apart; else the last word."""
+    value = _value(line).strip('"')
+    found = _LEAD.search(value)
+    words = value.split()
+    return lead_name(found[1] if found else words[-1]) if words else "I"
 
 
 def _start(head: list[str]) -> datetime | None:
@@ -103,4 +106,4 @@ def _numbers(path: str, samples: list[str]) -> np.ndarray:
         refuse(path, "its samples have both points and commas, so that it is unclear which are decimal marks")
     if any(sample.count(",") > 1 or " " in sample for sample in samples):
         refuse(path, "a line has several numbers or a number several commas, where one sample a line is expected")
-    return numbers(text.replace(",", "."), " ")
+    return numbers(text.replace(",", ".").replace("\N{MINUS SIGN}", "-"), " ")

@@ -29,6 +29,17 @@ def test_real_file(real_data: Path) -> None:
     assert (recording.start, recording.device) == (datetime(2023, 6, 28, 13, 3, 46), "Apple Watch4,2")
 
 
+@pytest.mark.parametrize("lead", ("I 유도", "I导联", "Lead I", "I"))
+def test_a_lead_is_found_where_a_language_puts_it(tmp_path: Path, lead: str) -> None:
+    path = write(tmp_path / "a.csv", -microvolts())
+    text = path.read_text(encoding="utf-8")
+    assert "Lead,Lead I" in text and "\n-" in text
+    path.write_text(text.replace("Lead,Lead I", f"Lead,{lead}").replace("\n-", "\n\N{MINUS SIGN}"), encoding="utf-8")
+    recording = apple_watch.read(str(path))
+    assert recording.leads == ("I",)
+    np.testing.assert_allclose(recording.signal[0], -microvolts() / 1000, atol=1e-6)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize(
     "change",
