@@ -98,20 +98,22 @@ def _t_end(beat: np.ndarray, offset: int) -> int:
 
 
 def amplitudes(beat: np.ndarray, onset: int, offset: int, t_end: int) -> dict[str, np.ndarray]:
-    """Of each lead, mV: ``q`` (first negative wave before R), ``r``, ``s`` (≤ 0, after R), ``st`` (60 ms after the end),
-    ``t``."""
+    """Of each lead, mV: ``q`` (≤ 0, ahead of the first R, which is 0.05 mV or more), ``r``, ``s`` (≤ 0, after the first R),
+    ``st`` and ``st60`` (20 and 60 ms after the end), ``t``; and ``q_width``, the seconds for which Q is below −0.02 mV."""
     qrs = beat[:, onset : max(offset, onset + 8)]
     peak = qrs.argmax(axis=1)
     time = np.arange(qrs.shape[1])
     lowest = np.minimum(qrs, 0)
-    before = np.where(time < peak[:, None], lowest, 0).min(axis=1)
-    after = np.where(time >= peak[:, None], lowest, 0).min(axis=1)
+    risen = (np.maximum.accumulate(qrs, axis=1) >= 0.05) | (time >= peak[:, None])
+    before = np.where(risen, 0, lowest).min(axis=1)
+    after = np.where(risen, lowest, 0).min(axis=1)
     r = np.maximum(qrs.max(axis=1), 0)
-    j60 = min(offset + 30, beat.shape[1] - 1)
+    j20, j60 = (min(offset + late, beat.shape[1] - 1) for late in (10, 30))
     repolarisation = beat[:, min(offset + 40, beat.shape[1] - 2) : max(t_end + 10, offset + 60)]
     place = np.abs(repolarisation).argmax(axis=1)
     t = repolarisation[np.arange(len(beat)), place]
-    return {"q": before, "r": r, "s": after, "st": beat[:, j60], "t": t}
+    q_width = ((qrs < -0.02) & ~risen).sum(axis=1) / RATE
+    return {"q": before, "r": r, "s": after, "st": beat[:, j20], "st60": beat[:, j60], "t": t, "q_width": q_width}
 
 
 def frontal_axis(qrs: np.ndarray) -> float:

@@ -3,7 +3,7 @@ state."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,10 +14,10 @@ from preprocess.synthetic_ecg.physiology.morphology import Beats
 from preprocess.synthetic_ecg.physiology.rhythm import (
     ESCAPE,
     JUNCTIONAL,
-    NORMAL,
     PREMATURE_ATRIAL,
     PREMATURE_VENTRICULAR,
     SECONDS,
+    VENTRICULAR,
     Rhythm,
 )
 from preprocess.synthetic_ecg.physiology.subjects import Subject
@@ -26,15 +26,23 @@ _RATE = 250
 _ROW = {name: row for row, name in enumerate(MIMIC_LEADS)}
 _WIDE = frozenset({"CLBBB", "CRBBB", "WPW", "PACE", "VT"})
 _SIDES = (("II", "III", "aVF"), ("I", "aVL", "V5", "V6"), ("V1", "V2", "V3", "V4"), ("V4", "V5", "V6"))
+# What beats that come from the ventricles do not hide.
+_IN_ANY_BEAT = frozenset(
+    {"PACE", "VT", "AFIB", "3AVB", "2AVB", "PAUSE", "BIGU", "TRIGU", "PVC", "PAC", "LAO/LAE", "RAO/RAE", "REVERSAL"}
+)
 # With nothing else a record is still a normal one.
 _HARMLESS = SINUS | {"CR", "CCR", "ERV", "UW", "NORM", "SPR"}
+_BEHIND = frozenset({"PMI", "IPMI", "IPLMI"})  # of what happens in the back wall V1 and V2 show the opposite
 _CORNELL = {"M": 2.8, "F": 2.0}  # mV
 SARRH_RANGE = 0.16  # s between the longest and the shortest sinus interval; texts say more than 0.12
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Of the record's commonest beat. ``q``, ``r``, ``s``, ``st``, ``t`` are mV ``[12]`` in the order of ``MIMIC_LEADS``.
+    """Of the record's ordinary beat: a conducted one where there are two, of ventricular and paced rhythms theirs.
+
+    ``q``, ``r``, ``s``, ``st``, ``st60``, ``t`` are mV ``[12]`` in the order of ``MIMIC_LEADS``, ``q_width`` is in seconds: see
+    :func:`~preprocess.synthetic_ecg.delineation.amplitudes`.
 
     ``rate`` is ventricular, beats a minute; intervals are ms (``pr`` 0 without P); ``qtc`` after Bazett; ``axis`` is the
     frontal one of the complex, ``t_axis`` and ``p_axis`` likewise (None without P); ``sokolow`` and ``cornell`` mV; ``limb``
@@ -54,7 +62,9 @@ class Measured:
     r: np.ndarray
     s: np.ndarray
     st: np.ndarray
+    st60: np.ndarray
     t: np.ndarray
+    q_width: np.ndarray
     sokolow: float
     cornell: float
     limb: float
@@ -70,11 +80,9 @@ class Measured:
 def measure(findings: Findings, rhythm: Rhythm, beats: Beats) -> Measured:
     """Measure the clean beat."""
     late = "CRBBB" in findings.causes  # then the axis is that of the left ventricle, which comes first
-    inside = (rhythm.onset > 0) & (rhythm.onset < SECONDS)
-    kinds = rhythm.kind[inside] if inside.any() else rhythm.kind
-    commonest = int(np.bincount(kinds).argmax())
-    bumps = beats.complexes[commonest]
-    ordinary = commonest in (NORMAL, JUNCTIONAL, PREMATURE_ATRIAL)
+    kind = _ordinary_kind(findings, rhythm)
+    bumps = beats.complexes[kind]
+    ordinary = kind not in VENTRICULAR
     duration = beats.qrs_duration if ordinary else beats.ventricular_duration
     qt = beats.qt_interval + (0 if ordinary else 0.7 * max(duration - beats.qrs_duration, 0))
     time = np.arange(-0.02, 0.70, 1 / _RATE)
@@ -88,8 +96,8 @@ def measure(findings: Findings, rhythm: Rhythm, beats: Beats) -> Measured:
     t_area = beat[:, at["offset"] + 10 : at["t_end"]]
     p_axis = None
     if beats.pr_interval:
-        kind = int(np.bincount(rhythm.p_kind[rhythm.p_beat >= 0]).argmax())
-        p = twelve_leads(beats.p_waves[kind].leads[:2].T)
+        p_kind = int(np.bincount(rhythm.p_kind[rhythm.p_beat >= 0]).argmax())
+        p = twelve_leads(beats.p_waves[p_kind].leads[:2].T)
         p_axis = round(_axis(p))
     onsets = rhythm.onset[(rhythm.onset > -0.05) & (rhythm.onset < SECONDS)]
     rr = np.diff(onsets)
@@ -115,13 +123,24 @@ def measure(findings: Findings, rhythm: Rhythm, beats: Beats) -> Measured:
     )
 
 
+def _ordinary_kind(findings: Findings, rhythm: Rhythm) -> int:
+    """The kind of beat that is measured."""
+    inside = (rhythm.onset > 0) & (rhythm.onset < SECONDS)
+    counts = np.bincount(rhythm.kind[inside] if inside.any() else rhythm.kind)
+    conducted = [kind for kind in range(len(counts)) if kind not in VENTRICULAR]
+    if findings.rhythm not in {"PACE", "VT"} and counts[conducted].sum() >= 2:
+        return max(conducted, key=lambda kind: counts[kind])
+    return int(counts.argmax())
+
+
 def _axis(twelve: np.ndarray) -> float:
     return frontal_axis(twelve[_ROW["I"]].sum(), twelve[_ROW["aVF"]].sum())
 
 
 def q_leads(m: Measured) -> np.ndarray:
-    """bool ``[12]``: leads with a Q wave of 0.1 mV and a quarter of the R wave, or no R wave at all."""
-    found = (m.q <= -0.10) & (m.q <= -0.25 * m.r) | (m.r < 0.05) & (np.minimum(m.q, m.s) < -0.25)
+    """bool ``[12]``: leads with a Q wave of 30 ms, 0.1 mV and a quarter of the R wave, or no R wave at all."""
+    wide = (m.q_width >= 0.030) & (m.q <= -0.10) & (m.q <= -0.25 * m.r)
+    found = wide | (m.r < 0.05) & (np.minimum(m.q, m.s) < -0.25)
     found[[_ROW["aVR"]]] = False
     found[_ROW["aVL"]] &= m.axis < 60  # of an upright heart aVL has little else
     return found
@@ -140,16 +159,18 @@ def flat_leads(m: Measured) -> np.ndarray:
 
 
 def depressed_leads(m: Measured) -> np.ndarray:
-    """bool ``[12]``: leads whose ST segment lies 0.05 mV or more below the line; aVR does not count."""
-    found = m.st <= -0.05
+    """bool ``[12]``: leads whose ST segment, 60 ms after the complex, lies 0.05 mV or more below the line; aVR does not
+    count."""
+    found = m.st60 <= -0.05
     found[[_ROW["aVR"]]] = False
     return found
 
 
 def raised_leads(m: Measured) -> np.ndarray:
-    """bool ``[12]``: leads whose ST segment lies 0.1 mV or more above the line, in V1 to V3 0.3 mV."""
+    """bool ``[12]``: leads whose ST segment lies 0.1 mV or more above the line, in V2 and V3 0.2 mV (Thygesen and others,
+    Fourth Universal Definition of Myocardial Infarction, 2018, for men of 40 and more)."""
     least = np.full(12, 0.10)
-    least[[_ROW["V1"], _ROW["V2"], _ROW["V3"]]] = 0.30
+    least[[_ROW["V2"], _ROW["V3"]]] = 0.20
     found = m.st >= least
     found[[_ROW["aVR"]]] = False
     return found
@@ -162,6 +183,9 @@ def neighbours(found: np.ndarray) -> bool:
 
 def label(findings: Findings, rhythm: Rhythm, beats: Beats, m: Measured, disturbed: bool, subject: Subject) -> frozenset:
     """Labels of a record."""
+    escaped = _ordinary_kind(findings, rhythm) in VENTRICULAR
+    if escaped:  # what changes the conducted beats is not to be seen
+        findings = replace(findings, causes=findings.causes & _IN_ANY_BEAT, stages={}, strain=False)
     causes = findings.causes
     found = set(causes) | {findings.rhythm}
     _rhythm_labels(found, findings, rhythm, m)
@@ -170,7 +194,7 @@ def label(findings: Findings, rhythm: Rhythm, beats: Beats, m: Measured, disturb
         found.add("EL")
     wide = bool(found & _WIDE)
     found -= {"LAD", "RAD", "LVOLT", "HVOLT", "CR", "CCR"}  # these are measured
-    if findings.rhythm not in {"PACE", "VT"} and "REVERSAL" not in causes:
+    if findings.rhythm != "PACE" and not escaped and "REVERSAL" not in causes:
         _axis_labels(found, m, wide)
         _voltage_labels(found, causes, m, wide, subject)
         if not wide:
@@ -179,7 +203,7 @@ def label(findings: Findings, rhythm: Rhythm, beats: Beats, m: Measured, disturb
         found |= {"LPR"} | ({"1AVB"} if "2AVB" not in found else set())
     elif "1AVB" in found and m.pr <= 200:
         found.discard("1AVB")
-    if "acute" in findings.stages.values():
+    if "acute" in findings.stages.values() and (neighbours(raised_leads(m)) or found & _BEHIND):
         found.add("STEMI")
     if findings.strain:
         found.add("STRAIN")
@@ -223,6 +247,10 @@ def _rhythm_labels(found: set, findings: Findings, rhythm: Rhythm, m: Measured) 
         found.add("SVTAC")
     if "BIGU" in found and findings.mode == "V":
         found.add("VB")
+    # With ectopic beats or pauses the complexes may be as many as in an ordinary rhythm.
+    if "SBRAD" in found and m.rate > 62 or "STACH" in found and m.rate < 98:
+        found -= {"SBRAD", "STACH"}
+        found.add("SR")
     # Sinus arrhythmia takes the place of an ordinary sinus rhythm.
     plain = findings.rhythm in {"SR", "SBRAD"} and not found & {"PVC", "PAC", "2AVB", "3AVB", "PAUSE", "BIGU", "TRIGU"}
     if plain and len(m.rr) > 2 and np.ptp(m.rr) > SARRH_RANGE:
@@ -245,7 +273,7 @@ def _axis_labels(found: set, m: Measured, wide: bool) -> None:
         found.add("PRWP")
     if m.r[v["V5"]] < -lowest[v["V5"]]:
         found.add("CR")
-    elif m.r[v["V2"]] > -lowest[v["V2"]] and not found & {"PMI", "IPMI", "IPLMI"}:
+    elif m.r[v["V2"]] > -lowest[v["V2"]] and not found & _BEHIND:
         found.add("CCR")
 
 
@@ -278,7 +306,7 @@ def _recovery_labels(found: set, m: Measured, causes: frozenset) -> None:
     if "HYPERK" in causes:
         found.add("TAB_")
     depressed = depressed_leads(m)
-    if neighbours(depressed) and m.st[depressed].min() <= -0.07:
+    if neighbours(depressed) and m.st60[depressed].min() <= -0.07:
         found.add("STD_")
     raised = raised_leads(m)
     if neighbours(raised):

@@ -11,6 +11,7 @@ from hearts import plans_of
 
 from cmelt_plugin.data.leads import lead_indices
 from preprocess.synthetic_ecg.delineation import amplitudes, delineate, find_complexes
+from preprocess.synthetic_ecg.physiology import morphology
 from preprocess.synthetic_ecg.physiology.bumps import QRS
 from preprocess.synthetic_ecg.physiology.findings import INFARCTS, INJURIES, ISCHAEMIAS
 from preprocess.synthetic_ecg.physiology.heart import TERRITORY_LEADS
@@ -300,7 +301,7 @@ def test_old_infarcts_have_q_waves_or_lost_r_waves_in_their_leads(code):
 @pytest.mark.parametrize("code", INFARCTS)
 def test_st_segments_rise_over_an_acute_infarct_and_fall_opposite(code):
     found = plans_of(code, stages={code: "acute"})
-    st = np.array([plan.measured.st for plan in found])
+    st = np.array([plan.measured.st60 if code == "PMI" else plan.measured.st for plan in found])
     second = np.sort(st[:, rows(*TERRITORY_LEADS[INFARCTS[code]])], axis=1)[:, -2]
     assert all("STEMI" in plan.findings.labels for plan in found)
     if code == "PMI":
@@ -312,13 +313,13 @@ def test_st_segments_rise_over_an_acute_infarct_and_fall_opposite(code):
 
 
 def test_injury_below_the_endocardium_lowers_st_and_ischaemia_turns_t_over_in_their_leads():
-    for codes, values in ((INJURIES, "st"), (ISCHAEMIAS, "t")):
+    for codes, values in ((INJURIES, "st60"), (ISCHAEMIAS, "t")):
         for code, territory in codes.items():
             second = [
                 np.sort(getattr(plan.measured, values)[rows(*TERRITORY_LEADS[territory])])[1]
                 for plan in plans_of(code, count=8)
             ]
-            assert max(second) < 0 and np.mean(np.array(second) < -0.05) > 0.8, code
+            assert np.mean(np.array(second) < -0.05) > 0.8, code
 
 
 def test_t_waves(examples):
@@ -389,3 +390,48 @@ def test_exchanged_electrodes(examples):
             np.testing.assert_allclose(clean(plan)[LEAD["V3"]], right[LEAD["V3"]], atol=1e-6)
             return
     raise AssertionError("no such record")
+
+
+def second_r(plan):
+    """mV, the highest point of V1 after its deepest, of a clean beat."""
+    v1 = complex_of(plan)[LEAD["V1"]]
+    return v1[v1.argmin() :].max()
+
+
+def test_incomplete_right_bundle_branch_block_has_a_second_r_in_v1():
+    found = plans_of("IRBBB", count=40)
+    heights = [second_r(plan) for plan in found]
+    assert np.mean(np.array(heights) >= 0.1) > 0.95 and 0.1 < np.median(heights) < 0.4
+    assert all(plan.measured.qrs < 120 for plan in found)
+    assert np.median([second_r(plan) for plan in plans_of(count=40)]) < 0.02
+
+
+def turned_by(plan, monkeypatch):
+    """Degrees by which the heart of a plan's causes was turned, and by which ordinary T waves have another axis."""
+    seen, shown = [], morphology._shown
+    monkeypatch.setattr(morphology, "_shown", lambda *given: seen.append(shown(*given)) or seen[-1])
+    plans_of(*plan, count=20)
+    monkeypatch.undo()
+    relative = [found.turn @ draw_subject(5, i).rotation.T for i, (found, _) in enumerate(seen[::2])]
+    return np.degrees([np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)) for turn in relative])
+
+
+def test_an_axis_turns_the_complex_and_the_heart_only_within_limits(monkeypatch):
+    """Territories, ST and T lie where the heart does."""
+    ordinary = [plan.measured for plan in plans_of(count=20)]
+    for code, low, high in (("LAFB", -85, -30), ("LPFB", 80, 140), ("LAD", -70, -28), ("RAD", 88, 140)):
+        degrees = turned_by([code], monkeypatch)
+        assert degrees.max() < 45.1 and np.median(degrees) < 25
+        found = [plan.measured for plan in plans_of(code, count=20)]
+        assert np.mean([low <= m.axis <= high for m in found]) > 0.85, code
+        assert np.median([abs(m.t_axis - usual.t_axis) for m, usual in zip(found, ordinary)]) < 25, code
+        # The other fascicle is on time: the complex begins as it did.
+        if code == "LAFB":
+            assert np.mean([m.r[LEAD["III"]] > 0.05 and m.s[LEAD["III"]] < -0.3 for m in found]) >= 0.75
+
+
+def test_no_chest_lead_is_higher_than_six_millivolts():
+    for causes in (["LVH"], ["CLBBB"], ["HVOLT"], ["RVH"], ["CRBBB", "LVH"], ["IRBBB", "LAFB"], ["WPW"]):
+        found = [plan.measured for plan in plans_of(*causes, count=40)]
+        assert max(m.chest for m in found) < 6.1 and max(m.cornell for m in found) < 6.1, causes
+    assert np.median([plan.measured.sokolow for plan in plans_of("LVH", count=40)]) > 3.5

@@ -60,10 +60,11 @@ def activate(rng: np.random.Generator, findings: Findings, subject: Subject, dur
     front = heart.segments("anterior", "anterolateral", "apical lateral") & ~heart.SEPTUM
     back = heart.segments("inferior", "inferolateral") & ~heart.SEPTUM & heart.LEFT
     base = np.where(heart.segments("basal"), 1.0, np.where(heart.segments("mid"), 0.8, 0.45))
-    if "LAFB" in causes:
-        times = times + np.where(front, rng.uniform(0.024, 0.036) * base, 0) - np.where(back, 0.006, 0)
-    if "LPFB" in causes:
-        times = times + np.where(back, rng.uniform(0.024, 0.036) * base, 0) - np.where(front, 0.006, 0)
+    # An axis that deviates without a block is, for the most part, a fascicle that is slow.
+    for block, deviation, late, early in (("LAFB", "LAD", front, back), ("LPFB", "RAD", back, front)):
+        if causes & {block, deviation}:
+            delay = rng.uniform(0.024, 0.036) if block in causes else rng.uniform(0.016, 0.026)
+            times = times + np.where(late, delay * base, 0) - np.where(early, 0.006, 0)
     if "SEHYP" in causes:
         strengths = np.where(heart.SEPTUM, strengths * rng.uniform(2.6, 4.0), strengths)
     if "LVH" in causes:
@@ -124,17 +125,19 @@ def _right_block(
     whole: bool,
 ) -> Activation:
     """The left ventricle is on time; the right one follows through the septum, slowly where the block is complete."""
-    left = _lasting(times[heart.LEFT], widths[heart.LEFT], directions[heart.LEFT], 0.088)
+    # The end of the complex is the right ventricle's alone, or nothing of it would show.
+    alone = 0.088 if whole else min(0.088, 0.80 * duration)
+    left = _lasting(times[heart.LEFT], widths[heart.LEFT], directions[heart.LEFT], alone)
     # Through muscle the wall is crossed at one speed, not first and fast where its bundle would end.
     right = np.linspace(0, 1, int((~heart.LEFT).sum()))[times[~heart.LEFT].argsort().argsort()]
     width = heart.WIDTH * (1.55 if whole else 1.15)
-    first, last = (
-        (0.55 * duration, duration - heart.REACH * width) if whole else (0.42 * duration, duration - heart.REACH * width)
-    )
+    first, last = 0.55 * duration if whole else 0.50 * duration, duration - heart.REACH * width
+    if not whole:  # what arrives through the septum is small: all of it has to go one way to be seen
+        directions = np.where(heart.LEFT[:, None], directions, 0.45 * directions + 0.55 * heart.RIGHTWARDS)
     times, widths = times.copy(), widths.copy()
     times[heart.LEFT], widths[heart.LEFT] = left.times, left.widths
     times[~heart.LEFT], widths[~heart.LEFT] = first + right * (last - first), width
-    strengths = np.where(heart.LEFT, strengths, strengths * (rng.uniform(1.7, 2.7) if whole else rng.uniform(1.0, 1.3)))
+    strengths = np.where(heart.LEFT, strengths, strengths * (rng.uniform(1.7, 2.7) if whole else rng.uniform(0.6, 1.1)))
     return Activation(times, widths, directions * strengths[:, None], duration)
 
 

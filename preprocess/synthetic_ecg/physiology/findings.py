@@ -128,7 +128,7 @@ ELECTROLYTES = ("HYPERK", "HYPOK", "HYPERCA", "HYPOCA")
 _ONE_OF = (
     ("PACE", "VT", "SVTAC", "PSVT", "AFLT", "3AVB", "2AVB", "AT", "JR", "SVARR", "AFIB", "PAUSE"),
     ("PACE", "VT", "WPW", "CLBBB", "CRBBB", "ILBBB", "IVCD", "IRBBB", "SEHYP"),
-    ("WPW", "CLBBB", "ILBBB", "PACE", "LAFB", "LPFB", "RVH", "LAD", "RAD"),
+    ("VT", "WPW", "CLBBB", "ILBBB", "PACE", "LAFB", "LPFB", "RVH", "LAD", "RAD"),
     ("PACE", "VT", "CLBBB", "WPW", "LVH", "RVH", "LVOLT", "HVOLT"),
     ("PACE", "VT", "WPW", "CLBBB", "RVH", "CR", "CCR"),
     ("PACE", "VT", "CLBBB", "WPW", "SEHYP", *INJURIES, *ISCHAEMIAS, "PERI", "DIG", *ELECTROLYTES, "ERV", "NDT", "NT_", "NST_"),

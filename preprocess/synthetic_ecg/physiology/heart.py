@@ -20,6 +20,8 @@ _SEPTAL = np.array([-0.60, 0.10, -0.79])
 _SEPTAL = _SEPTAL - (_SEPTAL @ _AXIS) * _AXIS
 _SEPTAL = _SEPTAL / np.linalg.norm(_SEPTAL)
 _FRONT = np.cross(_SEPTAL, _AXIS)
+RIGHTWARDS = _SEPTAL
+"""Unit vector ``[3]`` from the left ventricle to the right one: to the right and to the front."""
 
 # Along the axis, cm; radius, cm; tilt of the wall towards the apex, degrees; walls, from the front towards the septum.
 _SIX = ("anterior", "anteroseptal", "inferoseptal", "inferior", "inferolateral", "anterolateral")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,18 @@ from preprocess.synthetic_ecg.physiology.torso import lead_field
 _ROW = {name: row for row, name in enumerate(MIMIC_LEADS)}
 _STEPS = 8
 _TIME = np.arange(0, 0.20, 0.004)
+# Degrees that a heart may be turned by to meet a criterion: beyond, its position would be no heart's. A late fascicle turns the
+# complex, not the heart: R stays at its beginning, where a turned heart would show the Q waves of an infarct.
+_FARTHEST, _FARTHEST_LATE = 45.0, 15.0
+_TALLEST, _TALLEST_BLOCKED = (4.7, 5.8), (2.8, 5.2)  # mV from the lowest to the highest point of a chest lead, at most; in LBBB
+# Shares of the complex: before the first the walls of both fascicles are on time, from the second on one is late.
+_FASCICLES = (0.14, 0.40)
+_R_PRIME = (0.12, 0.26)  # mV, in V1, of an incomplete right bundle branch block
 _SCAR = (0.020, 0.0115)  # middle and standard deviation of what a scar takes from the beginning of the complex, s
 _T_FALL = 2.5  # T ends so many standard deviations of its fall after its top
 _GROUPS = np.array([0 if "ant" in n else 1 if "inferior" in n else 2 if "right" in n else 3 for n in heart.NAMES])
 _T_ALTERING = frozenset({"DIG", "NDT", "NT_", "NST_", "HYPOK", "LVOLT", "ANEUR", "PERI"})
-_AXES = {"LAFB": (-74, -47), "LAD": (-52, -33), "LPFB": (97, 130), "RAD": (97, 125), "RVH": (97, 140)}
+_AXES = {"LAFB": (-74, -47), "LAD": (-52, -33), "LPFB": (95, 120), "RAD": (93, 112), "RVH": (97, 140)}
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,12 @@ def draw_intervals(rng: np.random.Generator, findings: Findings, subject: Subjec
     """PR, P, QRS and QT of the record's ordinary beat; QT after Fridericia's cube root, and a wide complex lengthens it."""
     causes, severity = findings.causes, findings.severity
     duration = qrs_duration(rng, findings, subject)
-    interval = np.clip(60 / findings.rate, 0.3, 1.3)
+    cycle = 60 / findings.rate
+    if "3AVB" in causes:
+        cycle = 60 / (rng.uniform(28, 42) if rng.random() < 0.6 else rng.uniform(38, 54))
+    elif findings.mode == "2:1":
+        cycle *= 2
+    interval = np.clip(cycle, 0.3, 1.8)
     corrected = subject.qt_corrected + rng.normal(0, 0.006)
     if "LNGQT" in causes:
         corrected = rng.uniform(0.478, 0.50 + 0.07 * severity)
@@ -83,7 +95,7 @@ def draw_intervals(rng: np.random.Generator, findings: Findings, subject: Subjec
         pr = float(np.clip(subject.pr_interval + rng.normal(0, 0.004) - 0.0004 * max(findings.rate - 80, 0), 0.116, 0.198))
         if findings.mode == "wenckebach":
             pr = max(pr, 0.17)
-    return Intervals(pr=float(pr), p=min(p_duration(rng, findings, subject), 0.92 * pr), qrs=duration, qt=qt)
+    return Intervals(pr=float(pr), p=min(p_duration(rng, findings, subject), 0.92 * pr), qrs=duration, qt=qt, cycle=cycle)
 
 
 def draw_beats(rng: np.random.Generator, findings: Findings, subject: Subject, rhythm: Rhythm, intervals: Intervals) -> Beats:
@@ -93,7 +105,9 @@ def draw_beats(rng: np.random.Generator, findings: Findings, subject: Subject, r
     seen, necrosis = _shown(rng, findings, subject, activation)
     wide = bool(findings.causes & {"CLBBB", "CRBBB", "WPW", "IVCD"})
     share = np.where(heart.LEFT & ("LVH" in findings.causes), 0.2, 1.0)[:, None]
-    gained = (seen.areas - ordinary.areas @ seen.turn.T * seen.overall) * share
+    # A complex whose late part alone has another axis leaves T where it is, as a turned heart does.
+    usual = _astray(ordinary, ordinary.vectors @ seen.turn.T, seen.astray)
+    gained = (seen.areas - usual * _area_factor(ordinary) * seen.overall) * share
     recovery = recover(rng, findings, subject, seen.field, heart.DIRECTIONS @ seen.turn.T, gained, wide)
     _upright(rng, findings, seen.field, recovery)
     scale = min(intervals.qt, 0.44) / 0.4
@@ -120,7 +134,7 @@ def draw_beats(rng: np.random.Generator, findings: Findings, subject: Subject, r
 @dataclass
 class _Seen:
     """An activation in a body: vectors and areas in its axes, ``field`` ``[23, 12, 3]`` of its leads, scars as further
-    vectors."""
+    vectors; ``astray`` are the degrees by which the late part of the complex points elsewhere than its walls."""
 
     turn: np.ndarray
     field: np.ndarray
@@ -129,6 +143,12 @@ class _Seen:
     scars: np.ndarray
     activation: Activation
     overall: float
+    astray: float = 0.0
+
+    def scaled(self, factor: float) -> _Seen:
+        """The same, all of the complex larger or smaller by a factor."""
+        larger = {name: factor * getattr(self, name) for name in ("vectors", "areas", "scars", "overall")}
+        return replace(self, **larger)
 
 
 def _place(subject: Subject, turn: np.ndarray, deeper: float = 0.0) -> np.ndarray:
@@ -140,7 +160,7 @@ def _place(subject: Subject, turn: np.ndarray, deeper: float = 0.0) -> np.ndarra
 def _shown(rng: np.random.Generator, findings: Findings, subject: Subject, activation: Activation) -> tuple[_Seen, float]:
     """Turn, strengthen and scar the heart, a few steps, until the complex meets the criteria of the causes."""
     causes = findings.causes
-    turn, overall = subject.rotation, 1.0
+    overall, frontal, sideways = 1.0, 0.0, 0.0
     walls = np.ones(len(heart.NAMES))
     shares = [heart.share_of(INFARCTS[code]) for code in findings.stages]
     lost = np.max([np.zeros(len(walls)), *shares], axis=0)
@@ -154,19 +174,22 @@ def _shown(rng: np.random.Generator, findings: Findings, subject: Subject, activ
     low = rng.uniform(0.28, 0.46)
     doubtful = rng.random() < 0.12  # an infarct that little is left of
     spare = 30.0 if shares else 0.0  # degrees that a scarred heart may still be turned by
+    farthest = _FARTHEST_LATE if causes & {"LAFB", "LPFB", "LAD", "RAD"} else _FARTHEST
+    allowed, r_prime = rng.uniform(*(_TALLEST_BLOCKED if "CLBBB" in causes else _TALLEST)), rng.uniform(*_R_PRIME)
     for _ in range(_STEPS):
+        turn, astray = _turned(subject, frontal, sideways, farthest)
         field = INDEPENDENT_TO_TWELVE @ _place(subject, turn)
-        vectors = activation.vectors @ turn.T
-        if "CRBBB" in causes:  # the axis is the left ventricle's: the late right one stays where it is, in front
+        vectors = _astray(activation, activation.vectors @ turn.T, astray)
+        if causes & {"CRBBB", "IRBBB"}:  # the axis is the left ventricle's: the late right one stays where it is, in front
             vectors = np.where(heart.LEFT[:, None], vectors, activation.vectors @ subject.rotation.T)
         vectors = vectors * (overall * walls * kept)[:, None]
         scars = -(heart.DIRECTIONS @ turn.T) * (overall * necrosis * lost * heart.STRENGTHS)[:, None]
-        seen = _Seen(turn, field, vectors, vectors * _area_factor(activation), scars, activation, overall)
+        seen = _Seen(turn, field, vectors, vectors * _area_factor(activation), scars, activation, overall, astray)
         qrs = _template(seen)
         high, deep = qrs.max(axis=1), qrs.min(axis=1)
         sokolow = max(high[_ROW["V5"]], high[_ROW["V6"]]) - deep[_ROW["V1"]]
         cornell_now = high[_ROW["aVL"]] - deep[_ROW["V3"]]
-        limb = (high - deep)[:6].max()
+        limb, tallest = (high - deep)[:6].max(), (high - deep)[6:].max()
         change = False
         if "LVH" in causes:
             needed = (
@@ -174,9 +197,10 @@ def _shown(rng: np.random.Generator, findings: Findings, subject: Subject, activ
                 if cornell
                 else sokolow_target / max(sokolow, 0.3)
             )
+            # Where the R of aVL does not grow with the wall, or the chest leads are high already, more of it meets nothing.
+            needed = min(needed, 1.6, allowed / tallest)
             if needed > 1.01:
-                walls = np.where(heart.LEFT, walls * min(needed, 1.6), walls)
-                change = True
+                walls, change = np.where(heart.LEFT, walls * needed, walls), True
         elif "LVOLT" in causes:
             change = abs(limb / low - 1) > 0.08
             overall *= low / limb
@@ -194,21 +218,46 @@ def _shown(rng: np.random.Generator, findings: Findings, subject: Subject, activ
             necrosis, change = necrosis * 1.4, True
         if "CRBBB" in causes and qrs[_ROW["V1"], 18:].max() < max(0.25, high[_ROW["V1"]] - 0.02):
             walls, change = np.where(heart.LEFT, walls, 1.35 * walls), True
+        if "IRBBB" in causes and _second_r(qrs) < r_prime:
+            walls, change = np.where(heart.LEFT, walls, (1.7 if _second_r(qrs) < 0.02 else 1.25) * walls), True
         # Where the right ventricle is late the axis is that of the left one.
         part = qrs[:, :20] if "CRBBB" in causes else qrs
         axis = frontal_axis(part[0].sum(), (part[1] + part[2]).sum() / 2)
         goal = _axis_goal(rng, causes, axis, target_axis)
         if goal is None and spare and not -45 < axis < 90:
             back = float(np.clip((-20 if axis < 0 else 70) - axis, -spare, spare))
-            turn, change, spare = rotation(np.radians(back), 0.0) @ turn, True, spare - abs(back)
+            frontal, change, spare = frontal + back, True, spare - abs(back)
         if goal is not None:
-            turn, change = rotation(np.radians(np.clip(0.9 * (goal - axis), -40, 40)), 0.0) @ turn, True
-        sideways = _transition(causes, high, deep)
-        if sideways:
-            turn, change = rotation(0.0, np.radians(sideways)) @ turn, True
+            frontal, change = frontal + np.clip(0.9 * ((goal - axis + 180) % 360 - 180), -40, 40), True
+        step = _transition(causes, high, deep)
+        if step and abs(sideways + step) < _FARTHEST:
+            sideways, change = sideways + step, True
         if not change:
             break
-    return seen, necrosis
+    return seen.scaled(min(1.0, allowed / max(tallest, cornell_now))), necrosis
+
+
+def _turned(subject: Subject, frontal: float, sideways: float, farthest: float) -> tuple[np.ndarray, float]:
+    """The heart ``[3, 3]``, turned in the frontal plane by ``farthest`` degrees at most, and how many of ``frontal`` are
+    left."""
+    most = min(farthest, np.sqrt(_FARTHEST**2 - sideways**2))
+    turned = float(np.clip(frontal, -most, most))
+    return rotation(np.radians(turned), np.radians(sideways)) @ subject.rotation, float(frontal - turned)
+
+
+def _astray(activation: Activation, vectors: np.ndarray, degrees: float) -> np.ndarray:
+    """``vectors`` of which the late ones point elsewhere in the frontal plane: what reaches a wall by way of another fascicle
+    crosses it at a slant. The beginning of the complex is as ever, and so are places, territories, ST and T."""
+    first, whole = (share * activation.duration for share in _FASCICLES)
+    angle = np.radians(degrees) * np.clip((activation.times - first) / (whole - first), 0, 1)
+    c, s = np.cos(angle), np.sin(angle)
+    return np.stack([c * vectors[:, 0] - s * vectors[:, 1], s * vectors[:, 0] + c * vectors[:, 1], vectors[:, 2]], axis=1)
+
+
+def _second_r(qrs: np.ndarray) -> float:
+    """mV, the highest point of V1 after its deepest."""
+    v1 = qrs[_ROW["V1"]]
+    return float(v1[v1.argmin() :].max())
 
 
 def _area_factor(activation: Activation) -> np.ndarray:

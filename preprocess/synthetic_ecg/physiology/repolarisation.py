@@ -156,12 +156,10 @@ def _infarct(
     share = heart.share_of(territory)[:, None]
     leads = heart.TERRITORY_LEADS[territory]
     if stage == "acute":
-        target = rng.uniform(0.12, 0.22 + 0.40 * severity)
+        # V2 and V3 have to rise twice as far as others to be called raised.
+        target = (1.5 if "V3" in leads else 1.0) * rng.uniform(0.16, 0.24 + 0.40 * severity)
         state.slope = rng.uniform(0.0, 0.5)
-        if territory == "posterior":
-            state.st = state.st + aim(directions * share, leads, -target)
-        else:
-            state.st = state.st + aim(directions * share, leads, target)
+        state.st = state.st + aim(directions * share, leads, -target if territory == "posterior" else target)
         state.t = state.t * (1 + share * rng.uniform(-0.6, 1.3))
     elif stage == "recent":
         sign = 1 if territory == "posterior" else -1

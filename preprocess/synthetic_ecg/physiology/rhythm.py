@@ -20,12 +20,17 @@ SINUS_P, ECTOPIC_P, OTHER_P, RETROGRADE_P, PACED_P = range(5)
 
 @dataclass(frozen=True)
 class Intervals:
-    """Of an ordinary beat of the record, seconds; ``pr`` and ``p`` also say what a P wave would have where there is none."""
+    """Of an ordinary beat of the record, seconds; ``pr`` and ``p`` also say what a P wave would have where there is none.
+
+    ``cycle`` is the mean time from one complex to the next, which QT follows: longer than that of the P waves where the node
+    blocks half or all of them.
+    """
 
     pr: float
     p: float
     qrs: float
     qt: float
+    cycle: float
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,7 @@ def _sinus(
     rr = rr * (mean / inside.mean())  # the rate over the record is the one that the label promises
     pattern = _ectopic_pattern(rng, findings, count, mean)
     blocked = _blocks(rng, findings, count)
+    cycles = rr * (intervals.cycle / mean)
     coupling = {PREMATURE_VENTRICULAR: rng.uniform(0.50, 0.72), PREMATURE_ATRIAL: rng.uniform(0.50, 0.75)}
     steps = {"wenckebach": rng.uniform(0.03, 0.07)}.get(findings.mode, 0.0)
     kinds = rng.choice([SINUS_P, ECTOPIC_P, OTHER_P], size=count) if changing else None
@@ -176,7 +182,7 @@ def _sinus(
             since = 0
             p += rr[k]
             continue
-        writer.beat(onset, rr[k], NORMAL)
+        writer.beat(onset, cycles[k], NORMAL)
         since, number = since + 1, number + 1
         if pattern[number] == PREMATURE_VENTRICULAR:
             writer.beat(
@@ -322,19 +328,19 @@ def _junctional(rng: np.random.Generator, writer: _Writer, mean: float, breath: 
 def _dissociated(
     rng: np.random.Generator, writer: _Writer, mean: float, breath: float, subject: Subject, intervals: Intervals
 ) -> None:
-    """Complete block: the atria go on at the rate of the record, an escape rhythm at its own."""
+    """Complete block: the atria go on at the rate of the record, an escape rhythm at its own: the slower, the lower its
+    place."""
     p = _FROM - rng.uniform(0, mean)
     for interval in sinus_intervals(rng, mean, breath, 0.5 * subject.variability, 60):
         writer.wave(p, SINUS_P)
         p += interval
         if p > _UNTIL:
             break
-    kind = ESCAPE if rng.random() < 0.6 else JUNCTIONAL
-    cycle = 60 / (rng.uniform(28, 42) if kind == ESCAPE else rng.uniform(38, 54))
-    t = _FROM - rng.uniform(0, cycle)
+    kind = ESCAPE if rng.uniform(38, 43) > 60 / intervals.cycle else JUNCTIONAL
+    t = _FROM - rng.uniform(0, intervals.cycle)
     while t < _UNTIL:
-        writer.beat(t, min(cycle, 1.3), kind)
-        t += cycle * rng.normal(1, 0.008)
+        writer.beat(t, intervals.cycle, kind)
+        t += intervals.cycle * rng.normal(1, 0.008)
 
 
 def _paced(
