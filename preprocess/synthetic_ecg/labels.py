@@ -294,7 +294,8 @@ def _recovery_labels(found: set, m: Measured, causes: frozenset) -> None:
     q[_ROW["III"]] &= bool(q[_ROW["II"]] and q[_ROW["aVF"]])  # alone, or with aVF alone, it says nothing
     if neighbours(q):
         found.add("QWAVE")
-    if causes & INFARCTS.keys() and "QWAVE" in found or causes & {"IVCD", "RVH"}:
+    # PTB-XL's machine says so of axes, small waves and infarcts alike ("QRS(T) abnormal").
+    if found & {"QWAVE", "PRWP", "LVOLT", "LAD", "RAD"} or causes & {"IVCD", "RVH", *INFARCTS}:
         found.add("ABQRS")
     inverted = inverted_leads(m)
     away = inverted.copy()
