@@ -7,21 +7,34 @@ from torch import Tensor
 
 from cmelt_plugin.modules.ecg.length_batch_norm import real_steps, zero_padding
 
-NONE, MIN_MAX = NORMALISATIONS = ("none", "min_max")
+NONE, CENTRED, MIN_MAX = NORMALISATIONS = ("none", "centred", "min_max")
 
 
 def normalise_ecg(ecg: Tensor, n_samples: Tensor | None, normalisation: str) -> Tensor:
     """``ecg [B, leads, T]`` mV → ``[B, leads, T]``; ``n_samples [B]`` real samples, None: all are.
 
     Args:
-        normalisation: ``none`` (mV) or ``min_max`` (:func:`min_max`).
+        normalisation: ``none`` (mV), ``centred`` (:func:`centred`) or ``min_max`` (:func:`min_max`).
 
     Raises:
         ValueError: another ``normalisation``.
     """
     if normalisation not in NORMALISATIONS:
         raise ValueError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, not {normalisation!r}")
-    return ecg if normalisation == NONE else min_max(ecg, n_samples)
+    if normalisation == NONE:
+        return ecg
+    return centred(ecg, n_samples) if normalisation == CENTRED else min_max(ecg, n_samples)
+
+
+def centred(ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
+    """Each lead minus its mean over the real samples: the constant offset of an electrode is gone, mV stay.
+
+    Padding stays 0 and takes no part; so does a lead that is 0 throughout, which is how a missing one looks.
+    """
+    ecg = zero_padding(ecg, n_samples)
+    count = ecg.shape[-1] if n_samples is None else n_samples.clamp(min=1)[:, None, None]
+    mean = ecg.sum(-1, keepdim=True, dtype=torch.float32) / count
+    return zero_padding((ecg - mean).to(ecg.dtype), n_samples)
 
 
 def min_max(ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
