@@ -39,6 +39,19 @@ def changed_leads(m: Measured) -> np.ndarray:
     return depressed_leads(m) | inverted_leads(m)
 
 
+def territory(leads: list[str]) -> str:
+    """The wall that leads look at, "Nonspecific" where they look at none."""
+    found = set(leads)
+    inferior = len(found & {"II", "III", "aVF"}) >= 2
+    lateral = len(found & {"I", "aVL", "V5", "V6"}) >= 2
+    anterior = len(found & {"V2", "V3", "V4"}) >= 2
+    if inferior and lateral:
+        return "Inferolateral"
+    if anterior and lateral:
+        return "Anterolateral"
+    return "Inferior" if inferior else "Lateral" if lateral else "Anterior" if anterior else "Nonspecific"
+
+
 def count_inside(plan: Plan, kind: int) -> int:
     """Complexes of a kind inside the record."""
     return int(((plan.rhythm.kind == kind) & inside(plan.rhythm.onset)).sum())
@@ -91,6 +104,16 @@ def _paced(ventricle: bool) -> Test:
 
 def _both_paced(plan: Plan) -> bool:
     return _paced(True)(plan) and _paced(False)(plan)
+
+
+def _leads(leads: Callable[[Measured], np.ndarray]) -> Test:
+    """Whether any lead shows something and bears its own name."""
+    return lambda plan: not plan.swapped and bool(leads(plan.measured).any())
+
+
+def _walled(leads: Callable[[Measured], np.ndarray]) -> Test:
+    """Whether the leads that show something look at one wall."""
+    return lambda plan: territory(plan.measured.leads(leads(plan.measured))) != "Nonspecific"
 
 
 def _healthy_voltage(plan: Plan) -> bool:
@@ -175,9 +198,12 @@ _CLAIMS: tuple[tuple[str, Test], ...] = (
     (r"st segments and t waves$|normal repolarization", _without("ERV", "UW", "REVERSAL")),
     (r"p wave longer than 120", _measured("p", least=121)),
     # ST, T and QT.
-    (r"\{st\}|st elevation with acute", lambda plan: not plan.swapped and bool(raised_leads(plan.measured).any())),
-    (r"\{std\}", lambda plan: not plan.swapped and bool(depressed_leads(plan.measured).any())),
-    (r"\{changed\}", lambda plan: not plan.swapped and bool(changed_leads(plan.measured).any())),
+    (r"\{st\}|\{territory\} st elevation|st elevation with acute", _leads(raised_leads)),
+    (r"\{std\}|\{territory\} st depression", _leads(depressed_leads)),
+    (r"\{changed\}", _leads(changed_leads)),
+    (r"\{q_territory\}", _walled(q_leads)),
+    (r"\{t_territory\}", _walled(inverted_leads)),
+    (r"\{std_territory\}", _walled(depressed_leads)),
     (r"\{flat\}", lambda plan: bool(flat_leads(plan.measured).any())),
     (r"nonspecific st (segment )?(ele|dep)|without a (specific cause|clear)|minor st (ele|dep)", _without(*_SPECIFIC)),
     (r"elevated st segments consider acute", _without("ERV", "PERI", "ANEUR")),

@@ -21,7 +21,16 @@ from preprocess.synthetic_ecg.physiology.findings import INFARCTS, INJURIES, ISC
 from preprocess.synthetic_ecg.physiology.rhythm import PREMATURE_VENTRICULAR
 from preprocess.synthetic_ecg.physiology.subjects import REPORT_STREAM
 from preprocess.synthetic_ecg.record import Plan
-from preprocess.synthetic_ecg.texts.claims import DROPPED, ECTOPIC, changed_leads, count_inside, fits, flutter_ratio, has_pr
+from preprocess.synthetic_ecg.texts.claims import (
+    DROPPED,
+    ECTOPIC,
+    changed_leads,
+    count_inside,
+    fits,
+    flutter_ratio,
+    has_pr,
+    territory,
+)
 from preprocess.synthetic_ecg.texts.classes import descriptions, wider
 
 HERE = Path(__file__).parent
@@ -170,14 +179,13 @@ def write_report(plan: Plan) -> list[str]:
     rng = np.random.default_rng([plan.seed, REPORT_STREAM, plan.index])
     labels = plan.findings.labels
     style = str(rng.choice(list(STYLES), p=list(STYLES.values())))
-    words = _words(plan)
+    words = cache(lambda: _words(plan))  # few statements need them
 
     def say(key: str, **more: str) -> str:
         text = _drawn(rng, plan, phrases()[key]["machine" if style == "descriptive" else style])
-        if not text:
-            return ""
-        text = text.format(**{**words, **more})
-        return text[0].upper() + text[1:]
+        if "{" in text:
+            text = text.format(**{**words(), **more})
+        return text[:1].upper() + text[1:]
 
     statements: list[str] = []
     if style == "clinician" and rng.random() < 0.35 or style == "machine" and rng.random() < 0.12:
@@ -294,9 +302,9 @@ def _words(plan: Plan) -> dict[str, str]:
         "std": _listed(m.leads(depressed)),
         "st": _listed(m.leads(raised)),
         "changed": _listed(m.leads(changed_leads(m))),
-        "Q_territory": _territory(m.leads(q)),
-        "T_territory": _territory(m.leads(inverted)),
-        "Std_territory": _territory(m.leads(depressed)),
+        "Q_territory": territory(m.leads(q)),
+        "T_territory": territory(m.leads(inverted)),
+        "Std_territory": territory(m.leads(depressed)),
     }
 
 
@@ -309,19 +317,6 @@ def _listed(leads: list[str]) -> str:
     else:
         parts += [f"V{number}" for number in chest]
     return ", ".join(parts) if parts else "several leads"
-
-
-def _territory(leads: list[str]) -> str:
-    """The wall that leads look at."""
-    found = set(leads)
-    inferior = len(found & {"II", "III", "aVF"}) >= 2
-    lateral = len(found & {"I", "aVL", "V5", "V6"}) >= 2
-    anterior = len(found & {"V2", "V3", "V4"}) >= 2
-    if inferior and lateral:
-        return "Inferolateral"
-    if anterior and lateral:
-        return "Anterolateral"
-    return "Inferior" if inferior else "Lateral" if lateral else "Anterior" if anterior else "Nonspecific"
 
 
 def _numbers(rng: np.random.Generator, plan: Plan) -> list[str]:
