@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from preprocess.synthetic_ecg.labels import depressed_leads, inverted_leads, q_leads
+from preprocess.synthetic_ecg.labels import depressed_leads, flat_leads, inverted_leads, q_leads
 from preprocess.synthetic_ecg.physiology.rhythm import PREMATURE_VENTRICULAR, SECONDS, SINUS_P
 from preprocess.synthetic_ecg.physiology.subjects import draw_subject
 from preprocess.synthetic_ecg.record import plan_record
@@ -96,6 +96,15 @@ FORBIDDEN = {
     ),
     "hypertrophy and infarcts": (of_labels("LVH", "RVH", "IMI", "ASMI", "STEMI"), r"normal variant|may be normal|benign"),
     "explained ST": (of_labels("STEMI", "PERI", "ERV", "ANEUR", "STRAIN"), r"nonspecific st (segment )?(ele|dep)"),
+    "few flat T waves": (lambda plan: flat_leads(plan.measured).sum() < 4, r"widespread t wave"),
+    "few ST-T changes": (
+        lambda plan: (inverted_leads(plan.measured) | depressed_leads(plan.measured)).sum() < 4,
+        r"(widespread|extensive) st-t",
+    ),
+    "no Q waves": (
+        lambda plan: plan.findings.stages and not q_leads(plan.measured).any(),
+        r"(?<!no )pathological q|q waves suggest|shown by q waves|qs complexes",
+    ),
     "large atria": (of_labels("LAO/LAE", "RAO/RAE"), r"(with|of|a) normal p wave|p waves of normal axis|upright p"),
     "no cause in the rate": (
         lambda plan: 60 <= plan.measured.rate <= 100,

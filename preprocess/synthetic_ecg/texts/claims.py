@@ -106,9 +106,9 @@ def _both_paced(plan: Plan) -> bool:
     return _paced(True)(plan) and _paced(False)(plan)
 
 
-def _leads(leads: Callable[[Measured], np.ndarray]) -> Test:
-    """Whether any lead shows something and bears its own name."""
-    return lambda plan: not plan.swapped and bool(leads(plan.measured).any())
+def _leads(leads: Callable[[Measured], np.ndarray], least: int = 1) -> Test:
+    """Whether so many leads show something and bear their own names."""
+    return lambda plan: not plan.swapped and int(leads(plan.measured).sum()) >= least
 
 
 def _walled(leads: Callable[[Measured], np.ndarray]) -> Test:
@@ -193,6 +193,7 @@ _CLAIMS: tuple[tuple[str, Test], ...] = (
     (r"\{sokolow\}|s wave in v1 and the r wave|chest lead voltages|positiver sokolow", _measured("sokolow", least=3.5)),
     (r"^voltages are high in chest leads suggesting|^tall r waves in v5", _measured("sokolow", least=3.0)),
     (r"below 1.0 mv in the|complexes in all|generalized low|frontal and horiz|in limb and", _measured("chest", most=1.0)),
+    (r"^probable normal variant", _without("PVC", "PAC", "1AVB")),
     (r"normal variant|normal for age|benign", _healthy_voltage),
     (r"normal axis|normal intervals|axis and intervals", _without("SPR", "LPR", "LAD", "RAD", "REVERSAL")),
     (r"st segments and t waves$|normal repolarization", _without("ERV", "UW", "REVERSAL")),
@@ -201,6 +202,13 @@ _CLAIMS: tuple[tuple[str, Test], ...] = (
     (r"\{st\}|\{territory\} st elevation|st elevation with acute", _leads(raised_leads)),
     (r"\{std\}|\{territory\} st depression", _leads(depressed_leads)),
     (r"\{changed\}", _leads(changed_leads)),
+    (r"st depression and t (wave )?inversion", _leads(inverted_leads)),
+    (r"st depression and t (wave )?inversion", _leads(depressed_leads)),
+    (r"widespread st-t|extensive st-t", _leads(changed_leads, 4)),
+    (r"widespread t wave", _leads(flat_leads, 4)),
+    (r"(?<!no )pathological q|q waves suggest|shown by q waves|qs complexes", _leads(q_leads)),
+    (r"loss of septal q|without septal q", lambda plan: min(plan.measured.q[[_ROW["I"], _ROW["V6"]]]) > -0.05),
+    (r"dominant r (wave )?in v1", lambda plan: plan.measured.r[_ROW["V1"]] > -plan.measured.s[_ROW["V1"]]),
     (r"\{q_territory\}", _walled(q_leads)),
     (r"\{t_territory\}", _walled(inverted_leads)),
     (r"\{std_territory\}", _walled(depressed_leads)),

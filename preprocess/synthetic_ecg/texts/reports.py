@@ -200,10 +200,11 @@ def write_report(plan: Plan) -> list[str]:
         described = _described(rng, plan, code) if style == "descriptive" and rng.random() < 0.75 else None
         statements.append(described or _stated(plan, code, say))
     statements += _widely(rng, plan, {"descriptive": 0.35, "clinician": 0.05, "machine": 0.05}.get(style, 0.0))
-    if style == "machine" and rng.random() < 0.06 or style == "clinician" and rng.random() < 0.10:
+    remarked = style == "machine" and rng.random() < 0.06 or style == "clinician" and rng.random() < 0.10
+    if remarked:
         statements.append(say("remark"))
     statements.append(_verdict(rng, plan, style, say))
-    if style == "machine" and len(statements) < MAX_STATEMENTS and rng.random() < 0.02:
+    if style == "machine" and len(statements) < MAX_STATEMENTS and rng.random() < 0.02 and not remarked:
         statements.append(say("remark"))
     # A denial comes last: what follows it could be read as denied, too.
     chance = {"clinician": 0.40, "descriptive": 0.15, "machine": 0.04}.get(style, 0.0)
