@@ -2,11 +2,13 @@
 
 A record's report is in one style: a machine's statements, a clinician's sentences with leads and numbers, German ones, or the
 words of our class texts, which describe what a finding looks like. Nothing is named that the record does not show, and nothing
-denied that it does; of what follows from other findings some goes unsaid, as in hospitals.
+denied that it does (``claims.py`` says what wordings claim); of what follows from other findings some goes unsaid, as in
+hospitals.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Callable
@@ -19,6 +21,16 @@ from preprocess.synthetic_ecg.physiology.findings import INFARCTS, INJURIES, ISC
 from preprocess.synthetic_ecg.physiology.rhythm import PREMATURE_VENTRICULAR
 from preprocess.synthetic_ecg.physiology.subjects import REPORT_STREAM
 from preprocess.synthetic_ecg.record import Plan
+from preprocess.synthetic_ecg.texts.claims import (
+    DROPPED,
+    ECTOPIC,
+    changed_leads,
+    count_inside,
+    fits,
+    flutter_ratio,
+    has_pr,
+    territory,
+)
 from preprocess.synthetic_ecg.texts.classes import descriptions, wider
 
 HERE = Path(__file__).parent
@@ -134,17 +146,19 @@ _SWAPPED_DE = {
 # What may be denied, and the labels of which none may be there.
 _REPOLARISED = {"STE_", "STD_", "NST_", "INVT", "LOWT", "NDT", "NT_", "TAB_", "DIG", "PERI", "ERV", "STRAIN", "ANEUR", "EL"}
 _REPOLARISED |= {"CLBBB", "CRBBB", "WPW", "PACE", "VT", "STEMI", *INJURIES, *ISCHAEMIAS, *INFARCTS}
+_BLOCKS = {"1AVB", "2AVB", "3AVB", "CLBBB", "CRBBB", "IRBBB", "ILBBB", "IVCD", "LAFB", "LPFB"}
+_UNMEASURED = {"PACE", "VT", "REVERSAL"}  # no label says what their complexes look like
 _DENIALS = (
-    ("No acute ST-T changes", _REPOLARISED),
-    ("No ST elevation", {"STE_", "STEMI", "ERV", "PERI", "ANEUR", "CLBBB", "PACE", "VT", *INFARCTS}),
-    ("No evidence of ischaemia", _REPOLARISED),
-    ("No pathological Q waves", {"QWAVE", "ABQRS", "WPW", "CLBBB", "PACE", "VT", "SEHYP", *INFARCTS}),
-    ("No ectopy", {"PVC", "PAC", "BIGU", "TRIGU", "PRC(S)", "AFIB", "AFLT", "PACE", "VT", "SVARR", "PSVT"}),
+    ("No acute ST-T changes", _REPOLARISED | _UNMEASURED),
+    ("No ST elevation", {"STE_", "STEMI", "ERV", "PERI", "ANEUR", "CLBBB", "CRBBB", "WPW", *_UNMEASURED, *INFARCTS}),
+    ("No evidence of ischaemia", {"QWAVE", "ABQRS", *_REPOLARISED, *_UNMEASURED}),
+    ("No pathological Q waves", {"QWAVE", "ABQRS", "WPW", "CLBBB", "CRBBB", "SEHYP", *_UNMEASURED, *INFARCTS}),
+    ("No ectopy", {*ECTOPIC, *DROPPED, "AFIB", "AFLT", "PACE", "VT", "SVARR", "SVTAC", "PSVT", "AT", "JR"}),
     (
         "No conduction abnormality",
-        {"1AVB", "2AVB", "3AVB", "CLBBB", "CRBBB", "IRBBB", "ILBBB", "IVCD", "LAFB", "LPFB", "WPW", "PACE"},
+        {*_BLOCKS, "LPR", "SPR", "WPW", "PACE", "VT", "AFLT", "VEB", "JEB"},
     ),
-    ("No left ventricular hypertrophy", {"LVH", "VCLVH", "HVOLT", "CLBBB", "PACE", "VT", "STRAIN"}),
+    ("No left ventricular hypertrophy", {"LVH", "VCLVH", "HVOLT", "CLBBB", "CRBBB", "WPW", "STRAIN", *_UNMEASURED}),
 )
 
 
@@ -165,13 +179,13 @@ def write_report(plan: Plan) -> list[str]:
     rng = np.random.default_rng([plan.seed, REPORT_STREAM, plan.index])
     labels = plan.findings.labels
     style = str(rng.choice(list(STYLES), p=list(STYLES.values())))
-    words = _words(plan)
+    words = cache(lambda: _words(plan))  # few statements need them
 
     def say(key: str, **more: str) -> str:
-        wordings = phrases()[key]["machine" if style == "descriptive" else style]
-        text = wordings[min(int(np.searchsorted(_shares(len(wordings)), rng.random())), len(wordings) - 1)]
-        text = text.format(**{**words, **more})
-        return text[0].upper() + text[1:]
+        text = _drawn(rng, plan, phrases()[key]["machine" if style == "descriptive" else style])
+        if "{" in text:
+            text = text.format(**{**words(), **more})
+        return text[:1].upper() + text[1:]
 
     statements: list[str] = []
     if style == "clinician" and rng.random() < 0.35 or style == "machine" and rng.random() < 0.12:
@@ -186,17 +200,38 @@ def write_report(plan: Plan) -> list[str]:
         described = _described(rng, plan, code) if style == "descriptive" and rng.random() < 0.75 else None
         statements.append(described or _stated(plan, code, say))
     statements += _widely(rng, plan, {"descriptive": 0.35, "clinician": 0.05, "machine": 0.05}.get(style, 0.0))
-    if style == "machine" and rng.random() < 0.06 or style == "clinician" and rng.random() < 0.10:
+    remarked = style == "machine" and rng.random() < 0.06 or style == "clinician" and rng.random() < 0.10
+    if remarked:
         statements.append(say("remark"))
     statements.append(_verdict(rng, plan, style, say))
-    if style == "machine" and len(statements) < MAX_STATEMENTS and rng.random() < 0.02:
+    if style == "machine" and len(statements) < MAX_STATEMENTS and rng.random() < 0.02 and not remarked:
         statements.append(say("remark"))
     # A denial comes last: what follows it could be read as denied, too.
     chance = {"clinician": 0.40, "descriptive": 0.15, "machine": 0.04}.get(style, 0.0)
     for text, excluding in _DENIALS:
-        if rng.random() < 0.35 * chance and not labels & excluding:
+        if rng.random() < 0.35 * chance and not labels & excluding and fits(plan, text):
             statements.append(text)
     return _styled(rng, style, list(dict.fromkeys(text for text in statements if text))[:MAX_STATEMENTS])
+
+
+def _drawn(rng: np.random.Generator, plan: Plan, wordings: list[str]) -> str:
+    """One of the wordings that fit the record, the first more often; an empty text where none does."""
+    while wordings:
+        text = wordings[min(int(np.searchsorted(_shares(len(wordings)), rng.random())), len(wordings) - 1)]
+        if fits(plan, text):
+            return text
+        wordings = [one for one in wordings if fits(plan, one)]  # only now: most first draws fit
+    return ""
+
+
+def _drawn_evenly(rng: np.random.Generator, plan: Plan, texts: Sequence[str]) -> str:
+    """One of the texts that fit the record; an empty one where none does."""
+    while texts:
+        text = texts[int(rng.integers(len(texts)))]
+        if fits(plan, text):
+            return text[0].upper() + text[1:]
+        texts = [one for one in texts if fits(plan, one)]
+    return ""
 
 
 def _stated(plan: Plan, code: str, say: Callable[..., str]) -> str:
@@ -225,10 +260,7 @@ def _described(rng: np.random.Generator, plan: Plan, code: str) -> str | None:
         texts = [text for text in texts if not any(word in text.split() for word in banned)]
     if code in {"LVH", "RVH"} and not plan.findings.strain:
         texts = [text for text in texts if "strain" not in text and "repolarization" not in text]
-    if not texts:
-        return None
-    text = texts[int(rng.integers(len(texts)))]
-    return text[0].upper() + text[1:]
+    return _drawn_evenly(rng, plan, texts) or None
 
 
 def _widely(rng: np.random.Generator, plan: Plan, chance: float) -> list[str]:
@@ -240,15 +272,13 @@ def _widely(rng: np.random.Generator, plan: Plan, chance: float) -> list[str]:
         if not labels or (entry["old"] and "acute" in {stages.get(code) for code in labels}):
             continue
         if len(said) < 2 and rng.random() < chance:
-            text = entry["texts"][int(rng.integers(len(entry["texts"])))]
-            said.append(text[0].upper() + text[1:])
+            said.append(_drawn_evenly(rng, plan, entry["texts"]))
     return said
 
 
 def _words(plan: Plan) -> dict[str, str]:
     """What statements may name: numbers, leads, sides."""
     m, findings = plan.measured, plan.findings
-    premature = int((plan.rhythm.kind == PREMATURE_VENTRICULAR).sum())
     q, inverted, flat = q_leads(m), inverted_leads(m), flat_leads(m)
     depressed, raised = depressed_leads(m), raised_leads(m)
     return {
@@ -258,9 +288,9 @@ def _words(plan: Plan) -> dict[str, str]:
         "qt": str(m.qt),
         "qtc": str(m.qtc),
         "axis": str(m.axis),
-        "ratio": str(findings.conduction),
+        "ratio": str(flutter_ratio(plan)),
         "response": "rapid" if m.rate > 100 else "slow" if m.rate < 60 else "controlled",
-        "count": str(max(premature, 1)),
+        "count": str(count_inside(plan, PREMATURE_VENTRICULAR)),
         "pause": f"{m.rr.max():.1f}" if len(m.rr) else "2",
         "sokolow": f"{m.sokolow:.1f}",
         "limb": f"{m.limb:.2f}",
@@ -272,10 +302,10 @@ def _words(plan: Plan) -> dict[str, str]:
         "flat": _listed(m.leads(flat)),
         "std": _listed(m.leads(depressed)),
         "st": _listed(m.leads(raised)),
-        "changed": _listed(m.leads(inverted | depressed)),
-        "Q_territory": _territory(m.leads(q)),
-        "T_territory": _territory(m.leads(inverted)),
-        "Std_territory": _territory(m.leads(depressed)),
+        "changed": _listed(m.leads(changed_leads(m))),
+        "Q_territory": territory(m.leads(q)),
+        "T_territory": territory(m.leads(inverted)),
+        "Std_territory": territory(m.leads(depressed)),
     }
 
 
@@ -290,26 +320,13 @@ def _listed(leads: list[str]) -> str:
     return ", ".join(parts) if parts else "several leads"
 
 
-def _territory(leads: list[str]) -> str:
-    """The wall that leads look at."""
-    found = set(leads)
-    inferior = len(found & {"II", "III", "aVF"}) >= 2
-    lateral = len(found & {"I", "aVL", "V5", "V6"}) >= 2
-    anterior = len(found & {"V2", "V3", "V4"}) >= 2
-    if inferior and lateral:
-        return "Inferolateral"
-    if anterior and lateral:
-        return "Anterolateral"
-    return "Inferior" if inferior else "Lateral" if lateral else "Anterior" if anterior else "Nonspecific"
-
-
 def _numbers(rng: np.random.Generator, plan: Plan) -> list[str]:
     m = plan.measured
     parts = [f"Ventricular rate {m.rate} bpm"]
-    if m.pr:
+    if has_pr(plan):
         parts.append(f"PR interval {m.pr} ms")
     parts += [f"QRS duration {m.qrs} ms", f"QT/QTc {m.qt}/{m.qtc} ms"]
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 and not plan.swapped:
         parts.append(f"QRS axis {m.axis}")
     return [", ".join(parts)] if rng.random() < 0.5 else parts[: 1 + int(rng.integers(len(parts)))]
 
