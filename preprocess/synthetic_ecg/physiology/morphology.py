@@ -234,7 +234,7 @@ def _shown(rng: np.random.Generator, findings: Findings, subject: Subject, activ
             sideways, change = sideways + step, True
         if not change:
             break
-    return seen.scaled(min(1.0, allowed / max(tallest, cornell_now))), necrosis
+    return seen.scaled(min(1.0, allowed / max(tallest, cornell_now, 0.85 * sokolow))), necrosis
 
 
 def _turned(subject: Subject, frontal: float, sideways: float, farthest: float) -> tuple[np.ndarray, float]:

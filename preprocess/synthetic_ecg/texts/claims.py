@@ -178,6 +178,7 @@ _CLAIMS: tuple[tuple[str, Test], ...] = (
     (r"every p wave conducted|no dropped beats", _without("2AVB", "PAC")),
     (r"wide qrs complexes or a long pr", lambda plan: plan.measured.qrs >= 120 or "LPR" in plan.findings.labels),
     (r"qrs (duration )?(of|wider than) 1[12]0|^wide qrs (with|complexes from)", _measured("qrs", least=111)),
+    (r"notched or widened", _measured("qrs", least=110)),
     (r"qrs of 120 ms or more", _measured("qrs", least=120)),
     (r"qrs duration between 110 and 120", _measured("qrs", least=108, most=122)),
     (r"\{pr\}", has_pr),
