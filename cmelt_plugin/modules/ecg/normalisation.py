@@ -7,21 +7,35 @@ from torch import Tensor
 
 from cmelt_plugin.modules.ecg.length_batch_norm import real_steps, zero_padding
 
-NONE, MIN_MAX = NORMALISATIONS = ("none", "min_max")
+NONE, CENTRED, MIN_MAX = NORMALISATIONS = ("none", "centred", "min_max")
 
 
 def normalise_ecg(ecg: Tensor, n_samples: Tensor | None, normalisation: str) -> Tensor:
     """``ecg [B, leads, T]`` mV → ``[B, leads, T]``; ``n_samples [B]`` real samples, None: all are.
 
     Args:
-        normalisation: ``none`` (mV) or ``min_max`` (:func:`min_max`).
+        normalisation: ``none`` (mV), ``centred`` (:func:`centred`, mV) or ``min_max`` (:func:`min_max`).
 
     Raises:
         ValueError: another ``normalisation``.
     """
     if normalisation not in NORMALISATIONS:
         raise ValueError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, not {normalisation!r}")
-    return ecg if normalisation == NONE else min_max(ecg, n_samples)
+    if normalisation == NONE:
+        return ecg
+    return centred(ecg, n_samples) if normalisation == CENTRED else min_max(ecg, n_samples)
+
+
+def centred(ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
+    """Each lead minus its mean over the real samples, in mV: a constant offset of an electrode is not seen, amplitudes are.
+
+    Padding becomes 0 and takes no part; a lead of one value becomes 0 up to rounding, one that is 0 throughout stays exactly 0.
+    The mean is computed and subtracted in float32 at least, for in half precision an offset leaves few digits to deflections.
+    """
+    length = ecg.shape[-1]
+    values = zero_padding(ecg.to(torch.promote_types(ecg.dtype, torch.float32)), n_samples)
+    n_real = length if n_samples is None else n_samples.clamp(1, length)[:, None, None]
+    return zero_padding(values - values.sum(-1, keepdim=True) / n_real, n_samples).to(ecg.dtype)
 
 
 def min_max(ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
