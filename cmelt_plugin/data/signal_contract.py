@@ -18,7 +18,8 @@ class SignalContract:
         sample_rate: Hz.
         n_samples: samples of a whole recording; longer ones are cut, shorter ones padded with zeros at the end.
         leads: names out of :data:`cmelt_plugin.data.leads.LEADS`, in the order of the rows.
-        normalisation: what the model does to each recording first; ``none``: nothing, voltages count.
+        normalisation: what the model does to each recording first; ``none``: nothing, voltages count; ``centred``: each
+            lead minus its mean, voltages count.
     """
 
     sample_rate: float = SAMPLE_RATE

@@ -38,13 +38,14 @@ GAUSSIANS = list(itertools.product(("cmelt", "merl-resnet18", "merl-vit", "melp"
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A model of every system, those that learn variances beside points, and a classifier."""
+    """A model of every system, those that learn variances beside points, one with centred leads, and a classifier."""
     folder = tmp_path_factory.mktemp("models")
     write_tokenizer_folder(folder / "tokenizer")
     for name, case in {case.system: case for case in reversed(list(CASES.values()))}.items():
         write_checkpoint(folder / f"{name}.pt", case, folder / "tokenizer")
     for name, uncertainty in GAUSSIANS:
         write_checkpoint(folder / f"{name}-{uncertainty}.pt", CASES[name], folder / "tokenizer", uncertainty=uncertainty)
+    write_checkpoint(folder / "merl-centred.pt", CASES["merl-resnet18"], folder / "tokenizer", normalisation="centred")
     write_classifier(folder / "classifier.pt", ["a", "b", "c"], {"problem": "multi_class"})
     return {path.stem: load_pretrained(path) for path in sorted(folder.glob("*.pt"))}
 
@@ -118,6 +119,7 @@ def test_licence_and_card_are_in_them(folders) -> None:
         assert (folder / "LICENSE").read_text(encoding="utf-8") == licence_text()
         card = (folder / "README.md").read_text(encoding="utf-8")
         assert 'license: "cc-by-4.0"' in card and "Weights: cc-by-4.0" in card and "trust_remote_code=True" in card
+    assert "filters and normalisation (centred) are" in (folders["merl-centred"] / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_command_writes_and_guards_folders(models, tmp_path, capsys) -> None:

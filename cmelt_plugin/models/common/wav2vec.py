@@ -9,7 +9,7 @@ from cmelt_plugin.modules.ecg.amplitude import WINDOW
 from cmelt_plugin.modules.ecg.conv_layers import parse_conv_layers
 from cmelt_plugin.modules.ecg.ecg_encoder import ECGEncoder
 from cmelt_plugin.modules.ecg.feature_extractor import DEFAULT, EXTRACTOR_MODES, ConvStack
-from cmelt_plugin.modules.ecg.normalisation import MIN_MAX
+from cmelt_plugin.modules.ecg.normalisation import CENTRED, MIN_MAX, NONE
 
 
 def wav2vec_encoder(cfg: Any, conv_stack: Any, n_leads: int, step: int = 1, **options: Any) -> ECGEncoder:
@@ -32,7 +32,9 @@ def wav2vec_encoder(cfg: Any, conv_stack: Any, n_leads: int, step: int = 1, **op
     if mode not in EXTRACTOR_MODES:
         raise DataError(f"model.extractor_mode must be one of {', '.join(EXTRACTOR_MODES)}, not {mode!r}")
     if amplitudes and getattr(cfg, "normalisation", None) == MIN_MAX:
-        raise DataError(f"model.normalisation={MIN_MAX} removes the amplitudes: set it to none for model.amplitude_embedding")
+        raise DataError(
+            f"model.normalisation={MIN_MAX} removes the amplitudes: set it to {NONE} or {CENTRED} for model.amplitude_embedding"
+        )
     conv_layers = parse_conv_layers(cfg.conv_feature_layers)
     return ECGEncoder(
         conv_stack(conv_layers, n_leads) if mode == DEFAULT else ConvStack(conv_layers, n_leads, mode),

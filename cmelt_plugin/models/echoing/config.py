@@ -40,7 +40,8 @@ class EchoingConfig(Wav2VecOptions, TextEncoderOptions):
         default="standardised",
         metadata={
             "help": "standardised: 0.5-40 Hz, 100 Hz, each lead by mean and deviation of the training set (release); none: the "
-            "ECG is read in mV at its 500 Hz; min_max: each record is scaled to 0..1 over all leads, at 500 Hz"
+            "ECG is read in mV at its 500 Hz; centred: so, too, each lead minus its mean over the record; min_max: each record "
+            "is scaled to 0..1 over all leads, at 500 Hz"
         },
     )
     lead_statistics: Optional[str] = field(

@@ -33,8 +33,8 @@ class MELPConfig(Wav2VecOptions, InitialWeightsOptions, TextEncoderOptions, Unce
     normalisation: str = field(
         default="none",
         metadata={
-            "help": "none: the ECG is read in mV; min_max: each record is scaled to 0..1 over all leads (release), "
-            "which loses the voltages"
+            "help": "none: the ECG is read in mV; centred: in mV, each lead minus its mean over the record, so that constant "
+            "offsets are not seen; min_max: each record is scaled to 0..1 over all leads (release), which loses the voltages"
         },
     )
     sync_batch_norm: bool = field(

@@ -41,8 +41,8 @@ class MERLConfig(TextEncoderOptions, UncertaintyOptions):
     normalisation: str = field(
         default="none",
         metadata={
-            "help": "none: the ECG is read in mV; centred: in mV, each lead minus its mean, so that offsets of electrodes do "
-            "not matter; min_max: each record is scaled to 0..1 over all leads (release), which loses the voltages"
+            "help": "none: the ECG is read in mV; centred: in mV, each lead minus its mean over the record, so that constant "
+            "offsets are not seen; min_max: each record is scaled to 0..1 over all leads (release), which loses the voltages"
         },
     )
     sync_batch_norm: bool = field(

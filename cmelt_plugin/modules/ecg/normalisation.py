@@ -14,7 +14,7 @@ def normalise_ecg(ecg: Tensor, n_samples: Tensor | None, normalisation: str) -> 
     """``ecg [B, leads, T]`` mV → ``[B, leads, T]``; ``n_samples [B]`` real samples, None: all are.
 
     Args:
-        normalisation: ``none`` (mV), ``centred`` (:func:`centred`) or ``min_max`` (:func:`min_max`).
+        normalisation: ``none`` (mV), ``centred`` (:func:`centred`, mV) or ``min_max`` (:func:`min_max`).
 
     Raises:
         ValueError: another ``normalisation``.
@@ -27,14 +27,15 @@ def normalise_ecg(ecg: Tensor, n_samples: Tensor | None, normalisation: str) -> 
 
 
 def centred(ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:
-    """Each lead minus its mean over the real samples: the constant offset of an electrode is gone, mV stay.
+    """Each lead minus its mean over the real samples, in mV: a constant offset of an electrode is not seen, amplitudes are.
 
-    Padding stays 0 and takes no part; so does a lead that is 0 throughout, which is how a missing one looks.
+    Padding becomes 0 and takes no part; a lead of one value becomes 0 up to rounding, one that is 0 throughout stays exactly 0.
+    The mean is computed and subtracted in float32 at least, for in half precision an offset leaves few digits to deflections.
     """
-    ecg = zero_padding(ecg, n_samples)
-    count = ecg.shape[-1] if n_samples is None else n_samples.clamp(min=1)[:, None, None]
-    mean = ecg.sum(-1, keepdim=True, dtype=torch.float32) / count
-    return zero_padding((ecg - mean).to(ecg.dtype), n_samples)
+    length = ecg.shape[-1]
+    values = zero_padding(ecg.to(torch.promote_types(ecg.dtype, torch.float32)), n_samples)
+    n_real = length if n_samples is None else n_samples.clamp(1, length)[:, None, None]
+    return zero_padding(values - values.sum(-1, keepdim=True) / n_real, n_samples).to(ecg.dtype)
 
 
 def min_max(ecg: Tensor, n_samples: Tensor | None = None) -> Tensor:

@@ -78,6 +78,16 @@ def test_padding_and_missing_leads_say_nothing(name: str, changes: dict[str, Any
     assert torch.equal(model.ecg_features(hidden), before) and not torch.equal(model.ecg_features(ecg), features(name, ecg))
 
 
+@pytest.mark.parametrize("changes", SEEING, ids=str)
+def test_centred_leads_have_no_offset_and_keep_their_amplitudes(changes: dict[str, Any]) -> None:
+    ecg, offsets = beats(2), torch.linspace(-1, 1, 12)[:, None]
+    found, doubled, expected = features(
+        "melp", torch.cat([ecg + offsets, 2 * ecg, ecg]), normalisation="centred", **changes
+    ).split(2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(doubled, expected, atol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

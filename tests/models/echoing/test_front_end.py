@@ -11,7 +11,7 @@ from torch import Tensor
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.models.echoing.front_end import FrontEnd, lead_statistics
 from cmelt_plugin.modules.ecg.band_pass import BandPass
-from cmelt_plugin.modules.ecg.normalisation import min_max
+from cmelt_plugin.modules.ecg.normalisation import centred, min_max
 
 
 def recordings(rows: int = 3, seed: int = 0) -> Tensor:
@@ -53,8 +53,8 @@ def test_without_statistics_filtered_ecgs_stay_in_mv() -> None:
 def test_other_normalisations_keep_the_rate() -> None:
     ecg = recordings()
     assert FrontEnd("none")(ecg)[0] is ecg and FrontEnd("none").step == 1
-    assert torch.equal(FrontEnd("min_max")(ecg)[0], min_max(ecg))
-    with pytest.raises(DataError, match="model.normalisation must be one of none, min_max and standardised, not 'z'"):
+    assert torch.equal(FrontEnd("min_max")(ecg)[0], min_max(ecg)) and torch.equal(FrontEnd("centred")(ecg)[0], centred(ecg))
+    with pytest.raises(DataError, match="model.normalisation must be one of none, centred, min_max and standardised, not 'z'"):
         FrontEnd("z")
 
 

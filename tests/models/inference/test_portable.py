@@ -18,6 +18,8 @@ from cmelt_plugin.models.inference import portable
 from cmelt_plugin.models.inference.portable import ONNX, TORCHSCRIPT, open_graph, write_graph
 from cmelt_plugin.models.inference.predictor import Predictor
 from cmelt_plugin.models.inference.pretrained import load_pretrained
+from tests.systems.cases import CASES
+from tests.systems.cases import write_checkpoint as write_case
 
 CLASSES = {"SR": ["sinus rhythm"], "AFIB": ["atrial fibrillation", "af"]}
 ECGS = np.stack([random_ecg(seed=seed) for seed in range(3)]).astype(np.float32)
@@ -83,6 +85,21 @@ def test_a_graph_that_computes_something_else_is_not_kept(
     with pytest.raises(DataError, match="model.pt: its outputs differ by .* from the model's"):
         write_graph(tmp_path, pretrained, TORCHSCRIPT)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", portable.FORMATS)
+def test_offsets_of_leads_are_subtracted_in_the_graph(tmp_path: Path, kind: str) -> None:
+    needs(kind)
+    write_tokenizer_folder(tmp_path / "tokenizer")
+    write_case(tmp_path / "merl.pt", CASES["merl-resnet18"], tmp_path / "tokenizer", normalisation="centred")
+    merl = load_pretrained(tmp_path / "merl.pt")
+    assert merl.model.signal.normalisation == "centred"
+    write_graph(tmp_path, merl, kind, CLASSES)
+    run = open_graph(tmp_path / portable.FILES[kind], kind)
+    offsets = np.linspace(-1, 1, 12, dtype=np.float32)[:, None]
+    for found, expected in zip(run(ECGS + offsets), run(ECGS)):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(run(ECGS + offsets)[0], merl.encode_ecg(ECGS), atol=1e-4)
 
 
 def test_eight_bits(tmp_path: Path, pretrained: Any) -> None:

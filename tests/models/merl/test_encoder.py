@@ -14,6 +14,7 @@ from cmelt_plugin.models.classifier.config import ClassifierConfig
 from cmelt_plugin.models.classifier.model import Classifier
 from cmelt_plugin.models.files.checkpoint import load_model
 from cmelt_plugin.models.files.encoder_source import read_encoder
+from cmelt_plugin.modules.ecg.normalisation import NORMALISATIONS
 from cmelt_plugin.optim.depths import depth_of
 
 
@@ -23,7 +24,7 @@ def saved(model: torch.nn.Module, name: str, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", sorted(ENCODERS))
-@pytest.mark.parametrize("normalisation", ["none", "min_max"])
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
 def test_a_classifier_reads_the_features_of_the_pretrained_model(kind: str, normalisation: str, tmp_path) -> None:
     read_encoder.cache_clear()
     torch.manual_seed(0)

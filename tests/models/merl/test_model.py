@@ -23,6 +23,7 @@ from cmelt_plugin.models.base import ECGTextModel
 from cmelt_plugin.models.classifier.config import ClassifierConfig
 from cmelt_plugin.models.classifier.model import Classifier
 from cmelt_plugin.models.files.checkpoint import load_model
+from cmelt_plugin.modules.ecg.normalisation import NORMALISATIONS
 
 
 @pytest.fixture(params=sorted(ENCODERS))
@@ -97,7 +98,7 @@ def test_losses_fall(encoder: str) -> None:
 # -- Padding -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("normalisation", ["none", "min_max"])
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
 def test_a_padded_record_is_the_record_cut_to_its_samples(encoder: str, normalisation: str) -> None:
     model, ecg = tiny_merl(encoder, normalisation=normalisation).eval(), batch()["ecg"]
     padded, n_samples = ecg.clone(), torch.tensor([800, 800, 350, 350])
@@ -117,8 +118,9 @@ def test_padding_of_texts_changes_nothing(encoder: str) -> None:
         torch.testing.assert_close(model.embed_text(longer, padding).mean, expected)
 
 
-def test_a_masked_lead_is_not_read(encoder: str) -> None:
-    model, sample = tiny_merl(encoder).eval(), batch()
+@pytest.mark.parametrize("normalisation", ["none", "centred"])
+def test_a_masked_lead_is_not_read(encoder: str, normalisation: str) -> None:
+    model, sample = tiny_merl(encoder, normalisation=normalisation).eval(), batch()
     mask = torch.zeros(4, 12, dtype=torch.bool)
     mask[:, 3] = True
     other = sample["ecg"].clone()
@@ -250,6 +252,23 @@ def test_our_default_reads_millivolts(encoder: str) -> None:
     assert not torch.equal(scaled.ecg_features(spike), scaled.ecg_features(spike_and_more))
 
 
+def test_centred_leads_lose_their_offsets_and_keep_their_amplitudes(encoder: str) -> None:
+    model, sample = tiny_merl(encoder, normalisation="centred").eval(), batch()
+    assert model.signal.normalisation == "centred"
+    ecg, n_samples = sample["ecg"], torch.tensor([800, 800, 350, 350])
+    text = model.embed_text(sample["text"], sample["text_padding_mask"])
+    moved = ecg + torch.linspace(-3, 3, 12)[:, None]
+    for real in (None, n_samples):
+        expected, found = model.embed_ecg(ecg, real), model.embed_ecg(moved, real)
+        torch.testing.assert_close(found.mean, expected.mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model.similarity(found, text), model.similarity(expected, text), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model.ecg_features(moved, real), model.ecg_features(ecg, real), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(model.embed_ecg(ecg).mean, model.embed_ecg(3 * ecg).mean, atol=1e-4)
+    uncentred = tiny_merl(encoder).eval()
+    uncentred.load_state_dict(model.state_dict())
+    assert not torch.allclose(uncentred.embed_ecg(moved).mean, uncentred.embed_ecg(ecg).mean, atol=1e-3)
+
+
 def test_temperatures_are_learned_up_to_a_bound_or_stay() -> None:
     model, sample = tiny_merl(), batch()
     assert float(model.logit_scale) == pytest.approx(1 / 0.07)
@@ -307,9 +326,10 @@ def test_equal_seeds_give_equal_models(encoder: str) -> None:
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_a_step_waits_for_nothing(encoder: str, padded: bool) -> None:
+@pytest.mark.parametrize("normalisation", ["centred", "min_max"])
+def test_a_step_waits_for_nothing(encoder: str, padded: bool, normalisation: str) -> None:
     """On a GPU, reading a number back would halt the CPU; neither padding nor the frozen tower makes it do so."""
-    model, sample = tiny_merl(encoder, normalisation="min_max"), batch()
+    model, sample = tiny_merl(encoder, normalisation=normalisation), batch()
     if padded:
         sample["n_samples"] = torch.tensor([800, 800, 350, 350])
     model(**sample)
@@ -322,7 +342,7 @@ def test_unknown_settings_are_refused() -> None:
     for options in ({"ecg_rate": 200}, {"ecg_rate": 100, "ecg_encoder": "vit_tiny"}):
         with pytest.raises(DataError, match="ecg_rate must be one of 500, 250, 100 with resnet18, else 500"):
             tiny_merl(**options)
-    with pytest.raises(ValueError, match="none, min_max"):
+    with pytest.raises(ValueError, match="none, centred, min_max"):
         tiny_merl(normalisation="z")(**batch())
 
 
