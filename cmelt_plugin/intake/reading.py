@@ -24,7 +24,7 @@ from cmelt_plugin.intake.formats import (
 )
 from cmelt_plugin.intake.recording import HEAD, Recording, part_of
 from cmelt_plugin.intake.refusal import refuse, refusing
-from cmelt_plugin.intake.waveforms import check_amplitude, check_rate, with_limb_leads
+from cmelt_plugin.intake.waveforms import check_amplitude, check_length, check_rate, with_limb_leads
 
 
 class Format(Protocol):
@@ -68,14 +68,16 @@ def read_ecg(path: str, reading: Reading = ALL) -> Recording:
         reading: the part that is wanted; all of it by default. Longer recordings are read in windows (:mod:`.windows`).
 
     Raises:
-        DataError: of no format that is read, not readable, or of a rate or voltages that no recorder has; the message names the
-            file and what helps.
+        DataError: of no format that is read, not readable, of a rate or voltages that no recorder has, or all of it less than a
+            second; the message names the file and what helps.
         OSError, MemoryError: trouble of the machine.
     """
     read = format_of(path).read
     recording = with_reading(read, reading)(path)
     check_rate(path, recording.sample_rate)
     check_amplitude(path, recording.signal)
+    if reading.part is None:
+        check_length(path, recording.signal.shape[1], recording.sample_rate)
     if not takes_parts(read):
         recording = part_of(recording, *reading.span(recording.signal.shape[1], recording.sample_rate))
     return with_limb_leads(recording)

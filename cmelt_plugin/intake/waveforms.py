@@ -52,9 +52,7 @@ def assemble(
             "export all leads over the same time",
         )
     samples = lengths.pop()
-    if samples < SHORTEST * rate:
-        seconds = f"{samples / rate:.3g} s"
-        refuse(path, f"{samples} samples, {seconds}, are too short for a rhythm", f"give at least {SHORTEST:g} s")
+    check_length(path, samples, rate)
     check_array(path, samples * len(rows))
     values = np.stack(list(rows.values()))
     check_amplitude(path, values)
@@ -74,6 +72,17 @@ def check_rate(path: str, rate: float) -> None:
     """
     if not 1 <= rate <= HIGHEST_RATE:
         refuse(path, f"a sample rate of {rate:g} Hz")
+
+
+def check_length(path: str, samples: int, rate: float) -> None:
+    """Refuse recordings of less than a second.
+
+    Raises:
+        DataError: they are shorter than :data:`SHORTEST`.
+    """
+    if samples < SHORTEST * rate:
+        seconds = f"{samples / rate:.3g} s"
+        refuse(path, f"{samples} samples, {seconds}, are too short for a rhythm", f"give at least {SHORTEST:g} s")
 
 
 def check_amplitude(path: str, values: np.ndarray) -> None:

@@ -14,6 +14,7 @@ from format_files import check_agreement, known_counts, measured, real_file
 from scipy.io import savemat
 
 from cmelt_plugin.data.leads import LEADS
+from cmelt_plugin.data.readers.contract import Reading, Span
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake.reading import FORMATS, read_ecg
 from tests.intake.writers import edf, ishne, scp
@@ -82,12 +83,22 @@ def test_a_real_wfdb_record(real_data: Path) -> None:
 def test_facts_of_a_wfdb_header(tmp_path: Path) -> None:
     counts = known_counts(2, 100)
     (tmp_path / "a.dat").write_bytes(counts.T.astype("<i2").tobytes())
-    header = "a 2 500 100 07:30:00 1/3/2020\na.dat 16 400/mV 16 0 0 0 0 MLII\na.dat 16 1(0)/mmHg 16 0 0 0 0 ABP\n"
+    header = "a 2 100 100 07:30:00 1/3/2020\na.dat 16 400/mV 16 0 0 0 0 MLII\na.dat 16 1(0)/mmHg 16 0 0 0 0 ABP\n"
     (tmp_path / "a.hea").write_text(header + "# Age: 61\n#Sex: Female\n")
     recording = read_ecg(str(tmp_path / "a"))
     assert (recording.start, recording.sex, recording.age) == (datetime(2020, 3, 1, 7, 30), "F", 61)
     assert recording.leads == ("MLII",) and "Left out: ABP (mmHg)." in recording.notes
     np.testing.assert_allclose(recording.signal, counts[:1] / 400, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", (101, 250))
+def test_less_than_a_second_is_refused_in_every_format_but_not_as_a_part(tmp_path: Path, rate: int) -> None:
+    (tmp_path / "a.dat").write_bytes(known_counts(1, 100).T.astype("<i2").tobytes())
+    (tmp_path / "a.hea").write_text(f"a 1 {rate} 100\na.dat 16 400/mV 16 0 0 0 0 II\n")
+    path = str(tmp_path / "a")
+    with pytest.raises(DataError, match=rf"100 samples, {100 / rate:.3g} s, are too short for a rhythm; give at least 1 s"):
+        read_ecg(path)
+    assert read_ecg(path, Reading(Span(10, 30))).signal.shape[1] == 20
 
 
 @pytest.mark.parametrize("suffix", (".npy", ".npz", ".h5", ".mat", ".csv", ".txt"))

@@ -78,7 +78,7 @@ def save_checked(folder: Path) -> None:
 
 
 def write_table(folder: Path, suffix: str, separator: str) -> None:
-    """100 samples under headings: no other file takes as long for a sample."""
+    """100 samples, at 100 Hz, under headings: no other file takes as long for a sample."""
     write_text(folder, suffix, separator)
     path = folder / f"a{suffix}"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:101]))
@@ -110,6 +110,7 @@ def test_damaged_files(battery, tmp_path: Path, kind: str) -> None:
     write(tmp_path)
     path = tmp_path / name
     variable = {".npz": {"variable": "val"}, ".h5": {"variable": "tracings"}}.get(path.suffix, {})
-    beside = {} if kind.startswith("CPSC") else {described(path, **variable): damaged_text}
+    rate = {"sample_rate": 100} if damage is damaged_text else {}
+    beside = {} if kind.startswith("CPSC") else {described(path, **rate, **variable): damaged_text}
     assert read_ecg(str(path)).signal.shape == (12, 100 if damage is damaged_text else 600)
     attack(battery(f"damaged {kind}", inputs=60, long=10_000), read_ecg, path, damage, beside)
