@@ -1,7 +1,7 @@
 """The model that comes with the package, from nothing: synthetic cohort → training → its folder in cmelt_plugin/weights.
 
 Runs the commands one types by hand, printing each; what is there already is left as it is, and an interrupted training goes on.
-7.2 GB of disk; the training is long: 79 minutes on one core.
+7.2 GB of disk; the training is long: 79 to 100 minutes on one core.
 """
 
 from __future__ import annotations
