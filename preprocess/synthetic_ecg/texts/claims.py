@@ -39,7 +39,7 @@ def changed_leads(m: Measured) -> np.ndarray:
     return depressed_leads(m) | inverted_leads(m)
 
 
-def territory(leads: list[str]) -> str:
+def wall_of(leads: list[str]) -> str:
     """The wall that leads look at, "Nonspecific" where they look at none."""
     found = set(leads)
     inferior = len(found & {"II", "III", "aVF"}) >= 2
@@ -113,7 +113,7 @@ def _leads(leads: Callable[[Measured], np.ndarray], least: int = 1) -> Test:
 
 def _walled(leads: Callable[[Measured], np.ndarray]) -> Test:
     """Whether the leads that show something look at one wall."""
-    return lambda plan: territory(plan.measured.leads(leads(plan.measured))) != "Nonspecific"
+    return lambda plan: wall_of(plan.measured.leads(leads(plan.measured))) != "Nonspecific"
 
 
 def _healthy_voltage(plan: Plan) -> bool:

@@ -29,7 +29,7 @@ from preprocess.synthetic_ecg.texts.claims import (
     fits,
     flutter_ratio,
     has_pr,
-    territory,
+    wall_of,
 )
 from preprocess.synthetic_ecg.texts.classes import descriptions, wider
 
@@ -303,9 +303,9 @@ def _words(plan: Plan) -> dict[str, str]:
         "std": _listed(m.leads(depressed)),
         "st": _listed(m.leads(raised)),
         "changed": _listed(m.leads(changed_leads(m))),
-        "Q_territory": territory(m.leads(q)),
-        "T_territory": territory(m.leads(inverted)),
-        "Std_territory": territory(m.leads(depressed)),
+        "Q_territory": wall_of(m.leads(q)),
+        "T_territory": wall_of(m.leads(inverted)),
+        "Std_territory": wall_of(m.leads(depressed)),
     }
 
 

@@ -14,6 +14,7 @@ from cmelt_plugin.data.leads import LEADS
 from cmelt_plugin.errors import DataError
 from cmelt_plugin.intake import waveforms
 from cmelt_plugin.intake.formats import aecg, philips
+from cmelt_plugin.intake.reading import read_ecg
 from cmelt_plugin.intake.recording import HEAD
 from tests.intake.writers.aecg import write
 
@@ -44,7 +45,7 @@ def test_real_files_that_are_too_short(real_data: Path, name: str) -> None:
     path, _ = real_file(real_data, f"aecg/minimal/minimum_aecg{name}.xml")
     assert aecg.matches(path.read_bytes()[:HEAD], path)
     with pytest.raises(DataError, match=r"13 samples, 0.026 s, are too short"):
-        aecg.read(str(path))
+        read_ecg(str(path))
 
 
 def test_a_real_file_without_a_recording(real_data: Path) -> None:
